@@ -1,0 +1,3 @@
+"""noseprint turns photographs into identities."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""How good the embeddings are, and how sure that is."""

@@ -1,0 +1,1 @@
+"""From embeddings to similarities, pseudo-labels and fused results."""

@@ -1,0 +1,1 @@
+"""Networks: trunk, descriptors, embedding, weights."""
