@@ -20,7 +20,7 @@ def decode(path: Path) -> Image:
         data = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
         raise NoseprintError(f"{path}: cannot be read ({error.strerror})") from None
-    image = None
+    image: Image | None = None
     if data.size:
         try:
             image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
@@ -28,4 +28,4 @@ def decode(path: Path) -> Image:
             raise NoseprintError(f"{path}: cannot be decoded ({error.err}): replace or remove it") from None
     if image is None:
         raise NoseprintError(f"{path}: is empty or not an image that OpenCV reads: replace it or remove its rows")
-    return image  # type: ignore[return-value]
+    return image

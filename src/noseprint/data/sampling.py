@@ -42,7 +42,7 @@ class IdentityBatches:
             raise NoseprintError("every identity has a single image: there is no pair of the same one to learn from")
         if batch_size < 2 * images_per_identity:
             raise NoseprintError(
-                f"--batch-size {batch_size} holds fewer than 2 identities of {images_per_identity} images: make it larger"
+                f"--batch-size {batch_size} does not hold 2 identities of {images_per_identity} images: make it larger"
             )
         self._identities_per_batch = min(batch_size // images_per_identity, len(self._rows))
         if self._identities_per_batch < world:

@@ -1,0 +1,50 @@
+"""Images to embeddings: each image once."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from noseprint.data.augment import View
+from noseprint.data.dataset import PlainImages, worker_threads
+from noseprint.models.network import SupConNet
+
+
+def embed_images(
+    network: SupConNet,
+    paths: Sequence[Path],
+    *,
+    view: View,
+    device: torch.device,
+    workers: int,
+    batch_size: int = 64,
+    seed: int = 0,
+    label: str = "embedding",
+) -> np.ndarray:
+    """Inference embeddings of `paths`, (N, D) float32, rows L2-normalised, in the order given.
+
+    view: what is done to each decoded image; it must end at the network's input size. A random view is drawn from
+    (seed, position). On CUDA the network runs in bf16 where the card has it, elsewhere in fp32.
+    """
+    loader = DataLoader(
+        PlainImages(paths, view=view, seed=seed),
+        batch_size=batch_size,
+        num_workers=workers if len(paths) > batch_size else 0,
+        worker_init_fn=worker_threads,
+        pin_memory=device.type == "cuda",
+    )
+    bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    was_training = network.training
+    network.eval()
+    parts = []
+    try:
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            for images in tqdm(loader, desc=label, unit="batch", disable=None, leave=False):
+                batch = images.to(device, non_blocking=True)
+                parts.append(network.embed(batch).float().cpu())
+    finally:
+        network.train(was_training)
+    return torch.cat(parts).numpy()

@@ -1,0 +1,34 @@
+"""Options of a program: a typed dataclass on the command line, errors as one message."""
+
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import tyro
+
+from noseprint.errors import NoseprintError
+
+T = TypeVar("T")
+
+
+def run(main: Callable[[T], None], *, full: T, small: T) -> None:
+    """Parse the command line into options and call `main` with them.
+
+    full: the defaults; small: the defaults that `--small` puts in their place. `--help` shows each with its default.
+    An unknown option exits with 2, a NoseprintError is printed and exits with 1.
+    """
+    default = small if "--small" in sys.argv[1:] else full
+    options = tyro.cli(type(default), default=default, config=(tyro.conf.FlagConversionOff,) if False else ())
+    with speaking():
+        main(options)
+
+
+class speaking:  # noqa: N801 - reads as a statement
+    """Print a NoseprintError as one message, without a traceback, and exit with 1."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        if isinstance(error, NoseprintError):
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(1) from None

@@ -1,0 +1,67 @@
+"""The state an interrupted training resumes from, and its log of metrics."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from noseprint.errors import NoseprintError
+from noseprint.files import atomic_write
+
+State = dict[str, Any]
+
+
+def save_state(folder: Path, state: State) -> None:
+    """Write `state` (tensors, numbers, strings and containers of them) to `folder/state.pt`, whole or not at all."""
+    with atomic_write(folder / "state.pt") as part:
+        torch.save(state, part)
+
+
+def load_state(folder: Path) -> State | None:
+    """The state saved in `folder`, on the CPU, or None where there is none."""
+    path = folder / "state.pt"
+    if not path.is_file():
+        return None
+    try:
+        state: State = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise NoseprintError(f"{path} cannot be read ({error}): pass --restart to begin afresh") from error
+    return state
+
+
+def require_same(saved: dict[str, str], now: dict[str, str], *, where: Path) -> None:
+    """Refuse to resume a training whose settings or data have changed."""
+    changed = [key for key in {**saved, **now} if saved.get(key) != now.get(key)]
+    if changed:
+        what = "; ".join(f"{key} was {saved.get(key)}, is {now.get(key)}" for key in changed)
+        raise NoseprintError(
+            f"{where} holds a training that cannot go on: {what}. Pass the former options, or --restart to begin afresh"
+        )
+
+
+class MetricsLog:
+    """Lines of JSON, one record a line, each with the step it was made at.
+
+    Opened again after an interruption it forgets what came after the step that is resumed from.
+    """
+
+    def __init__(self, path: Path, *, resume_step: int) -> None:
+        self._path = path
+        kept = []
+        if resume_step and path.is_file():
+            for line in path.read_text().splitlines():
+                try:
+                    record = json.loads(line)
+                except json.JSONDecodeError:
+                    break  # the line that a crash cut off
+                if record["step"] > resume_step:
+                    break
+                kept.append(line + "\n")
+        with atomic_write(path) as part:
+            part.write_text("".join(kept))
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Append one record."""
+        with self._path.open("a") as file:
+            file.write(json.dumps(record) + "\n")

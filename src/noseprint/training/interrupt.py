@@ -1,0 +1,41 @@
+"""Leaving on request: Ctrl-C and SIGTERM are noticed between two steps."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+
+class Interrupted(SystemExit):
+    """Leaves the program with the shell's code for the signal (130 for Ctrl-C, 143 for SIGTERM) after saying why."""
+
+    def __init__(self, number: int | None, saved: str) -> None:
+        print(f"interrupted: {saved}; the same command goes on from there", flush=True)
+        super().__init__(128 + (number or signal.SIGTERM))
+
+
+@dataclass
+class Stop:
+    """The signal that asked to stop, None while none did."""
+
+    signal: int | None = None
+
+
+@contextmanager
+def stop_requested() -> Iterator[Stop]:
+    """Note SIGINT and SIGTERM instead of dying of them; a second one kills at once."""
+    stop = Stop()
+    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, _: FrameType | None) -> None:
+        stop.signal = number
+        signal.signal(number, former[number])
+
+    for number in former:
+        signal.signal(number, note)
+    try:
+        yield stop
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
