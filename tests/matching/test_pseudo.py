@@ -69,6 +69,13 @@ def test_an_image_with_itself_and_a_pair_twice_change_nothing():
     assert (merge.merged, merge.refused) == (0, [])
 
 
+def test_a_cross_pair_at_the_floor_is_no_contradiction():
+    floor = looked_up({frozenset("ac"): 0.5})
+    pairs, similarity = [("a", "b"), ("b", "c")], np.array([0.9, 0.8])
+    assert merge_pairs(pairs, similarity, floor, refuse_below=0.5).groups == [["a", "b", "c"]]
+    assert merge_pairs(pairs, similarity, floor, refuse_below=np.nextafter(0.5, 1)).groups == [["a", "b"]]
+
+
 @st.composite
 def pair_lists(draw):
     seed = draw(st.integers(0, 10_000))
@@ -171,6 +178,20 @@ def test_a_count_takes_its_best_pairs_but_not_against_the_holdout():
     assert few.summary["accepted"] == 10
     assert few.summary["estimated_precision"] is None
     assert few.summary["refuse_below"] == few.summary["threshold"]
+
+
+def test_a_pair_above_the_threshold_is_never_refused_for_itself():
+    # So few mistakes that the threshold (0.6) lies below the best cut (0.7): a pair at 0.65 is accepted and stays.
+    holdout = {
+        "holdout_similarity": np.repeat([0.8, 0.6, 0.1], [200, 3, 197]),
+        "holdout_same": np.repeat([True, False], 200),
+    }
+    x = np.array([[1, 0], [0.65, np.sqrt(1 - 0.65**2)]], dtype=np.float32)
+    pseudo = produce_pseudo(Table(("a",), ("b",)), x, {"a": 0, "b": 1}, **holdout)
+    assert pseudo.rows == [("pseudo-0000", "a"), ("pseudo-0000", "b")]
+    assert pseudo.summary["threshold"] == pseudo.summary["refuse_below"] == 0.6
+    assert pseudo.summary["estimated_precision"]["pairs"] == 203
+    assert pseudo.summary["estimated_precision"]["same"] == 200
 
 
 def test_repeated_and_self_pairs_take_no_place_of_the_count():
