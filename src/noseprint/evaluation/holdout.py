@@ -1,0 +1,67 @@
+"""Identities that are never trained on, and the scores they give."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from noseprint.errors import NoseprintError
+from noseprint.evaluation.metrics import balanced_pairs, retrieval_metrics, roc_auc
+from noseprint.matching.pairs import row_similarities
+
+_AT_LEAST = 8
+
+
+@dataclass(frozen=True)
+class HoldoutScores:
+    """ROC AUC on balanced pairs, Recall@1 and mAP (each image against all others), and the pairs for calibration."""
+
+    auc: float
+    recall_at_1: float
+    map: float
+    similarity: npt.NDArray[np.float32]
+    same: npt.NDArray[np.bool_]
+
+
+def split_holdout(identities: Sequence[str], *, share: float, seed: int) -> set[str]:
+    """The identities to hold out; `identities` (N,) names the identity of every image.
+
+    Chosen among the M identities with two images or more, by the smallest hashes of (seed, identity):
+    max(round(share * M), 8) of them, but at most a third of M. So neither the order of the rows nor further images of
+    these identities change the choice, a further identity moves at most a few, and a larger share holds out the same
+    identities and more. share 0 holds out none.
+
+    Raises NoseprintError for a share outside [0, 0.5], and where fewer than two could be held out.
+    """
+    if not 0 <= share <= 0.5:
+        raise NoseprintError(f"hold-out share {share} is outside 0..0.5: 0.05 holds out 5 % of the identities")
+    if share == 0:
+        return set()
+    eligible = [identity for identity, images in Counter(identities).items() if images >= 2]
+    number = min(max(round(share * len(eligible)), _AT_LEAST), len(eligible) // 3)
+    if number < 2:
+        raise NoseprintError(
+            f"{len(eligible)} identities have two images or more, a hold-out needs at least 6: "
+            "add photographs, or train on all with a hold-out share of 0"
+        )
+    return set(sorted(eligible, key=lambda identity: (_hash(identity, seed), identity))[:number])
+
+
+def evaluate_holdout(
+    embeddings: npt.NDArray[np.float32], identities: Sequence[str], *, seed: int, max_pairs: int = 20_000
+) -> HoldoutScores:
+    """Score embeddings (N, D) of held-out images; `identities` (N,). The pairs depend on the seed alone.
+
+    Raises NoseprintError where there is no same pair or no different one, or an embedding is not finite.
+    """
+    retrieval = retrieval_metrics(embeddings, identities)
+    a, b, same = balanced_pairs(identities, seed=seed, max_pairs=max_pairs)
+    similarity = row_similarities(embeddings, a, b)
+    return HoldoutScores(roc_auc(similarity, same), retrieval.recall_at_1, retrieval.map, similarity, same)
+
+
+def _hash(identity: str, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed}:{identity}".encode()).digest()
