@@ -99,7 +99,7 @@ def _check_name(name: str) -> None:
 def _channels_last(backbone: nn.Module, features: Tensor, channels: int) -> bool:
     layout = getattr(backbone, "output_fmt", None)
     if layout is not None:
-        return str(layout) == "NHWC"
+        return bool(layout == "NHWC")  # a plain string or timm's string enumeration
     return features.shape[1] != channels and features.shape[-1] == channels
 
 
