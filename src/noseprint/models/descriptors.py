@@ -1,0 +1,29 @@
+"""Global descriptors: a feature map (B, C, h, w) in, one value a channel (B, C) out."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+GEM_POWER = 3.0
+GEM_FLOOR = 1e-6
+
+
+def spoc(features: Tensor) -> Tensor:
+    """Sum-pooled convolutional features, as a mean: (B, C, h, w) -> (B, C). Babenko & Lempitsky, arXiv 1510.07493."""
+    return features.mean(dim=(-2, -1))
+
+
+def mac(features: Tensor) -> Tensor:
+    """Maximum activation of convolutions: (B, C, h, w) -> (B, C). Tolias et al., arXiv 1511.05879."""
+    return features.amax(dim=(-2, -1))
+
+
+def gem(features: Tensor) -> Tensor:
+    """Generalised mean, p = 3: (B, C, h, w) -> (B, C), every value >= 1e-6. Radenovic et al., arXiv 1711.02512, eq. 3.
+
+    Activations below 1e-6 count as 1e-6, since a cube root of a negative mean is undefined.
+    """
+    return features.clamp(min=GEM_FLOOR).pow(GEM_POWER).mean(dim=(-2, -1)).pow(1.0 / GEM_POWER)
+
+
+DESCRIPTORS: dict[str, Callable[[Tensor], Tensor]] = {"S": spoc, "M": mac, "G": gem}

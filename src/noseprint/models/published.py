@@ -1,0 +1,116 @@
+"""The four checkpoints published in 2022 (`ckpts/*.pth`), read into the networks of today's timm.
+
+They are flat state dicts of timm 0.5.4 trunks inside an `nn.Sequential`: `features.N.*` by position, and one linear
+layer a descriptor (`main_modules.0` the mean, `main_modules.1` the maximum). No tensor changes its shape.
+"""
+
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from noseprint.errors import NoseprintError
+from noseprint.models.network import SupConNet
+from noseprint.models.weights import load_strictly
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+DESCRIPTORS_2022 = "SM"
+
+# Left in the model by an operation counter, or computed from the architecture in today's timm.
+_DROPPED = re.compile(r"(^|\.)(total_ops|total_params|relative_position_index|attn_mask)$")
+_STAGE = re.compile(r"features\.2\.(\d+)\.(blocks|downsample)\.(.+)")
+_PREFIXES = {
+    "Swin": {"features.0.": "patch_embed.", "features.3.": "norm."},
+    "EfficientNet": {
+        "features.0.": "conv_stem.",
+        "features.1.": "bn1.",
+        "features.3.": "blocks.",
+        "features.4.": "conv_head.",
+        "features.5.": "bn2.",
+    },
+}
+# Today's key and its shape that tell the members of one family apart.
+_SIGNATURES: dict[str, tuple[str, tuple[int, ...]]] = {
+    "swin224": ("trunk.backbone.layers.0.blocks.0.attn.relative_position_bias_table", (13 * 13, 4)),
+    "swin384": ("trunk.backbone.layers.0.blocks.0.attn.relative_position_bias_table", (23 * 23, 4)),
+    "v2": ("trunk.backbone.conv_head.weight", (1280, 640, 1, 1)),
+    "b7ns": ("trunk.backbone.conv_head.weight", (2560, 640, 1, 1)),
+}
+
+
+def load_published(path: Path, network: SupConNet) -> None:
+    """Fill `network` from a published `.pth` file, and normalise pixels with ImageNet's statistics as its authors did.
+
+    Nothing in the file is executed. Raises NoseprintError where it is no such checkpoint, belongs to another network,
+    or has missing, unexpected, wrongly shaped or non-finite tensors; the network is then unchanged.
+    """
+    if network.descriptors != DESCRIPTORS_2022:
+        raise NoseprintError(
+            f"{path}: the published checkpoints have the descriptors {DESCRIPTORS_2022}, this network has "
+            f"{network.descriptors}; build it with {DESCRIPTORS_2022}"
+        )
+    held = {key: tensor for key, tensor in _read(path).items() if not _DROPPED.search(key)}
+    family = "Swin" if any("features.2.0.blocks." in key for key in held) else "EfficientNet"
+    tensors: dict[str, Tensor] = {}
+    origin: dict[str, str] = {}
+    for key, tensor in held.items():
+        today = _rename(key.removeprefix("module."), family)
+        if today in tensors:
+            raise NoseprintError(
+                f"{path}: {origin[today]} and {key} are the same tensor twice; download the file again"
+            )
+        tensors[today], origin[today] = tensor, key
+    ours, theirs = _member(network.state_dict()), _member(tensors)
+    if theirs is not None and theirs != ours:
+        raise NoseprintError(
+            f"{path}: this looks like {theirs}, the folder expects {ours or network.trunk_name}; "
+            "put each file under its own name"
+        )
+    load_strictly(network, tensors, path=path, name=lambda key: origin.get(key, key))
+    network.set_pixel_statistics(IMAGENET_MEAN, IMAGENET_STD)
+
+
+def _read(path: Path) -> Mapping[str, Tensor]:
+    if not path.is_file():
+        raise NoseprintError(f"{path}: no such checkpoint; download it and put it there")
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise NoseprintError(
+            f"{path}: refused, nothing in it was executed: it holds more than tensors, or is no PyTorch file; "
+            "download it again from the place its authors named"
+        ) from error
+    except (RuntimeError, OSError, EOFError, ValueError, LookupError) as error:
+        raise NoseprintError(f"{path}: unreadable, perhaps cut short ({error}); download it again") from error
+    if not isinstance(held, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in held.items()
+    ):
+        raise NoseprintError(f"{path}: holds no flat table of named tensors; give one of the four published files")
+    return held
+
+
+def _rename(key: str, family: str) -> str:
+    """Today's key of a 2022 key; one without a place becomes a key that no network has, reported as unexpected."""
+    if head := re.fullmatch(r"main_modules\.(\d+)\.0\.weight", key):
+        return f"heads.{head[1]}.weight"
+    if family == "Swin" and (stage := _STAGE.fullmatch(key)):
+        # 2022: the downsampling ends stage i. Today it begins stage i + 1.
+        number = int(stage[1]) + (stage[2] == "downsample")
+        return f"trunk.backbone.layers.{number}.{stage[2]}.{stage[3]}"
+    for old, new in _PREFIXES[family].items():
+        if key.startswith(old):
+            return f"trunk.backbone.{new}{key.removeprefix(old)}"
+    return f"2022:{key}"
+
+
+def _member(tensors: Mapping[str, Tensor]) -> str | None:
+    """Which of the four a table of today's keys belongs to, None where no signature fits."""
+    for member, (key, shape) in _SIGNATURES.items():
+        if key in tensors and tuple(tensors[key].shape) == shape:
+            return member
+    return None
