@@ -18,7 +18,7 @@ def run(main: Callable[[T], None], *, full: T, small: T) -> None:
     An unknown option exits with 2, a NoseprintError is printed and exits with 1.
     """
     default = small if "--small" in sys.argv[1:] else full
-    options = tyro.cli(type(default), default=default, config=(tyro.conf.FlagConversionOff,) if False else ())
+    options = tyro.cli(type(default), default=default)
     with speaking():
         main(options)
 

@@ -11,8 +11,6 @@ from noseprint.data.augment import View, apply_view
 from noseprint.data.images import Image, decode
 from noseprint.data.sampling import Index
 
-Batch = tuple[torch.Tensor, torch.Tensor]
-
 
 class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
     """Labelled images, degraded anew each time.

@@ -80,13 +80,16 @@ def read_pseudo(path: Path, data: Path) -> ImageTable:
 def read_pairs(data: Path, split: Split) -> PairTable:
     """Read the pairs of a split: `data/validation/valid_data.csv` or `data/test/test_data.csv`."""
     path = data / split / PAIR_TABLES[split]
-    rows = _rows(path, PAIR_HEADER)
-    if not rows:
-        raise NoseprintError(f"{path}: no pairs below the header")
+    rows = _pair_rows(path)
     folder = image_folder(data, split)
-    table = PairTable(folder, tuple(r[0] for _, r in rows), tuple(r[1] for _, r in rows))
     _check_images(path, folder, [(line, name) for line, r in rows for name in r])
-    return table
+    return PairTable(folder, tuple(r[0] for _, r in rows), tuple(r[1] for _, r in rows))
+
+
+def read_pair_names(path: Path) -> PairTable:
+    """Read a table of pairs whose images are not needed: its folder is where the table lies."""
+    rows = _pair_rows(path)
+    return PairTable(path.parent, tuple(r[0] for _, r in rows), tuple(r[1] for _, r in rows))
 
 
 def read_labels(data: Path, split: Split) -> tuple[PairTable, tuple[bool, ...]] | None:
@@ -164,6 +167,13 @@ def _read_labelled(path: Path, folder: Path) -> ImageTable:
         first_line[image] = line
     _check_images(path, folder, [(line, row[1]) for line, row in rows])
     return ImageTable(tuple(folder / row[1] for _, row in rows), tuple(row[0] for _, row in rows))
+
+
+def _pair_rows(path: Path) -> list[tuple[int, list[str]]]:
+    rows = _rows(path, PAIR_HEADER)
+    if not rows:
+        raise NoseprintError(f"{path}: no pairs below the header")
+    return rows
 
 
 def _rows(path: Path, header: Sequence[str]) -> list[tuple[int, list[str]]]:

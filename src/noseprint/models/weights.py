@@ -112,18 +112,31 @@ def load_weights(path: Path, network: SupConNet) -> WeightsHeader:
     return header
 
 
-def load_network(path: Path) -> SupConNet:
-    """Build the network that `path` describes and fill it, in eval mode. Raises NoseprintError like `load_weights`."""
+def load_network(path: Path, *, trunk: str | None = None, image_size: int | None = None) -> SupConNet:
+    """Build the network that `path` describes and fill it, in eval mode.
+
+    trunk: refuse weights of another one. image_size: side of the input in pixels, where the trunk takes any size.
+    Raises NoseprintError like `load_weights`, and for a trunk or a size that these weights do not fit.
+    """
     header = read_header(path)
+    if trunk not in (None, header.trunk):
+        raise NoseprintError(
+            f"{path}: its trunk is {header.trunk}, asked for is {trunk}; leave --trunk out, or train it"
+        )
     network = SupConNet(
         header.trunk,
         descriptors=header.descriptors,
         dim=header.dim,
-        image_size=header.image_size,
+        image_size=image_size or header.image_size,
         pretrained=False,
         mean=header.mean,
         std=header.std,
     )
+    if network.trunk.fixed_size is not None and network.image_size != header.image_size:
+        raise NoseprintError(
+            f"{path}: {header.trunk} was trained at {header.image_size} pixels and takes no other size, "
+            f"not {image_size}; leave --image-size out"
+        )
     load_weights(path, network)
     return network.eval()
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
-from noseprint.errors import NoseprintError
+from noseprint.devices import choose_device
 
 
 @dataclass(frozen=True)
@@ -28,19 +28,6 @@ class World:
     def is_main(self) -> bool:
         """Whether this process writes the files."""
         return self.rank == 0
-
-
-def choose_device(name: str) -> torch.device:
-    """The device called `name`; "auto" takes CUDA, then MPS, then the CPU."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise NoseprintError(f"--device {name}: no such device; take auto, cpu, cuda, cuda:1 or mps") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise NoseprintError(f"--device {name}: no CUDA device is visible here; take --device auto")
-    return device
 
 
 @contextmanager
@@ -87,7 +74,7 @@ def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
     gradients = [parameter.grad for parameter in trained if parameter.grad is not None]
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(flat)
-    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+    for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
 
 

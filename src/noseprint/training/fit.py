@@ -1,14 +1,15 @@
 """The one training loop."""
 
+import copy
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -18,16 +19,17 @@ from noseprint.data.augment import View
 from noseprint.data.dataset import TrainingImages, worker_threads
 from noseprint.data.sampling import IdentityBatches, epoch_steps
 from noseprint.data.tables import ImageTable
+from noseprint.devices import default_workers
 from noseprint.errors import NoseprintError
-from noseprint.evaluation.calibration import fit_platt
 from noseprint.evaluation.holdout import HoldoutScores, evaluate_holdout, split_holdout
+from noseprint.matching.calibration import fit_platt
 from noseprint.matching.embed import embed_images
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import save_weights
 from noseprint.training.checkpoints import MetricsLog, State, load_state, require_same, save_state
 from noseprint.training.distributed import World, any_rank, sum_gradients, wait_for_all, world
 from noseprint.training.interrupt import Interrupted, stop_requested
-from noseprint.training.schedule import WeightAverage, cosine_with_warmup
+from noseprint.training.schedule import average_decay, cosine_with_warmup, parameter_groups, update_average
 
 Step = Callable[[nn.Module, Tensor, Tensor], Tensor]
 CHECK_EVERY = 20  # steps between looks at the loss: each look waits for the device
@@ -123,7 +125,16 @@ def fit(
     train = train + pseudo if pseudo else train
     with world(options.device) as place:
         training = _Training(
-            network, step, train, holdout, training_view, evaluation_view, results, options, criterion, place
+            network=network,
+            step=step,
+            train=train,
+            holdout=holdout,
+            training_view=training_view,
+            evaluation_view=evaluation_view,
+            results=results,
+            options=options,
+            criterion=criterion,
+            place=place,
         )
         training.run()
 
@@ -133,6 +144,7 @@ class _Training:
 
     def __init__(
         self,
+        *,
         network: SupConNet,
         step: Step,
         train: ImageTable,
@@ -151,14 +163,20 @@ class _Training:
         self.criterion = (criterion or nn.Module()).to(place.device)
         self.epoch_steps = epoch_steps(len(train), options.batch_size)
         self.steps = self.epoch_steps * options.epochs
-        self.average = WeightAverage(self.network, half_life_steps=self.epoch_steps * options.ema_epochs)
+        self.average = copy.deepcopy(self.network).eval()
         self.optimizer = torch.optim.AdamW(
             parameter_groups([self.network, self.criterion], weight_decay=options.weight_decay),
             lr=options.lr,
             fused=place.device.type == "cuda",
         )
         cuda = options.amp and place.device.type == "cuda"
-        self.amp = None if not cuda else torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
+        self.amp = (
+            None
+            if not cuda
+            else torch.bfloat16
+            if torch.cuda.is_bf16_supported(including_emulation=False)
+            else torch.float16
+        )
         self.scaler = torch.amp.GradScaler(enabled=self.amp is torch.float16)
         self.best: dict[str, float] = {}
         self.settings = self._settings()
@@ -193,17 +211,18 @@ class _Training:
                         log.write(record)
                         tqdm.write(_line(record, self.options.epochs))
                     losses, images_seen = [], 0
-                interrupted = any_rank(stop.signal is not None, self.place.device) if epoch_ends else stop.signal
+                looked = epoch_ends or number % CHECK_EVERY == 0
+                interrupted = looked and any_rank(stop.signal is not None, self.place.device)
                 if epoch_ends or number % self.options.save_every == 0 or interrupted:
                     self._require_finite(losses, number)
-                    self._save(number, losses)
+                    self._save(number)
                 if interrupted and number < self.steps:
                     raise Interrupted(stop.signal, f"saved after step {number} of {self.steps} in {self.results}")
                 if epoch_ends:
                     epoch_start = time.monotonic()
         wait_for_all()
 
-    def _batches(self, first: int) -> DataLoader[tuple[Tensor, Tensor]]:
+    def _batches(self, first: int) -> DataLoader[Any]:
         labels = {identity: i for i, identity in enumerate(dict.fromkeys(self.train_table.identities))}
         dataset = TrainingImages(
             self.train_table.paths,
@@ -233,14 +252,13 @@ class _Training:
     def _train_step(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
         """One update; gives the loss, still on the device."""
         device = self.place.device
-        torch.manual_seed(hash((self.options.seed, step, self.place.rank)))  # dropout after a resume is as it would be
+        seeds = np.random.SeedSequence((self.options.seed, step, self.place.rank))
+        torch.manual_seed(int(seeds.generate_state(1)[0]))  # so dropout after a resume is as it would have been
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(step)
         self.network.train()
         with torch.autocast(device.type, self.amp, enabled=self.amp is not None):
-            loss = self.step(
-                self.network, images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-            )
+            loss = self.step(self.network, images.to(device, non_blocking=True), labels.to(device, non_blocking=True))
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         sum_gradients(self.network.parameters())
@@ -248,7 +266,8 @@ class _Training:
         nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.average.update(self.network, step)
+        decay = average_decay(step, half_life=self.epoch_steps * self.options.ema_epochs)
+        update_average(self.average, self.network, decay=decay)
         return loss.detach()
 
     def _rate(self, step: int) -> float:
@@ -260,17 +279,18 @@ class _Training:
         for back, loss in enumerate(reversed(losses)):
             if not math.isfinite(loss.item()):
                 raise NoseprintError(
-                    f"the loss is {loss.item()} at step {number - back} (learning rate {self._rate(number - back - 1):.2g}): "
-                    f"the last good state is kept in {self.results / 'last'}; lower --lr or --clip-norm, then --restart"
+                    f"the loss is {loss.item()} at step {number - back} "
+                    f"(learning rate {self._rate(number - back - 1):.2g}): the last good state is kept in "
+                    f"{self.results / 'last'}; lower --lr, then --restart"
                 )
 
     def _score_and_keep(self) -> dict[str, float]:
-        """Score the averaged weights on the hold-out; write them if they are the best so far, or if nothing is held out."""
+        """Score the averaged weights on the hold-out; write them if they are the best so far or nothing is held out."""
         if not len(self.holdout):
             self._write_best(None)
             return {}
         embeddings = embed_images(
-            self.average.network,
+            self.average,
             self.holdout.paths,
             view=self.evaluation_view,
             device=self.place.device,
@@ -285,11 +305,11 @@ class _Training:
         return found
 
     def _write_best(self, scores: HoldoutScores | None) -> None:
-        extra = {"recipe": self.results.parent.name if self.options.run == "" else self.results.parents[1].name}
+        extra = {"training": json.dumps({"holdout": self.options.holdout, "seed": self.options.seed})}
         if scores:
             extra["holdout"] = json.dumps(self.best)
             extra["calibration"] = fit_platt(scores.similarity, scores.same).to_json()
-        save_weights(self.results / "best.safetensors", self.average.network, extra=extra)
+        save_weights(self.results / "best.safetensors", self.average, extra=extra)
 
     def _settings(self) -> dict[str, str]:
         """What must not change between a start and its resume."""
@@ -298,13 +318,13 @@ class _Training:
         settings["training identities"] = str(len(set(self.train_table.identities)))
         return settings
 
-    def _save(self, number: int, losses: list[Tensor]) -> None:
+    def _save(self, number: int) -> None:
         if not self.place.is_main:
             return
         state: State = {
             "step": number,
             "network": self.network.state_dict(),
-            "average": self.average.network.state_dict(),
+            "average": self.average.state_dict(),
             "criterion": self.criterion.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -320,7 +340,7 @@ class _Training:
             return 0
         require_same(state["settings"], self.settings, where=self.results / "last")
         self.network.load_state_dict(state["network"])
-        self.average.network.load_state_dict(state["average"])
+        self.average.load_state_dict(state["average"])
         self.criterion.load_state_dict(state["criterion"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
@@ -329,3 +349,12 @@ class _Training:
         if self.place.is_main:
             print(f"resuming after step {done} of {self.steps}" if done < self.steps else "already trained", flush=True)
         return done
+
+
+def _line(record: dict[str, Any], epochs: int) -> str:
+    scores = "".join(
+        f", hold-out {name} {record[key]:.4f}"
+        for name, key in (("AUC", "auc"), ("Recall@1", "recall_at_1"), ("mAP", "map"))
+        if key in record
+    )
+    return f"epoch {record['epoch']}/{epochs}: loss {record['loss']:.4f}, {record['images_per_s']:.0f} images/s{scores}"

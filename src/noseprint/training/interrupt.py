@@ -30,7 +30,7 @@ def stop_requested() -> Iterator[Stop]:
 
     def note(number: int, _: FrameType | None) -> None:
         stop.signal = number
-        signal.signal(number, former[number])
+        signal.signal(number, former[signal.Signals(number)])
 
     for number in former:
         signal.signal(number, note)

@@ -1,10 +1,9 @@
 """What changes from step to step: the learning rate and the averaged weights."""
 
-import copy
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def cosine_with_warmup(step: int, *, steps: int, warmup: int) -> float:
@@ -15,31 +14,25 @@ def cosine_with_warmup(step: int, *, steps: int, warmup: int) -> float:
     """
     if step < warmup:
         return (step + 1) / (warmup + 1)
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+    return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-class WeightAverage:
-    """Exponential moving average of a network's weights.
+def average_decay(update: int, *, half_life: float) -> float:
+    """Decay of the averaged weights at update number `update` (from 0), for a half-life in updates.
 
-    decay = 0.5 ** (1 / half_life_steps), warmed up as min(decay, (1 + n) / (10 + n)) at the n-th update, so that the
-    start weights are forgotten early.
+    0.5 ** (1 / half_life), warmed up as min(decay, (1 + n) / (10 + n)), so that the start weights are forgotten early.
     """
+    return float(min(0.5 ** (1 / half_life), (1 + update) / (10 + update)))
 
-    def __init__(self, network: nn.Module, *, half_life_steps: float) -> None:
-        self.network = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
-        self._decay = 0.5 ** (1 / half_life_steps)
 
-    def decay(self, update: int) -> float:
-        """The decay at update number `update` (from 0)."""
-        return min(self._decay, (1 + update) / (10 + update))
-
-    @torch.no_grad()
-    def update(self, network: nn.Module, update: int) -> None:
-        """Move the average towards `network`."""
-        ours, theirs = list(self.network.parameters()), [p.detach() for p in network.parameters()]
-        torch._foreach_lerp_(ours, theirs, 1 - self.decay(update))
-        for our, their in zip(self.network.buffers(), network.buffers(), strict=True):
-            our.copy_(their)
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, *, decay: float) -> None:
+    """Move the weights of `average` towards those of `network`: average = decay * average + (1 - decay) * network."""
+    ours: list[Tensor] = list(average.parameters())
+    theirs: list[Tensor] = list(network.parameters())
+    torch._foreach_lerp_(ours, theirs, 1 - decay)
+    for our, their in zip(average.buffers(), network.buffers(), strict=True):
+        our.copy_(their)
 
 
 def parameter_groups(modules: list[nn.Module], *, weight_decay: float) -> list[dict[str, object]]:

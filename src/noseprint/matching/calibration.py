@@ -9,9 +9,6 @@ import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
 from noseprint.errors import NoseprintError
-from noseprint.matching.precision import threshold_at_precision, wilson_interval
-
-__all__ = ["Platt", "fit_platt", "threshold_at_precision", "wilson_interval"]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import minimize
 
 from noseprint.errors import NoseprintError
-from noseprint.evaluation.calibration import Platt, fit_platt, threshold_at_precision
+from noseprint.matching.calibration import Platt, fit_platt
 
 
 def drawn(n=2000, seed=0):

@@ -1,0 +1,53 @@
+"""Step 2: EfficientNet-B7 Noisy Student on labelled photographs and pseudo-identities, with low-resolution augmentation."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from dataset import evaluation_view, training_tables, training_view
+from model import SMALL_TRUNK, TRUNK, build_model
+from pytorch_metric_learning.losses import SupConLoss
+
+from noseprint.options import run
+from noseprint.training.distributed import gather
+from noseprint.training.fit import FitOptions, fit
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Options(FitOptions):
+    """Step 2: EfficientNet-B7 Noisy Student on labelled photographs and pseudo-identities, with low-resolution augmentation."""
+
+    temperature: float = 0.07
+    pseudo: bool = True
+    """Train on the pseudo-identities of pseudo_produce too."""
+
+
+FULL = Options(data=HERE.parent / "data", trunk=TRUNK, image_size=224, epochs=30, batch_size=32, lr=5e-5)
+SMALL = replace(FULL, run="small", small=True, trunk=SMALL_TRUNK, image_size=128, epochs=8, batch_size=64, lr=5e-4)
+
+
+def main(options: Options) -> None:
+    """Train, and leave the weights in results/."""
+    labelled, pseudo = training_tables(options.data, run=options.run, pseudo=options.pseudo)
+    network = build_model(options.trunk, image_size=options.image_size, pretrained=options.pretrained)
+    loss = SupConLoss(temperature=options.temperature)
+
+    def step(net: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return loss(*gather(net(images), labels))
+
+    fit(
+        network,
+        step=step,
+        labelled=labelled,
+        pseudo=pseudo,
+        training_view=training_view(network.image_size),
+        evaluation_view=evaluation_view(network.image_size),
+        results=HERE / "results" / options.run,
+        options=options,
+    )
+
+
+if __name__ == "__main__":
+    run(main, full=FULL, small=SMALL)

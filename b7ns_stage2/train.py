@@ -1,0 +1,56 @@
+"""Step 3: EfficientNet-B7 Noisy Student from its own stage 1, with the degradation of the test photographs."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from dataset import evaluation_view, training_tables, training_view
+from pytorch_metric_learning.losses import SupConLoss
+
+from noseprint.models.weights import load_network
+from noseprint.options import run
+from noseprint.training.distributed import gather
+from noseprint.training.fit import FitOptions, fit
+
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Options(FitOptions):
+    """Step 3: EfficientNet-B7 Noisy Student from its own stage 1, with the degradation of the test photographs."""
+
+    temperature: float = 0.07
+    pseudo: bool = True
+    """Train on the pseudo-identities of pseudo_produce too."""
+    start_from: Path | None = None
+    """Weights to start from. None: those that b7ns_stage1 left in the same run."""
+
+
+FULL = Options(data=HERE.parent / "data", trunk=None, image_size=None, epochs=20, batch_size=60, lr=3e-5)
+SMALL = replace(FULL, run="small", small=True, epochs=6, batch_size=64, lr=3e-4)
+
+
+def main(options: Options) -> None:
+    """Train, and leave the weights in results/."""
+    labelled, pseudo = training_tables(options.data, run=options.run, pseudo=options.pseudo)
+    stage1 = HERE.parent / "b7ns_stage1" / "results" / options.run / "best.safetensors"
+    network = load_network(options.start_from or stage1, trunk=options.trunk, image_size=options.image_size)
+    loss = SupConLoss(temperature=options.temperature)
+
+    def step(net: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return loss(*gather(net(images), labels))
+
+    fit(
+        network,
+        step=step,
+        labelled=labelled,
+        pseudo=pseudo,
+        training_view=training_view(network.image_size),
+        evaluation_view=evaluation_view(network.image_size),
+        results=HERE / "results" / options.run,
+        options=options,
+    )
+
+
+if __name__ == "__main__":
+    run(main, full=FULL, small=SMALL)

@@ -1,0 +1,22 @@
+"""What pseudo_produce trains on: the labelled photographs, cropped and mirrored."""
+
+from pathlib import Path
+
+from noseprint.data.augment import A, View
+from noseprint.data.tables import ImageTable, read_train
+
+
+def training_table(data: Path) -> ImageTable:
+    """The labelled photographs."""
+    return read_train(data)
+
+
+def training_view(size: int) -> View:
+    """A random crop of 8/9 of the side, mirrored half of the time."""
+    larger = round(size * 252 / 224)
+    return A.Compose([A.Resize(larger, larger), A.RandomCrop(size, size), A.HorizontalFlip(p=0.5)])
+
+
+def evaluation_view(size: int) -> View:
+    """The whole photograph, squeezed into a square."""
+    return A.Resize(size, size)

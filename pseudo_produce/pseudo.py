@@ -1,0 +1,97 @@
+"""Find pseudo-identities among the validation pairs with the network of train.py: results/pseudo.csv, pseudo.json."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dataset import evaluation_view, training_table
+
+from noseprint.data.tables import PSEUDO_HEADER, read_pairs, write_csv
+from noseprint.devices import choose_device, default_workers
+from noseprint.errors import NoseprintError
+from noseprint.evaluation.holdout import evaluate_holdout, split_holdout
+from noseprint.files import atomic_write
+from noseprint.matching.embed import embed_images
+from noseprint.matching.pseudo import produce_pseudo
+from noseprint.models.weights import load_network, read_header
+from noseprint.options import run
+
+HERE = Path(__file__).resolve().parent
+WITHOUT_HOLDOUT = 500  # pairs, as the original took, where no hold-out tells which are right
+
+
+@dataclass(frozen=True)
+class Options:
+    """Find pseudo-identities among the validation pairs."""
+
+    data: Path = HERE.parent / "data"
+    """Data folder, laid out as the README says."""
+    run: str = ""
+    """Name of the run: files lie in results/RUN; "" is results/ itself."""
+    small: bool = False
+    """The run that train.py --small made; short for --run small."""
+    precision: float = 0.95
+    """Take every pair above the similarity at which this share of the hold-out pairs is right."""
+    count: int | None = None
+    """Take this many of the best pairs instead."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+    workers: int | None = None
+    """Processes that decode. None: by the machine."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be."""
+        if not 0.5 <= self.precision < 1:
+            raise NoseprintError(f"--precision {self.precision}: must be in 0.5..1, such as 0.95")
+
+
+def main(options: Options) -> None:
+    """Score, choose, merge, write."""
+    results = HERE / "results" / options.run
+    weights = results / "best.safetensors"
+    network = load_network(weights)
+    training = json.loads(read_header(weights).extra["training"])
+    device = choose_device(options.device)
+    network.to(device)
+
+    def embed(paths: list[Path]):  # noqa: ANN202
+        workers = default_workers(device) if options.workers is None else options.workers
+        return embed_images(network, paths, view=evaluation_view(network.image_size), device=device, workers=workers)
+
+    labelled = training_table(options.data)
+    held_out = split_holdout(labelled.identities, share=training["holdout"], seed=training["seed"])
+    holdout = labelled.where(identity in held_out for identity in labelled.identities)
+    scores = None
+    if len(holdout):
+        scores = evaluate_holdout(embed(list(holdout.paths)), holdout.identities, seed=training["seed"])
+    pairs = read_pairs(options.data, "validation")
+    names = pairs.names()
+    found = produce_pseudo(
+        pairs,
+        embed([pairs.folder / name for name in names]),
+        {name: row for row, name in enumerate(names)},
+        holdout_similarity=scores.similarity if scores else None,
+        holdout_same=scores.same if scores else None,
+        precision=options.precision,
+        count=options.count if scores else options.count or WITHOUT_HOLDOUT,
+        labelled=set(labelled.identities),
+    )
+    write_csv(results / "pseudo.csv", PSEUDO_HEADER, found.rows)
+    with atomic_write(results / "pseudo.json") as part:
+        part.write_text(json.dumps(found.summary, indent=1) + "\n")
+    print(describe(found.summary, results / "pseudo.csv"), flush=True)
+
+
+def describe(summary: dict, out: Path) -> str:
+    """The summary in two lines."""
+    estimate = summary["estimated_precision"]
+    known = "unknown: nothing was held out" if estimate is None else json.dumps(estimate)
+    return (
+        f"{summary['accepted']} of {summary['distinct_pairs']} pairs accepted (similarity from {summary['threshold']}), "
+        f"{len(summary['refused'])} of them refused as contradictions; estimated precision {known}\n"
+        f"{summary['identities']} pseudo-identities of {summary['images']} images: {out}"
+    )
+
+
+if __name__ == "__main__":
+    run(main, full=Options(), small=replace(Options(), run="small", small=True))

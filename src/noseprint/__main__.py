@@ -1,0 +1,5 @@
+"""`python -m noseprint` is the command `noseprint`."""
+
+from noseprint.cli import main
+
+main()

@@ -1,0 +1,109 @@
+"""The command `noseprint`: what is not a step of one folder."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from noseprint.errors import NoseprintError
+from noseprint.options import speaking
+
+MEMBERS = ("swin224_stage2", "swin384_stage2", "v2_stage2", "b7ns_stage2")
+
+
+@dataclass(frozen=True)
+class DemoData:
+    """Draw synthetic nose prints in the challenge's layout."""
+
+    folder: tyro.conf.Positional[Path]
+    """Folder to make."""
+    seed: int = 0
+
+    def __call__(self) -> None:
+        """Draw."""
+        from noseprint.data.demo import write_demo
+
+        write_demo(self.folder, seed=self.seed)
+
+
+@dataclass(frozen=True)
+class Fuse:
+    """Fuse the similarities of several members into one result, joined on (imageA, imageB)."""
+
+    members: tyro.conf.Positional[tuple[Path, ...]]
+    """The members' similarity.csv files."""
+    pairs: Path
+    """The pairs to answer, such as data/test/test_data.csv."""
+    out: Path = Path("final_result.csv")
+    method: Literal["mean", "rank", "calibrated"] = "mean"
+    """mean of the cosines; mean of their ranks; calibrated: mean of the log-odds of their probabilities."""
+
+    def __call__(self) -> None:
+        """Fuse and write."""
+        from noseprint.data.tables import read_pair_names
+        from noseprint.matching.fuse import fuse, write_result
+        from noseprint.matching.pairs import read_similarities
+
+        if len(set(self.members)) < len(self.members):
+            raise NoseprintError(f"a member is named twice among {', '.join(map(str, self.members))}")
+        pairs = read_pair_names(self.pairs)
+        tables = {str(path): read_similarities(path) for path in self.members}
+        write_result(self.out, pairs, fuse(tables, pairs, method=self.method))
+        print(f"{len(pairs)} pairs, {self.method} of {len(tables)} members: {self.out}")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Score every member and the ensemble against the labels that a data folder carries."""
+
+    data: Path = Path("data")
+    """Data folder with test/labels.csv or retrieval.csv."""
+    run: str = ""
+    """Name of the run whose weights are scored; "" is the full campaign's."""
+    small: bool = False
+    """Short for --run small."""
+    members: tuple[str, ...] = MEMBERS
+    """Recipe folders, below --root."""
+    root: Path = Path()
+    """The checkout."""
+    frozen: bool = False
+    """Also score each pretrained trunk before any training."""
+    device: str = "auto"
+    json: Path | None = None
+    """Write the scores there, too."""
+
+    def __call__(self) -> None:
+        """Score and print a table."""
+        from noseprint.devices import choose_device
+        from noseprint.evaluation.scoring import score_members
+        from noseprint.files import atomic_write
+
+        run = self.run or ("small" if self.small else "")
+        weights = {name: self.root / name / "results" / run / "best.safetensors" for name in self.members}
+        scores = score_members(weights, self.data, device=choose_device(self.device), frozen=self.frozen)
+        print(f"{'':25}{'ROC AUC of the test pairs':28}{'mAP':28}Recall@1   (value [95 % interval over identities])")
+        for name, found in scores.items():
+            cells = (found.auc, found.map, found.recall_at_1)
+            print(f"{name:25}" + "".join(f"{str(cell) if cell else '-':28}" for cell in cells).rstrip())
+        if self.json:
+            with atomic_write(self.json) as part:
+                part.write_text(json.dumps({name: found.to_json() for name, found in scores.items()}, indent=1) + "\n")
+
+
+Command = (
+    Annotated[DemoData, tyro.conf.subcommand("demo-data")]
+    | Annotated[Fuse, tyro.conf.subcommand("fuse")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+)
+
+
+def main() -> None:
+    """Entry point."""
+    with speaking():
+        tyro.cli(Command, prog="noseprint", description="Photographs to identities.")()
+
+
+if __name__ == "__main__":
+    main()

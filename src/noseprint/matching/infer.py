@@ -1,0 +1,87 @@
+"""Pairs of photographs to similarities, on disk."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from noseprint.data.augment import View
+from noseprint.data.tables import Split, read_pairs
+from noseprint.devices import choose_device, default_workers
+from noseprint.errors import NoseprintError
+from noseprint.matching.calibration import Platt
+from noseprint.matching.embed import embed_images
+from noseprint.matching.pairs import pair_similarities, write_similarities
+from noseprint.models.network import SupConNet
+from noseprint.models.weights import read_header
+
+
+@dataclass(frozen=True)
+class InferOptions:
+    """Options of every recipe's infer.py."""
+
+    data: Path
+    """Data folder, laid out as the README says."""
+    run: str = ""
+    """Name of the run: files lie in results/RUN; "" is results/ itself."""
+    small: bool = False
+    """The run that train.py --small made; short for --run small."""
+    weights: Path | None = None
+    """Weights to use. None: results/RUN/best.safetensors. A .pth file is read as one of the checkpoints of 2022."""
+    split: Split = "test"
+    """Which pairs to score."""
+    degraded_view: bool = False
+    """Also compare a view degraded at random, seeded by image: the mean of both cosines, twice the time."""
+    batch_size: int = 64
+    seed: int = 0
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+    workers: int | None = None
+    """Processes that decode. None: by the machine."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be."""
+        if self.batch_size < 1:
+            raise NoseprintError(f"--batch-size {self.batch_size}: must be at least 1")
+        if Path(self.run).name != self.run:
+            raise NoseprintError(f"--run {self.run!r}: must be a plain name, it is a folder inside results/")
+
+
+def infer(
+    network: SupConNet, *, views: Sequence[View], calibration: Platt | None, out: Path, options: InferOptions
+) -> None:
+    """Write the similarity of every pair of the split to `out`: imageA,imageB,prediction[,probability].
+
+    prediction is the mean over `views` of the cosine of the two images' embeddings, each image embedded once a view;
+    probability, where there is a calibration, is the share of such pairs that are the same where half of all are.
+    """
+    device = choose_device(options.device)
+    pairs = read_pairs(options.data, options.split)
+    names = pairs.names()
+    index = {name: row for row, name in enumerate(names)}
+    network.to(device)
+    start = time.monotonic()
+    similarity = np.zeros(len(pairs), np.float32)
+    for view in views:
+        embeddings = embed_images(
+            network,
+            [pairs.folder / name for name in names],
+            view=view,
+            device=device,
+            workers=default_workers(device) if options.workers is None else options.workers,
+            batch_size=options.batch_size,
+            seed=options.seed,
+        )
+        similarity += pair_similarities(embeddings, index, pairs) / np.float32(len(views))
+    write_similarities(out, pairs, similarity, probability=calibration.probability(similarity) if calibration else None)
+    print(f"{len(pairs)} pairs of {len(names)} images in {time.monotonic() - start:.1f} s: {out}", flush=True)
+
+
+def calibration_of(weights: Path) -> Platt | None:
+    """The calibration stored beside the weights; None where they carry none, as the checkpoints of 2022."""
+    if weights.suffix == ".pth":
+        return None
+    stored = read_header(weights).extra.get("calibration")
+    return Platt.from_json(stored) if stored else None

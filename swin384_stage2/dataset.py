@@ -1,0 +1,49 @@
+"""What swin384_stage2 trains on: labelled photographs and pseudo-identities, degraded as the test photographs are."""
+
+from pathlib import Path
+
+from noseprint.data.augment import A, View
+from noseprint.data.tables import ImageTable, read_pseudo, read_train
+
+HERE = Path(__file__).resolve().parent
+
+
+def training_tables(data: Path, *, run: str, pseudo: bool) -> tuple[ImageTable, ImageTable | None]:
+    """The labelled photographs, and the pseudo-identities found among the validation photographs."""
+    found = HERE.parent / "pseudo_produce" / "results" / run / "pseudo.csv"
+    return read_train(data), read_pseudo(found, data) if pseudo else None
+
+
+def degraded_view(size: int) -> View:
+    """Nearly half lose their detail, one in six is cropped; also the second look of infer.py --degraded-view."""
+    larger = round(size * 432 / 384)
+    return A.Compose(
+        [
+            A.OneOf([A.Resize(60, 60, p=0.6), A.Resize(60, 84, p=0.2), A.Resize(47, 60, p=0.2)], p=0.45),
+            A.OneOf(
+                [
+                    A.Compose([A.Resize(larger, larger), A.RandomCrop(size, size)], p=0.2),
+                    A.Resize(size, size, p=1.0),
+                ],
+                p=1.0,
+            ),
+        ]
+    )
+
+
+def training_view(size: int) -> View:
+    """The degraded view, then JPEG compression, motion blur with a kernel that keeps its share of the side, and light."""
+    longest_blur = max(3, round(size * 41 / 384) // 2 * 2 + 1)
+    return A.Compose(
+        [
+            degraded_view(size),
+            A.ImageCompression(quality_range=(90, 100), p=0.75),
+            A.MotionBlur(blur_limit=(3, longest_blur), p=0.8),
+            A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.2, p=0.4),
+        ]
+    )
+
+
+def evaluation_view(size: int) -> View:
+    """The whole photograph, squeezed into a square."""
+    return A.Resize(size, size)

@@ -1,0 +1,35 @@
+"""Score the pairs of a split with the network of swin384_stage2: results/similarity.csv."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from dataset import degraded_view, evaluation_view
+from model import build_model
+
+from noseprint.matching.infer import InferOptions, calibration_of, infer
+from noseprint.models.published import load_published
+from noseprint.models.weights import load_network
+from noseprint.options import run
+
+HERE = Path(__file__).resolve().parent
+FULL = InferOptions(data=HERE.parent / "data")
+SMALL = replace(FULL, run="small", small=True)
+
+
+def main(options: InferOptions) -> None:
+    """Write imageA,imageB,prediction for each pair."""
+    results = HERE / "results" / options.run
+    weights = options.weights or results / "best.safetensors"
+    if weights.suffix == ".pth":
+        network = build_model(pretrained=False)
+        load_published(weights, network)
+    else:
+        network = load_network(weights)
+    views = [evaluation_view(network.image_size)]
+    if options.degraded_view:
+        views.append(degraded_view(network.image_size))
+    infer(network, views=views, calibration=calibration_of(weights), out=results / "similarity.csv", options=options)
+
+
+if __name__ == "__main__":
+    run(main, full=FULL, small=SMALL)
