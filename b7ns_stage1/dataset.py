@@ -1,4 +1,4 @@
-"""What b7ns_stage1 trains on: labelled photographs and pseudo-identities, made as coarse as the validation photographs."""
+"""What b7ns_stage1 trains on: labelled photographs and pseudo-identities, as coarse as the validation ones."""
 
 from pathlib import Path
 

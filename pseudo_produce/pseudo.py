@@ -87,7 +87,7 @@ def describe(summary: dict, out: Path) -> str:
     estimate = summary["estimated_precision"]
     known = "unknown: nothing was held out" if estimate is None else json.dumps(estimate)
     return (
-        f"{summary['accepted']} of {summary['distinct_pairs']} pairs accepted (similarity from {summary['threshold']}), "
+        f"{summary['accepted']} of {summary['distinct_pairs']} pairs accepted, similarity from {summary['threshold']}; "
         f"{len(summary['refused'])} of them refused as contradictions; estimated precision {known}\n"
         f"{summary['identities']} pseudo-identities of {summary['images']} images: {out}"
     )

@@ -8,7 +8,6 @@ from dataset import evaluation_view, training_table, training_view
 from model import SMALL_TRUNK, TRUNK, build_model
 from pytorch_metric_learning.losses import SupConLoss
 
-from noseprint.errors import NoseprintError
 from noseprint.options import run
 from noseprint.training.distributed import gather
 from noseprint.training.fit import FitOptions, fit
@@ -20,17 +19,19 @@ HERE = Path(__file__).resolve().parent
 class Options(FitOptions):
     """Step 1: the network that finds pseudo-identities, Swin-B/224 trained on the labelled photographs."""
 
+    trunk: str = TRUNK
+    """timm name.tag of the trunk."""
+    image_size: int = 224
+    """Side of the square input in pixels."""
     temperature: float = 0.07
 
 
-FULL = Options(data=HERE.parent / "data", trunk=TRUNK, image_size=224, epochs=30, batch_size=88, lr=5e-5)
+FULL = Options(data=HERE.parent / "data", epochs=30, batch_size=88, lr=5e-5)
 SMALL = replace(FULL, run="small", small=True, trunk=SMALL_TRUNK, image_size=128, epochs=8, batch_size=64, lr=5e-4)
 
 
 def main(options: Options) -> None:
     """Train, and leave the weights in results/."""
-    if options.trunk is None or options.image_size is None:
-        raise NoseprintError("--trunk and --image-size: nothing to take them from in step 1, give both")
     labelled = training_table(options.data)
     network = build_model(options.trunk, image_size=options.image_size, pretrained=options.pretrained)
     loss = SupConLoss(temperature=options.temperature)

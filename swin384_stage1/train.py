@@ -1,4 +1,4 @@
-"""Step 2: Swin-B/384 on labelled photographs and pseudo-identities, with low-resolution augmentation."""
+"""Step 2: Swin-B/384 on labelled photographs and pseudo-identities, degraded in resolution."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,14 +17,18 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Options(FitOptions):
-    """Step 2: Swin-B/384 on labelled photographs and pseudo-identities, with low-resolution augmentation."""
+    """Step 2: Swin-B/384 on labelled photographs and pseudo-identities, degraded in resolution."""
 
+    trunk: str = TRUNK
+    """timm name.tag of the trunk."""
+    image_size: int = 384
+    """Side of the square input in pixels."""
     temperature: float = 0.07
     pseudo: bool = True
     """Train on the pseudo-identities of pseudo_produce too."""
 
 
-FULL = Options(data=HERE.parent / "data", trunk=TRUNK, image_size=384, epochs=30, batch_size=32, lr=5e-5)
+FULL = Options(data=HERE.parent / "data", epochs=30, batch_size=32, lr=5e-5)
 SMALL = replace(FULL, run="small", small=True, trunk=SMALL_TRUNK, image_size=160, epochs=8, batch_size=64, lr=5e-4)
 
 

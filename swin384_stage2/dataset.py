@@ -32,7 +32,7 @@ def degraded_view(size: int) -> View:
 
 
 def training_view(size: int) -> View:
-    """The degraded view, then JPEG compression, motion blur with a kernel that keeps its share of the side, and light."""
+    """The degraded view, then JPEG compression, motion blur (its kernel a fixed share of the side), light."""
     longest_blur = max(3, round(size * 41 / 384) // 2 * 2 + 1)
     return A.Compose(
         [

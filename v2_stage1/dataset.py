@@ -1,4 +1,4 @@
-"""What v2_stage1 trains on: labelled photographs and pseudo-identities, made as coarse as the validation photographs."""
+"""What v2_stage1 trains on: labelled photographs and pseudo-identities, as coarse as the validation ones."""
 
 from pathlib import Path
 

@@ -19,6 +19,10 @@ HERE = Path(__file__).resolve().parent
 class Options(FitOptions):
     """Step 3: EfficientNetV2-L from its own stage 1, with the degradation of the test photographs."""
 
+    trunk: str | None = None
+    """timm name.tag that the start weights must be of. None: whatever they are of."""
+    image_size: int | None = None
+    """Side of the square input in pixels. None: that of the start weights."""
     temperature: float = 0.07
     pseudo: bool = True
     """Train on the pseudo-identities of pseudo_produce too."""
@@ -26,7 +30,7 @@ class Options(FitOptions):
     """Weights to start from. None: those that v2_stage1 left in the same run."""
 
 
-FULL = Options(data=HERE.parent / "data", trunk=None, image_size=None, epochs=20, batch_size=40, lr=3e-5)
+FULL = Options(data=HERE.parent / "data", epochs=20, batch_size=40, lr=3e-5)
 SMALL = replace(FULL, run="small", small=True, epochs=6, batch_size=64, lr=3e-4)
 
 

@@ -41,10 +41,6 @@ class FitOptions:
 
     data: Path
     """Data folder, laid out as the README says."""
-    trunk: str | None
-    """timm name.tag of the trunk. None: that of the weights the training starts from."""
-    image_size: int | None
-    """Side of the square input in pixels. None: that of the weights the training starts from."""
     epochs: int
     batch_size: int
     """Images a batch, over all processes."""
