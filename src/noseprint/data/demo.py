@@ -1,43 +1,22 @@
-"""Synthetic dog nose prints in the challenge's layout, so that the whole method can be seen and scored without real data.
-
-Made to be hard in the way real prints are: what identifies a dog is the layout and the habit of its beads and grooves; shape,
-pigment and coat come from a few looks that many dogs share, and the photograph (pose, light, wetness, crop, focus) changes more
-than the dog does. Every image draws from its own random stream, (seed, split, identity, photograph), so one seed gives the
-same bytes whatever else is drawn.
-"""
+"""A synthetic data folder in the challenge's layout: the whole method can be seen and scored without real data."""
 
 import csv
-import shutil
+import itertools
 import string
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from noseprint.data.prints import LOOKS, draw_nose, photograph
 from noseprint.errors import NoseprintError
 
-Plane = npt.NDArray[np.float32]
-Image = npt.NDArray[np.uint8]
-
-HEIGHT, WIDTH = 272, 336  # the plane a nose is drawn on, px
-LOOKS = 4  # pigment, coat and nostril types; few, so that many identities share one
-SPLITS = ("train", "validation", "test")
+SHOTS, PAIRS = 4, 3  # of each unlabelled identity: photographs; pairs of the same dog, and as many of different ones
+VERSION = 1  # raise it when the same parameters draw other bytes
 SHORT_SIDE = {"train": (160, 250), "validation": (86, 120), "test": (86, 120)}  # px, drawn uniformly
-MOTION = {"train": (0.0, 0.0), "validation": (0.0, 0.0), "test": (0.03, 0.08)}  # blur length as a share of the short side
-
-
-@dataclass(frozen=True)
-class _Nose:
-    """What stays the same between photographs of one identity; planes are (HEIGHT, WIDTH)."""
-
-    relief: Plane  # height of the surface, px
-    pigment: Plane  # (HEIGHT, WIDTH, 3) albedo, BGR in 0..1
-    shine: Plane  # where the skin can be wet, 0..1
-    shade: Plane  # light that reaches a groove or a nostril, 0..1
+MOTION = {"train": (0.0, 0.0), "validation": (0.0, 0.0), "test": (0.03, 0.08)}  # blur path over the short side
 
 
 def write_demo(folder: Path, *, train_identities: int = 56, pair_identities: int = 48, seed: int = 0) -> None:
@@ -50,50 +29,69 @@ def write_demo(folder: Path, *, train_identities: int = 56, pair_identities: int
         seed: one seed gives the same bytes.
 
     Raises:
-        NoseprintError: the folder exists and is not this very demo (nothing is touched), or a number is too small.
+        NoseprintError: the folder exists and is not this very demo (nothing is touched), or a number is too small,
+            or the disk refuses.
+
     """
-    if train_identities < 2 or pair_identities < 2:
-        raise NoseprintError(
-            f"train_identities={train_identities}, pair_identities={pair_identities}: a demo needs at least 2 of each"
-        )
-    mark = f"<!-- noseprint demo 1: train_identities={train_identities} pair_identities={pair_identities} seed={seed} -->"
+    given = f"train_identities={train_identities} pair_identities={pair_identities} seed={seed}"
+    if min(train_identities, pair_identities) < 2 or seed < 0:
+        raise NoseprintError(f"{given}: a demo needs at least 2 identities of each sort, and a seed of at least 0")
+    mark = f"<!-- noseprint demo {VERSION}: {given} files="
     if folder.exists():
         _require_same(folder, mark)
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
     try:
-        count = _write_train(part / "train", range(train_identities), seed=seed)
-        ids = range(train_identities, train_identities + pair_identities)
-        count += len(_write_pairs(part / "validation", "valid_data.csv", ids, split="validation", seed=seed))
-        ids = range(ids.stop, ids.stop + pair_identities)
-        photos = _write_pairs(part / "test", "test_data.csv", ids, split="test", seed=seed)
-        roles = [("test", "gallery" if shot else "query", identity, name) for identity, shot, name in photos]
-        _write_rows(part / "retrieval.csv", ("folder", "role", "identity", "image"), roles)
-        (part / "README.md").write_text(_README.format(mark=mark, images=count + len(photos)), encoding="utf-8")
-        part.chmod(0o755)
-        try:
-            part.rename(folder)
-        except OSError:  # another process was quicker
-            _require_same(folder, mark)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part") as part:
+            whole = Path(part) / "demo"
+            whole.mkdir()
+            _write_splits(whole, train_identities=train_identities, pair_identities=pair_identities, seed=seed)
+            text = _README.format(mark=mark, files=_count(whole))
+            (whole / "README.md").write_text(text, encoding="utf-8", newline="\n")
+            _put_in_place(whole, folder, mark=mark)
+    except OSError as error:
+        raise NoseprintError(f"{folder} could not be written ({error}): name another folder or free it") from error
+
+
+def _put_in_place(whole: Path, folder: Path, *, mark: str) -> None:
+    try:
+        whole.rename(folder)
+    except OSError:
+        if not folder.exists():
+            raise
+        _require_same(folder, mark)  # another process was quicker
 
 
 def _require_same(folder: Path, mark: str) -> None:
+    """Raise NoseprintError unless `folder` is the demo that `mark` names, with no image or table lost."""
     readme = folder / "README.md"
-    if readme.is_file() and mark in readme.read_text(encoding="utf-8", errors="replace").splitlines():
+    lines = readme.read_text(encoding="utf-8", errors="replace").splitlines() if readme.is_file() else []
+    counts = [line.removeprefix(mark).removesuffix(" -->") for line in lines if line.startswith(mark)]
+    if counts == [str(_count(folder))]:
         return
-    raise NoseprintError(
-        f"{folder} exists and is not the demo asked for: name a folder that does not exist, or remove this one first"
-    )
+    reason = "has lost or gained files since it was written" if counts else "is not the demo asked for"
+    raise NoseprintError(f"{folder} exists and {reason}: name a folder that does not exist, or remove this one first")
+
+
+def _count(folder: Path) -> int:
+    """How many images and tables lie where a demo has them."""
+    return sum(1 for pattern in ("*/images/*.jpg", "*/*.csv", "*.csv") for _ in folder.glob(pattern))
 
 
 # -- tables ------------------------------------------------------------------------------------------------------------
 
 
-def _write_train(folder: Path, identities: range, *, seed: int) -> int:
-    """Write the labelled split and return its number of images."""
+def _write_splits(folder: Path, *, train_identities: int, pair_identities: int, seed: int) -> None:
+    first, second = train_identities, train_identities + pair_identities
+    _write_train(folder / "train", range(first), seed=seed)
+    _write_pairs(folder / "validation", "valid_data.csv", range(first, second), split="validation", seed=seed)
+    ids = range(second, second + pair_identities)
+    photos = _write_pairs(folder / "test", "test_data.csv", ids, split="test", seed=seed)
+    roles = [("test", "gallery" if shot else "query", identity, name) for identity, shot, name in photos]
+    _write_rows(folder / "retrieval.csv", ("folder", "role", "identity", "image"), roles)
+
+
+def _write_train(folder: Path, identities: range, *, seed: int) -> None:
     rows: list[tuple[object, ...]] = []
     for identity in identities:
         rng = np.random.default_rng((seed, 1, identity))
@@ -101,26 +99,24 @@ def _write_train(folder: Path, identities: range, *, seed: int) -> int:
         names = _write_photos(folder / "images", identity, shots=shots, split="train", seed=seed)
         rows += [(identity, name) for name in names]
     _write_rows(folder / "train_data.csv", ("dog ID", "nose print image"), rows)
-    return len(rows)
 
 
 def _write_pairs(folder: Path, table: str, identities: range, *, split: str, seed: int) -> list[tuple[int, int, str]]:
     """Write an unlabelled split with its labels beside it; return (identity, photograph, name) of every image."""
-    shots = 4
-    names = {i: _write_photos(folder / "images", i, shots=shots, split=split, seed=seed) for i in identities}
-    rng = np.random.default_rng((seed, 2, SPLITS.index(split)))
-    pairs: list[tuple[str, str, int]] = []
+    names = {i: _write_photos(folder / "images", i, shots=SHOTS, split=split, seed=seed) for i in identities}
+    rng = np.random.default_rng((seed, 2, identities.start))
+    pairs: set[tuple[str, str, int]] = set()
     for identity in identities:
-        a, b = np.triu_indices(shots, 1)
-        for k in rng.permutation(len(a))[:3]:
-            pairs.append((names[identity][a[k]], names[identity][b[k]], 1))
+        same = list(itertools.combinations(names[identity], 2))
+        pairs |= {(*same[k], 1) for k in rng.permutation(len(same))[:PAIRS]}
         others = [i for i in identities if i != identity]
         alike = [i for i in others if i % LOOKS == identity % LOOKS] or others  # the same look: not trivially different
-        for k in range(3):
+        for k in range(PAIRS):
             other = int(rng.choice(alike if k else others))
-            pairs.append((names[identity][rng.integers(shots)], names[other][rng.integers(shots)], 0))
-    pairs = sorted(set(pairs))
-    rows = [pairs[k] for k in rng.permutation(len(pairs))]
+            a, b = sorted((names[identity][rng.integers(SHOTS)], names[other][rng.integers(SHOTS)]))
+            pairs.add((a, b, 0))
+    ordered = sorted(pairs)
+    rows = [ordered[k] for k in rng.permutation(len(ordered))]
     _write_rows(folder / table, ("imageA", "imageB"), [row[:2] for row in rows])
     _write_rows(folder / "labels.csv", ("imageA", "imageB", "label"), rows)
     return [(i, shot, name) for i in identities for shot, name in enumerate(names[i])]
@@ -133,192 +129,24 @@ def _write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[objec
 
 def _write_photos(folder: Path, identity: int, *, shots: int, split: str, seed: int) -> list[str]:
     folder.mkdir(parents=True, exist_ok=True)
-    nose = _draw_nose(identity, seed=seed)
+    nose = draw_nose(identity, seed=seed)
     names = []
     for shot in range(shots):
         rng = np.random.default_rng((seed, 3, identity, shot))
         letters = "".join(rng.choice(list(string.ascii_letters + string.digits), 16))
-        names.append(f"A*{letters}.jpg" if rng.random() < 0.4 else f"{letters}.jpg")  # the challenge's names hold a star
-        photo, quality = _photograph(nose, split=split, rng=rng)
+        star = "A*" if rng.random() < 0.4 else ""  # as in the challenge
+        names.append(f"{star}{letters}.jpg")
+        short = int(rng.integers(*SHORT_SIDE[split], endpoint=True))
+        photo = photograph(nose, short=short, motion=short * rng.uniform(*MOTION[split]), rng=rng)
+        quality = int(rng.integers(60, 96))
         _, data = cv2.imencode(".jpg", photo, [cv2.IMWRITE_JPEG_QUALITY, quality])
         (folder / names[-1]).write_bytes(data.tobytes())
     return names
 
 
-# -- the nose ----------------------------------------------------------------------------------------------------------
-
-
-def _noise(rng: np.random.Generator, cells: int) -> Plane:
-    """Smooth noise of about unit variance, `cells` bumps across: (HEIGHT, WIDTH)."""
-    grid = rng.standard_normal((max(2, round(cells * HEIGHT / WIDTH)), cells)).astype(np.float32)
-    return np.asarray(cv2.resize(grid, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
-
-
-def _beads(rng: np.random.Generator) -> tuple[Plane, Plane]:
-    """One identity's beads: dome height 0..1 and a value of each bead in -1..1, both (HEIGHT, WIDTH).
-
-    Voronoi cells of a jittered grid; some neighbours merge into plates, and a smooth warp bends and stretches the rows.
-    """
-    side = 480
-    pitch, jitter, merge = rng.uniform(12, 27), rng.uniform(0.15, 0.55), rng.uniform(0.0, 0.5)
-    rows, cols = np.mgrid[0 : side + pitch : pitch, 0 : side + pitch : pitch]
-    cols = cols + (np.arange(rows.shape[0]) % 2)[:, None] * pitch / 2
-    points = np.stack([rows, cols], -1).reshape(-1, 2)
-    points = points + rng.uniform(-jitter, jitter, points.shape) * pitch
-    yx = np.unique(np.clip(points, 0, side - 1).astype(int), axis=0)
-    seeds = np.full((side, side), 255, np.uint8)
-    seeds[yx[:, 0], yx[:, 1]] = 0
-    _, cells = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    group = np.arange(cells.max() + 1)
-    border = cells[:, 1:] != cells[:, :-1]
-    touching = np.unique(np.stack([cells[:, :-1][border], cells[:, 1:][border]], 1), axis=0)
-    joined = touching[rng.random(len(touching)) < merge / 3]
-    group[joined[:, 1]] = group[joined[:, 0]]
-    plates = group[cells]
-    inside = np.full((side, side), 255, np.uint8)
-    inside[:, 1:][plates[:, 1:] != plates[:, :-1]] = 0
-    inside[1:][plates[1:] != plates[:-1]] = 0
-    depth = cv2.distanceTransform(inside, cv2.DIST_L2, 5) / (pitch * rng.uniform(0.2, 0.42))
-    dome = 1 - np.exp(-(depth**2)).astype(np.float32)
-    value = rng.uniform(-1, 1, len(group)).astype(np.float32)[plates]
-
-    angle, stretch, bend = rng.uniform(0, np.pi), rng.uniform(1.0, 1.9), rng.uniform(3, 12)
-    y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
-    x, y = x - WIDTH / 2, y - HEIGHT / 2
-    along, across = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
-    u = along / np.sqrt(stretch) + bend * _noise(rng, 5) + side / 2
-    v = across * np.sqrt(stretch) + bend * _noise(rng, 5) + side / 2
-    warp = (u.astype(np.float32), v.astype(np.float32))
-    dome = cv2.GaussianBlur(cv2.remap(dome, *warp, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT), (0, 0), 0.8)
-    value = cv2.remap(value, *warp, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REFLECT)
-    return np.asarray(dome, np.float32), np.asarray(cv2.GaussianBlur(value, (0, 0), 1.0), np.float32)
-
-
-def _step(x: Plane, width: float) -> Plane:
-    """A soft edge: 0 where x << 0, 1 where x >> 0."""
-    return np.asarray(0.5 + 0.5 * np.tanh(x / width), dtype=np.float32)
-
-
-def _brown(luminance: float, *, warmth: float) -> Plane:
-    """From grey (warmth 0) to red-brown (1), (3,) linear BGR."""
-    return np.array([1 - 0.65 * warmth, 1 - 0.32 * warmth, 1.0], np.float32) * luminance
-
-
-def _draw_nose(identity: int, *, seed: int) -> _Nose:
-    look = np.random.default_rng((seed, 4, identity % LOOKS))
-    rng = np.random.default_rng((seed, 5, identity))
-    dome, value = _beads(rng)
-    y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
-    x, y = (x - WIDTH / 2) / (WIDTH / 2), (y - HEIGHT / 2) / (WIDTH / 2)
-
-    def vary(low: float, high: float) -> float:  # the look's value, and a little of the identity's own
-        return float(look.uniform(low, high) + rng.uniform(-0.08, 0.08) * (high - low))
-
-    wobble = 0.03 * _noise(rng, 6)
-    taper = 1 - vary(0.1, 0.3) * np.clip(y + 0.2, 0, 1)
-    radius = (np.abs(x / (0.88 * taper)) ** 3 + np.abs(y / vary(0.66, 0.71)) ** 3) ** (1 / 3) + wobble
-    pad = _step(1 - radius, 0.02)
-    slant, far, low = vary(0.3, 0.8), vary(0.42, 0.5), vary(0.1, 0.2)
-    nostril = np.zeros_like(x)
-    for sign in (-1.0, 1.0):
-        dx, dy = sign * x - far - rng.uniform(-0.02, 0.02), y - low - rng.uniform(-0.02, 0.02)
-        a, b = np.cos(slant) * dx - np.sin(slant) * dy, np.sin(slant) * dx + np.cos(slant) * dy
-        hole = 1 - np.sqrt((a / vary(0.15, 0.2)) ** 2 + (b / vary(0.1, 0.14)) ** 2)
-        curl = dy - 0.3 * dx - 1.2 * dx**2  # the slit leaves outwards and bends down, thinner on its way
-        slit = np.where(dx > 0, 1 - np.abs(curl) / (0.07 - 0.16 * np.clip(dx, 0, 0.4)), -1) - 4 * np.clip(dx - 0.26, 0, 1)
-        nostril = np.maximum(nostril, _step(np.maximum(hole, slit) + wobble, 0.15))
-    nostril *= pad
-    middle = x - 0.03 * np.sin(4 * y + rng.uniform(0, 6)) + 0.3 * wobble
-    philtrum = np.exp(-((middle / vary(0.018, 0.028)) ** 2)) * _step(y - vary(-0.1, 0.1), 0.06)
-
-    skin = pad * (1 - nostril)
-    bulge = 60 * np.sqrt(np.clip(1.25 - x**2 - 1.3 * y**2, 0.05, None))
-    bead_height = rng.uniform(1.8, 3.8)
-    relief = bulge + skin * bead_height * dome * (1 - philtrum) - 9 * philtrum - 12 * nostril - 10 * (1 - pad)
-    base = _brown(vary(0.07, 0.16), warmth=vary(0.0, 0.5))
-    tone = 1 + rng.uniform(0.1, 0.35) * value + rng.uniform(0.1, 0.3) * _noise(rng, 4)
-    leather = base * (tone * (0.45 + 0.55 * dome))[..., None]
-    coat = _brown(vary(0.04, 0.5), warmth=vary(0.1, 0.7))
-    hair = cv2.blur(rng.standard_normal((HEIGHT, WIDTH)).astype(np.float32), (2, 13)) * 5**0.5
-    fur = coat * (0.8 + 0.3 * hair)[..., None]
-    pigment = fur + (leather - fur) * pad[..., None]
-    shade = (1 - 0.93 * nostril) * (1 - 0.6 * philtrum * pad) * (1 - 0.45 * skin * (1 - dome))
-    return _Nose(
-        relief=np.asarray(relief, np.float32),
-        pigment=np.asarray(np.clip(pigment, 0.01, 1), np.float32),
-        shine=np.asarray(skin * (0.25 + 0.75 * dome), np.float32),
-        shade=np.asarray(shade, np.float32),
-    )
-
-
-# -- the photograph ----------------------------------------------------------------------------------------------------
-
-
-def _photograph(nose: _Nose, *, split: str, rng: np.random.Generator) -> tuple[Image, int]:
-    """One photograph, (h, w, 3) uint8 BGR, and the JPEG quality it is kept at."""
-    scene = _light(nose, rng)
-    short = int(rng.integers(*SHORT_SIDE[split], endpoint=True))
-    photo = _frame(scene, short=short, rng=rng)
-    length = rng.uniform(*MOTION[split]) * short
-    if length:
-        photo = _motion_blur(photo, length=length, angle=rng.uniform(0, np.pi))
-    photo = photo ** (1 / 2.2) * 255
-    photo += rng.normal(0, rng.uniform(1, 5), photo.shape)
-    return np.clip(photo, 0, 255).round().astype(np.uint8), int(rng.integers(60, 96))
-
-
-def _light(nose: _Nose, rng: np.random.Generator) -> Plane:
-    """The lit nose in linear light, (HEIGHT, WIDTH, 3): Lambert and Blinn-Phong over the relief, seen from the front."""
-    slope_x = cv2.Sobel(nose.relief, cv2.CV_32F, 1, 0, scale=1 / 8)
-    slope_y = cv2.Sobel(nose.relief, cv2.CV_32F, 0, 1, scale=1 / 8)
-    length = np.sqrt(1 + slope_x**2 + slope_y**2)
-    azimuth, height = rng.uniform(0, 2 * np.pi), rng.uniform(0.6, 1.25)
-    light = np.array([np.cos(azimuth) * np.cos(height), np.sin(azimuth) * np.cos(height), np.sin(height)])
-    half = (light + (0, 0, 1)) / np.linalg.norm(light + (0, 0, 1))
-
-    def facing(d: npt.NDArray[np.float64]) -> Plane:
-        return np.asarray(np.clip((d[2] - d[0] * slope_x - d[1] * slope_y) / length, 0, 1), dtype=np.float32)
-
-    wet = nose.shine * np.clip(0.5 + 0.5 * _noise(rng, 5), 0, 1.5) * rng.uniform(0.1, 0.9)
-    glint = wet * facing(half) ** float(rng.uniform(25, 90))
-    diffuse = nose.shade * (rng.uniform(0.25, 0.6) + facing(light))
-    lit = nose.pigment * diffuse[..., None] + 0.8 * glint[..., None]
-    warm, green = rng.uniform(-0.2, 0.2), rng.uniform(-0.05, 0.05)
-    cast = np.array([1 - warm, 1 + green, 1 + warm])
-    exposure = 2 ** rng.uniform(-0.6, 1.0)
-    return np.asarray(np.clip(lit * cast * exposure, 0, 1), dtype=np.float32)
-
-
-def _frame(scene: Plane, *, short: int, rng: np.random.Generator) -> Plane:
-    """Pose, crop and focus: (h, w, 3) with min(h, w) = short."""
-    aspect = rng.uniform(1.0, 1.35)
-    size = np.array([round(short * aspect), short])
-    turn, zoom = rng.uniform(-0.25, 0.25), rng.uniform(0.72, 0.95)
-    span = zoom * min(WIDTH / aspect, HEIGHT)
-    corners = np.array([(-aspect, -1), (aspect, -1), (aspect, 1), (-aspect, 1)]) * span / 2
-    corners = corners @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-    corners += rng.uniform(-0.07, 0.07, (4, 2)) * span  # perspective
-    corners += np.array([WIDTH / 2, HEIGHT / 2]) + rng.uniform(-0.07, 0.07, 2) * (WIDTH, HEIGHT)
-    target = np.array([(0, 0), (size[0], 0), size, (0, size[1])])
-    matrix = cv2.getPerspectiveTransform(corners.astype(np.float32), target.astype(np.float32))
-    focus = 0.35 * span / short + rng.uniform(0.1, 1.4)  # the first term keeps the warp from aliasing
-    soft = cv2.GaussianBlur(scene, (0, 0), focus)
-    photo = cv2.warpPerspective(soft, matrix, size.tolist(), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-    return np.asarray(photo, dtype=np.float32)
-
-
-def _motion_blur(photo: Plane, *, length: float, angle: float) -> Plane:
-    """Average the photograph along a straight path of `length` px at `angle` rad."""
-    radius = int(np.ceil(length / 2)) + 1
-    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-    along, across = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
-    kernel = np.clip(length / 2 + 0.5 - np.abs(along), 0, 1) * np.clip(1 - np.abs(across), 0, 1)
-    return np.asarray(cv2.filter2D(photo, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT), dtype=np.float32)
-
-
 _README = """# Synthetic dog nose prints
 
-Drawn by `noseprint demo-data`, not photographed: {images} images to try the method on. The layout is the pet biometric
+Drawn by `noseprint demo-data`, not photographed: something to try the method on. The layout is the pet biometric
 challenge's; scores on these images say nothing about real dogs.
 
 | file | what |
@@ -329,5 +157,5 @@ challenge's; scores on these images say nothing about real dogs.
 | `validation/labels.csv`, `test/labels.csv` | the same rows with `label`, 1 = same dog: for scoring only |
 | `retrieval.csv` | the test dogs again, one query and the rest gallery each |
 
-{mark}
+{mark}{files} -->
 """
