@@ -192,7 +192,7 @@ def _frame(scene: Plane, *, short: int, rng: np.random.Generator) -> Plane:
     corners += np.array([WIDTH / 2, HEIGHT / 2]) + rng.uniform(-0.07, 0.07, 2) * (WIDTH, HEIGHT)
     target = np.array([(0, 0), (size[0], 0), size, (0, size[1])])
     matrix = cv2.getPerspectiveTransform(corners.astype(np.float32), target.astype(np.float32))
-    focus = 0.35 * span / short + rng.uniform(0.1, 1.4)  # the first term keeps the warp from aliasing
+    focus = 0.35 * span / short + rng.uniform(0.1, 1.3)  # the first term keeps the warp from aliasing
     soft = cv2.GaussianBlur(scene, (0, 0), focus)
     photo = cv2.warpPerspective(soft, matrix, size.tolist(), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     return np.asarray(photo, dtype=np.float32)
