@@ -1,0 +1,196 @@
+"""The synthetic data folder: its layout, its laws, and that it never harms what is there."""
+
+import csv
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from noseprint.data import demo
+from noseprint.data.demo import write_demo
+from noseprint.errors import NoseprintError
+
+TRAIN, OTHERS = 16, 6
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def pictures(folder: Path) -> dict[str, np.ndarray]:
+    found = {}
+    for path in sorted((folder / "images").iterdir()):
+        found[path.name] = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR)
+        assert found[path.name] is not None, path
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("demo") / "deep" / "data"
+    write_demo(path, train_identities=TRAIN, pair_identities=OTHERS, seed=3)
+    return path
+
+
+def test_tables_name_every_image_and_no_other(folder):
+    assert list(rows(folder / "train/train_data.csv")[0]) == ["dog ID", "nose print image"]
+    for split, table in (("validation", "valid_data.csv"), ("test", "test_data.csv")):
+        pairs = rows(folder / split / table)
+        assert list(pairs[0]) == ["imageA", "imageB"]
+        named = {name for pair in pairs for name in pair.values()}
+        assert named <= set(pictures(folder / split))
+    assert {r["nose print image"] for r in rows(folder / "train/train_data.csv")} == set(pictures(folder / "train"))
+    assert {r["image"] for r in rows(folder / "retrieval.csv")} == set(pictures(folder / "test"))
+
+
+def test_names_are_distinct_and_some_hold_a_star(folder):
+    names = [path.name for path in folder.rglob("*.jpg")]
+    assert len(set(names)) == len(names)
+    assert 0.2 < np.mean(["*" in name for name in names]) < 0.6
+
+
+def test_training_identities_have_two_to_eight_images(folder):
+    ids = [int(row["dog ID"]) for row in rows(folder / "train/train_data.csv")]
+    counts = np.bincount(ids)
+    assert counts.shape == (TRAIN,)
+    assert counts.min() == 2
+    assert counts.max() <= 8
+
+
+def test_identities_of_the_splits_are_disjoint(tmp_path, monkeypatch):
+    drawn: list[tuple[str, int]] = []
+
+    def record(folder: Path, identity: int, *, shots: int, split: str, seed: int) -> list[str]:
+        drawn.append((split, identity))
+        return [f"{identity}-{shot}.jpg" for shot in range(shots)]
+
+    monkeypatch.setattr(demo, "_write_photos", record)
+    for split in ("train", "validation", "test"):
+        (tmp_path / split).mkdir()
+    demo._write_splits(tmp_path, train_identities=TRAIN, pair_identities=OTHERS, seed=0)
+    splits, identities = zip(*drawn, strict=True)
+    assert [splits.count(split) for split in ("train", "validation", "test")] == [TRAIN, OTHERS, OTHERS]
+    assert len(set(identities)) == len(drawn)
+
+
+def test_labels_are_the_same_rows_and_agree_with_the_identities(folder):
+    identity = {row["image"]: row["identity"] for row in rows(folder / "retrieval.csv")}
+    assert len(set(identity.values())) == OTHERS
+    for row in rows(folder / "test/labels.csv"):
+        assert row["label"] == str(int(identity[row["imageA"]] == identity[row["imageB"]]))
+        assert row["imageA"] != row["imageB"]
+    for split, table in (("validation", "valid_data.csv"), ("test", "test_data.csv")):
+        labels = rows(folder / split / "labels.csv")
+        assert [(r["imageA"], r["imageB"]) for r in labels] == [tuple(r.values()) for r in rows(folder / split / table)]
+        assert 0.4 < np.mean([int(r["label"]) for r in labels]) < 0.65
+        assert len({frozenset((r["imageA"], r["imageB"])) for r in labels}) == len(labels)
+
+
+def test_retrieval_has_one_query_and_a_gallery_for_each_identity(folder):
+    table = rows(folder / "retrieval.csv")
+    assert {row["folder"] for row in table} == {"test"}
+    for identity in {row["identity"] for row in table}:
+        roles = sorted(row["role"] for row in table if row["identity"] == identity)
+        assert roles == ["gallery"] * 3 + ["query"]
+
+
+def test_pair_images_are_small(folder):
+    short = {
+        split: np.median([min(image.shape[:2]) for image in pictures(folder / split).values()])
+        for split in ("train", "validation", "test")
+    }
+    assert 180 < short["train"] < 230
+    assert 90 < short["validation"] < 115
+    assert 90 < short["test"] < 115
+
+
+def test_only_the_test_split_is_smeared(tmp_path):
+    # the same dogs in the same poses, photographed by the law of each split: dogs differ in detail more than splits do
+    detail: dict[str, list[float]] = {"train": [], "validation": [], "test": []}
+    for split, found in detail.items():
+        for identity in range(6):
+            demo._write_photos(tmp_path / split / "images", identity, shots=3, split=split, seed=0)
+        for image in pictures(tmp_path / split).values():
+            fitted = cv2.resize(image, (96, 96), interpolation=cv2.INTER_AREA)[..., 1].astype(np.float32)
+            found.append(float(cv2.Laplacian(fitted, cv2.CV_32F).var() / fitted.var()))
+    ratio = {split: np.median(np.divide(detail[split], detail["validation"])) for split in ("train", "test")}
+    assert ratio["test"] < 0.75
+    assert ratio["train"] > 0.9
+
+
+def test_one_seed_one_folder_byte_for_byte(folder, tmp_path):
+    write_demo(tmp_path / "again", train_identities=TRAIN, pair_identities=OTHERS, seed=3)
+    assert everything(tmp_path / "again") == everything(folder)
+
+
+def test_another_seed_draws_other_dogs(tmp_path):
+    for seed in (0, 1):
+        write_demo(tmp_path / str(seed), train_identities=2, pair_identities=2, seed=seed)
+    first, second = (everything(tmp_path / str(seed)) for seed in (0, 1))
+    assert not {data for name, data in first.items() if name.endswith(".jpg")} & set(second.values())
+
+
+def test_a_finished_demo_is_left_alone(folder):
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    write_demo(folder, train_identities=TRAIN, pair_identities=OTHERS, seed=3)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_other_parameters_refuse_a_finished_demo(folder):
+    before = everything(folder)
+    with pytest.raises(NoseprintError, match="is not the demo asked for"):
+        write_demo(folder, train_identities=TRAIN, pair_identities=OTHERS, seed=4)
+    assert everything(folder) == before
+
+
+def test_somebody_elses_folder_is_not_touched(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/README.md").write_text("my dogs\n")
+    with pytest.raises(NoseprintError, match=re.escape(str(tmp_path / "mine"))):
+        write_demo(tmp_path / "mine", train_identities=2, pair_identities=2)
+    assert everything(tmp_path) == {"mine/README.md": b"my dogs\n"}
+
+
+def test_a_demo_that_lost_an_image_is_named(tmp_path):
+    write_demo(tmp_path / "d", train_identities=2, pair_identities=2)
+    next((tmp_path / "d/test/images").iterdir()).unlink()
+    with pytest.raises(NoseprintError, match="has lost"):
+        write_demo(tmp_path / "d", train_identities=2, pair_identities=2)
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(demo, "_write_rows", full)
+    with pytest.raises(NoseprintError, match="No space left"):
+        write_demo(tmp_path / "d", train_identities=2, pair_identities=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_losing_the_race_to_an_equal_demo_is_no_error(tmp_path, monkeypatch):
+    write_splits = demo._write_splits
+
+    def interrupted(part: Path, **sizes: int) -> None:
+        monkeypatch.setattr(demo, "_write_splits", write_splits)
+        write_demo(tmp_path / "d", train_identities=2, pair_identities=2)
+        write_splits(part, **sizes)
+
+    monkeypatch.setattr(demo, "_write_splits", interrupted)
+    write_demo(tmp_path / "d", train_identities=2, pair_identities=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["d"]
+
+
+@pytest.mark.parametrize("wrong", [{"train_identities": 1}, {"pair_identities": 0}, {"seed": -1}])
+def test_numbers_out_of_range_are_refused(tmp_path, wrong):
+    with pytest.raises(NoseprintError, match=r"at least 2 identities .* a seed of at least 0"):
+        write_demo(tmp_path / "d", **wrong)
+    assert list(tmp_path.iterdir()) == []
