@@ -71,9 +71,3 @@ def test_json_keeps_every_bit_and_refuses_the_rest():
     for text in ("", "{}", "[1]", '{"slope": 1}', '{"slope": "x", "intercept": 1}', '{"slope": NaN, "intercept": 1}'):
         with pytest.raises(NoseprintError, match="calibrate again"):
             Platt.from_json(text)
-
-
-def test_the_threshold_is_offered_here_too():
-    similarity, same = drawn(4000)
-    threshold = threshold_at_precision(similarity, same, 0.9)
-    assert same[similarity >= threshold].mean() >= 0.9
