@@ -32,6 +32,7 @@ SMALL = replace(FULL, run="small", small=True, trunk=SMALL_TRUNK, image_size=128
 
 def main(options: Options) -> None:
     """Train, and leave the weights in results/."""
+    torch.manual_seed(options.seed)
     labelled = training_table(options.data)
     network = build_model(options.trunk, image_size=options.image_size, pretrained=options.pretrained)
     loss = SupConLoss(temperature=options.temperature)

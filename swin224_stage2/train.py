@@ -36,6 +36,7 @@ SMALL = replace(FULL, run="small", small=True, epochs=6, batch_size=64, lr=3e-4)
 
 def main(options: Options) -> None:
     """Train, and leave the weights in results/."""
+    torch.manual_seed(options.seed)
     labelled, pseudo = training_tables(options.data, run=options.run, pseudo=options.pseudo)
     stage1 = HERE.parent / "swin224_stage1" / "results" / options.run / "best.safetensors"
     network = load_network(options.start_from or stage1, trunk=options.trunk, image_size=options.image_size)

@@ -19,7 +19,7 @@ from noseprint.data.augment import View
 from noseprint.data.dataset import TrainingImages, worker_threads
 from noseprint.data.sampling import IdentityBatches, epoch_steps
 from noseprint.data.tables import ImageTable
-from noseprint.devices import default_workers
+from noseprint.devices import default_workers, reuse_freed_memory
 from noseprint.errors import NoseprintError
 from noseprint.evaluation.holdout import HoldoutScores, evaluate_holdout, split_holdout
 from noseprint.matching.calibration import fit_platt
@@ -115,6 +115,7 @@ def fit(
     no hold-out the last. Interrupted, the same call goes on from the last save; on a CPU the final weights are the
     same bit for bit. Raises NoseprintError when the loss is no longer finite, or the settings of a resumed run differ.
     """
+    reuse_freed_memory()
     held_out = split_holdout(labelled.identities, share=options.holdout, seed=options.seed)
     holdout = labelled.where(identity in held_out for identity in labelled.identities)
     train = labelled.where(identity not in held_out for identity in labelled.identities)
