@@ -273,12 +273,14 @@ class _Training:
 
     def _require_finite(self, losses: list[Tensor], number: int) -> None:
         """The last save stays the last good one: this is asked before every save."""
-        for back, loss in enumerate(reversed(losses)):
-            if not math.isfinite(loss.item()):
+        if not losses:
+            return
+        values = torch.stack(losses).tolist()
+        for done, loss in enumerate(values, start=number - len(values) + 1):
+            if not math.isfinite(loss):
                 raise NoseprintError(
-                    f"the loss is {loss.item()} at step {number - back} "
-                    f"(learning rate {self._rate(number - back - 1):.2g}): the last good state is kept in "
-                    f"{self.results / 'last'}; lower --lr, then --restart"
+                    f"the loss is {loss} at step {done} (learning rate {self._rate(done - 1):.2g}): the last good state "
+                    f"is kept in {self.results / 'last'}; lower --lr, then --restart"
                 )
 
     def _score_and_keep(self) -> dict[str, float]:

@@ -1,0 +1,20 @@
+"""What several rooms' tests need."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from noseprint.data.demo import write_demo
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory) -> Path:
+    """A small folder of synthetic prints: read it, never write into it."""
+    folder = tmp_path_factory.mktemp("demo") / "demo"
+    write_demo(folder, train_identities=12, pair_identities=4, seed=0)
+    return folder

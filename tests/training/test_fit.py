@@ -1,0 +1,211 @@
+import contextlib
+import json
+import math
+import os
+import signal
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from pytorch_metric_learning.losses import ArcFaceLoss, SupConLoss
+from safetensors.torch import load_file
+
+from noseprint.data.augment import A
+from noseprint.data.tables import ImageTable, read_train
+from noseprint.errors import NoseprintError
+from noseprint.evaluation.holdout import split_holdout
+from noseprint.matching.calibration import Platt
+from noseprint.models.network import SupConNet
+from noseprint.models.weights import load_network, read_header
+from noseprint.training import fit as fit_module
+from noseprint.training.fit import FitOptions, fit
+
+SIZE = 32
+
+
+@pytest.fixture
+def table(demo):
+    return read_train(demo)
+
+
+def options(demo, **changes) -> FitOptions:
+    base = FitOptions(data=demo, epochs=2, batch_size=16, lr=1e-3, device="cpu", workers=0, holdout=0.2)
+    return replace(base, **changes)
+
+
+def network():
+    torch.manual_seed(0)
+    return SupConNet("test_efficientnet.r160_in1k", image_size=SIZE, dim=16, pretrained=False)
+
+
+def train(results, table, opts, *, net=None, step=None, **more):
+    loss = SupConLoss(temperature=0.07)
+    fit(
+        net or network(),
+        step=step or (lambda model, images, labels: loss(model(images), labels)),
+        labelled=table,
+        training_view=A.Compose([A.Resize(SIZE, SIZE), A.HorizontalFlip(p=0.5)]),
+        evaluation_view=A.Resize(SIZE, SIZE),
+        results=results,
+        options=opts,
+        **more,
+    )
+
+
+def records(results):
+    return [json.loads(line) for line in (results / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_leaves_the_best_averaged_weights_with_their_scores_and_calibration(tmp_path, demo, table):
+    train(tmp_path, table, options(demo, epochs=3))
+    found = records(tmp_path)
+    assert [record["epoch"] for record in found] == [1, 2, 3]
+    assert all(math.isfinite(record["loss"]) for record in found)
+    header = read_header(tmp_path / "best.safetensors")
+    best = max(found, key=lambda record: (round(record["auc"], 4), record["map"]))
+    assert json.loads(header.extra["holdout"])["auc"] == best["auc"]
+    Platt.from_json(header.extra["calibration"])
+    assert json.loads(header.extra["training"]) == {"holdout": 0.2, "seed": 0}
+    assert load_network(tmp_path / "best.safetensors").image_size == SIZE
+
+
+def test_held_out_identities_are_never_trained_on_and_pseudo_identities_never_held_out(tmp_path, demo, table):
+    held_out = split_holdout(table.identities, share=0.2, seed=0)
+    assert held_out
+    pseudo = ImageTable(table.paths[:3], ("pseudo-0", "pseudo-0", "pseudo-1"))
+    seen = set()
+
+    def step(model, images, labels):
+        seen.update(labels.tolist())
+        return model(images).sum()
+
+    train(tmp_path, table, options(demo, epochs=30), step=step, pseudo=pseudo)
+    assert seen == set(range(len(set(table.identities) - held_out) + 2))
+
+
+def test_without_a_holdout_the_last_weights_are_kept(tmp_path, demo, table):
+    train(tmp_path, table, options(demo, holdout=0))
+    assert "auc" not in records(tmp_path)[0]
+    assert "calibration" not in read_header(tmp_path / "best.safetensors").extra
+    last = torch.load(tmp_path / "last" / "state.pt", weights_only=True)["average"]
+    for key, tensor in load_file(tmp_path / "best.safetensors").items():
+        assert torch.equal(tensor, last[key])
+
+
+def interrupt_after(steps):
+    """A step that asks the process to stop after `steps` steps, as Ctrl-C does."""
+    loss, done = SupConLoss(temperature=0.07), [0]
+
+    def step(model, images, labels):
+        done[0] += 1
+        if done[0] == steps:
+            os.kill(os.getpid(), signal.SIGINT)
+        return loss(model(images), labels)
+
+    return step
+
+
+def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, demo, table, capsys):
+    opts = options(demo, epochs=3)
+    train(tmp_path / "whole", table, opts)
+    with pytest.raises(SystemExit) as left:
+        train(tmp_path / "cut", table, opts, step=interrupt_after(4))
+    assert left.value.code == 130
+    assert "the same command goes on" in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    train(tmp_path / "cut", table, opts)
+    whole, cut = (load_file(tmp_path / run / "best.safetensors") for run in ("whole", "cut"))
+    assert all(torch.equal(whole[key], cut[key]) for key in whole)
+    assert [r["auc"] for r in records(tmp_path / "cut")] == [r["auc"] for r in records(tmp_path / "whole")]
+
+
+def test_a_finished_run_is_left_alone_and_restart_begins_afresh(tmp_path, demo, table, capsys):
+    train(tmp_path, table, options(demo))
+    before = (tmp_path / "best.safetensors").stat().st_mtime_ns
+    train(tmp_path, table, options(demo))
+    assert "already trained" in capsys.readouterr().out
+    assert (tmp_path / "best.safetensors").stat().st_mtime_ns == before
+    train(tmp_path, table, options(demo, restart=True))
+    assert (tmp_path / "best.safetensors").stat().st_mtime_ns > before
+    assert len(records(tmp_path)) == 2
+
+
+def test_a_run_does_not_go_on_with_other_settings_or_data(tmp_path, demo, table):
+    train(tmp_path, table, options(demo))
+    with pytest.raises(NoseprintError, match=r"lr was 0.001, is 0.002"):
+        train(tmp_path, table, options(demo, lr=0.002))
+    with pytest.raises(NoseprintError, match="training images was"):
+        train(tmp_path, ImageTable(table.paths[:-1], table.identities[:-1]), options(demo))
+    train(tmp_path, table, options(demo, workers=1))
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path, demo, table):
+    loss, done = SupConLoss(temperature=0.07), [0]
+
+    def step(model, images, labels):
+        done[0] += 1
+        return loss(model(images), labels) * (float("nan") if done[0] > 4 else 1)
+
+    with pytest.raises(NoseprintError, match="at step 5 "):
+        train(tmp_path, table, options(demo, epochs=4, save_every=2), step=step)
+    state = torch.load(tmp_path / "last" / "state.pt", weights_only=True)
+    assert state["step"] == 4
+    assert all(torch.isfinite(tensor).all() for tensor in state["network"].values())
+
+
+def test_a_loss_with_weights_of_its_own_is_trained_and_resumed(tmp_path, demo, table):
+    """A classification recipe: ArcFace over the training identities."""
+
+    def run(results, epochs_before_stop=None):
+        torch.manual_seed(1)
+        head = ArcFaceLoss(num_classes=len(set(table.identities)), embedding_size=16)
+        start = head.W.detach().clone()
+        done = [0]
+
+        def step(model, images, labels):
+            done[0] += 1
+            if done[0] == epochs_before_stop:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return head(model(images), labels)
+
+        with contextlib.suppress(SystemExit):
+            train(results, table, options(demo, holdout=0), step=step, criterion=head)
+        return start, head.W.detach().clone()
+
+    start, whole = run(tmp_path / "whole")
+    assert not torch.equal(start, whole)
+    assert not torch.equal(run(tmp_path / "cut", 3)[1], whole)
+    assert torch.equal(run(tmp_path / "cut")[1], whole)
+
+
+def test_the_loss_falls(tmp_path, demo, table):
+    train(tmp_path, table, options(demo, epochs=6, holdout=0, lr=3e-3))
+    losses = [record["loss"] for record in records(tmp_path)]
+    assert losses[-1] < losses[0] - 0.1
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"epochs": 0}, "--epochs 0"),
+        ({"batch_size": 1}, "--batch-size 1"),
+        ({"lr": 0.0}, "--lr 0.0"),
+        ({"lr": float("nan")}, "--lr nan"),
+        ({"warmup": 1.0}, "--warmup 1.0"),
+        ({"run": "../elsewhere"}, "--run"),
+        ({"holdout": 0.7}, "0.7"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(tmp_path, demo, table, changes, says):
+    with pytest.raises(NoseprintError, match=says):
+        train(tmp_path / "out", table, options(demo, **changes))
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_option_that_shapes_the_weights_guards_a_resume(demo):
+    @dataclass(frozen=True)
+    class More(FitOptions):
+        temperature: float = 0.07
+
+    names = set(vars(More(data=demo, epochs=1, batch_size=8, lr=1.0)))
+    assert names - fit_module.FREE_TO_CHANGE >= {"epochs", "batch_size", "lr", "seed", "holdout", "temperature"}
