@@ -20,7 +20,8 @@ from noseprint.evaluation.metrics import (
     roc_auc,
 )
 from noseprint.matching.embed import embed_images
-from noseprint.matching.pairs import pair_similarities
+from noseprint.matching.fuse import fuse
+from noseprint.matching.pairs import pair_similarities, read_similarities
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import load_network, read_header
 
@@ -132,6 +133,26 @@ def score(embeddings: Embeddings, labelled: Labelled, *, seed: int = 0) -> Score
         mean_ap = Score(found.map, *bootstrap_mean(found.average_precision, identities, seed=seed))
         recall = Score(found.recall_at_1, *bootstrap_mean(found.hit, identities, seed=seed))
     return Scores(auc, mean_ap, recall)
+
+
+def score_tables(members: Mapping[str, Path], data: Path, *, seed: int = 0) -> dict[str, Scores]:
+    """ROC AUC of each member's similarity.csv (name -> file) and, under "ensemble", of their mean.
+
+    For members whose network is not at hand, such as the checkpoints of 2022; a search needs `score_members`.
+    """
+    labelled = read_labelled(data)
+    if labelled.pairs is None:
+        raise NoseprintError(f"{data} has no test/labels.csv, and similarity.csv files answer for test pairs only")
+    tables = {name: read_similarities(path) for name, path in members.items()}
+    asked = {name: {name: table} for name, table in tables.items()}
+    if len(tables) > 1:
+        asked["ensemble"] = tables
+    scores = {}
+    for name, fused in asked.items():
+        similarity = fuse(fused, labelled.pairs)
+        interval = bootstrap_auc(similarity, labelled.same, *labelled.clusters, seed=seed)
+        scores[name] = Scores(auc=Score(roc_auc(similarity, labelled.same), *interval))
+    return scores
 
 
 def score_members(

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from noseprint.data.augment import View
 from noseprint.data.dataset import PlainImages, worker_threads
 from noseprint.models.network import SupConNet
+from noseprint.progress import progress
 
 
 def embed_images(
@@ -42,7 +42,7 @@ def embed_images(
     parts = []
     try:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            for images in tqdm(loader, desc=label, unit="batch", disable=None, leave=False):
+            for images in progress(loader, desc=label, unit="batch", leave=False):
                 batch = images.to(device, non_blocking=True)
                 parts.append(network.embed(batch).float().cpu())
     finally:

@@ -26,6 +26,7 @@ from noseprint.matching.calibration import fit_platt
 from noseprint.matching.embed import embed_images
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import save_weights
+from noseprint.progress import progress
 from noseprint.training.checkpoints import MetricsLog, State, load_state, require_same, save_state
 from noseprint.training.distributed import World, any_rank, sum_gradients, wait_for_all, world
 from noseprint.training.interrupt import Interrupted, stop_requested
@@ -181,9 +182,7 @@ class _Training:
     def run(self) -> None:
         first = self._resume()
         log = MetricsLog(self.results / "metrics.jsonl", resume_step=first) if self.place.is_main else None
-        bar = tqdm(
-            total=self.steps, initial=first, unit="step", desc="training", disable=None if self.place.is_main else True
-        )
+        bar = progress(total=self.steps, initial=first, unit="step", desc="training", shown=self.place.is_main)
         losses: list[Tensor] = []
         epoch_start, images_seen = time.monotonic(), 0
         with bar, stop_requested() as stop:
@@ -279,8 +278,8 @@ class _Training:
         for done, loss in enumerate(values, start=number - len(values) + 1):
             if not math.isfinite(loss):
                 raise NoseprintError(
-                    f"the loss is {loss} at step {done} (learning rate {self._rate(done - 1):.2g}): the last good state "
-                    f"is kept in {self.results / 'last'}; lower --lr, then --restart"
+                    f"the loss is {loss} at step {done} (learning rate {self._rate(done - 1):.2g}): the last good "
+                    f"state is kept in {self.results / 'last'}; lower --lr, then --restart"
                 )
 
     def _score_and_keep(self) -> dict[str, float]:

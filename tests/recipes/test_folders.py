@@ -1,0 +1,107 @@
+"""What every recipe folder must hold, read without training."""
+
+import importlib.util
+import re
+
+import numpy as np
+import pytest
+import timm
+
+from noseprint.data.augment import apply_view
+
+from .conftest import FOLDERS, ROOT, STAGES
+
+FULL_SIZE = {"pseudo_produce": 224, "swin224": 224, "swin384": 384, "v2": 224, "b7ns": 224}
+
+
+def load(folder: str, module: str):
+    spec = importlib.util.spec_from_file_location(f"{folder}_{module}", ROOT / folder / f"{module}.py")
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def image(height: int = 210, width: int = 190) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_files_of_a_folder(folder):
+    scripts = {"train.py", "pseudo.py"} if folder == "pseudo_produce" else {"train.py", "infer.py"}
+    held = {path.name for path in (ROOT / folder).iterdir() if path.is_file()}
+    assert held == scripts | {"dataset.py", "model.py", "README.md"}
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_trunks_carry_their_tag_and_are_known(folder):
+    model = load(folder, "model")
+    for name in (model.TRUNK, model.SMALL_TRUNK):
+        assert "." in name
+        assert name in timm.list_models(include_tags=True)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_no_folder_imports_another(folder):
+    for path in (ROOT / folder).glob("*.py"):
+        imported = re.findall(r"^(?:from|import) (\w+)", path.read_text(), re.M)
+        assert not set(imported) & set(FOLDERS), path
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize("size", [32, None])
+def test_every_view_ends_at_the_input_size(folder, size):
+    dataset = load(folder, "dataset")
+    size = size or FULL_SIZE[folder.partition("_stage")[0]]
+    views = [dataset.training_view(size), dataset.evaluation_view(size)]
+    if folder != "pseudo_produce":
+        views.append(dataset.degraded_view(size))
+    for view in views:
+        for i in range(12):
+            result = apply_view(view, image(), (i,))
+            assert result.shape == (size, size, 3)
+            assert result.dtype == np.uint8
+
+
+def detail(picture: np.ndarray) -> float:
+    return float(np.abs(np.diff(picture.astype(int), axis=0)).mean())
+
+
+@pytest.mark.parametrize("folder", [f for f in STAGES if f.endswith("stage1")])
+def test_stage_1_makes_45_percent_of_the_images_coarse_and_nothing_else(folder):
+    dataset = load(folder, "dataset")
+    plain = apply_view(dataset.evaluation_view(224), image(), (0,))
+    views = [apply_view(dataset.training_view(224), image(), (i,)) for i in range(400)]
+    untouched = sum(np.array_equal(view, plain) for view in views)
+    assert pytest.approx(untouched, abs=5 * (400 * 0.55 * 0.45) ** 0.5) == 400 * 0.55
+    assert all(detail(v) < 0.75 * detail(plain) for v in views if not np.array_equal(v, plain))
+
+
+@pytest.mark.parametrize("folder", [f for f in STAGES if f.endswith("stage2")])
+def test_stage_2_is_spelled_out_as_the_method_has_it(folder):
+    dataset = load(folder, "dataset")
+    size = FULL_SIZE[folder.partition("_stage")[0]]
+    degraded, jpeg, blur, light = dataset.training_view(size).transforms
+    coarse, crop = degraded.transforms
+    assert coarse.p == 0.45
+    assert [(t.height, t.width, t.p) for t in coarse.transforms] == [(60, 60, 0.6), (60, 84, 0.2), (47, 60, 0.2)]
+    cropped, whole = crop.transforms
+    assert (cropped.p, whole.p) == (0.2, 1.0)
+    assert cropped.transforms[0].height == {224: 240, 384: 432}[size]
+    assert (jpeg.p, jpeg.quality_range) == (0.75, (90, 100))
+    assert blur.p == 0.8
+    assert blur.blur_limit == (3, {224: 39, 384: 41}[size])
+    assert (light.p, light.brightness_limit, light.contrast_limit) == (0.4, (-0.2, 0.2), (-0.2, 0.2))
+
+
+def test_the_schedule_of_the_write_up():
+    for folder in FOLDERS:
+        text = (ROOT / folder / "train.py").read_text()
+        epochs, rate = ("20", "3e-5") if folder.endswith("stage2") else ("30", "5e-5")
+        assert re.search(rf"^FULL = .*epochs={epochs}, .*lr={rate}\)$", text, re.M), folder
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_each_readme_is_about_its_folder(folder):
+    text = (ROOT / folder / "README.md").read_text()
+    assert text.startswith(f"# {folder}\n")
+    assert load(folder, "model").TRUNK in text
