@@ -1,0 +1,62 @@
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from noseprint.models.network import SupConNet
+from noseprint.models.weights import save_weights
+
+
+def noseprint(*words, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "noseprint", *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=120
+    )
+
+
+def test_fuse_joins_by_name_and_answers_in_the_order_asked(tmp_path):
+    (tmp_path / "pairs.csv").write_text("imageA,imageB\nx.jpg,y.jpg\nz.jpg,x.jpg\nx.jpg,y.jpg\n")
+    (tmp_path / "a.csv").write_text("imageA,imageB,prediction\nz.jpg,x.jpg,0.25\nx.jpg,y.jpg,0.5\n")
+    (tmp_path / "b.csv").write_text("imageA,imageB,prediction\nx.jpg,y.jpg,0.75\nx.jpg,z.jpg,0.5\n")
+    done = noseprint("fuse", "a.csv", "b.csv", "--pairs", "pairs.csv", "--out", "out/final.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "out" / "final.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["imageA"], r["imageB"], float(r["prediction"])) for r in rows] == [
+        ("x.jpg", "y.jpg", 0.625),
+        ("z.jpg", "x.jpg", 0.375),
+        ("x.jpg", "y.jpg", 0.625),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["fuse", "a.csv", "--pairs", "none.csv"], 1, "none.csv is missing"),
+        (["fuse", "a.csv", "a.csv", "--pairs", "pairs.csv"], 1, "named twice"),
+        (["fuse", "a.csv", "--pairs", "pairs.csv", "--method", "vote"], 2, "vote"),
+        (["evaluate", "--data", "."], 1, "carries no labels"),
+        (["nonsense"], 2, "nonsense"),
+    ],
+)
+def test_a_mistake_is_one_message(tmp_path, words, code, says):
+    (tmp_path / "pairs.csv").write_text("imageA,imageB\nx.jpg,y.jpg\n")
+    done = noseprint(*words, cwd=tmp_path)
+    assert done.returncode == code
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"pairs.csv"}
+
+
+def test_evaluate_prints_a_table_and_writes_json(tmp_path, demo):
+    for name in ("one", "two"):
+        network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
+        with torch.no_grad():
+            save_weights(tmp_path / name / "results" / "small" / "best.safetensors", network, extra={})
+    words = ("evaluate", "--small", "--data", demo, "--root", tmp_path, "--members", "one", "two", "--json", "s.json")
+    done = noseprint(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == ["one", "two", "ensemble"]
+    assert set(json.loads((tmp_path / "s.json").read_text())) == {"one", "two", "ensemble"}
