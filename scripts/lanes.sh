@@ -13,6 +13,10 @@ made_by() {  # FOLDER/SCRIPT: the file it makes
 
 run_script() {  # FOLDER/SCRIPT ARGUMENT...: output goes to the terminal and to a log beside what it makes
   local script=$1 made log status=0
+  if [ "$DRY" = 1 ]; then
+    show run python "$@"
+    return
+  fi
   made=$(made_by "$1")
   log=${made%/*}/$(basename "$1" .py).log
   mkdir -p "${made%/*}"
@@ -74,6 +78,7 @@ in_lanes() {  # MOST WORK ITEM...: lane i of at most MOST calls WORK with item i
 run_lane() {  # LANE WORK ITEM...
   local lane=$1 work=$2 gpus item cores
   shift 2
+  trap 'exit 143' TERM  # outlives the script it runs, so that whoever waits for the lane waits for both
   if [ -n "$GPUS" ]; then
     IFS=, read -r -a gpus <<<"$GPUS"
     export CUDA_VISIBLE_DEVICES=${gpus[lane]}

@@ -56,8 +56,11 @@ step() {  # SCRIPT [SCRIPT whose result it starts from]...
     [ "$state" = skip ] || PLANNED="$PLANNED$script "
     return
   fi
-  say "== $script: $(case $state in skip) echo "done, skipped" ;; resume) echo resumes ;; *) echo runs ;; esac)"
-  [ "$state" != skip ] || return 0
+  case $state in
+    skip) say "== $script: done, skipped"; return ;;
+    resume) say "== $script: resumes" ;;
+    run) say "== $script: runs" ;;
+  esac
   if [ "$state" = run ]; then
     mkdir -p "${made%/*}"
     rm -rf "$mark.done" "${made%/*}/last"  # killed between here and its own --restart, it must not resume from older inputs

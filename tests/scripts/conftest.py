@@ -1,7 +1,6 @@
 """A checkout with the real scripts and nine recipe folders that only pretend: what is tested here is the shell."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -20,8 +19,8 @@ IN_TURN = (
     *(f"{name}_stage{stage}/train.py" for name in MEMBERS for stage in (1, 2)),
 )
 
-# Records each call and writes what the real script would; told by files beside it to fail, to be slow, to die or to forget.
-STUB = '''
+# Records each call and writes what the real script would; a .wish beside it has it fail, sleep, die or forget to write.
+STUB = """
 import json, os, signal, sys, time
 from pathlib import Path
 here = Path(__file__).resolve()
@@ -35,7 +34,7 @@ print("out of", folder.name)
 print("error of", folder.name, file=sys.stderr)
 print("bar 1/2\\rbar 2/2", file=sys.stderr)
 call = {"script": f"{folder.name}/{here.name}", "args": args, "begin": begin}
-for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "NO_ALBUMENTATIONS_UPDATE"):
+for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "NOSEPRINT_PROGRESS", "NO_ALBUMENTATIONS_UPDATE"):
     call[name] = os.environ.get(name)
 def record():
     call["end"] = time.time()
@@ -44,7 +43,7 @@ def record():
 wish = folder / f"{kind}.wish"
 word, _, number = (wish.read_text() if wish.exists() else "").partition(" ")
 if word == "sleep":
-    (root / "asleep").touch()
+    (root / "asleep").write_text(str(os.getpid()))
     time.sleep(float(number))
 if word == "fail":
     record()
@@ -55,11 +54,11 @@ if word == "die":
     os.kill(os.getpid(), signal.SIGKILL)
 made = {"train": "best.safetensors", "pseudo": "pseudo.csv", "infer": "similarity.csv"}[kind]
 if word != "forget":
-    (results / made).write_text(f"{folder.name} {wish.exists() and wish.read_text()}")
+    (results / made).write_text(here.read_text() + (folder / "dataset.py").read_text())
 record()
-'''
+"""
 
-LIBRARY = '''
+LIBRARY = """
 import json, sys
 from pathlib import Path
 args = sys.argv[1:]
@@ -75,7 +74,7 @@ if args[0] == "fuse":
     Path(args[args.index("--out") + 1]).write_text("fused")
 if args[0] == "evaluate":
     print("ensemble 0.987")
-'''
+"""
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ class Checkout:
     environment: dict[str, str]
 
     def command(self, script: str, *args: str) -> list[str]:
-        return [os.environ.get("NOSEPRINT_TEST_BASH", "bash"), str(self.root / script), *args]
+        return [self.environment["PATH"].split(":")[0] + "/bash", str(self.root / script), *args]
 
     def run(
         self, script: str, *args: str, cwd: Path | None = None, **environment: str
@@ -138,9 +137,7 @@ def write_data(folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def bare(tmp_path: Path) -> Checkout:
-    """The scripts and recipe folders, with `data/` empty and a python on PATH that has noseprint."""
+def make_checkout(tmp_path: Path) -> Checkout:
     root = tmp_path / "a checkout"
     library = tmp_path / "library" / "noseprint"
     library.mkdir(parents=True)
@@ -161,6 +158,7 @@ def bare(tmp_path: Path) -> Checkout:
     bin_folder.mkdir()
     (bin_folder / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -P "$@"\n')
     (bin_folder / "python").chmod(0o755)
+    (bin_folder / "bash").symlink_to(shutil.which("bash") or "/bin/bash")  # the one on PATH, to try an older one
     environment = {
         "PATH": f"{bin_folder}:/usr/bin:/bin",
         "PYTHONPATH": str(library.parent),
@@ -172,8 +170,31 @@ def bare(tmp_path: Path) -> Checkout:
 
 
 @pytest.fixture
+def bare(tmp_path: Path) -> Checkout:
+    """The scripts and recipe folders, with `data/` empty and a python on PATH that has noseprint."""
+    return make_checkout(tmp_path)
+
+
+@pytest.fixture
 def checkout(bare: Checkout) -> Checkout:
     write_data(bare.root / "data")
+    return bare
+
+
+@pytest.fixture(scope="session")
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    checkout = make_checkout(tmp_path_factory.mktemp("trained"))
+    write_data(checkout.root / "data")
+    checkout.ok("train.sh")
+    checkout.calls()
+    return checkout.root
+
+
+@pytest.fixture
+def finished(bare: Checkout, trained_once: Path) -> Checkout:
+    """A checkout in which `train.sh` has run."""
+    shutil.rmtree(bare.root)
+    shutil.copytree(trained_once, bare.root)
     return bare
 
 
