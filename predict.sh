@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# Scores the test pairs with the networks that train.sh made, and fuses them into final_result.csv.
+#
+#   bash predict.sh [--data DIR]            after bash train.sh
+#   bash predict.sh --small --data DIR      after bash train.sh --small
+#
+#   --data DIR        the data folder, as for train.sh (default: data)
+#   --small, --demo   the networks of train.sh --small, of train.sh --demo
+#   --members LIST    which networks, with commas (default: swin224,swin384,v2,b7ns)
+#   --method METHOD   mean of the similarities (the default), of their rank, or calibrated
+#   --gpus 0,1        these GPUs, one process each
+#   --jobs N          networks at the same time (default: 1, or one a GPU)
+#   --dry-run         show every command; change nothing
+#   --help            this text
+
+source "$(dirname "$0")/scripts/common.sh"
+
+METHOD=mean LIST=""
+while [ $# -gt 0 ]; do
+  case $1 in
+    --members) take_value "$@"; LIST=$VALUE; shift 2 ;;
+    --method) take_value "$@"; METHOD=$VALUE; shift 2 ;;
+    *) shared_option "$@"; shift "$TAKEN" ;;
+  esac
+done
+check_method "$METHOD"
+pick_members "$LIST"
+settle_size
+settle_jobs
+need_data test/test_data.csv
+
+for member in "${PICKED[@]}"; do
+  weights=$(made_by "${member}_stage2/train.py")
+  remedy="bash train.sh$([ "$SIZE" = full ] || printf ' --%s' "$SIZE")$([ "$SIZE" = demo ] || printf ' --data %q' "$DATA")"
+  [ -f "$weights" ] || fail "$weights is missing. Make it with: $remedy; or leave it out with --members"
+  [ ! -f "${weights%/*}/train.inputs" ] || say "Note: ${member}_stage2 was not trained to its end. Taking its best weights so far."
+done
+set_up requirements.txt
+
+infer() { run_script "$1_stage2/infer.py" "${RUN[@]}"; }
+in_lanes "$JOBS" infer "${PICKED[@]}"
+fuse_and_score "$METHOD" "${PICKED[@]}"
+
+if [ "$SIZE" = demo ] && [ "$DRY" = 0 ]; then
+  say "Next, your own photographs: lay them out as data/README.md says, then" \
+    "  bash train.sh --small     small networks, no GPU needed" \
+    "  bash train.sh             the method at full size, for a GPU" \
+    "and bash predict.sh with the same options."
+fi
