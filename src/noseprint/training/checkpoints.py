@@ -1,5 +1,6 @@
 """The state an interrupted training resumes from, and its log of metrics."""
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def require_same(saved: dict[str, str], now: dict[str, str], *, where: Path) -> 
 
 
 class MetricsLog:
-    """Lines of JSON, one record a line, each with the step it was made at.
+    """Lines of JSON, one record a line, each with its step; TensorBoard's events too, if it is installed.
 
     Opened again after an interruption it forgets what came after the step that is resumed from.
     """
@@ -60,8 +61,17 @@ class MetricsLog:
                 kept.append(line + "\n")
         with atomic_write(path) as part:
             part.write_text("".join(kept))
+        self._events = None
+        if importlib.util.find_spec("tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - optional
+
+            self._events = SummaryWriter(str(path.parent / "tensorboard"), purge_step=resume_step + 1)
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one record."""
         with self._path.open("a") as file:
             file.write(json.dumps(record) + "\n")
+        if self._events:
+            for name, value in record.items():
+                self._events.add_scalar(name, value, record["step"])
+            self._events.flush()
