@@ -33,6 +33,7 @@ from noseprint.training.interrupt import Interrupted, stop_requested
 from noseprint.training.schedule import average_decay, cosine_with_warmup, parameter_groups, update_average
 
 Step = Callable[[nn.Module, Tensor, Tensor], Tensor]
+SAME_AUC = 0.001  # hold-out AUCs closer than this are one and the same: the later epoch is kept
 CHECK_EVERY = 20  # steps between looks at the loss: each look waits for the device
 
 
@@ -112,8 +113,8 @@ def fit(
         out. Labels count the identities of the training part, in order of first appearance.
     criterion: a loss with weights of its own (an ArcFace head), trained and resumed along with the network.
 
-    After each epoch the averaged weights are scored on the hold-out; the best by ROC AUC (ties: by mAP) are kept, with
-    no hold-out the last. Interrupted, the same call goes on from the last save; on a CPU the final weights are the
+    After each epoch the averaged weights are scored on the hold-out; the best by ROC AUC are kept, the later of two that
+    differ by less than a hold-out can tell (0.001); with no hold-out the last. Interrupted, the same call goes on from the last save; on a CPU the final weights are the
     same bit for bit. Raises NoseprintError when the loss is no longer finite, or the settings of a resumed run differ.
     """
     reuse_freed_memory()
@@ -176,7 +177,8 @@ class _Training:
             else torch.float16
         )
         self.scaler = torch.amp.GradScaler(enabled=self.amp is torch.float16)
-        self.best: dict[str, float] = {}
+        self.kept: dict[str, float] = {}
+        self.highest_auc = 0.0
         self.settings = self._settings()
 
     def run(self) -> None:
@@ -283,7 +285,7 @@ class _Training:
                 )
 
     def _score_and_keep(self) -> dict[str, float]:
-        """Score the averaged weights on the hold-out; write them if they are the best so far or nothing is held out."""
+        """Score the averaged weights on the hold-out; write them if none was better, or nothing is held out."""
         if not len(self.holdout):
             self._write_best(None)
             return {}
@@ -297,15 +299,16 @@ class _Training:
         )
         scores = evaluate_holdout(embeddings, self.holdout.identities, seed=self.options.seed)
         found = {"auc": scores.auc, "recall_at_1": scores.recall_at_1, "map": scores.map}
-        if not self.best or (round(scores.auc, 4), scores.map) > (round(self.best["auc"], 4), self.best["map"]):
-            self.best = found
+        self.highest_auc = max(self.highest_auc, scores.auc)
+        if scores.auc >= self.highest_auc - SAME_AUC:
+            self.kept = found
             self._write_best(scores)
         return found
 
     def _write_best(self, scores: HoldoutScores | None) -> None:
         extra = {"training": json.dumps({"holdout": self.options.holdout, "seed": self.options.seed})}
         if scores:
-            extra["holdout"] = json.dumps(self.best)
+            extra["holdout"] = json.dumps(self.kept)
             extra["calibration"] = fit_platt(scores.similarity, scores.same).to_json()
         save_weights(self.results / "best.safetensors", self.average, extra=extra)
 
@@ -326,7 +329,8 @@ class _Training:
             "criterion": self.criterion.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "best": self.best,
+            "kept": self.kept,
+            "highest_auc": self.highest_auc,
             "settings": self.settings,
         }
         save_state(self.results / "last", state)
@@ -342,7 +346,7 @@ class _Training:
         self.criterion.load_state_dict(state["criterion"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
-        self.best = state["best"]
+        self.kept, self.highest_auc = state["kept"], state["highest_auc"]
         done = int(state["step"])
         if self.place.is_main:
             print(f"resuming after step {done} of {self.steps}" if done < self.steps else "already trained", flush=True)
