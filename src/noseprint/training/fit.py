@@ -113,9 +113,10 @@ def fit(
         out. Labels count the identities of the training part, in order of first appearance.
     criterion: a loss with weights of its own (an ArcFace head), trained and resumed along with the network.
 
-    After each epoch the averaged weights are scored on the hold-out; the best by ROC AUC are kept, the later of two that
-    differ by less than a hold-out can tell (0.001); with no hold-out the last. Interrupted, the same call goes on from the last save; on a CPU the final weights are the
-    same bit for bit. Raises NoseprintError when the loss is no longer finite, or the settings of a resumed run differ.
+    After each epoch the averaged weights are scored on the hold-out; the best by ROC AUC are kept, the later of two
+    that differ by less than a hold-out can tell (0.001); with no hold-out the last. Interrupted, the same call goes on
+    from the last save; on a CPU the final weights are the same bit for bit. Raises NoseprintError when the loss is no
+    longer finite, or the settings of a resumed run differ.
     """
     reuse_freed_memory()
     held_out = split_holdout(labelled.identities, share=options.holdout, seed=options.seed)
