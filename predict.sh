@@ -29,11 +29,15 @@ settle_size
 settle_jobs
 need_data test/test_data.csv
 
+case $SIZE in
+  demo) remedy="bash train.sh --demo" ;;
+  small) remedy="bash train.sh --small --data $(printf %q "$DATA")" ;;
+  full) remedy="bash train.sh --data $(printf %q "$DATA")" ;;
+esac
 for member in "${PICKED[@]}"; do
   weights=$(made_by "${member}_stage2/train.py")
-  remedy="bash train.sh$([ "$SIZE" = full ] || printf ' --%s' "$SIZE")$([ "$SIZE" = demo ] || printf ' --data %q' "$DATA")"
-  [ -f "$weights" ] || fail "$weights is missing. Make it with: $remedy; or leave it out with --members"
-  [ ! -f "${weights%/*}/train.inputs" ] || say "Note: ${member}_stage2 was not trained to its end. Taking its best weights so far."
+  [ -f "$weights" ] || fail "$weights is missing. Make it with: $remedy (or leave it out: --members)"
+  [ ! -f "${weights%/*}/train.inputs" ] || say "Note: ${member}_stage2 is not trained to its end."
 done
 set_up requirements.txt
 

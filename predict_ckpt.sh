@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Scores the test pairs with weights that lie in ckpts/, downloaded or copied there, and fuses them into final_result.csv.
+# Scores the test pairs with weights that lie in ckpts/, downloaded or copied, and fuses them into final_result.csv.
 # Nothing is trained. ckpts/README.md says which files it looks for.
 #
 #   bash predict_ckpt.sh [--data DIR]
@@ -59,7 +59,8 @@ for member in "${PICKED[@]}"; do
     [ -z "$LIST" ] || fail "--members asks for $member, but its weights are not in $CKPTS"
   fi
 done
-[ "${#members[@]}" -gt 0 ] || fail "no weights in $CKPTS: put one or more of the files named above there, as ckpts/README.md says"
+[ "${#members[@]}" -gt 0 ] || fail "no weights in $CKPTS: put one or more of the files named above there" \
+  "(ckpts/README.md says more)"
 set_up requirements.txt
 
 infer() { run_script "$1_stage2/infer.py" "${RUN[@]}" --weights "$(weights_of "$1")" --run "$NAME"; }

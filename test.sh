@@ -4,7 +4,7 @@
 #   bash test.sh
 
 source "$(dirname "$0")/scripts/common.sh"
-while [ $# -gt 0 ]; do shared_option "$@"; shift "$TAKEN"; done
+case ${1:-} in '') ;; -h | --help) shared_option --help ;; *) wrong_option "unknown option $1" ;; esac
 
 set_up requirements.txt requirements-dev.txt
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2}

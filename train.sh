@@ -16,7 +16,7 @@
 #   --force           run again what is finished
 #   --dry-run         show every command and whether it would run; change nothing
 #   --help            this text
-#   -- OPTION...      goes to each train.py, for example: -- --epochs 10 (python swin224_stage1/train.py --help lists them)
+#   -- OPTION...      goes to each train.py, for example: -- --epochs 10
 
 source "$(dirname "$0")/scripts/common.sh"
 source scripts/step.sh
@@ -71,7 +71,11 @@ done
 
 if [ "$TO" != 3 ] || [ -n "$ONLY" ]; then exit; fi
 predict=(bash predict.sh)
-case $SIZE in demo) predict+=(--demo) ;; small) predict+=(--small --data "$DATA") ;; full) predict+=(--data "$DATA") ;; esac
+case $SIZE in
+  demo) predict+=(--demo) ;;
+  small) predict+=(--small --data "$DATA") ;;
+  full) predict+=(--data "$DATA") ;;
+esac
 [ "$JOBS" = 1 ] || predict+=(--jobs "$JOBS")
 [ -z "$GPUS" ] || predict+=(--gpus "$GPUS")
 if [ "$DRY" = 1 ]; then

@@ -25,6 +25,7 @@ JOBS=""    # lanes working at the same time
 GPUS=""    # one a lane, with commas between
 DRY=0      # 1: only show the plan
 
+# shellcheck disable=SC2034  # test.sh takes no options and so never asks for TAKEN
 shared_option() {  # what is left of the command line: takes its first option, TAKEN says how many words that was
   TAKEN=2
   case $1 in
@@ -38,7 +39,7 @@ shared_option() {  # what is left of the command line: takes its first option, T
     --gpus)
       take_value "$@"
       GPUS=$VALUE
-      case ",$GPUS," in *,,* | *' '*) wrong_option "--gpus $GPUS: the GPUs' numbers with commas between, such as 0,1" ;; esac ;;
+      case ",$GPUS," in *,,* | *' '*) wrong_option "--gpus $GPUS: numbers with commas between, such as 0,1" ;; esac ;;
     --small) TAKEN=1; [ "$SIZE" = demo ] || SIZE=small ;;
     --demo) TAKEN=1 SIZE=demo ;;
     --dry-run) TAKEN=1 DRY=1 ;;
@@ -78,7 +79,7 @@ settle_jobs() {  # one process a GPU
 pick_members() {  # LIST with commas, empty for all: sets PICKED, in the method's order
   local name
   for name in ${1//,/ }; do
-    case " $MEMBERS " in *" $name "*) ;; *) wrong_option "--members: no member $name, there are ${MEMBERS// /, }" ;; esac
+    case " $MEMBERS " in *" $name "*) ;; *) wrong_option "--members: no member $name, there are $MEMBERS" ;; esac
   done
   PICKED=()
   for name in $MEMBERS; do
@@ -86,7 +87,9 @@ pick_members() {  # LIST with commas, empty for all: sets PICKED, in the method'
   done
 }
 
-check_method() { case $1 in mean | rank | calibrated) ;; *) wrong_option "--method $1: mean, rank or calibrated" ;; esac; }
+check_method() {
+  case $1 in mean | rank | calibrated) ;; *) wrong_option "--method $1: mean, rank or calibrated" ;; esac
+}
 
 need_data() {  # TABLE...
   local table missing=""

@@ -42,5 +42,6 @@ find_python() {
     fi
   done
   fail "no Python 3.11 or newer with its venv module is on PATH. Install one" \
-    "(Debian, Ubuntu: apt install python3.11-venv; macOS: brew install python@3.11) or activate an environment that has noseprint"
+    "(Debian, Ubuntu: apt install python3.11-venv; macOS: brew install python@3.11)," \
+    "or activate an environment that has noseprint"
 }

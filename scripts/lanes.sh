@@ -31,7 +31,7 @@ logged() {  # LOG NAME COMMAND...: ends with the command's own status
   shift 2
   if [ "$LANES" -gt 1 ]; then
     "$@" 2>&1 | copy_lines "$log" "[$name] "
-  elif [ -t 2 ]; then  # a terminal is at the other end of the pipe: NOSEPRINT_PROGRESS asks for the bar all the same
+  elif [ -t 1 ] && [ -t 2 ]; then  # the pipe ends at a terminal: NOSEPRINT_PROGRESS asks for the bar all the same
     NOSEPRINT_PROGRESS=1 "$@" 2>&1 | tee /dev/stderr | copy_lines "$log" "" >/dev/null
   else
     "$@" 2>&1 | copy_lines "$log" ""

@@ -5,9 +5,6 @@
 # well the file is renamed to train.done (pseudo.py: pseudo.inputs, pseudo.done). So a matching train.done means skip, a
 # matching train.inputs means that it was interrupted, and anything else means run from the beginning.
 
-# Beside its result, train.inputs holds the fingerprint of what a started step depends on; when it ends well the file
-# becomes train.done. (pseudo.py: pseudo.inputs, pseudo.done.)
-
 FOLDERS="pseudo_produce ${MEMBERS// /_stage1 }_stage1 ${MEMBERS// /_stage2 }_stage2"
 PLANNED=" "  # in a dry run: the steps that would run
 
@@ -63,7 +60,9 @@ step() {  # SCRIPT [SCRIPT whose result it starts from]...
   esac
   if [ "$state" = run ]; then
     mkdir -p "${made%/*}"
-    rm -rf "$mark.done" "${made%/*}/last"  # killed between here and its own --restart, it must not resume from older inputs
+    rm -f "$mark.done"
+    # Killed before its --restart takes hold, train.py must not find the state of older inputs to resume from.
+    case $script in */train.py) rm -rf "${made%/*}/last" ;; esac
     printf '%s\n' "$print" >"$mark.part"
     mv "$mark.part" "$mark.inputs"
   fi

@@ -72,7 +72,7 @@ def test_missing_member_names_folder_and_command_before_anything_runs(trained):
 
 def test_unfinished_member_is_mentioned(trained):
     (trained.root / "v2_stage2/results/train.inputs").write_text("0")
-    assert "v2_stage2 was not trained to its end" in trained.ok("predict.sh")
+    assert "v2_stage2 is not trained to its end" in trained.ok("predict.sh")
 
 
 def test_failed_member_leaves_the_old_answer_alone(trained):

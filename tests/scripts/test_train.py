@@ -94,6 +94,15 @@ def test_changed_options_train_again_but_moved_or_touched_data_does_not(finished
     assert finished.called() == [script for script in in_turn if script.endswith("train.py")]
 
 
+def test_pseudo_labels_leave_the_training_state_alone(checkout):
+    last = checkout.root / "pseudo_produce/results/last"
+    checkout.wish("pseudo_produce/train.py", "die")
+    checkout.run("train.sh")
+    checkout.wish("pseudo_produce/train.py", "go on").unlink()
+    checkout.ok("train.sh", "--to", "pseudo")
+    assert last.is_dir()
+
+
 def test_a_lost_result_is_made_again(finished):
     (finished.root / "v2_stage1/results/best.safetensors").unlink()
     finished.ok("train.sh")
