@@ -110,7 +110,10 @@ fuse_and_score() {  # METHOD MEMBER...: final_result.csv, and a table of scores 
   score+=(--members)
   for member; do score+=("${member}_stage2"); done
   perform "${fuse[@]}"
-  if [ -f "$DATA/test/labels.csv" ] || [ -f "$DATA/retrieval.csv" ]; then perform "${score[@]}"; fi
+  # A search needs the networks; of given weights only the similarities are at hand.
+  if [ -f "$DATA/test/labels.csv" ] || { [ "$NAME" != ckpts ] && [ -f "$DATA/retrieval.csv" ]; }; then
+    perform "${score[@]}"
+  fi
   [ "$DRY" = 1 ] || say "The answer, one row a test pair, is in $ROOT/final_result.csv."
 }
 

@@ -89,7 +89,7 @@ class Evaluate:
         else:
             scores = score_members(weights, self.data, device=choose_device(self.device), frozen=self.frozen)
         print(f"{'':25}{'ROC AUC of the test pairs':28}{'mAP':28}Recall@1   (value [95 % interval over identities])")
-        for name, found in scores.items():
+        for name, found in scores.items():  # the ensemble is the mean of the members' cosines
             cells = (found.auc, found.map, found.recall_at_1)
             print(f"{name:25}" + "".join(f"{str(cell) if cell else '-':28}" for cell in cells).rstrip())
         if self.json:

@@ -3,6 +3,7 @@
 import pytest
 
 MEMBERS = ("swin224", "swin384", "v2", "b7ns")
+STAGE_2 = [f"{name}_stage2" for name in MEMBERS]
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_members_and_method_in_the_methods_order(trained):
 def test_scores_against_labels_where_there_are_any(trained, file):
     (trained.root / "data" / file).write_text("labels")
     assert "ensemble 0.987" in trained.ok("predict.sh")
-    assert trained.calls()[-1]["args"] == ["--data", str(trained.root / "data")]
+    assert trained.calls()[-1]["args"] == ["--data", str(trained.root / "data"), "--members", *STAGE_2]
 
 
 def test_small_run(checkout, tmp_path, data_writer):
@@ -57,7 +58,7 @@ def test_small_run(checkout, tmp_path, data_writer):
     calls = checkout.calls()
     assert calls[0]["args"] == ["--data", str(data), "--small"]
     assert calls[-2]["args"][:4] == similarities(*MEMBERS, run="small/")
-    assert calls[-1]["args"] == ["--data", str(data), "--run", "small"]
+    assert calls[-1]["args"] == ["--data", str(data), "--run", "small", "--members", *STAGE_2]
 
 
 def test_missing_member_names_folder_and_command_before_anything_runs(trained):
@@ -183,3 +184,11 @@ def test_ckpts_two_for_one_member_is_refused(checkout, names):
     assert "keep one" in result.stderr
     assert all(name in result.stderr for name in names)
     assert checkout.called() == []
+
+
+@pytest.mark.parametrize(("file", "scored"), [("test/labels.csv", True), ("retrieval.csv", False)])
+def test_given_weights_are_scored_on_pairs_only(checkout, file, scored):
+    """A search would need the networks, and what the published files hold only their recipe can build."""
+    (checkout.root / "data" / file).write_text("labels")
+    put(checkout, "swin224_stage2.pth")
+    assert ("ensemble 0.987" in checkout.ok("predict_ckpt.sh")) == scored

@@ -44,7 +44,8 @@ def test_demo_makes_data_trains_predicts_and_scores(bare, in_turn):
     data = str(bare.root / "data" / "demo")
     assert calls[1]["args"][:5] == ["--data", data, "--small", "--run", "demo"]
     assert "--epochs" in calls[1]["args"]
-    assert calls[-1]["args"] == ["--data", data, "--run", "demo"]
+    members = [f"{name}_stage2" for name in ("swin224", "swin384", "v2", "b7ns")]
+    assert calls[-1]["args"] == ["--data", data, "--run", "demo", "--frozen", "--members", *members]
     table, answer, advice = (out.index(text) for text in ("ensemble 0.987", "final_result.csv", "your own photographs"))
     assert table < answer < advice
 
