@@ -170,13 +170,8 @@ class _Training:
             fused=place.device.type == "cuda",
         )
         cuda = options.amp and place.device.type == "cuda"
-        self.amp = (
-            None
-            if not cuda
-            else torch.bfloat16
-            if torch.cuda.is_bf16_supported(including_emulation=False)
-            else torch.float16
-        )
+        half = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+        self.amp = half if cuda else None
         self.scaler = torch.amp.GradScaler(enabled=self.amp is torch.float16)
         self.kept: dict[str, float] = {}
         self.highest_auc = 0.0
@@ -210,8 +205,10 @@ class _Training:
                         log.write(record)
                         tqdm.write(_line(record, self.options.epochs))
                     losses, images_seen = [], 0
-                looked = epoch_ends or number % CHECK_EVERY == 0
-                interrupted = looked and any_rank(stop.signal is not None, self.place.device)
+                interrupted = stop.signal is not None
+                if self.place.size > 1:  # all ranks leave at the same step, and asking each other waits for the device
+                    agreed = epoch_ends or number % CHECK_EVERY == 0
+                    interrupted = agreed and any_rank(interrupted, self.place.device)
                 if epoch_ends or number % self.options.save_every == 0 or interrupted:
                     self._require_finite(losses, number)
                     self._save(number)
