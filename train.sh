@@ -21,7 +21,7 @@
 source "$(dirname "$0")/scripts/common.sh"
 source scripts/step.sh
 
-DEMO_ARGS=(--epochs 5 --batch-size 48)
+DEMO_ARGS=(--epochs 2 --batch-size 32)
 
 # The method. Each line is a step, followed by the steps whose result it starts from.
 
