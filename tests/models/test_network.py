@@ -1,0 +1,118 @@
+import pytest
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from noseprint.errors import NoseprintError
+from noseprint.models.network import SupConNet
+
+
+def unit(rows):
+    return rows / rows.norm(dim=1, keepdim=True)
+
+
+@pytest.fixture
+def captured(tiny, images):
+    """What the trunk was given and the map it gave, at the last call."""
+    seen = {}
+    tiny.trunk.register_forward_hook(lambda _, given, out: seen.update(pixels=given[0], features=out))
+    return tiny.eval(), images, seen
+
+
+def test_pixels_are_normalised_inside(captured):
+    network, images, seen = captured
+    network.set_pixel_statistics((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    network.embed(images)
+    for channel, (mean, std) in enumerate([(0.1, 0.4), (0.2, 0.5), (0.3, 0.6)]):
+        value = images[1, channel, 5, 7].item()
+        assert seen["pixels"][1, channel, 5, 7].item() == pytest.approx((value / 255 - mean) / std, rel=1e-5)
+
+
+def test_inference_embedding_is_the_formula(captured):
+    network, images, seen = captured
+    got = network.embed(images)
+    flat = seen["features"].flatten(2)
+    want = unit(torch.cat([flat.mean(2), flat.max(2).values], 1))
+    torch.testing.assert_close(got, want)
+    assert got.shape == (3, network.embedding_size) == (3, 2 * network.trunk.num_features)
+
+
+def test_training_embedding_is_the_formula(captured):
+    network, images, seen = captured
+    got = network(images)
+    flat = seen["features"].flatten(2)
+    first, second = (head.weight for head in network.heads)
+    want = unit(torch.cat([unit(flat.mean(2) @ first.T), unit(flat.max(2).values @ second.T)], 1))
+    torch.testing.assert_close(got, want)
+    assert got.shape == (3, network.dim)
+
+
+def test_descriptors_come_in_the_order_written(images):
+    def embedding(letters):
+        torch.manual_seed(0)
+        network = SupConNet("test_efficientnet.r160_in1k", descriptors=letters, dim=6, image_size=64, pretrained=False)
+        return network.eval().embed(images)
+
+    straight, turned = embedding("GMS"), embedding("SMG")
+    width = straight.shape[1] // 3
+    torch.testing.assert_close(
+        straight, torch.cat([turned[:, 2 * width :], turned[:, width:-width], turned[:, :width]], 1)
+    )
+
+
+def test_a_training_step_moves_affine_weights_but_no_statistics(tiny, images):
+    tiny.train()
+    norms = [module for module in tiny.modules() if isinstance(module, _BatchNorm)]
+    assert norms
+    before = {key: value.clone() for key, value in tiny.state_dict().items()}
+    optimiser = torch.optim.SGD(tiny.parameters(), lr=1.0)
+    tiny(images)[:, 0].sum().backward()
+    optimiser.step()
+    after = tiny.state_dict()
+    statistics = [key for key in before if "running_" in key or "num_batches" in key]
+    assert len(statistics) == 3 * len(norms)
+    assert all(torch.equal(before[key], after[key]) for key in statistics)
+    assert not torch.equal(before["trunk.backbone.bn1.weight"], after["trunk.backbone.bn1.weight"])
+    assert not torch.equal(before["trunk.backbone.bn1.bias"], after["trunk.backbone.bn1.bias"])
+
+
+def test_other_layers_do_enter_training_mode(tiny):
+    modes = {isinstance(module, _BatchNorm): module.training for module in tiny.eval().train().modules()}
+    assert modes == {True: False, False: True}
+
+
+def test_embedding_is_float32_under_autocast(tiny, images):
+    heads = []
+    for letter, head in zip(tiny.descriptors, tiny.heads, strict=True):
+        heads.append((letter, head))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        trained, used = tiny(images), tiny.embed(images)
+    assert trained.dtype == used.dtype == torch.float32
+    # Rows normalised in bfloat16 would miss length 1 by about 1e-3.
+    torch.testing.assert_close(trained.norm(dim=1), torch.ones(3), atol=1e-6, rtol=0)
+
+
+def test_state_dict_holds_no_configuration(tiny):
+    own = {key for key, _ in tiny.named_parameters()}
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    assert all(key in own or key.endswith(statistics) for key in tiny.state_dict())
+
+
+def test_pixel_statistics_default_to_those_of_the_trunk():
+    network = SupConNet("test_vit.r160_in1k", image_size=32, pretrained=False)
+    assert (network.mean, network.std) == ((0.5,) * 3, (0.5,) * 3)
+    network = SupConNet("test_vit.r160_in1k", image_size=32, pretrained=False, mean=(0, 0, 0), std=(1, 1, 1))
+    assert (network.mean, network.std) == ((0.0,) * 3, (1.0,) * 3)
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "dim", "message"),
+    [("", 512, "descriptors"), ("SS", 512, "each once"), ("SX", 512, "S, M, G"), ("SMG", 512, "multiple of 3")],
+)
+def test_impossible_networks_are_refused(descriptors, dim, message):
+    with pytest.raises(NoseprintError, match=message):
+        SupConNet("test_vit.r160_in1k", descriptors=descriptors, dim=dim, image_size=32, pretrained=False)
+
+
+def test_images_that_are_not_uint8_are_refused(tiny, images):
+    with pytest.raises(ValueError, match="uint8"):
+        tiny(images.float())
