@@ -54,6 +54,11 @@ settle_size
 settle_jobs
 TRAIN=("${RUN[@]}")  # what each train.py is given
 [ "$SIZE" != demo ] || TRAIN+=("${DEMO_ARGS[@]}")
+for word in "${@:2}"; do
+  case ${word%%=*} in
+    --run | --small | --data | --restart | -h | --help) wrong_option "$word cannot go after --: it would train something else" ;;
+  esac
+done
 [ $# -eq 0 ] || TRAIN+=("${@:2}")
 
 # The work.

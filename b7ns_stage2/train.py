@@ -10,7 +10,7 @@ from pytorch_metric_learning.losses import SupConLoss
 from noseprint.models.weights import load_network
 from noseprint.options import run
 from noseprint.training.distributed import gather
-from noseprint.training.fit import FitOptions, fit
+from noseprint.training.fit import FitOptions, fit, require_same_holdout
 
 HERE = Path(__file__).resolve().parent
 
@@ -39,7 +39,9 @@ def main(options: Options) -> None:
     torch.manual_seed(options.seed)
     labelled, pseudo = training_tables(options.data, run=options.run, pseudo=options.pseudo)
     stage1 = HERE.parent / "b7ns_stage1" / "results" / options.run / "best.safetensors"
-    network = load_network(options.start_from or stage1, trunk=options.trunk, image_size=options.image_size)
+    start = options.start_from or stage1
+    network = load_network(start, trunk=options.trunk, image_size=options.image_size)
+    require_same_holdout(start, options)
     loss = SupConLoss(temperature=options.temperature)
 
     def step(net: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

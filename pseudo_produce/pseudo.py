@@ -7,14 +7,14 @@ from pathlib import Path
 from dataset import evaluation_view, training_table
 
 from noseprint.data.tables import PSEUDO_HEADER, read_pairs, write_csv
-from noseprint.devices import choose_device, default_workers
+from noseprint.devices import check_workers, choose_device, default_workers
 from noseprint.errors import NoseprintError
-from noseprint.evaluation.holdout import evaluate_holdout, split_holdout
+from noseprint.evaluation.holdout import HOLDOUT_SEED, evaluate_holdout, split_holdout
 from noseprint.files import atomic_write
 from noseprint.matching.embed import embed_images
 from noseprint.matching.pseudo import produce_pseudo
 from noseprint.models.weights import load_network, read_header
-from noseprint.options import run
+from noseprint.options import check_run_name, run
 
 HERE = Path(__file__).resolve().parent
 WITHOUT_HOLDOUT = 500  # pairs, as the original took, where no hold-out tells which are right
@@ -41,6 +41,10 @@ class Options:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be."""
+        check_run_name(self.run)
+        check_workers(self.workers)
+        if self.count is not None and self.count < 1:
+            raise NoseprintError(f"--count {self.count}: must be at least 1")
         if not 0.5 <= self.precision < 1:
             raise NoseprintError(f"--precision {self.precision}: must be in 0.5..1, such as 0.95")
 
@@ -59,11 +63,11 @@ def main(options: Options) -> None:
         return embed_images(network, paths, view=evaluation_view(network.image_size), device=device, workers=workers)
 
     labelled = training_table(options.data)
-    held_out = split_holdout(labelled.identities, share=training["holdout"], seed=training["seed"])
+    held_out = split_holdout(labelled.identities, share=training["holdout"], seed=HOLDOUT_SEED)
     holdout = labelled.where(identity in held_out for identity in labelled.identities)
     scores = None
     if len(holdout):
-        scores = evaluate_holdout(embed(list(holdout.paths)), holdout.identities, seed=training["seed"])
+        scores = evaluate_holdout(embed(list(holdout.paths)), holdout.identities, seed=HOLDOUT_SEED)
     pairs = read_pairs(options.data, "validation")
     names = pairs.names()
     found = produce_pseudo(
@@ -85,7 +89,13 @@ def main(options: Options) -> None:
 def describe(summary: dict, out: Path) -> str:
     """The summary in two lines."""
     estimate = summary["estimated_precision"]
-    known = "unknown: nothing was held out" if estimate is None else json.dumps(estimate)
+    known = (
+        "unknown"
+        if estimate is None
+        else f"{estimate['precision']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
+    )
+    if summary["threshold"] is None:
+        return f"no similarity reaches the precision asked for on the hold-out: no pseudo-identities. {out}"
     return (
         f"{summary['accepted']} of {summary['distinct_pairs']} pairs accepted, similarity from {summary['threshold']}; "
         f"{len(summary['refused'])} of them refused as contradictions; estimated precision {known}\n"

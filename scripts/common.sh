@@ -85,6 +85,7 @@ pick_members() {  # LIST with commas, empty for all: sets PICKED, in the method'
   for name in $MEMBERS; do
     case ",${1:-$name}," in *",$name,"*) PICKED+=("$name") ;; esac
   done
+  [ "${#PICKED[@]}" -gt 0 ] || wrong_option "--members needs names"
 }
 
 check_method() {

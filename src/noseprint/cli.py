@@ -46,7 +46,7 @@ class Fuse:
         from noseprint.matching.fuse import fuse, write_result
         from noseprint.matching.pairs import read_similarities
 
-        if len(set(self.members)) < len(self.members):
+        if len({path.resolve() for path in self.members}) < len(self.members):
             raise NoseprintError(f"a member is named twice among {', '.join(map(str, self.members))}")
         pairs = read_pair_names(self.pairs)
         tables = {str(path): read_similarities(path) for path in self.members}
@@ -80,6 +80,8 @@ class Evaluate:
         from noseprint.evaluation.scoring import score_members, score_tables
         from noseprint.files import atomic_write
 
+        if not self.members:
+            raise NoseprintError("--members: name at least one recipe folder")
         run = self.run or ("small" if self.small else "")
         results = {name: self.root / name / "results" / run for name in self.members}
         weights = {name: folder / "best.safetensors" for name, folder in results.items()}
@@ -89,9 +91,11 @@ class Evaluate:
         else:
             scores = score_members(weights, self.data, device=choose_device(self.device), frozen=self.frozen)
         print(f"{'':25}{'ROC AUC of the test pairs':28}{'mAP':28}Recall@1   (value [95 % interval over identities])")
-        for name, found in scores.items():  # the ensemble is the mean of the members' cosines
+        for name, found in scores.items():
             cells = (found.auc, found.map, found.recall_at_1)
             print(f"{name:25}" + "".join(f"{str(cell) if cell else '-':28}" for cell in cells).rstrip())
+        if "ensemble" in scores:
+            print("The ensemble is the mean of the members' cosines.")
         if self.json:
             with atomic_write(self.json) as part:
                 part.write_text(json.dumps({name: found.to_json() for name, found in scores.items()}, indent=1) + "\n")

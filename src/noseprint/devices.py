@@ -17,9 +17,16 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise NoseprintError(f"--device {name}: no such device; take auto, cpu, cuda, cuda:1 or mps") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise NoseprintError(f"--device {name}: no CUDA device is visible here; take --device auto")
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device.type, False):
+        raise NoseprintError(f"--device {name}: no such device is visible here; take --device auto")
     return device
+
+
+def check_workers(workers: int | None) -> None:
+    """Refuse a number of loader processes that cannot be."""
+    if workers is not None and not 0 <= workers <= 256:
+        raise NoseprintError(f"--workers {workers}: must be in 0..256")
 
 
 def default_workers(device: torch.device) -> int:

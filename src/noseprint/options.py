@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 import tyro
@@ -18,9 +19,14 @@ def run(main: Callable[[T], None], *, full: T, small: T) -> None:
     An unknown option exits with 2, a NoseprintError is printed and exits with 1.
     """
     default = small if "--small" in sys.argv[1:] else full
-    options = tyro.cli(type(default), default=default)
     with speaking():
-        main(options)
+        main(tyro.cli(type(default), default=default))
+
+
+def check_run_name(run: str) -> None:
+    """Refuse a name of a run that is no plain folder name, or one that results/ uses itself."""
+    if Path(run).name != run or run in ("..", "last", "tensorboard") or len(run) > 100:
+        raise NoseprintError(f"--run {run!r}: must be a plain name, it becomes a folder inside results/")
 
 
 class speaking:  # noqa: N801 - reads as a statement
@@ -31,4 +37,7 @@ class speaking:  # noqa: N801 - reads as a statement
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         if isinstance(error, NoseprintError):
             print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(1) from None
+        if isinstance(error, OSError) and error.filename is not None:
+            print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
             raise SystemExit(1) from None

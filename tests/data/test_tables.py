@@ -99,7 +99,7 @@ def test_the_published_archives_test_folder_is_accepted(data):
 def test_labels_and_retrieval_are_optional_and_checked(data):
     assert read_labels(data, "test") is None
     assert read_retrieval(data) is None
-    (data / "test" / "labels.csv").write_text("imageA,imageB,label\nA*n1.jpg,b 2.jpg,1\nb 2.jpg,A*n1.jpg,0\n")
+    (data / "test" / "labels.csv").write_text("imageA,imageB,label\nA*n1.jpg,b 2.jpg,1\nü.jpg,A*n1.jpg,0\n", "utf-8")
     _, same = read_labels(data, "test")
     assert same == (True, False)
     (data / "test" / "labels.csv").write_text("imageA,imageB,label\nA*n1.jpg,b 2.jpg,yes\n")
@@ -124,3 +124,32 @@ def test_pseudo_identities_are_validation_images_and_may_be_none(data):
     assert len(read_pseudo(found, data)) == 0
     found.write_text("dog ID,nose print image\npseudo-0000,b 2.jpg\n")
     assert read_pseudo(found, data) == ImageTable((data / "validation" / "images" / "b 2.jpg",), ("pseudo-0000",))
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ("A*n1.jpg,b 2.jpg,1\nb 2.jpg,A*n1.jpg,0\n", "line 3: label 0 contradicts line 2"),
+        ("A*n1.jpg,b 2.jpg,1\nb 2.jpg,b 2.jpg,0\n", "different from itself"),
+        ("A*n1.jpg,b 2.jpg,1\n", "both labels"),
+        ("", "both labels"),
+    ],
+)
+def test_labels_that_cannot_be_scored_are_refused(data, rows, says):
+    (data / "test" / "labels.csv").write_text("imageA,imageB,label\n" + rows)
+    with pytest.raises(NoseprintError, match=says):
+        read_labels(data, "test")
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ("test,query,9,b 2.jpg\ntest,gallery,9,b 2.jpg\n", "line 3: test/b 2.jpg stands on line 2"),
+        ("test,query,9,b 2.jpg\n", "both query and gallery"),
+        ("", "both query and gallery"),
+    ],
+)
+def test_a_search_that_cannot_be_scored_is_refused(data, rows, says):
+    (data / "retrieval.csv").write_text("folder,role,identity,image\n" + rows)
+    with pytest.raises(NoseprintError, match=says):
+        read_retrieval(data)

@@ -122,11 +122,13 @@ def test_a_killed_training_resumes_to_the_same_bits(checkout):
 
 
 def test_two_processes_under_torchrun_train_and_write_once(checkout):
-    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    script = checkout.command("v2_stage1/train.py", "--data", str(checkout.data), "--no-pseudo", *TINY, *SHORT)[1:]
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--"]
+    script = checkout.command(
+        "v2_stage1/train.py", "--run", "two", "--data", str(checkout.data), "--no-pseudo", *TINY, *SHORT
+    )[1:]
     done = subprocess.run(
         [*run, *script], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=180
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("epoch 1/1") == 1
-    assert read_header(checkout.result("v2_stage1", "best.safetensors")).trunk == TINY[1]
+    assert read_header(checkout.result("v2_stage1", "best.safetensors", "two")).trunk == TINY[1]

@@ -18,7 +18,7 @@ from noseprint.matching.calibration import Platt
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import load_network, read_header
 from noseprint.training import fit as fit_module
-from noseprint.training.fit import FitOptions, fit
+from noseprint.training.fit import FitOptions, fit, require_same_holdout
 
 SIZE = 32
 
@@ -66,7 +66,7 @@ def test_leaves_the_best_averaged_weights_with_their_scores_and_calibration(tmp_
     kept = [record for record, high in zip(found, highest, strict=True) if record["auc"] >= high - 0.001][-1]
     assert json.loads(header.extra["holdout"])["auc"] == kept["auc"]
     Platt.from_json(header.extra["calibration"])
-    assert json.loads(header.extra["training"]) == {"holdout": 0.2, "seed": 0}
+    assert json.loads(header.extra["training"]) == {"holdout": 0.2}
     assert load_network(tmp_path / "best.safetensors").image_size == SIZE
 
 
@@ -82,6 +82,45 @@ def test_held_out_identities_are_never_trained_on_and_pseudo_identities_never_he
 
     train(tmp_path, table, options(demo, epochs=30), step=step, pseudo=pseudo)
     assert seen == set(range(len(set(table.identities) - held_out) + 2))
+
+
+def test_a_stage_does_not_hold_out_what_the_one_before_has_seen(tmp_path, demo, table):
+    train(tmp_path, table, options(demo, holdout=0.2))
+    start = tmp_path / "best.safetensors"
+    require_same_holdout(start, options(demo, holdout=0.2, seed=5))
+    with pytest.raises(NoseprintError, match=r"was trained with --holdout 0\.2"):
+        require_same_holdout(start, options(demo, holdout=0.3))
+
+
+def test_the_holdout_does_not_depend_on_the_trainings_seed(tmp_path, demo, table):
+    for seed in (0, 1):
+        train(tmp_path / str(seed), table, options(demo, epochs=1, seed=seed))
+    first, second = (
+        torch.load(tmp_path / str(seed) / "last" / "state.pt", weights_only=True)["settings"] for seed in (0, 1)
+    )
+    assert first["training table"] == second["training table"]
+
+
+def test_other_labels_are_other_data(tmp_path, demo, table):
+    train(tmp_path, table, options(demo))
+    turned = ImageTable(table.paths, table.identities[1:] + table.identities[:1])
+    with pytest.raises(NoseprintError, match="training table was"):
+        train(tmp_path, turned, options(demo))
+
+
+def test_a_refused_restart_leaves_the_metrics_alone(tmp_path, demo, table):
+    train(tmp_path, table, options(demo))
+    before = (tmp_path / "metrics.jsonl").read_text()
+    with pytest.raises(NoseprintError, match="--batch-size 4"):
+        train(tmp_path, table, options(demo, batch_size=4, restart=True))
+    assert (tmp_path / "metrics.jsonl").read_text() == before
+
+
+def test_lost_weights_of_a_finished_run_are_named(tmp_path, demo, table):
+    train(tmp_path, table, options(demo))
+    (tmp_path / "best.safetensors").unlink()
+    with pytest.raises(NoseprintError, match=r"best\.safetensors is gone"):
+        train(tmp_path, table, options(demo))
 
 
 def test_without_a_holdout_the_last_weights_are_kept(tmp_path, demo, table):
@@ -112,7 +151,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, demo, table, caps
     with pytest.raises(SystemExit) as left:
         train(tmp_path / "cut", table, opts, step=interrupt_after(4))
     assert left.value.code == 130
-    assert "the same command goes on" in capsys.readouterr().out
+    assert "goes on from there" in capsys.readouterr().out
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     train(tmp_path / "cut", table, opts)
     whole, cut = (load_file(tmp_path / run / "best.safetensors") for run in ("whole", "cut"))
@@ -193,6 +232,10 @@ def test_the_loss_falls(tmp_path, demo, table):
         ({"lr": 0.0}, "--lr 0.0"),
         ({"lr": float("nan")}, "--lr nan"),
         ({"warmup": 1.0}, "--warmup 1.0"),
+        ({"weight_decay": float("nan")}, "--weight-decay nan"),
+        ({"seed": -1}, "--seed -1"),
+        ({"workers": -1}, "--workers -1"),
+        ({"run": ".."}, "--run"),
         ({"run": "../elsewhere"}, "--run"),
         ({"holdout": 0.7}, "0.7"),
     ],

@@ -98,9 +98,17 @@ def read_labels(data: Path, split: Split) -> tuple[PairTable, tuple[bool, ...]] 
     if not path.is_file():
         return None
     rows = _rows(path, LABEL_HEADER)
-    for line, row in rows:
-        if row[2] not in ("0", "1"):
-            raise NoseprintError(f"{path}, line {line}: label {row[2]!r} is neither 0 nor 1")
+    said: dict[frozenset[str], tuple[str, int]] = {}
+    for line, (a, b, label) in rows:
+        if label not in ("0", "1"):
+            raise NoseprintError(f"{path}, line {line}: label {label!r} is neither 0 nor 1")
+        if a == b and label == "0":
+            raise NoseprintError(f"{path}, line {line}: {a} is labelled as different from itself")
+        other, first = said.setdefault(frozenset((a, b)), (label, line))
+        if other != label:
+            raise NoseprintError(f"{path}, line {line}: label {label} contradicts line {first}; keep one of the two")
+    if {row[2] for _, row in rows} != {"0", "1"}:
+        raise NoseprintError(f"{path}: a score needs pairs of both labels, 0 and 1")
     folder = image_folder(data, split)
     _check_images(path, folder, [(line, name) for line, r in rows for name in r[:2]])
     pairs = PairTable(folder, tuple(r[0] for _, r in rows), tuple(r[1] for _, r in rows))
@@ -122,15 +130,26 @@ def read_retrieval(data: Path) -> RetrievalTable | None:
     if not path.is_file():
         return None
     rows = _rows(path, RETRIEVAL_HEADER)
-    paths = []
+    if {row[1] for _, row in rows} != {"query", "gallery"} and {row[1] for _, row in rows} <= {"query", "gallery"}:
+        raise NoseprintError(f"{path}: a search needs both query and gallery rows")
+    paths: list[Path] = []
+    first_line: dict[Path, int] = {}
+    folders: dict[str, Path] = {}
     for line, (folder, role, _, image) in rows:
         if role not in ("query", "gallery"):
             raise NoseprintError(f"{path}, line {line}: role {role!r} is neither query nor gallery")
         if folder not in ("train", "validation", "test"):
             raise NoseprintError(f"{path}, line {line}: folder {folder!r} is none of train, validation, test")
-        images = image_folder(data, folder)
-        _check_images(path, images, [(line, image)])
-        paths.append(images / image)
+        if folder not in folders:
+            folders[folder] = image_folder(data, folder)
+        paths.append(folders[folder] / image)
+        if paths[-1] in first_line:
+            raise NoseprintError(
+                f"{path}, line {line}: {folder}/{image} stands on line {first_line[paths[-1]]} already; keep one of them"
+            )
+        first_line[paths[-1]] = line
+    for folder, images in folders.items():
+        _check_images(path, images, [(line, row[3]) for line, row in rows if row[0] == folder])
     return RetrievalTable(tuple(paths), tuple(r[2] for _, r in rows), tuple(r[1] == "query" for _, r in rows))
 
 

@@ -13,6 +13,9 @@ from noseprint.evaluation.metrics import balanced_pairs, retrieval_metrics, roc_
 from noseprint.matching.pairs import row_similarities
 
 _AT_LEAST = 8
+HOLDOUT_SEED = (
+    0  # one choice for every training, whatever its own seed: a stage must not train on what the next holds out
+)
 
 
 @dataclass(frozen=True)

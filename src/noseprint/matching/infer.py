@@ -9,13 +9,14 @@ import numpy as np
 
 from noseprint.data.augment import View
 from noseprint.data.tables import Split, read_pairs
-from noseprint.devices import choose_device, default_workers
+from noseprint.devices import check_workers, choose_device, default_workers
 from noseprint.errors import NoseprintError
 from noseprint.matching.calibration import Platt
 from noseprint.matching.embed import embed_images
 from noseprint.matching.pairs import pair_similarities, write_similarities
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import read_header
+from noseprint.options import check_run_name
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class InferOptions:
         """Refuse values that cannot be."""
         if self.batch_size < 1:
             raise NoseprintError(f"--batch-size {self.batch_size}: must be at least 1")
-        if Path(self.run).name != self.run:
-            raise NoseprintError(f"--run {self.run!r}: must be a plain name, it is a folder inside results/")
+        check_run_name(self.run)
+        check_workers(self.workers)
 
 
 def infer(

@@ -48,6 +48,8 @@ class SupConNet(nn.Module):
                 f"dimension {dim} cannot be shared evenly by the {len(descriptors)} descriptors {descriptors}; "
                 f"choose a multiple of {len(descriptors)}"
             )
+        if not 16 <= image_size <= 4096:
+            raise NoseprintError(f"image size {image_size}: must be in 16..4096 pixels")
         self.trunk_name, self.descriptors, self.dim, self.image_size = trunk_name, descriptors, dim, image_size
         self.trunk = build_trunk(trunk_name, pretrained=pretrained, image_size=image_size)
         share = dim // len(descriptors)

@@ -127,7 +127,7 @@ def load_network(path: Path, *, trunk: str | None = None, image_size: int | None
         header.trunk,
         descriptors=header.descriptors,
         dim=header.dim,
-        image_size=image_size or header.image_size,
+        image_size=header.image_size if image_size is None else image_size,
         pretrained=False,
         mean=header.mean,
         std=header.std,

@@ -1,10 +1,11 @@
 """The one training loop."""
 
 import copy
+import hashlib
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,14 @@ from noseprint.data.augment import View
 from noseprint.data.dataset import TrainingImages, worker_threads
 from noseprint.data.sampling import IdentityBatches, epoch_steps
 from noseprint.data.tables import ImageTable
-from noseprint.devices import default_workers, reuse_freed_memory
+from noseprint.devices import check_workers, default_workers, reuse_freed_memory
 from noseprint.errors import NoseprintError
-from noseprint.evaluation.holdout import HoldoutScores, evaluate_holdout, split_holdout
+from noseprint.evaluation.holdout import HOLDOUT_SEED, HoldoutScores, evaluate_holdout, split_holdout
 from noseprint.matching.calibration import fit_platt
 from noseprint.matching.embed import embed_images
 from noseprint.models.network import SupConNet
-from noseprint.models.weights import save_weights
+from noseprint.models.weights import read_header, save_weights
+from noseprint.options import check_run_name
 from noseprint.progress import progress
 from noseprint.training.checkpoints import MetricsLog, State, load_state, require_same, save_state
 from noseprint.training.distributed import World, any_rank, sum_gradients, wait_for_all, world
@@ -81,16 +83,33 @@ class FitOptions:
         for name, least in (("epochs", 1), ("batch_size", 2), ("images_per_identity", 2), ("save_every", 1)):
             if getattr(self, name) < least:
                 raise NoseprintError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least {least}")
-        for name in ("lr", "clip_norm", "ema_epochs"):
-            if not getattr(self, name) > 0:
-                raise NoseprintError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be above 0")
+        for name in ("lr", "clip_norm", "ema_epochs", "temperature"):  # the last where a recipe's loss has one
+            if hasattr(self, name) and not 0 < getattr(self, name) < math.inf:
+                raise NoseprintError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be above 0 and finite")
         if not 0 <= self.warmup < 1:
             raise NoseprintError(f"--warmup {self.warmup}: must be in 0..1, a share of the steps")
-        if Path(self.run).name != self.run:
-            raise NoseprintError(f"--run {self.run!r}: must be a plain name, it becomes a folder inside results/")
+        if not 0 <= self.weight_decay < 1:
+            raise NoseprintError(f"--weight-decay {self.weight_decay}: must be in 0..1")
+        if not 0 <= self.seed < 2**32:
+            raise NoseprintError(f"--seed {self.seed}: must be in 0..2^32")
+        check_run_name(self.run)
+        check_workers(self.workers)
 
 
 FREE_TO_CHANGE = {"data", "run", "device", "workers", "save_every", "restart"}  # between a start and its resume
+
+
+def require_same_holdout(start: Path, options: FitOptions) -> None:
+    """Refuse to hold out identities that the weights in `start` have been trained on.
+
+    A larger share holds out the same identities and more (`split_holdout`), so the stage before needs at least ours.
+    """
+    share = json.loads(read_header(start).extra.get("training", "{}")).get("holdout")
+    if share is not None and share < options.holdout:
+        raise NoseprintError(
+            f"{start} was trained with --holdout {share}, so on identities that --holdout {options.holdout} would score "
+            f"as unseen: train it again, or pass --holdout {share}"
+        )
 
 
 def fit(
@@ -119,7 +138,7 @@ def fit(
     longer finite, or the settings of a resumed run differ.
     """
     reuse_freed_memory()
-    held_out = split_holdout(labelled.identities, share=options.holdout, seed=options.seed)
+    held_out = split_holdout(labelled.identities, share=options.holdout, seed=HOLDOUT_SEED)
     holdout = labelled.where(identity in held_out for identity in labelled.identities)
     train = labelled.where(identity not in held_out for identity in labelled.identities)
     train = train + pseudo if pseudo else train
@@ -179,12 +198,13 @@ class _Training:
 
     def run(self) -> None:
         first = self._resume()
+        batches = self._batches(first)
         log = MetricsLog(self.results / "metrics.jsonl", resume_step=first) if self.place.is_main else None
         bar = progress(total=self.steps, initial=first, unit="step", desc="training", shown=self.place.is_main)
         losses: list[Tensor] = []
         epoch_start, images_seen = time.monotonic(), 0
         with bar, stop_requested() as stop:
-            for number, (images, labels) in enumerate(self._batches(first), start=first + 1):
+            for number, (images, labels) in enumerate(batches, start=first + 1):
                 losses.append(self._train_step(number - 1, images, labels))
                 images_seen += len(labels) * self.place.size
                 bar.update()
@@ -295,7 +315,7 @@ class _Training:
             workers=self.workers,
             label="hold-out",
         )
-        scores = evaluate_holdout(embeddings, self.holdout.identities, seed=self.options.seed)
+        scores = evaluate_holdout(embeddings, self.holdout.identities, seed=HOLDOUT_SEED)
         found = {"auc": scores.auc, "recall_at_1": scores.recall_at_1, "map": scores.map}
         self.highest_auc = max(self.highest_auc, scores.auc)
         if scores.auc >= self.highest_auc - SAME_AUC:
@@ -304,7 +324,7 @@ class _Training:
         return found
 
     def _write_best(self, scores: HoldoutScores | None) -> None:
-        extra = {"training": json.dumps({"holdout": self.options.holdout, "seed": self.options.seed})}
+        extra = {"training": json.dumps({"holdout": self.options.holdout})}
         if scores:
             extra["holdout"] = json.dumps(self.kept)
             extra["calibration"] = fit_platt(scores.similarity, scores.same).to_json()
@@ -314,7 +334,11 @@ class _Training:
         """What must not change between a start and its resume."""
         settings = {key: str(value) for key, value in vars(self.options).items() if key not in FREE_TO_CHANGE}
         settings["training images"] = str(len(self.train_table))
-        settings["training identities"] = str(len(set(self.train_table.identities)))
+        settings["training table"] = _digest(zip(self.train_table.identities, self.train_table.paths, strict=True))
+        settings["trunk"], settings["image_size"] = self.network.trunk_name, str(self.network.image_size)
+        settings["start weights"] = _digest(
+            (key, float(t.float().sum())) for key, t in self.network.state_dict().items()
+        )
         return settings
 
     def _save(self, number: int) -> None:
@@ -347,8 +371,16 @@ class _Training:
         self.kept, self.highest_auc = state["kept"], state["highest_auc"]
         done = int(state["step"])
         if self.place.is_main:
+            if done == self.steps and not (self.results / "best.safetensors").is_file():
+                raise NoseprintError(f"{self.results} is trained but best.safetensors is gone: pass --restart")
             print(f"resuming after step {done} of {self.steps}" if done < self.steps else "already trained", flush=True)
         return done
+
+
+def _digest(rows: Iterable[tuple[object, object]]) -> str:
+    """A short hash of rows; of a path its file name counts, since a data folder may move."""
+    text = "\n".join(f"{a},{b.name if isinstance(b, Path) else b}" for a, b in rows)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _line(record: dict[str, Any], epochs: int) -> str:

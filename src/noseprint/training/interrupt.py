@@ -11,7 +11,7 @@ class Interrupted(SystemExit):
     """Leaves the program with the shell's code for the signal (130 for Ctrl-C, 143 for SIGTERM) after saying why."""
 
     def __init__(self, number: int | None, saved: str) -> None:
-        print(f"interrupted: {saved}; the same command goes on from there", flush=True)
+        print(f"interrupted: {saved}; the same command (without --restart) goes on from there", flush=True)
         super().__init__(128 + (number or signal.SIGTERM))
 
 
