@@ -145,7 +145,7 @@ def read_retrieval(data: Path) -> RetrievalTable | None:
         paths.append(folders[folder] / image)
         if paths[-1] in first_line:
             raise NoseprintError(
-                f"{path}, line {line}: {folder}/{image} stands on line {first_line[paths[-1]]} already; keep one of them"
+                f"{path}, line {line}: {folder}/{image} stands on line {first_line[paths[-1]]} already; keep one"
             )
         first_line[paths[-1]] = line
     for folder, images in folders.items():

@@ -107,7 +107,7 @@ def require_same_holdout(start: Path, options: FitOptions) -> None:
     share = json.loads(read_header(start).extra.get("training", "{}")).get("holdout")
     if share is not None and share < options.holdout:
         raise NoseprintError(
-            f"{start} was trained with --holdout {share}, so on identities that --holdout {options.holdout} would score "
+            f"{start} was trained with --holdout {share}, on identities that --holdout {options.holdout} would score "
             f"as unseen: train it again, or pass --holdout {share}"
         )
 
