@@ -324,7 +324,8 @@ class _Training:
         return found
 
     def _write_best(self, scores: HoldoutScores | None) -> None:
-        extra = {"training": json.dumps({"holdout": self.options.holdout})}
+        folder = self.results.parent if self.options.run else self.results
+        extra = {"recipe": folder.parent.name, "training": json.dumps({"holdout": self.options.holdout})}
         if scores:
             extra["holdout"] = json.dumps(self.kept)
             extra["calibration"] = fit_platt(scores.similarity, scores.same).to_json()
