@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from noseprint.data.demo import write_demo
+from noseprint.devices import reuse_freed_memory
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
-torch.set_num_threads(2)
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+reuse_freed_memory()  # networks of full size are built and trained for a step
 
 
 @pytest.fixture(scope="session")

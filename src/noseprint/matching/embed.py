@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from noseprint.data.augment import View
 from noseprint.data.dataset import PlainImages, worker_threads
+from noseprint.devices import reuse_freed_memory
 from noseprint.models.network import SupConNet
 from noseprint.progress import progress
 
@@ -29,6 +30,7 @@ def embed_images(
     view: what is done to each decoded image; it must end at the network's input size. A random view is drawn from
     (seed, position). On CUDA the network runs in bf16 where the card has it, elsewhere in fp32.
     """
+    reuse_freed_memory()
     loader = DataLoader(
         PlainImages(paths, view=view, seed=seed),
         batch_size=batch_size,
