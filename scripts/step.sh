@@ -41,6 +41,7 @@ step() {  # SCRIPT [SCRIPT whose result it starts from]...
     state=run
   else
     print=$(python -m noseprint.fingerprint "${inputs[@]}") || give_up "$script: its inputs cannot be read"
+    [ "$DRY" = 1 ] || lock_results "$script"
     if [ "$FORCE" = 1 ]; then state=run
     elif [ -f "$made" ] && holds "$mark.done" "$print"; then state=skip
     elif holds "$mark.inputs" "$print"; then state=resume
@@ -68,6 +69,15 @@ step() {  # SCRIPT [SCRIPT whose result it starts from]...
   fi
   run_script "${command[@]:1}"
   mv "$mark.inputs" "$mark.done"
+}
+
+lock_results() {  # SCRIPT: refuses where another run has its results; held by file 9, also open in what we start, till the next step
+  local folder
+  folder=$(dirname "$(made_by "$1")")
+  mkdir -p "$folder"
+  exec 9<>"$folder/.lock"
+  python -m noseprint.lock 9 "$folder" "$SELF" "$1" || give_up "$1 was not started"
+  export NOSEPRINT_LOCK=9
 }
 
 holds() { [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]; }
