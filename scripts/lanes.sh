@@ -22,6 +22,7 @@ run_script() {  # FOLDER/SCRIPT ARGUMENT...: output goes to the terminal and to 
   mkdir -p "${made%/*}"
   { printf '$ python'; printf ' %q' "$@"; printf '\n'; } >>"$log" || give_up "$log cannot be written"
   logged "$log" "${script%/*}" python "$@" || status=$?
+  [ "$status" != 137 ] || say "Exit status 137 means killed from outside, most often because memory ran out: lower --batch-size." >&2
   [ "$status" = 0 ] || give_up "$script failed (exit status $status); its log is $log"
   [ -f "$made" ] || give_up "$script ended well but did not write $made; its log is $log"
 }

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -48,6 +49,23 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def scratch_folder(beside: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `beside` (whose missing parents are made), and remove it afterwards.
+
+    What killed users of this function left there is removed, too.
+    """
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(beside)
+    with tempfile.TemporaryDirectory(dir=beside.parent, prefix=f".{beside.name}.", suffix=".part") as name:
+        handle = os.open(name, os.O_RDONLY)
+        try:
+            try_lock(handle)
+            yield Path(name)
+        finally:
+            os.close(handle)
+
+
+@contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn the operating system's refusal to write `path` into a NoseprintError that names it."""
     try:
@@ -60,8 +78,8 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def try_lock(file: IO[Any]) -> bool:
-    """Lock an open file until it is closed, or its process and those it forked have ended; False where another has it.
+def try_lock(file: IO[Any] | int) -> bool:
+    """Lock an open file (or folder, by its number) until it is closed, also by those forked meanwhile; False if taken.
 
     Where the file system knows no locks (and on Windows) nobody ever has one: True.
     """
@@ -79,11 +97,17 @@ def try_lock(file: IO[Any]) -> bool:
 
 
 def _remove_abandoned(path: Path) -> None:
+    """Remove the temporary files and folders that killed writers of `path` left beside it."""
     for entry in list(os.scandir(path.parent)):
-        if entry.name.startswith(f".{path.name}.") and entry.name.endswith(".part"):
-            with contextlib.suppress(FileNotFoundError), Path(entry).open("rb") as file:
-                if try_lock(file):
-                    Path(entry).unlink()
+        if not (entry.name.startswith(f".{path.name}.") and entry.name.endswith(".part")):
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            handle = os.open(entry, os.O_RDONLY)
+            try:
+                if try_lock(handle):
+                    shutil.rmtree(entry) if entry.is_dir(follow_symlinks=False) else Path(entry).unlink()
+            finally:
+                os.close(handle)
 
 
 def _flush_folder(folder: Path) -> None:
