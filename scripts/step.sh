@@ -22,6 +22,7 @@ step() {  # SCRIPT [SCRIPT whose result it starts from]...
   if [ "$script" != pseudo_produce/train.py ]; then
     inputs+=(--file "$DATA/validation/valid_data.csv" --images "$DATA/validation/images")
   fi
+  [ "$SKIP_BAD" = 0 ] || command+=(--skip-bad)  # no input: what is done was done with sound photographs
   for file in "$folder"/*.py; do
     case ${file##*/} in train.py | pseudo.py | infer.py) [ "$file" = "$script" ] || continue ;; esac
     inputs+=(--file "$file")
