@@ -1,18 +1,18 @@
 """Photographs that are one photograph: saved again, shrunk, brightened or cropped a little.
 
 A perceptual hash (the signs of the 255 lowest frequencies) proposes pairs; a second look lays one thumbnail over the
-other and asks how far their details agree, because nose prints have alike hashes. Mirrored and turned copies are not found.
+other and asks how far their details agree, because nose prints have alike hashes. Mirrored and turned copies are not
+found.
 """
 
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 
+from noseprint.data.images import in_threads
 from noseprint.data.looks import SIDE, Look, Thumbnail
 
 Hashes = np.ndarray[tuple[int, int], np.dtype[np.uint64]]
@@ -43,9 +43,11 @@ def find_copies(looks: Sequence[Look]) -> list[Copy]:
     exact = [(first_of.setdefault(look.digest, k), k) for k, look in enumerate(looks)]
     distinct = list(first_of.values())
     pairs = [(distinct[i], distinct[j]) for i, j in _alike(_hashes([looks[k].thumbnail for k in distinct]))]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        near = pool.map(lambda pair: _agreement(looks[pair[0]].thumbnail, looks[pair[1]].thumbnail), pairs)
-        found = [Copy(i, j, r) for (i, j), r in zip(pairs, near, strict=True) if r >= MIN_CORRELATION]
+
+    def compare(pair: tuple[int, int]) -> Copy:
+        return Copy(*pair, _agreement(*(looks[k].thumbnail for k in pair)))
+
+    found = [copy for copy in in_threads(compare, pairs, label="likely copies") if copy.correlation >= MIN_CORRELATION]
     found += [Copy(i, j, 1.0) for i, j in exact if i != j]
     return sorted(found, key=lambda copy: (copy.first, copy.second))
 
@@ -74,10 +76,10 @@ def _agreement(one: Thumbnail, other: Thumbnail) -> float:
     """Correlation of the details of two thumbnails after the best affine registration (ECC, Evangelidis 2008)."""
     a, b = _details(one), _details(other)
     warp: Any = np.eye(2, 3, dtype=np.float32)
-    smooth = [cv2.GaussianBlur(x, (0, 0), 2) for x in (a, b)]
+    smooth_a, smooth_b = (cv2.GaussianBlur(x, (0, 0), 2) for x in (a, b))
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-3)
     try:
-        _, warp = cv2.findTransformECC(*smooth, warp, cv2.MOTION_AFFINE, stop, None, 5)
+        _, warp = cv2.findTransformECC(smooth_a, smooth_b, warp, cv2.MOTION_AFFINE, stop, None, 5)
     except cv2.error:  # nothing in common, or nothing there: one grey
         return 0.0
     b = cv2.warpAffine(b, warp, (SIDE, SIDE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)

@@ -1,6 +1,6 @@
 """What the first and last bytes of a picture file say, before anything is decoded.
 
-Only formats that are measured here are ever handed to a decoder: few decoders, and none meets a picture of unknown size.
+Only what is measured here is handed to a decoder: few formats, and none of unknown size.
 """
 
 import re

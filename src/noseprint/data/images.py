@@ -15,6 +15,7 @@ from noseprint.errors import DataError, Fault
 from noseprint.progress import progress
 
 Image = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
+S = TypeVar("S")
 T = TypeVar("T")
 
 MAX_BYTES = 2**29
@@ -50,14 +51,14 @@ def find_faults(paths: Sequence[Path]) -> list[Fault]:
 
     Memory is that of one picture for each CPU core.
     """
-    return [fault for fault in for_each_image(paths, _fault) if fault is not None]
+    return [fault for fault in in_threads(_fault, paths, label="images") if fault is not None]
 
 
-def for_each_image(paths: Sequence[Path], see: Callable[[Path], T]) -> Iterator[T]:
-    """What `see` returns for each path, in their order, with a progress bar, from a thread for each core."""
+def in_threads(function: Callable[[S], T], items: Sequence[S], *, label: str) -> Iterator[T]:
+    """What `function` returns for each item, in their order, from a thread for each core, with a progress bar."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with ThreadPoolExecutor(cores) as pool:
-        yield from progress(pool.map(see, paths), total=len(paths), desc="images", unit=" images", leave=False)
+        yield from progress(pool.map(function, items), total=len(items), desc=label, leave=False)
 
 
 def _fault(path: Path) -> Fault | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from noseprint.data.images import decode, for_each_image
+from noseprint.data.images import decode, in_threads
 from noseprint.errors import DataError, Fault
 
 Thumbnail = np.ndarray[tuple[int, int], np.dtype[np.uint8]]
@@ -35,7 +35,7 @@ class Look:
 
 def look_at(paths: Sequence[Path]) -> list[Look | Fault]:
     """Decode every photograph, several at a time, with a progress bar; about 5 KB an image are kept."""
-    return list(for_each_image(paths, _look))
+    return list(in_threads(_look, paths, label="images"))
 
 
 def _look(path: Path) -> Look | Fault:
@@ -48,6 +48,6 @@ def _look(path: Path) -> Look | Fault:
         short_side=min(image.shape[:2]),
         sharpness=float(cv2.Laplacian(grey, cv2.CV_64F).var()),
         brightness=float(grey.mean()),
-        digest=hashlib.blake2b(image, digest_size=16, person=str(image.shape[1]).encode()).digest(),
+        digest=hashlib.blake2b(image.data, digest_size=16, person=str(image.shape[1]).encode()).digest(),
         thumbnail=cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA),
     )
