@@ -29,6 +29,34 @@ class DemoData:
 
 
 @dataclass(frozen=True)
+class Check:
+    """Read every table and every photograph of a data folder and say what is wrong with them, all at once.
+
+    Exits with 1 where a training would stop (faults), with 0 where there are remarks only: one photograph under two
+    identities or in two splits, photographs that seem turned, names that differ in case, files that no table names.
+    """
+
+    data: tyro.conf.Positional[Path] = Path("data")
+    """Data folder, laid out as data/README.md says."""
+    csv: Path | None = None
+    """Write every finding there (kind, file, line, problem, other file); the terminal shows five of each kind."""
+
+    def __call__(self) -> None:
+        """Check and print."""
+        from noseprint.data.check import check
+        from noseprint.data.report import render, write_findings
+
+        if not self.data.is_dir():
+            raise NoseprintError(f"{self.data} is no folder: name the data folder to check")
+        report = check(self.data)
+        if self.csv:
+            write_findings(self.csv, report)
+        print(render(report, self.data))
+        if report.faults:
+            raise SystemExit(1)
+
+
+@dataclass(frozen=True)
 class Fuse:
     """Fuse the similarities of several members into one result, joined on (imageA, imageB)."""
 
@@ -103,6 +131,7 @@ class Evaluate:
 
 Command = (
     Annotated[DemoData, tyro.conf.subcommand("demo-data")]
+    | Annotated[Check, tyro.conf.subcommand("check")]
     | Annotated[Fuse, tyro.conf.subcommand("fuse")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
 )
