@@ -28,7 +28,7 @@ def main(options: InferOptions) -> None:
     views = [evaluation_view(network.image_size)]
     if options.degraded_view:
         views.append(degraded_view(network.image_size))
-    infer(network, views=views, calibration=calibration_of(weights), out=results / "similarity.csv", options=options)
+    infer(network, views=views, calibration=calibration_of(weights), results=results, options=options)
 
 
 if __name__ == "__main__":

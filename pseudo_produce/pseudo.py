@@ -87,7 +87,7 @@ def main(options: Options) -> None:
 
 
 def describe(summary: dict, out: Path) -> str:
-    """The summary in two lines."""
+    """The summary in two or three lines."""
     estimate = summary["estimated_precision"]
     known = (
         "unknown"
@@ -96,7 +96,8 @@ def describe(summary: dict, out: Path) -> str:
     )
     if summary["threshold"] is None:
         return f"no similarity reaches the precision asked for on the hold-out: no pseudo-identities. {out}"
-    return (
+    all_of_them = summary["accepted"] == summary["distinct_pairs"]
+    return ("Every pair was taken, wrong ones too: give --count, or hold identities out.\n" * all_of_them) + (
         f"{summary['accepted']} of {summary['distinct_pairs']} pairs accepted, similarity from {summary['threshold']}; "
         f"{len(summary['refused'])} of them refused as contradictions; estimated precision {known}\n"
         f"{summary['identities']} pseudo-identities of {summary['images']} images: {out}"

@@ -56,6 +56,20 @@ def test_the_degraded_view_is_seeded(checkout):
     assert len({plain, first, other}) == 3
 
 
+def test_the_validation_pairs_have_a_file_of_their_own(checkout):
+    checkout.works("v2_stage1/train.py", *TINY, *SHORT, "--no-pseudo")
+    checkout.works("v2_stage1/infer.py", "--device", "cpu", "--split", "validation")
+    assert not checkout.result("v2_stage1", "similarity.csv").exists()
+    found = rows(checkout.result("v2_stage1", "similarity_validation.csv"))
+    assert len(found) == len(read_pairs(checkout.data, "validation"))
+
+
+def test_pseudo_labels_say_when_every_pair_was_taken(checkout):
+    checkout.works("pseudo_produce/train.py", *TINY, *SHORT, "--holdout", "0")
+    assert "Every pair was taken" in checkout.works("pseudo_produce/pseudo.py", "--device", "cpu")
+    assert "Every pair was taken" not in checkout.works("pseudo_produce/pseudo.py", "--device", "cpu", "--count", "3")
+
+
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_help_shows_every_option_with_its_default(checkout, folder):
     said = checkout.run(f"{folder}/train.py", "--help", data=False).stdout

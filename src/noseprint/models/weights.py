@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from noseprint import __version__
@@ -54,9 +54,9 @@ def save_weights(path: Path, network: SupConNet, *, extra: Mapping[str, str]) ->
         **extra,
     }
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
+    data = _sort_metadata(save(tensors, metadata))
     with atomic_write(path) as part:
-        save_file(tensors, part, metadata=metadata)
-        _sort_metadata(part)
+        part.write_bytes(data)
 
 
 def read_header(path: Path) -> WeightsHeader:
@@ -181,14 +181,12 @@ def _three(text: str) -> tuple[float, ...]:
     return values
 
 
-def _sort_metadata(path: Path) -> None:
-    """Write the header's entries in sorted order: safetensors leaves them in a hash table's, new in every process."""
-    with path.open("r+b") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
-        if len(text) != length:
-            raise RuntimeError(f"safetensors header of {length} bytes became {len(text)}")
-        file.seek(8)
-        file.write(text)
+def _sort_metadata(data: bytes) -> bytes:
+    """Put the header's entries in sorted order: safetensors leaves them in a hash table's, new in every process."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length)
+    if len(text) != length:
+        raise RuntimeError(f"safetensors header of {length} bytes became {len(text)}")
+    return data[:8] + text + data[8 + length :]
