@@ -100,6 +100,7 @@ def test_the_largest_of_two_sizes_counts():
     second = bytearray(data[8:33])
     second[8:16] = (20_000).to_bytes(4, "big") * 2
     assert "20000 x 20000" in fault_of_header(data[:33] + bytes(second) + data[33:])
+    assert "20000 x 20000" in fault_of_header(data[:8] + bytes(second) + data[8:])
 
 
 @pytest.mark.parametrize("at", [slice(16, 20), slice(20, 24)])

@@ -74,7 +74,7 @@ def _png(data: bytes) -> tuple[int, int] | str:
             width = max(width, _number(data, at + 8, size=4, order="big"))
             height = max(height, _number(data, at + 12, size=4, order="big"))
         at += 12 + _number(data, at, size=4, order="big")
-        if kind == b"IEND" and at <= len(data):
+        if kind == b"IEND":
             return width, height
     return _CUT
 
