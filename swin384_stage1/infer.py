@@ -24,7 +24,7 @@ def main(options: InferOptions) -> None:
         network = build_model(pretrained=False)
         load_published(weights, network)
     else:
-        network = load_network(weights)
+        network = load_network(weights, recipe=HERE.name if options.weights else None)
     views = [evaluation_view(network.image_size)]
     if options.degraded_view:
         views.append(degraded_view(network.image_size))

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from noseprint.data.augment import View, apply_view
 from noseprint.data.images import Image, decode
 from noseprint.data.sampling import Index
-from noseprint.errors import NoseprintError
+from noseprint.errors import DataError, NoseprintError
 
 
 class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
@@ -30,7 +30,7 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
 
     def __getitem__(self, index: Index) -> tuple[torch.Tensor, int]:
         step, row = index
-        pixels = apply_view(self._view, decode(self._paths[row]), (self._seed, step, row))
+        pixels = apply_view(self._view, _pixels(self._paths[row]), (self._seed, step, row))
         return _tensor(pixels), self._labels[row]
 
 
@@ -44,7 +44,14 @@ class PlainImages(Dataset[torch.Tensor]):
         return len(self._paths)
 
     def __getitem__(self, row: int) -> torch.Tensor:
-        return _tensor(apply_view(self._view, decode(self._paths[row]), (self._seed, row)))
+        return _tensor(apply_view(self._view, _pixels(self._paths[row]), (self._seed, row)))
+
+
+def _pixels(path: Path) -> Image:
+    try:
+        return decode(path)
+    except DataError as error:
+        raise NoseprintError(str(error)) from None  # an error made of faults does not find its way out of a worker
 
 
 def _tensor(pixels: Image) -> torch.Tensor:

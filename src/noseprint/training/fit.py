@@ -20,6 +20,7 @@ from noseprint.data.augment import View
 from noseprint.data.dataset import TrainingImages, batches_of, begin_worker
 from noseprint.data.sampling import IdentityBatches, epoch_steps
 from noseprint.data.tables import ImageTable
+from noseprint.data.usable import usable
 from noseprint.devices import default_workers, reuse_freed_memory
 from noseprint.errors import NoseprintError
 from noseprint.evaluation.holdout import HOLDOUT_SEED, HoldoutScores, evaluate_holdout, split_holdout
@@ -76,15 +77,25 @@ def fit(
     """
     reuse_freed_memory()
     held_out = split_holdout(labelled.identities, share=options.holdout, seed=HOLDOUT_SEED)
-    holdout = labelled.where(identity in held_out for identity in labelled.identities)
-    train = labelled.where(identity not in held_out for identity in labelled.identities)
-    train = train + pseudo if pseudo else train
-    with world(options.device) as place:
+    with (
+        world(options.device) as place,
+        lock(results) if place.is_main else nullcontext(),
+        telling_of_lost_ranks(place.size),
+    ):
+        sound = usable(
+            labelled.paths + (pseudo.paths if pseudo else ()),
+            skip_bad=options.skip_bad,
+            listed=results / "skipped.csv",
+        )
+        labelled = labelled.where(path in sound for path in labelled.paths)
+        train = labelled.where(identity not in held_out for identity in labelled.identities)
+        if pseudo:
+            train = train + pseudo.where(path in sound for path in pseudo.paths)
         training = _Training(
             network=network,
             step=step,
             train=train,
-            holdout=holdout,
+            holdout=labelled.where(identity in held_out for identity in labelled.identities),
             training_view=training_view,
             evaluation_view=evaluation_view,
             results=results,
@@ -92,8 +103,7 @@ def fit(
             criterion=criterion,
             place=place,
         )
-        with lock(results) if place.is_main else nullcontext(), telling_of_lost_ranks(place.size):
-            training.run()
+        training.run()
 
 
 class _Training:

@@ -47,6 +47,8 @@ class FitOptions:
     """Processes that decode and augment. None: by the machine."""
     save_every: int = 500
     """Steps between two saves of the resume state, besides one after each epoch."""
+    skip_bad: bool = False
+    """Train without the photographs that are missing or broken, and list them in skipped.csv."""
     restart: bool = False
     """Begin afresh instead of resuming."""
 
@@ -68,7 +70,15 @@ class FitOptions:
         check_workers(self.workers)
 
 
-FREE_TO_CHANGE = {"data", "run", "device", "workers", "save_every", "restart"}  # between a start and its resume
+FREE_TO_CHANGE = {
+    "data",
+    "run",
+    "device",
+    "workers",
+    "save_every",
+    "skip_bad",
+    "restart",
+}
 
 
 def require_same_holdout(start: Path, options: FitOptions) -> None:
