@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from noseprint.data.copies import Copy, find_copies
-from noseprint.data.looks import Look, look_at
-from noseprint.data.orientation import Orientation, find_turned
 from noseprint.data.tables import image_folder, read_labels, read_pairs, read_retrieval, read_train
 from noseprint.errors import DataError, Fault
+from noseprint.inspection.copies import Copy, find_copies
+from noseprint.inspection.looks import Look, look_at
+from noseprint.inspection.orientation import Orientation, find_turned
 
 T = TypeVar("T")
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from noseprint.data.looks import look_at
-from noseprint.data.orientation import MIN_ACCURACY, _histograms, find_turned
+from noseprint.inspection.looks import look_at
+from noseprint.inspection.orientation import MIN_ACCURACY, _histograms, find_turned
 
 
 @pytest.fixture(scope="module")
