@@ -38,6 +38,12 @@ def test_each_network_goes_from_photographs_to_similarities(checkout):
         header = read_header(checkout.result(f"{name}_stage2", "best.safetensors"))
         assert (header.trunk, header.image_size) == (TINY[1], size)
         checkout.works(f"{name}_stage2/infer.py", "--device", "cpu", "--degraded-view")
+        if name == "swin384":
+            theirs = str(checkout.result("swin224_stage2", "best.safetensors"))
+            refused = checkout.run("swin384_stage2/infer.py", "--device", "cpu", "--weights", theirs, "--run", "ckpts")
+            assert refused.returncode == 1
+            assert "these are the weights of swin224_stage2, not of swin384_stage2" in refused.stderr
+            checkout.works("swin224_stage2/infer.py", "--device", "cpu", "--weights", theirs, "--run", "ckpts")
         found = rows(checkout.result(f"{name}_stage2", "similarity.csv"))
         pairs = read_pairs(checkout.data, "test")
         assert [(row["imageA"], row["imageB"]) for row in found] == list(zip(pairs.image_a, pairs.image_b, strict=True))

@@ -23,7 +23,7 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 _OTHERS = {
     b"<": "a web page: the download asked for something first",
     b"version https://git-lfs": "a Git LFS pointer: run git lfs pull",
-    b"PK": "a zip, perhaps a PyTorch checkpoint: those are called .pth",
+    b"PK": "a zip as PyTorch writes it, cut short or not called .pth",
     b"\x80": "a Python pickle, which is never run",
     b"\x1f\x8b": "compressed: unpack it",
     b"": "empty: the download failed",
