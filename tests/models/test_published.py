@@ -312,10 +312,20 @@ def test_descriptors_in_another_order_are_refused(file):
 
 def test_a_foreign_checkpoint_is_described_in_the_refusal(file, tiny):
     torch.save(tiny.state_dict(), file)
-    with pytest.raises(
-        NoseprintError, match=r"none of the four published checkpoints: \d+ tensors \('2022:trunk\.back"
-    ):
+    with pytest.raises(NoseprintError, match=r"none of the four published checkpoints: \d+ tensors \(2022:trunk\.back"):
         describe_published(file)
     torch.save({"features.4.weight": torch.full((1280, 640, 1, 1), torch.nan)}, file)
     with pytest.raises(NoseprintError, match=r"1 tensors are not finite \(features\.4\.weight"):
         describe_published(file)
+    torch.save({"features.4.weight": torch.zeros(1280, 640, 1, 1), "x": torch.zeros(1).expand(2**50)}, file)
+    with pytest.raises(NoseprintError, match="none of the four"):
+        describe_published(file)
+    torch.save({"features.4.weight": torch.zeros(1280, 640, 1, 1), "main_modules.0.0.weight": torch.zeros(())}, file)
+    assert describe_published(file)["dim"] == 0
+
+
+def test_a_strangers_words_are_no_commands_to_a_terminal(file, tiny):
+    torch.save({"\x1b[2J" + "x" * 10**6: torch.zeros(1)}, file)
+    with pytest.raises(NoseprintError, match=r"unexpected \('\\x1b") as error:
+        load_published(file, tiny)
+    assert len(str(error.value)) < 1000

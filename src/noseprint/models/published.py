@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from noseprint.errors import NoseprintError
-from noseprint.models.header import fingerprint, looks_like, parameters, summary
+from noseprint.models.header import fingerprint, looks_like, parameters, shown, summary
 from noseprint.models.strict import load_strictly, specs
 
 if TYPE_CHECKING:  # `noseprint weights` reads checkpoints without timm
@@ -86,10 +86,10 @@ def describe_published(path: Path) -> dict[str, Any]:
     """
     tensors, origin = _today(path)
     member = _member(tensors)
-    if member is None:
+    if member is None or sum(tensor.nbytes for tensor in tensors.values()) > path.stat().st_size:
         raise NoseprintError(f"{path}: none of the four published checkpoints: {summary(specs(tensors))}")
     if wrong := [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
-        raise NoseprintError(f"{path}: {len(wrong)} tensors are not finite ({origin[wrong[0]]}, ...)")
+        raise NoseprintError(f"{path}: {len(wrong)} tensors are not finite ({shown(origin[wrong[0]])}, ...)")
     heads = [tensor for key, tensor in tensors.items() if key.startswith("heads.")]
     return {
         "file": str(path),
@@ -97,7 +97,7 @@ def describe_published(path: Path) -> dict[str, Any]:
         "network": member,
         "image_size": 384 if member == "swin384" else 224,
         "descriptors": DESCRIPTORS_2022,
-        "dim": sum(len(head) for head in heads),
+        "dim": sum(len(head) for head in heads if head.ndim),
         "parameters": parameters(specs(tensors)),
         "bytes": path.stat().st_size,
         "fingerprint": fingerprint(path),
@@ -114,7 +114,7 @@ def _today(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         today = _rename(key.removeprefix("module."), family)
         if today in tensors:
             raise NoseprintError(
-                f"{path}: {origin[today]} and {key} are the same tensor twice; download the file again"
+                f"{path}: {shown(origin[today])} and {shown(key)} are the same tensor twice; download the file again"
             )
         tensors[today], origin[today] = tensor, key
     return tensors, origin
@@ -145,7 +145,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
 
 
 def _brief(error: Exception) -> str:
-    return str(error).partition("\n")[0][:200]
+    return shown(str(error).partition("\n")[0])
 
 
 def _zip_globals(path: Path) -> Iterator[str]:
