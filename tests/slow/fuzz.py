@@ -44,7 +44,7 @@ class Run:
 
     def __init__(self, name: str, target: Target, *, seconds: float, finds: Path) -> None:
         self.name, self.target, self.finds = name, target, finds
-        self.begin, self.seconds = time.monotonic(), seconds
+        self.begin, self.begin_cpu, self.seconds = time.monotonic(), time.process_time(), seconds
         self.inputs = self.accepted = 0
         self.kinds: dict[str, str] = {}
 
@@ -72,13 +72,14 @@ class Run:
 
     def leave(self) -> NoReturn:
         (self.finds / "current").unlink()
-        seconds = time.monotonic() - self.begin
+        seconds = time.process_time() - self.begin_cpu
         report = {
             "target": self.name,
             "guided": GUIDED,
             "inputs": self.inputs,
             "accepted": self.accepted,
-            "per second": round(self.inputs / seconds, 1),
+            "CPU seconds": round(seconds),
+            "per CPU second": round(self.inputs / seconds, 1),
             "peak MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
             "finds": self.kinds,
         }
