@@ -2,10 +2,10 @@
 
     python tests/slow/fuzz.py --seconds 300 [--targets image png] [--finds DIR]
 
-With atheris (pip install atheris) the damage is guided by the coverage of noseprint; without,
-it is drawn blindly from a seed. Each target runs in a process of its own, with at most 3 GiB of memory more than the
-libraries take and a minute an input. A line of JSON a target says how many inputs were tried and accepted;
-each new kind of find is kept in DIR: the input, and the traceback beside it. Exit status 1 where there is any.
+With atheris (pip install atheris) the damage is guided by the coverage of noseprint; without, it is drawn blindly from
+a seed. Each target runs in a process of its own (Linux), with at most 3 GiB of memory more than the libraries take and a
+minute an input. A line of JSON a target says how many inputs were tried and accepted; each new kind of find is kept in
+DIR: the input, and the traceback beside it. Exit status 1 where there is any.
 """
 
 import argparse
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--targets", nargs="+", choices=known, default=known)
     parser.add_argument("--seconds", type=float, default=60, help="for each target")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--finds", type=Path, default=Path("fuzz-finds"))
+    parser.add_argument("--finds", type=Path, default=Path(tempfile.gettempdir(), "noseprint-finds"))
     options = parser.parse_args()
     if "FUZZ_SCRATCH" in os.environ:
         fuzz(options.targets[0], seconds=options.seconds, finds=options.finds, seed=options.seed)
