@@ -14,6 +14,7 @@
 #   --gpus 0,1        these GPUs, one process each
 #   --jobs N          networks trained at the same time (default: 1, or one a GPU)
 #   --force           run again what is finished
+#   --skip-bad        train without the photographs that are missing or broken, and list them
 #   --dry-run         show every command and whether it would run; change nothing
 #   --help            this text
 #   -- OPTION...      goes to each train.py, for example: -- --epochs 10
@@ -37,7 +38,7 @@ network() {
 
 # The command line.
 
-FROM=1 TO=3 ONLY="" FORCE=0
+FROM=1 TO=3 ONLY="" FORCE=0 SKIP_BAD=0
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
   case $1 in
     --from) take_value "$@"; FROM=$(step_number "$VALUE"); shift 2 ;;
@@ -45,6 +46,7 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
     --only) ONLY=" "; shift ;;
     [!-]*) add_only "$1"; shift ;;
     --force) FORCE=1; shift ;;
+    --skip-bad) SKIP_BAD=1; shift ;;
     *) shared_option "$@"; shift "$TAKEN" ;;
   esac
 done

@@ -8,7 +8,7 @@ from noseprint.data.tables import ImageTable, read_train
 
 def training_table(data: Path) -> ImageTable:
     """The labelled photographs."""
-    return read_train(data)
+    return read_train(data, missing_ok=True)
 
 
 def training_view(size: int) -> View:

@@ -7,10 +7,12 @@ from pathlib import Path
 from dataset import evaluation_view, training_table
 
 from noseprint.data.tables import PSEUDO_HEADER, read_pairs, write_csv
+from noseprint.data.usable import usable
 from noseprint.devices import check_workers, choose_device, default_workers
 from noseprint.errors import NoseprintError
 from noseprint.evaluation.holdout import HOLDOUT_SEED, evaluate_holdout, split_holdout
 from noseprint.files import atomic_write
+from noseprint.lock import lock
 from noseprint.matching.embed import embed_images
 from noseprint.matching.pseudo import produce_pseudo
 from noseprint.models.weights import load_network, read_header
@@ -34,6 +36,8 @@ class Options:
     """Take every pair above the similarity at which this share of the hold-out pairs is right."""
     count: int | None = None
     """Take this many of the best pairs instead."""
+    skip_bad: bool = False
+    """Leave out the photographs that are missing or broken, and list them in skipped_pseudo.csv."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
     workers: int | None = None
@@ -62,32 +66,36 @@ def main(options: Options) -> None:
         workers = default_workers(device) if options.workers is None else options.workers
         return embed_images(network, paths, view=evaluation_view(network.image_size), device=device, workers=workers)
 
-    labelled = training_table(options.data)
-    held_out = split_holdout(labelled.identities, share=training["holdout"], seed=HOLDOUT_SEED)
-    holdout = labelled.where(identity in held_out for identity in labelled.identities)
-    scores = None
-    if len(holdout):
-        scores = evaluate_holdout(embed(list(holdout.paths)), holdout.identities, seed=HOLDOUT_SEED)
-    pairs = read_pairs(options.data, "validation")
-    names = pairs.names()
-    found = produce_pseudo(
-        pairs,
-        embed([pairs.folder / name for name in names]),
-        {name: row for row, name in enumerate(names)},
-        holdout_similarity=scores.similarity if scores else None,
-        holdout_same=scores.same if scores else None,
-        precision=options.precision,
-        count=options.count if scores else options.count or WITHOUT_HOLDOUT,
-        labelled=set(labelled.identities),
-    )
-    write_csv(results / "pseudo.csv", PSEUDO_HEADER, found.rows)
-    with atomic_write(results / "pseudo.json") as part:
-        part.write_text(json.dumps(found.summary, indent=1) + "\n")
-    print(describe(found.summary, results / "pseudo.csv"), flush=True)
+    with lock(results):
+        labelled = training_table(options.data)
+        held_out = split_holdout(labelled.identities, share=training["holdout"], seed=HOLDOUT_SEED)
+        holdout = labelled.where(identity in held_out for identity in labelled.identities)
+        pairs = read_pairs(options.data, "validation", missing_ok=True)
+        needed = [*holdout.paths, *(pairs.folder / name for name in pairs.names())]
+        sound = usable(needed, skip_bad=options.skip_bad, listed=results / "skipped_pseudo.csv")
+        holdout, pairs = holdout.where(path in sound for path in holdout.paths), pairs.among(sound)
+        scores = None
+        if len(holdout):
+            scores = evaluate_holdout(embed(list(holdout.paths)), holdout.identities, seed=HOLDOUT_SEED)
+        names = pairs.names()
+        found = produce_pseudo(
+            pairs,
+            embed([pairs.folder / name for name in names]),
+            {name: row for row, name in enumerate(names)},
+            holdout_similarity=scores.similarity if scores else None,
+            holdout_same=scores.same if scores else None,
+            precision=options.precision,
+            count=options.count if scores else options.count or WITHOUT_HOLDOUT,
+            labelled=set(labelled.identities),
+        )
+        write_csv(results / "pseudo.csv", PSEUDO_HEADER, found.rows)
+        with atomic_write(results / "pseudo.json") as part:
+            part.write_text(json.dumps(found.summary, indent=1) + "\n")
+        print(describe(found.summary, results / "pseudo.csv"), flush=True)
 
 
 def describe(summary: dict, out: Path) -> str:
-    """The summary in two lines."""
+    """The summary in two or three lines."""
     estimate = summary["estimated_precision"]
     known = (
         "unknown"
@@ -96,7 +104,8 @@ def describe(summary: dict, out: Path) -> str:
     )
     if summary["threshold"] is None:
         return f"no similarity reaches the precision asked for on the hold-out: no pseudo-identities. {out}"
-    return (
+    all_of_them = summary["accepted"] == summary["distinct_pairs"]
+    return ("Every pair was taken, wrong ones too: give --count, or hold identities out.\n" * all_of_them) + (
         f"{summary['accepted']} of {summary['distinct_pairs']} pairs accepted, similarity from {summary['threshold']}; "
         f"{len(summary['refused'])} of them refused as contradictions; estimated precision {known}\n"
         f"{summary['identities']} pseudo-identities of {summary['images']} images: {out}"

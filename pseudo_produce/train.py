@@ -10,7 +10,8 @@ from pytorch_metric_learning.losses import SupConLoss
 
 from noseprint.options import run
 from noseprint.training.distributed import gather
-from noseprint.training.fit import FitOptions, fit
+from noseprint.training.fit import fit
+from noseprint.training.options import FitOptions
 
 HERE = Path(__file__).resolve().parent
 

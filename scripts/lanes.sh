@@ -20,8 +20,9 @@ run_script() {  # FOLDER/SCRIPT ARGUMENT...: output goes to the terminal and to 
   made=$(made_by "$1")
   log=${made%/*}/$(basename "$1" .py).log
   mkdir -p "${made%/*}"
-  { printf '$ python'; printf ' %q' "$@"; printf '\n'; } >>"$log"
+  { printf '$ python'; printf ' %q' "$@"; printf '\n'; } >>"$log" || give_up "$log cannot be written"
   logged "$log" "${script%/*}" python "$@" || status=$?
+  [ "$status" != 137 ] || say "Exit status 137 means killed from outside, most often because memory ran out: lower --batch-size." >&2
   [ "$status" = 0 ] || give_up "$script failed (exit status $status); its log is $log"
   [ -f "$made" ] || give_up "$script ended well but did not write $made; its log is $log"
 }
@@ -39,14 +40,15 @@ logged() {  # LOG NAME COMMAND...: ends with the command's own status
   return "${PIPESTATUS[0]}"
 }
 
-copy_lines() {  # LOG PREFIX: of a bar that redraws itself only the last state stays
-  local line
+copy_lines() {  # LOG PREFIX: of a bar that redraws itself only the last state stays; a full disk costs the log, not the run
+  local line lost=0
   while IFS= read -r line || [ -n "$line" ]; do
     line=${line%$'\r'}
     line=${line##*$'\r'}
-    printf '%s\n' "$line" >&3
+    printf '%s\n' "$line" >&3 2>/dev/null || lost=1
     printf '%s%s\n' "$2" "$line"
   done 3>>"$1"
+  [ "$lost" = 0 ] || say "$1 could not take every line: is that disk full?" >&2
 }
 
 give_up() {  # ends the lane, and keeps the other lanes from starting anything new

@@ -22,6 +22,7 @@ step() {  # SCRIPT [SCRIPT whose result it starts from]...
   if [ "$script" != pseudo_produce/train.py ]; then
     inputs+=(--file "$DATA/validation/valid_data.csv" --images "$DATA/validation/images")
   fi
+  [ "$SKIP_BAD" = 0 ] || command+=(--skip-bad)  # no input: what is done was done with sound photographs
   for file in "$folder"/*.py; do
     case ${file##*/} in train.py | pseudo.py | infer.py) [ "$file" = "$script" ] || continue ;; esac
     inputs+=(--file "$file")
@@ -41,6 +42,7 @@ step() {  # SCRIPT [SCRIPT whose result it starts from]...
     state=run
   else
     print=$(python -m noseprint.fingerprint "${inputs[@]}") || give_up "$script: its inputs cannot be read"
+    [ "$DRY" = 1 ] || lock_results "$script"
     if [ "$FORCE" = 1 ]; then state=run
     elif [ -f "$made" ] && holds "$mark.done" "$print"; then state=skip
     elif holds "$mark.inputs" "$print"; then state=resume
@@ -68,6 +70,15 @@ step() {  # SCRIPT [SCRIPT whose result it starts from]...
   fi
   run_script "${command[@]:1}"
   mv "$mark.inputs" "$mark.done"
+}
+
+lock_results() {  # SCRIPT: refuses where another run has its results; held by file 9, also open in what we start, till the next step
+  local folder
+  folder=$(dirname "$(made_by "$1")")
+  mkdir -p "$folder"
+  exec 9<>"$folder/.lock"
+  python -m noseprint.lock 9 "$folder" "$SELF" "$1" || give_up "$1 was not started"
+  export NOSEPRINT_LOCK=9
 }
 
 holds() { [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]; }

@@ -24,11 +24,11 @@ def main(options: InferOptions) -> None:
         network = build_model(pretrained=False)
         load_published(weights, network)
     else:
-        network = load_network(weights)
+        network = load_network(weights, recipe=HERE.name if options.weights else None)
     views = [evaluation_view(network.image_size)]
     if options.degraded_view:
         views.append(degraded_view(network.image_size))
-    infer(network, views=views, calibration=calibration_of(weights), out=results / "similarity.csv", options=options)
+    infer(network, views=views, calibration=calibration_of(weights), results=results, options=options)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from pytorch_metric_learning.losses import SupConLoss
 from noseprint.models.weights import load_network
 from noseprint.options import run
 from noseprint.training.distributed import gather
-from noseprint.training.fit import FitOptions, fit, require_same_holdout
+from noseprint.training.fit import fit
+from noseprint.training.options import FitOptions, require_same_holdout
 
 HERE = Path(__file__).resolve().parent
 

@@ -11,7 +11,7 @@ HERE = Path(__file__).resolve().parent
 def training_tables(data: Path, *, run: str, pseudo: bool) -> tuple[ImageTable, ImageTable | None]:
     """The labelled photographs, and the pseudo-identities found among the validation photographs."""
     found = HERE.parent / "pseudo_produce" / "results" / run / "pseudo.csv"
-    return read_train(data), read_pseudo(found, data) if pseudo else None
+    return read_train(data, missing_ok=True), read_pseudo(found, data, missing_ok=True) if pseudo else None
 
 
 def training_view(size: int) -> View:

@@ -34,7 +34,7 @@ def test_fuse_joins_by_name_and_answers_in_the_order_asked(tmp_path):
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (["fuse", "a.csv", "--pairs", "none.csv"], 1, "none.csv is missing"),
+        (["fuse", "a.csv", "--pairs", "none.csv"], 1, "none.csv: the table is missing"),
         (["fuse", "a.csv", "a.csv", "--pairs", "pairs.csv"], 1, "named twice"),
         (["fuse", "a.csv", "--pairs", "pairs.csv", "--method", "vote"], 2, "vote"),
         (["evaluate", "--data", "."], 1, "carries no labels"),

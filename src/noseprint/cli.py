@@ -29,6 +29,34 @@ class DemoData:
 
 
 @dataclass(frozen=True)
+class Check:
+    """Read every table and every photograph of a data folder and say what is wrong with them, all at once.
+
+    Exits with 1 where a training would stop (faults), with 0 where there are remarks only: one photograph under two
+    identities or in two splits, photographs that seem turned, names that differ in case, files that no table names.
+    """
+
+    data: tyro.conf.Positional[Path] = Path("data")
+    """Data folder, laid out as data/README.md says."""
+    csv: Path | None = None
+    """Write every finding there (kind, file, line, problem, other file); the terminal shows five of each kind."""
+
+    def __call__(self) -> None:
+        """Check and print."""
+        from noseprint.data.check import check
+        from noseprint.data.report import render, write_findings
+
+        if not self.data.is_dir():
+            raise NoseprintError(f"{self.data} is no folder: name the data folder to check")
+        report = check(self.data)
+        if self.csv:
+            write_findings(self.csv, report)
+        print(render(report, self.data))
+        if report.faults:
+            raise SystemExit(1)
+
+
+@dataclass(frozen=True)
 class Fuse:
     """Fuse the similarities of several members into one result, joined on (imageA, imageB)."""
 
@@ -101,10 +129,44 @@ class Evaluate:
                 part.write_text(json.dumps({name: found.to_json() for name, found in scores.items()}, indent=1) + "\n")
 
 
+@dataclass(frozen=True)
+class Weights:
+    """Describe a weights file, ours or one of the four published in 2022, without building its network."""
+
+    file: tyro.conf.Positional[Path]
+    """A .safetensors or .pth file."""
+    json: bool = False
+    """Print JSON."""
+
+    def __call__(self) -> None:
+        """Describe."""
+        if self.file.suffix == ".pth":
+            from noseprint.models.published import describe_published as describe
+        else:
+            from noseprint.models.header import describe_weights as describe
+
+        told = describe(self.file)
+        if self.json:
+            print(json.dumps(told, indent=1))
+            return
+        for name, value in told.items():
+            print(f"{name.replace('_', ' '):14}{_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {number:.4f}" for name, number in value.items())
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)
+
+
 Command = (
     Annotated[DemoData, tyro.conf.subcommand("demo-data")]
+    | Annotated[Check, tyro.conf.subcommand("check")]
     | Annotated[Fuse, tyro.conf.subcommand("fuse")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Weights, tyro.conf.subcommand("weights")]
 )
 
 

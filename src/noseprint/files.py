@@ -1,30 +1,124 @@
 """Writing files so that a reader sees the old one or the new one, never half of either."""
 
+import contextlib
+import errno
 import os
+import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
+
+from noseprint.errors import NoseprintError
+
+_MEND = {
+    errno.ENOSPC: "make room on that disk",
+    errno.EDQUOT: "make room in your quota",
+    errno.EROFS: "write elsewhere, or mount it for writing",
+    errno.EACCES: "give yourself the right to write there",
+    errno.EPERM: "give yourself the right to write there",
+    errno.EISDIR: "move the folder of that name away",
+}
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success flush it to disk and rename it into place, else remove it.
 
-    Missing parent folders are made.
+    Missing parent folders are made; what killed writers of the same file left behind is removed. Raises NoseprintError
+    where the disk refuses (full, read-only, ...); an older file is then as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    part = Path(name)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        part = Path(name)
+        with os.fdopen(handle, "rb+") as mark:
+            try:
+                try_lock(mark)  # shows that somebody is still at work on it
+                yield part
+                with part.open("rb+") as file:
+                    os.fsync(file.fileno())
+                part.chmod(0o666 & ~_umask())
+                part.replace(path)
+                _flush_folder(path.parent)
+            finally:
+                part.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_folder(beside: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `beside` (whose missing parents are made), and remove it afterwards.
+
+    What killed users of this function left there is removed, too.
+    """
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(beside)
+    with tempfile.TemporaryDirectory(dir=beside.parent, prefix=f".{beside.name}.", suffix=".part") as name:
+        handle = os.open(name, os.O_RDONLY)
+        try:
+            try_lock(handle)
+            yield Path(name)
+        finally:
+            os.close(handle)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusal to write `path` into a NoseprintError that names it."""
     try:
-        yield part
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        part.chmod(0o666 & ~_umask())
-        part.replace(path)
+        yield
+    except OSError as error:
+        mend = _MEND.get(error.errno or 0, "see to it")
+        raise NoseprintError(
+            f"{path}: cannot be written ({error.strerror or error}): {mend}, then give the same command again; "
+            "what is finished is kept"
+        ) from error
+
+
+def try_lock(file: IO[Any] | int) -> bool:
+    """Lock an open file (or folder, by its number) until it is closed, also by those forked meanwhile; False if taken.
+
+    Where the file system knows no locks (and on Windows) nobody ever has one: True.
+    """
+    if sys.platform == "win32":
+        return True
+    import fcntl  # noqa: PLC0415 - not on Windows
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove the temporary files and folders that killed writers of `path` left beside it."""
+    for entry in list(os.scandir(path.parent)):
+        if not (entry.name.startswith(f".{path.name}.") and entry.name.endswith(".part")):
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            handle = os.open(entry, os.O_RDONLY)
+            try:
+                if try_lock(handle):
+                    shutil.rmtree(entry) if entry.is_dir(follow_symlinks=False) else Path(entry).unlink()
+            finally:
+                os.close(handle)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Have the renaming itself survive a power cut."""
+    if sys.platform == "win32":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
     finally:
-        part.unlink(missing_ok=True)
+        os.close(handle)
 
 
 def _umask() -> int:

@@ -30,7 +30,7 @@ def check_run_name(run: str) -> None:
 
 
 class speaking:  # noqa: N801 - reads as a statement
-    """Print a NoseprintError as one message, without a traceback, and exit with 1."""
+    """Print a NoseprintError, or what the system refused, as one message without a traceback, and exit with 1."""
 
     def __enter__(self) -> None: ...
 
@@ -38,6 +38,9 @@ class speaking:  # noqa: N801 - reads as a statement
         if isinstance(error, NoseprintError):
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(1) from None
-        if isinstance(error, OSError) and error.filename is not None:
-            print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        if isinstance(error, OSError):
+            print(f"error: {error}", file=sys.stderr)
             raise SystemExit(1) from None
+        if isinstance(error, KeyboardInterrupt):
+            print("interrupted: what is finished is kept; the same command goes on from there", file=sys.stderr)
+            raise SystemExit(130) from None

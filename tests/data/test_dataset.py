@@ -2,7 +2,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from noseprint.data.augment import A
-from noseprint.data.dataset import PlainImages, TrainingImages, worker_threads
+from noseprint.data.dataset import PlainImages, TrainingImages, begin_worker
 from noseprint.data.tables import read_train
 
 VIEW = A.Compose([A.Resize(24, 24), A.RandomBrightnessContrast(p=1.0)])
@@ -13,7 +13,7 @@ def test_the_number_of_workers_changes_nothing(demo):
     dataset = TrainingImages(table.paths, range(len(table)), view=VIEW, seed=3)
     plan = [[(step, row) for row in range(4)] for step in range(6)]
     runs = [
-        list(DataLoader(dataset, batch_sampler=plan, num_workers=workers, worker_init_fn=worker_threads))
+        list(DataLoader(dataset, batch_sampler=plan, num_workers=workers, worker_init_fn=begin_worker))
         for workers in (0, 2)
     ]
     for (images, labels), (others, other_labels) in zip(*runs, strict=True):

@@ -11,6 +11,7 @@ import pytest
 from noseprint.data import demo
 from noseprint.data.demo import write_demo
 from noseprint.errors import NoseprintError
+from noseprint.files import scratch_folder
 
 TRAIN, OTHERS = 16, 6
 
@@ -194,3 +195,13 @@ def test_numbers_out_of_range_are_refused(tmp_path, wrong):
     with pytest.raises(NoseprintError, match=r"at least 2 identities .* a seed of at least 0"):
         write_demo(tmp_path / "d", **wrong)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_drawing_left_is_removed_and_a_living_one_is_not(tmp_path):
+    abandoned = tmp_path / ".demo.abc.part"
+    (abandoned / "demo" / "train").mkdir(parents=True)
+    with scratch_folder(tmp_path / "demo") as alive:
+        assert not abandoned.exists()
+        write_demo(tmp_path / "demo", train_identities=2, pair_identities=2)
+        assert alive.is_dir()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["demo"]

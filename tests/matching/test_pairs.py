@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from noseprint.errors import NoseprintError
+from noseprint.errors import DataError, NoseprintError
 from noseprint.matching import pairs as module
 from noseprint.matching.pairs import pair_similarities, read_similarities, row_similarities, write_similarities
 
@@ -129,10 +129,26 @@ def test_a_faulty_file_is_named_with_its_line(tmp_path, text, message):
 
 
 def test_a_missing_file_and_other_encodings(tmp_path):
-    with pytest.raises(NoseprintError, match="is missing"):
+    with pytest.raises(NoseprintError, match=r"none\.csv: the table is missing"):
         read_similarities(tmp_path / "none.csv")
     (tmp_path / "l.csv").write_bytes("imageA,imageB,prediction\nä,b,0.1\n".encode("latin-1"))
     with pytest.raises(NoseprintError, match="UTF-8"):
         read_similarities(tmp_path / "l.csv")
     (tmp_path / "bom.csv").write_text("imageA,imageB,prediction\r\nä,b,0.1\r\n", encoding="utf-8-sig")
     assert list(read_similarities(tmp_path / "bom.csv")["imageA"]) == ["ä"]
+
+
+def test_every_fault_is_found(tmp_path):
+    path = tmp_path / "s.csv"
+    path.write_text('imageA,imageB,prediction,probability\na,b,x,2\na,b\na,b,0.5,0.5\n"a"a,b,1,1\na,b,inf,0\n')
+    with pytest.raises(DataError) as error:
+        read_similarities(path)
+    assert [fault.line for fault in error.value.faults] == [2, 2, 3, 5, 6]
+
+
+def test_names_with_quotes_commas_and_line_ends_survive_the_file(tmp_path):
+    names = ('a"b.jpg', "a,b.jpg", "a\nb.jpg", "'a.jpg", "#a.jpg")
+    write_similarities(tmp_path / "s.csv", Table(names, names[::-1]), np.arange(len(names)))
+    got = read_similarities(tmp_path / "s.csv")
+    assert tuple(got["imageA"]) == names
+    assert tuple(got["imageB"]) == names[::-1]

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 
@@ -19,8 +20,8 @@ def saved(tiny, tmp_path):
     return path
 
 
-def changed(path, change):
-    """Rewrite a weights file with its own header after `change` was made to its tensors."""
+def changed(path, change, **metadata):
+    """Rewrite a weights file with its own header after `change` was made to its tensors; `metadata` lies about them."""
     tensors = load_file(path)
     change(tensors)
     header = read_header(path)
@@ -28,7 +29,7 @@ def changed(path, change):
         tensors,
         path,
         metadata={"format": "noseprint weights 1", "trunk": header.trunk, "image_size": "64", "mean": "[0,0,0]",
-                  "std": "[1,1,1]", "descriptors": "SM", "dim": "8", "version": "0"},
+                  "std": "[1,1,1]", "descriptors": "SM", "dim": "8", "version": "0"} | metadata,
     )  # fmt: skip
 
 
@@ -81,6 +82,10 @@ def test_pixel_statistics_follow_the_weights(saved):
         (lambda t: t.update(stray=torch.zeros(1)), r"1 unexpected \(stray\)"),
         (lambda t: t.update({"heads.0.weight": torch.zeros(2, 2)}), r"1 wrongly shaped \(heads\.0\.weight\)"),
         (lambda t: t["heads.0.weight"].view(-1)[3].fill_(float("nan")), r"1 not finite \(heads\.0\.weight\)"),
+        (lambda t: t.update({"heads.0.weight": t["heads.0.weight"].half()}), r"1 wrongly typed \(heads\.0\.weight\)"),
+        (lambda t: t.update({"heads.0.weight": t["heads.0.weight"].bfloat16()}), "1 wrongly typed"),
+        (lambda t: t.update({"heads.0.weight": t["heads.0.weight"].int()}), "1 wrongly typed"),
+        (lambda t: t.update({"heads.0.weight": t["heads.0.weight"].to(torch.complex64)}), "1 wrongly typed"),
         (lambda t: [t.pop(key) for key in list(t)[:5]], r"5 missing \(.*, \.\.\.\)"),
     ],
 )
@@ -111,12 +116,24 @@ def test_files_of_other_kinds_are_refused(saved, tmp_path):
     with pytest.raises(NoseprintError, match="no such weights file"):
         read_header(tmp_path / "absent.safetensors")
     bad = tmp_path / "bad.safetensors"
-    for content in (b"", b"not a safetensors file at all", saved.read_bytes()[:-100]):
+    torch.save({"a": torch.zeros(1)}, tmp_path / "a.pth")
+    for content, says in (
+        (b"", "empty"),
+        (b"not a safetensors file at all", "header too large"),
+        (saved.read_bytes()[:-100], "not fully covered|incomplete"),
+        (b"<!DOCTYPE html><title>Sign in</title>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+        ((tmp_path / "a.pth").read_bytes(), r"called \.pth"),
+    ):
         bad.write_bytes(content)
-        with pytest.raises(NoseprintError, match="not a safetensors file, or only part"):
+        with pytest.raises(NoseprintError, match=f"not a safetensors file, or only part of one .*({says})"):
             read_header(bad)
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    for other in (tmp_path, tmp_path / "pipe.safetensors"):
+        with pytest.raises(NoseprintError, match="no such weights file"):
+            read_header(other)
     save_file({"a": torch.zeros(1)}, bad)
-    with pytest.raises(NoseprintError, match="another program"):
+    with pytest.raises(NoseprintError, match=r"another program: 1 tensors \('a'\), 1 numbers"):
         read_header(bad)
     save_file({"a": torch.zeros(1)}, bad, metadata={"format": "noseprint weights 1", "trunk": "x", "image_size": "?"})
     with pytest.raises(NoseprintError, match="damaged header"):
@@ -127,3 +144,145 @@ def test_extra_cannot_overwrite_the_header(tiny, tmp_path):
     with pytest.raises(ValueError, match="trunk"):
         save_weights(tmp_path / "x.safetensors", tiny, extra={"trunk": "other"})
     assert list(tmp_path.iterdir()) == []
+
+
+def raw(header, body=b""):
+    """A file of these header bytes."""
+    return len(header).to_bytes(8, "little") + header + body
+
+
+def entry(start, end, shape="[1]", dtype="F32"):
+    return f'{{"dtype":"{dtype}","shape":{shape},"data_offsets":[{start},{end}]}}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        (2**60).to_bytes(8, "little") + b"{}",
+        (2**64 - 1).to_bytes(8, "little") + b"{}",
+        raw(b"{"),
+        raw(b"[]"),
+        raw(b'{"a":' + entry(0, 4).encode() + b"}"),  # nothing behind the header
+        raw(b'{"a":' + entry(0, 10**12, "[250000000000]").encode() + b"}", b"1234"),
+        raw(b'{"a":' + entry(4, 0).encode() + b"}", b"1234"),
+        raw(b'{"a":' + entry(-4, 0).encode() + b"}", b"1234"),
+        raw(b'{"a":' + entry(0, 4, "[2]").encode() + b"}", b"1234"),
+        raw(b'{"a":' + entry(0, 4, "[4294967296,4294967296]").encode() + b"}", b"1234"),
+        raw(b'{"a":' + entry(0, 4, dtype="Q8").encode() + b"}", b"1234"),
+        raw(b'{"a":' + entry(0, 4).encode() + b',"b":' + entry(2, 6).encode() + b"}", b"123456"),  # overlapping
+        raw(b'{"a":' + entry(0, 4).encode() + b',"b":' + entry(8, 12).encode() + b"}", b"123456789012"),  # a hole
+        raw(b'{"a":' + entry(0, 4).encode() + b',"a":' + entry(4, 8).encode() + b"}", b"12345678"),  # one key twice
+        raw(b'{"a":' + entry(0, 4).encode() + b"}", b"12345678"),  # more than it tells of
+        raw(b'{"__metadata__":{"format":1}}'),
+        raw(b'{"__metadata__":' + b'{"a":' * 100_000),
+        raw(b"[" * 1_000_000),
+        raw(b'{"\xff":1}'),
+    ],
+)
+def test_a_safetensors_header_that_lies_is_refused(tmp_path, content):
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(NoseprintError, match=r"bad\.safetensors: not a safetensors file, or only part of one"):
+        load_network(path)
+
+
+@pytest.mark.parametrize(
+    ("lie", "says"),
+    [
+        ({"image_size": "1000000000"}, "image_size 1000000000, must be in 16..4096"),
+        ({"image_size": "9" * 5000}, "damaged header"),
+        ({"dim": "-1"}, "dim -1, must be"),
+        ({"dim": "1000000"}, "dim 1000000, must be"),
+        ({"dim": "65536"}, "2 wrongly shaped"),
+        ({"trunk": "../../x"}, "trunk '../../x'"),
+        ({"trunk": "hf_hub:timm/resnet18"}, "trunk 'hf_hub:timm/resnet18'"),
+        ({"trunk": "local-dir:/tmp"}, "trunk 'local-dir"),
+        ({"trunk": "resnet18"}, "is not a timm name with its tag"),
+        ({"trunk": "x" * 10**6}, "damaged header"),
+        ({"trunk": "eva02_enormous_patch14_clip_224.laion2b", "image_size": "224"}, "does not fit eva02_enormous"),
+        ({"trunk": "swin_base_patch4_window7_224.ms_in22k", "image_size": "4096"}, "does not fit swin_base"),
+        ({"descriptors": "SS"}, "each once"),
+        ({"descriptors": "\x1b[31m"}, r"descriptors '\\x1b"),
+        ({"mean": "[NaN,0,0]"}, "three numbers"),
+        ({"mean": "[0,0]"}, "three numbers"),
+        ({"mean": "[" * 100_000}, "RecursionError"),
+        ({"mean": "[1" + "0" * 400 + ",0,0]"}, "OverflowError"),
+        ({"std": "[0,1,1]"}, "three numbers"),
+        ({"std": "[-1,1,1]"}, "three numbers"),
+        ({"std": "null"}, "damaged header"),
+        ({"calibration": "not JSON"}, "damaged header"),
+        ({"calibration": "[1,2]"}, "no table"),
+        ({"calibration": '{"slope": 1e999, "intercept": 0}'}, "calibration"),
+        ({"holdout": '{"auc": "0.9"}'}, "holdout"),
+        ({"holdout": '{"a":' * 100_000}, "RecursionError"),
+        ({"training": '{"holdout": "0.05"}'}, "training"),
+        ({"training": "5"}, "no table"),
+        ({"recipe": "a\nb"}, "recipe"),
+    ],
+)
+def test_a_header_of_ours_that_lies_is_refused(saved, lie, says):
+    changed(saved, lambda tensors: None, **lie)
+    with pytest.raises(NoseprintError, match=says) as error:
+        load_network(saved)
+    assert len(str(error.value)) < 1000
+
+
+def test_no_memory_is_taken_and_no_host_is_asked_on_the_word_of_a_header(saved):
+    """A trunk of 16 GiB and one with 8 GiB of attention masks, in a process that may have 2 GiB more and no sockets."""
+    code = """
+import resource, socket, sys
+from pathlib import Path
+from noseprint.errors import NoseprintError
+from noseprint.models.weights import load_network
+def refuse(*_, **__):
+    raise SystemExit("a socket was opened")
+socket.socket = refuse
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**31, used + 2**31))
+try:
+    load_network(Path(sys.argv[1]))
+except NoseprintError as error:
+    print(error)
+"""
+    for trunk, size in (
+        ("eva02_enormous_patch14_clip_224.laion2b", 224),
+        ("swin_base_patch4_window12_384.ms_in22k", 4096),
+    ):
+        changed(saved, lambda tensors: None, trunk=trunk, image_size=str(size))
+        done = subprocess.run([sys.executable, "-c", code, saved], capture_output=True, text=True)
+        assert f"does not fit {trunk}" in done.stdout, done.stderr
+
+
+def test_a_size_whose_attention_masks_outgrow_the_weights_is_refused(saved, monkeypatch):
+    plan = SupConNet.buffers
+    monkeypatch.setattr(
+        SupConNet, "buffers",
+        lambda self, *a: [*plan(self, *a), torch.empty(2**29, device=next(self.parameters()).device)]
+        if next(self.parameters()).is_meta else plan(self, *a)
+    )  # fmt: skip
+    with pytest.raises(NoseprintError, match=r"takes 2\.0 GiB at 64 pixels; choose a smaller size"):
+        load_network(saved)
+
+
+def test_weights_of_another_size_are_resized_on_request_or_refused(saved, tmp_path, images):
+    """A convolutional trunk takes any size that is asked for; one with windows or positions only its own."""
+    assert load_network(saved).image_size == 64
+    assert load_network(saved, image_size=96).image_size == 96
+    for trunk in ("test_vit.r160_in1k", "swin_tiny_patch4_window7_224.ms_in1k"):
+        path = tmp_path / "fixed.safetensors"
+        save_weights(path, SupConNet(trunk, dim=8, image_size=64, pretrained=False), extra={})
+        assert load_network(path).image_size == 64
+        with pytest.raises(NoseprintError, match=r"was trained at 64 pixels and takes no other size, not 96"):
+            load_network(path, image_size=96)
+        with pytest.raises(NoseprintError, match=r"was trained at 64 pixels and takes no other size, not 96"):
+            load_weights(path, SupConNet(trunk, dim=8, image_size=96, pretrained=False))
+
+
+def test_weights_of_another_recipe_are_refused_where_one_is_asked_for(saved):
+    load_network(saved, recipe="swin224 é")
+    with pytest.raises(
+        NoseprintError, match=r"these are the weights of swin224 é, not of v2; .* run swin224 é/infer\.py"
+    ):
+        load_network(saved, recipe="v2")
+    changed(saved, lambda tensors: None)
+    load_network(saved, recipe="v2")

@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
-from noseprint.data.tables import read_pairs
+from noseprint.data.tables import read_pairs, read_train
 from noseprint.models.weights import read_header
 
 from .conftest import FOLDERS, SHORT, TINY
@@ -54,6 +55,39 @@ def test_the_degraded_view_is_seeded(checkout):
     plain, first, second, other = seen
     assert first == second
     assert len({plain, first, other}) == 3
+
+
+def test_the_validation_pairs_have_a_file_of_their_own(checkout):
+    checkout.works("v2_stage1/train.py", *TINY, *SHORT, "--no-pseudo")
+    checkout.works("v2_stage1/infer.py", "--device", "cpu", "--split", "validation")
+    assert not checkout.result("v2_stage1", "similarity.csv").exists()
+    found = rows(checkout.result("v2_stage1", "similarity_validation.csv"))
+    assert len(found) == len(read_pairs(checkout.data, "validation"))
+
+
+def test_broken_photographs_stop_a_training_before_it_begins_and_skip_bad_goes_on_without_them(checkout, tmp_path):
+    checkout.data = Path(shutil.copytree(checkout.data, tmp_path / "data"))
+    broken = [read_train(checkout.data).paths[0], *(checkout.data / "validation/images").iterdir()][:2]
+    broken[0].write_bytes(b"")
+    broken[1].unlink()
+    train, pseudo = ("pseudo_produce/train.py", *TINY, *SHORT), ("pseudo_produce/pseudo.py", "--device", "cpu")
+    refused = checkout.run(*train)
+    assert refused.returncode == 1
+    assert f"{broken[0].name}: is empty" in refused.stderr
+    assert not checkout.result("pseudo_produce", "best.safetensors").exists()
+    assert "1 of " in checkout.works(*train, "--skip-bad")
+    refused = checkout.run(*pseudo)
+    assert refused.returncode == 1
+    assert broken[1].name in refused.stderr
+    checkout.works(*pseudo, "--skip-bad")
+    assert broken[1].name in checkout.result("pseudo_produce", "skipped_pseudo.csv").read_text()
+    assert broken[1].name not in checkout.result("pseudo_produce", "pseudo.csv").read_text()
+
+
+def test_pseudo_labels_say_when_every_pair_was_taken(checkout):
+    checkout.works("pseudo_produce/train.py", *TINY, *SHORT, "--holdout", "0")
+    assert "Every pair was taken" in checkout.works("pseudo_produce/pseudo.py", "--device", "cpu")
+    assert "Every pair was taken" not in checkout.works("pseudo_produce/pseudo.py", "--device", "cpu", "--count", "3")
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

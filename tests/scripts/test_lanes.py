@@ -75,12 +75,10 @@ def test_after_a_failure_running_networks_finish_and_no_new_one_starts(checkout)
     assert (checkout.root / "swin384_stage2/results/train.done").is_file()
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_stops_every_child_and_the_same_command_resumes(checkout, jobs, number, status):
-    wish = checkout.wish("swin224_stage1/train.py", "sleep 30")
+def start_and_reach_the_wish(checkout, *command):
+    """Start a script and wait until the stub that was told to sleep does so; gives both processes."""
     process = subprocess.Popen(
-        checkout.command("train.sh", "--jobs", jobs),
+        checkout.command(*command),
         env=checkout.environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -93,13 +91,21 @@ def test_a_signal_stops_every_child_and_the_same_command_resumes(checkout, jobs,
     while not (asleep.exists() and asleep.read_text()):
         assert time.time() < deadline
         time.sleep(0.02)
+    return process, int(asleep.read_text())
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_every_child_and_the_same_command_resumes(checkout, jobs, number, status):
+    wish = checkout.wish("swin224_stage1/train.py", "sleep 30")
+    process, child = start_and_reach_the_wish(checkout, "train.sh", "--jobs", jobs)
     process.send_signal(number)
     _, errors = process.communicate(timeout=10)
     assert process.returncode == status
     assert "the same command carries on from here" in errors
     assert "failed" not in errors
     with pytest.raises(ProcessLookupError):
-        os.kill(int(asleep.read_text()), 0)
+        os.kill(child, 0)
     wish.unlink()
     checkout.calls()
     assert "swin224_stage1/train.py: resumes" in checkout.ok("train.sh", "--jobs", jobs)
@@ -134,3 +140,34 @@ def test_on_a_terminal_one_step_at_a_time_shows_its_bar(checkout):
     assert {call["NOSEPRINT_PROGRESS"] for call in checkout.calls()} == {"1"}
     assert b"bar 1/2\rbar 2/2" in b"".join(shown)
     assert "bar 1/2" not in (checkout.root / "pseudo_produce/results/train.log").read_text()
+
+
+def test_a_second_run_on_the_same_folder_is_refused_and_changes_nothing(checkout):
+    wish = checkout.wish("swin224_stage1/train.py", "sleep 60")
+    process, _ = start_and_reach_the_wish(checkout, "train.sh")
+    inputs = checkout.root / "swin224_stage1/results/train.inputs"
+    before = inputs.read_text()
+    second = checkout.run("train.sh", "--only", "swin224_stage1", "--force")
+    assert second.returncode == 1
+    assert "swin224_stage1/results is in use by process" in second.stderr
+    assert "train.sh swin224_stage1/train.py" in second.stderr
+    assert inputs.read_text() == before
+    checkout.ok("train.sh", "--only", "v2_stage1", "b7ns_stage1")  # other folders are free
+    wish.unlink()
+    process.terminate()
+    process.communicate(timeout=10)
+    checkout.ok("train.sh", "--only", "swin224_stage1")
+
+
+def test_while_what_a_killed_script_started_lives_on_the_folder_stays_taken(checkout):
+    wish = checkout.wish("swin224_stage1/train.py", "sleep 60")
+    process, child = start_and_reach_the_wish(checkout, "train.sh", "--only", "pseudo_produce", "swin224_stage1")
+    process.kill()
+    process.wait(timeout=10)
+    wish.unlink()
+    second = checkout.run("train.sh", "--only", "swin224_stage1")
+    assert second.returncode == 1
+    assert "is in use by process" in second.stderr
+    os.kill(child, signal.SIGKILL)
+    process.communicate(timeout=10)  # ends when the last one that writes there has
+    checkout.ok("train.sh", "--only", "swin224_stage1")

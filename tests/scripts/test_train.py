@@ -34,6 +34,17 @@ def test_sizes_and_options_for_train_py(checkout):
     assert not (checkout.root / "v2_stage2/results/train.done").exists()
 
 
+def test_skip_bad_reaches_every_step_and_is_no_reason_to_run_again(checkout, in_turn):
+    checkout.wish("v2_stage1/train.py", "fail 1")
+    checkout.run("train.sh")
+    (checkout.root / "v2_stage1/train.wish").unlink()
+    done = {call["script"] for call in checkout.calls()} - {"v2_stage1/train.py"}
+    skipping = train_args(checkout, "--skip-bad")
+    assert set(skipping) == set(in_turn) - done
+    assert all("--skip-bad" in args for args in skipping.values())
+    assert "--skip-bad" in train_args(checkout, "--force", "--skip-bad")["pseudo_produce/pseudo.py"]
+
+
 def test_demo_makes_data_trains_predicts_and_scores(bare, in_turn):
     out = bare.ok("train.sh", "--demo")
     calls = bare.calls()

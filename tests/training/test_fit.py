@@ -1,7 +1,9 @@
 import contextlib
 import json
 import math
+import multiprocessing
 import os
+import resource
 import signal
 from dataclasses import dataclass, replace
 
@@ -17,8 +19,8 @@ from noseprint.evaluation.holdout import split_holdout
 from noseprint.matching.calibration import Platt
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import load_network, read_header
-from noseprint.training import fit as fit_module
-from noseprint.training.fit import FitOptions, fit, require_same_holdout
+from noseprint.training.fit import fit
+from noseprint.training.options import FREE_TO_CHANGE, FitOptions, require_same_holdout
 
 SIZE = 32
 
@@ -187,11 +189,100 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path,
         done[0] += 1
         return loss(model(images), labels) * (float("nan") if done[0] > 4 else 1)
 
-    with pytest.raises(NoseprintError, match="at step 5 "):
+    with pytest.raises(NoseprintError, match=r"loss or its gradient is nan at step 5 .*\.jpg, .*\.jpg and 13 more"):
         train(tmp_path, table, options(demo, epochs=4, save_every=2), step=step)
+    listed = (tmp_path / "faulty_batch.csv").read_text().splitlines()
+    assert len(listed) == 17
+    assert {line.split(",")[1] for line in listed[1:]} <= {path.name for path in table.paths}
     state = torch.load(tmp_path / "last" / "state.pt", weights_only=True)
     assert state["step"] == 4
     assert all(torch.isfinite(tensor).all() for tensor in state["network"].values())
+
+
+def test_a_gradient_that_is_not_finite_never_reaches_the_last_good_state(tmp_path, demo, table):
+    """The loss of step 3 is a number, its gradient is not: every later weight would be none either."""
+    loss, done = SupConLoss(temperature=0.07), [0]
+
+    def step(model, images, labels):
+        done[0] += 1
+        value = loss(model(images), labels)
+        return value + torch.sqrt(0 * value) if done[0] == 3 else value
+
+    with pytest.raises(NoseprintError, match="at step 3 "):
+        train(tmp_path, table, options(demo, epochs=4, save_every=1), step=step)
+    state = torch.load(tmp_path / "last" / "state.pt", weights_only=True)
+    assert state["step"] == 2
+    assert all(torch.isfinite(tensor).all() for tensor in state["network"].values())
+
+
+def test_out_of_memory_names_a_batch_size_that_fits(tmp_path, demo, table):
+    loss = SupConLoss(temperature=0.07)
+
+    def step(model, images, labels):
+        if len(images) > 8:
+            torch.empty(2**50)  # as large networks on large batches ask for
+        return loss(model(images), labels)
+
+    with pytest.raises(NoseprintError, match="out of memory on cpu with --batch-size 16: 8 fits"):
+        train(tmp_path, table, options(demo), step=step)
+
+
+@pytest.mark.parametrize("holdout", [0.2, 0.0])
+def test_a_collapsed_network_is_noticed_and_its_weights_not_kept(tmp_path, demo, table, holdout):
+    dead = network()
+    with torch.no_grad():
+        for parameter in dead.parameters():
+            parameter.zero_()
+    with pytest.raises(NoseprintError, match=r"the network has collapsed: .* --warmup"):
+        train(tmp_path, table, options(demo, holdout=holdout), net=dead)
+    assert not (tmp_path / "best.safetensors").exists()
+
+
+def test_a_loader_process_that_dies_is_named_and_the_run_goes_on_from_its_save(tmp_path, demo, table):
+    loss, done = SupConLoss(temperature=0.07), [0]
+
+    def step(model, images, labels):
+        done[0] += 1
+        if done[0] == 3:
+            for child in multiprocessing.active_children():
+                child.kill()
+                child.join()
+        return loss(model(images), labels)
+
+    opts = options(demo, epochs=30, workers=1, save_every=1)
+    with pytest.raises(NoseprintError, match=r"decodes photographs died .*--workers"):
+        train(tmp_path, table, opts, step=step)
+    assert 2 <= torch.load(tmp_path / "last" / "state.pt", weights_only=True)["step"] < 60
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_photograph_that_breaks_in_mid_run_is_named_alike_with_and_without_workers(tmp_path, demo, table, workers):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    paths = (*table.paths[:-1], broken)
+    with pytest.raises(NoseprintError) as told:
+        train(tmp_path / "out", ImageTable(paths, table.identities), options(demo, holdout=0, workers=workers))
+    assert str(told.value).startswith(str(broken))
+
+
+def test_a_disk_that_is_full_leaves_the_last_good_state_and_the_run_goes_on_when_there_is_room(tmp_path, demo, table):
+    """The kernel refuses files beyond a size: first the state cannot be written, then the weights."""
+    train(tmp_path / "whole", table, options(demo))
+    whole = (tmp_path / "whole" / "best.safetensors").read_bytes()
+    results = tmp_path / "cut"
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        for limit, refused in ((len(whole) - 1, "best.safetensors"), (len(whole) + 1, "state.pt")):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, former[1]))
+            with pytest.raises(NoseprintError, match=rf"{refused}: cannot be written \(File too large\)"):
+                train(results, table, options(demo))
+            assert not list(results.rglob("*.part"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+        signal.signal(signal.SIGXFSZ, handler)
+    train(results, table, options(demo))
+    assert (results / "best.safetensors").read_bytes() == whole
 
 
 def test_a_loss_with_weights_of_its_own_is_trained_and_resumed(tmp_path, demo, table):
@@ -253,4 +344,4 @@ def test_every_option_that_shapes_the_weights_guards_a_resume(demo):
         temperature: float = 0.07
 
     names = set(vars(More(data=demo, epochs=1, batch_size=8, lr=1.0)))
-    assert names - fit_module.FREE_TO_CHANGE >= {"epochs", "batch_size", "lr", "seed", "holdout", "temperature"}
+    assert names - FREE_TO_CHANGE >= {"epochs", "batch_size", "lr", "seed", "holdout", "temperature"}

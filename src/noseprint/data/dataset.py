@@ -1,15 +1,18 @@
 """From rows to pixels."""
 
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from noseprint.data.augment import View, apply_view
 from noseprint.data.images import Image, decode
 from noseprint.data.sampling import Index
+from noseprint.errors import DataError, NoseprintError
 
 
 class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
@@ -27,7 +30,7 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
 
     def __getitem__(self, index: Index) -> tuple[torch.Tensor, int]:
         step, row = index
-        pixels = apply_view(self._view, decode(self._paths[row]), (self._seed, step, row))
+        pixels = apply_view(self._view, _pixels(self._paths[row]), (self._seed, step, row))
         return _tensor(pixels), self._labels[row]
 
 
@@ -41,13 +44,47 @@ class PlainImages(Dataset[torch.Tensor]):
         return len(self._paths)
 
     def __getitem__(self, row: int) -> torch.Tensor:
-        return _tensor(apply_view(self._view, decode(self._paths[row]), (self._seed, row)))
+        return _tensor(apply_view(self._view, _pixels(self._paths[row]), (self._seed, row)))
+
+
+def _pixels(path: Path) -> Image:
+    try:
+        return decode(path)
+    except DataError as error:
+        raise NoseprintError(str(error)) from None  # an error made of faults does not find its way out of a worker
 
 
 def _tensor(pixels: Image) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
-def worker_threads(_: int) -> None:
+def begin_worker(_: int) -> None:
     """Each loader worker computes on one thread: more would only fight the training for cores."""
     torch.set_num_threads(1)
+
+
+def batches_of(loader: "DataLoader[Any]") -> Iterator[Any]:
+    """The loader's batches. A fault in a worker is told as it would be told without workers, one that died is named.
+
+    A dead worker is noticed when a batch is asked for. torch would say it at once, by an exception in the middle of
+    whatever is being done: also when a whole process group is asked to stop and the training puts its state away.
+    """
+    former = signal.getsignal(signal.SIGCHLD)
+    batches = iter(loader)
+    if loader.num_workers:
+        signal.signal(signal.SIGCHLD, former)
+    try:
+        yield from batches
+    except NoseprintError as error:
+        _, traceback, told = str(error).rpartition("noseprint.errors.NoseprintError: ")
+        if not traceback:
+            raise
+        raise NoseprintError(told.strip()) from None
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise NoseprintError(
+            f"a process that decodes photographs died ({str(error).splitlines()[0]}), most often for lack of memory or "
+            "of shared memory (/dev/shm, in a container --shm-size): make room or lower --workers (0: none), then give "
+            "the same command again"
+        ) from error

@@ -3,7 +3,6 @@
 import csv
 import itertools
 import string
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from noseprint.data.prints import LOOKS, draw_nose, photograph
 from noseprint.errors import NoseprintError
+from noseprint.files import scratch_folder
 
 SHOTS, PAIRS = 4, 3  # of each unlabelled identity: photographs; pairs of the same dog, and as many of different ones
 VERSION = 1  # raise it when the same parameters draw other bytes
@@ -41,9 +41,8 @@ def write_demo(folder: Path, *, train_identities: int = 56, pair_identities: int
         _require_same(folder, mark)
         return
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part") as part:
-            whole = Path(part) / "demo"
+        with scratch_folder(folder) as part:
+            whole = part / "demo"
             whole.mkdir()
             _write_splits(whole, train_identities=train_identities, pair_identities=pair_identities, seed=seed)
             text = _README.format(mark=mark, files=_count(whole))

@@ -1,15 +1,19 @@
 """The CSV tables of the challenge: labelled images, pairs of images, pseudo-identities.
 
-Every table is checked once, here. A message names the file, the row and the value.
+Every table is checked once, here, row by row as it streams past; the error carries all faults, each with its line.
 """
 
 import csv
-from collections.abc import Iterable, Sequence
+import sys
+from array import array
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
-from noseprint.errors import NoseprintError
+from noseprint.data.listing import ImageListing
+from noseprint.data.rows import read_rows
+from noseprint.errors import DataError, Fault, NoseprintError
 from noseprint.files import atomic_write
 
 TRAIN_HEADER = ("dog ID", "nose print image")
@@ -56,63 +60,84 @@ class PairTable:
         """Each distinct image once, in order of first appearance."""
         return tuple(dict.fromkeys(name for pair in zip(self.image_a, self.image_b, strict=True) for name in pair))
 
+    def among(self, paths: Container[Path]) -> "PairTable":
+        """The pairs of which both images are among `paths`."""
+        known = {name for name in self.names() if self.folder / name in paths}
+        rows = [(a, b) for a, b in zip(self.image_a, self.image_b, strict=True) if a in known and b in known]
+        return PairTable(self.folder, tuple(a for a, _ in rows), tuple(b for _, b in rows))
 
-def read_train(data: Path) -> ImageTable:
-    """Read `data/train/train_data.csv`; images lie in `data/train/images/`.
 
-    Raises NoseprintError for a missing file or image, a wrong header, an empty field, an image listed twice.
+def read_train(data: Path, *, missing_ok: bool = False) -> ImageTable:
+    """Read `data/train/train_data.csv`; images lie in `data/train/images/`. An identity is any text.
+
+    missing_ok: a photograph that is not there is no fault; whoever opens it must say so.
+    Raises DataError with every fault: a missing table or image, a wrong header, an empty field, a name that leaves the
+    folder, an image listed twice.
     """
-    return _read_labelled(data / "train" / "train_data.csv", image_folder(data, "train"))
+    return _read_labelled(data / "train" / "train_data.csv", image_folder(data, "train"), missing_ok=missing_ok)
 
 
-def read_pseudo(path: Path, data: Path) -> ImageTable:
-    """Read the pseudo-identities that `pseudo_produce` wrote; their images are the validation images of `data`."""
+def read_pseudo(path: Path, data: Path, *, missing_ok: bool = False) -> ImageTable:
+    """Read the pseudo-identities that `pseudo_produce` wrote; their images are the validation images of `data`.
+
+    There may be none. Otherwise as `read_train`.
+    """
     if not path.is_file():
         raise NoseprintError(
             f"{path} is missing: run pseudo_produce/train.py and pseudo_produce/pseudo.py first, "
             "or pass --no-pseudo to train on the labelled images alone"
         )
-    if len(_rows(path, PSEUDO_HEADER)) == 0:
-        return ImageTable((), ())
-    return _read_labelled(path, image_folder(data, "validation"))
+    return _read_labelled(path, image_folder(data, "validation"), missing_ok=missing_ok, may_be_empty=True)
 
 
-def read_pairs(data: Path, split: Split) -> PairTable:
-    """Read the pairs of a split: `data/validation/valid_data.csv` or `data/test/test_data.csv`."""
-    path = data / split / PAIR_TABLES[split]
-    rows = _pair_rows(path)
+def read_pairs(data: Path, split: Split, *, missing_ok: bool = False) -> PairTable:
+    """Read the pairs of a split: `data/validation/valid_data.csv` or `data/test/test_data.csv`.
+
+    A pair may stand there twice, or be of an image with itself: each row is a question of its own.
+    missing_ok: as for `read_train`.
+    Raises DataError with every fault, a missing or wrongly named image once.
+    """
     folder = image_folder(data, split)
-    _check_images(path, folder, [(line, name) for line, r in rows for name in r])
-    return PairTable(folder, tuple(r[0] for _, r in rows), tuple(r[1] for _, r in rows))
+    return _read_pairs(
+        data / split / PAIR_TABLES[split], folder=folder, listing=ImageListing(folder, missing_ok=missing_ok)
+    )
 
 
 def read_pair_names(path: Path) -> PairTable:
     """Read a table of pairs whose images are not needed: its folder is where the table lies."""
-    rows = _pair_rows(path)
-    return PairTable(path.parent, tuple(r[0] for _, r in rows), tuple(r[1] for _, r in rows))
+    return _read_pairs(path, folder=path.parent, listing=None)
 
 
 def read_labels(data: Path, split: Split) -> tuple[PairTable, tuple[bool, ...]] | None:
-    """Read `data/<split>/labels.csv` (imageA,imageB,label with 1 = same), or None where there is none."""
+    """Read `data/<split>/labels.csv` (imageA,imageB,label with 1 = same), or None where there is none.
+
+    Raises DataError with every fault, such as two labels of one pair or an image that differs from itself.
+    """
     path = data / split / "labels.csv"
     if not path.is_file():
         return None
-    rows = _rows(path, LABEL_HEADER)
-    said: dict[frozenset[str], tuple[str, int]] = {}
-    for line, (a, b, label) in rows:
-        if label not in ("0", "1"):
-            raise NoseprintError(f"{path}, line {line}: label {label!r} is neither 0 nor 1")
-        if a == b and label == "0":
-            raise NoseprintError(f"{path}, line {line}: {a} is labelled as different from itself")
-        other, first = said.setdefault(frozenset((a, b)), (label, line))
-        if other != label:
-            raise NoseprintError(f"{path}, line {line}: label {label} contradicts line {first}; keep one of the two")
-    if {row[2] for _, row in rows} != {"0", "1"}:
-        raise NoseprintError(f"{path}: a score needs pairs of both labels, 0 and 1")
+    faults: list[Fault] = []
     folder = image_folder(data, split)
-    _check_images(path, folder, [(line, name) for line, r in rows for name in r[:2]])
-    pairs = PairTable(folder, tuple(r[0] for _, r in rows), tuple(r[1] for _, r in rows))
-    return pairs, tuple(r[2] == "1" for _, r in rows)
+    names = _Names(path, ImageListing(folder), faults)
+    image_a, image_b, same = list[str](), list[str](), list[bool]()
+    said: dict[tuple[str, str], int] = {}  # the pair, in order -> the line that labels it first, below 0 for label 0
+    for line, (a, b, label) in read_rows(path, LABEL_HEADER, faults=faults):
+        image_a.append(names.known(line, a))
+        image_b.append(names.known(line, b))
+        same.append(label == "1")
+        if label not in ("0", "1"):
+            faults.append(Fault(path, line, f"label {label!r} is neither 0 nor 1"))
+            continue
+        if a == b and label == "0":
+            faults.append(Fault(path, line, f"{a!r} is labelled as different from itself: make it 1"))
+        pair = (image_a[-1], image_b[-1]) if a < b else (image_b[-1], image_a[-1])
+        first = said.setdefault(pair, line if same[-1] else -line)
+        if (first > 0) != same[-1]:
+            faults.append(Fault(path, line, f"label {label} contradicts line {abs(first)}: keep one of the two"))
+    if not faults and len(set(same)) < 2:
+        faults.append(Fault(path, None, "a score needs pairs of both labels, 0 and 1"))
+    _require_none(faults)
+    return PairTable(folder, tuple(image_a), tuple(image_b)), tuple(same)
 
 
 @dataclass(frozen=True)
@@ -129,28 +154,30 @@ def read_retrieval(data: Path) -> RetrievalTable | None:
     path = data / "retrieval.csv"
     if not path.is_file():
         return None
-    rows = _rows(path, RETRIEVAL_HEADER)
-    if {row[1] for _, row in rows} != {"query", "gallery"} and {row[1] for _, row in rows} <= {"query", "gallery"}:
-        raise NoseprintError(f"{path}: a search needs both query and gallery rows")
-    paths: list[Path] = []
-    first_line: dict[Path, int] = {}
-    folders: dict[str, Path] = {}
-    for line, (folder, role, _, image) in rows:
+    faults: list[Fault] = []
+    names: dict[str, tuple[Path, _Names]] = {}
+    first_line: dict[tuple[str, str], int] = {}
+    paths, identities, is_query = list[Path](), list[str](), list[bool]()
+    for line, (folder, role, identity, image) in read_rows(path, RETRIEVAL_HEADER, faults=faults):
         if role not in ("query", "gallery"):
-            raise NoseprintError(f"{path}, line {line}: role {role!r} is neither query nor gallery")
+            faults.append(Fault(path, line, f"role {role!r} is neither query nor gallery"))
         if folder not in ("train", "validation", "test"):
-            raise NoseprintError(f"{path}, line {line}: folder {folder!r} is none of train, validation, test")
-        if folder not in folders:
-            folders[folder] = image_folder(data, folder)
-        paths.append(folders[folder] / image)
-        if paths[-1] in first_line:
-            raise NoseprintError(
-                f"{path}, line {line}: {folder}/{image} stands on line {first_line[paths[-1]]} already; keep one"
-            )
-        first_line[paths[-1]] = line
-    for folder, images in folders.items():
-        _check_images(path, images, [(line, row[3]) for line, row in rows if row[0] == folder])
-    return RetrievalTable(tuple(paths), tuple(r[2] for _, r in rows), tuple(r[1] == "query" for _, r in rows))
+            faults.append(Fault(path, line, f"folder {folder!r} is none of train, validation, test"))
+            continue
+        if folder not in names:
+            images = image_folder(data, folder)
+            names[folder] = images, _Names(path, ImageListing(images), faults)
+        images, checked = names[folder]
+        name = checked.known(line, image)
+        if (first := first_line.setdefault((folder, name), line)) != line:
+            faults.append(Fault(path, line, f"{folder}/{image} stands on line {first} already: keep one"))
+        paths.append(images / name)
+        identities.append(sys.intern(identity))
+        is_query.append(role == "query")
+    if not faults and len(set(is_query)) < 2:
+        faults.append(Fault(path, None, "a search needs both query and gallery rows"))
+    _require_none(faults)
+    return RetrievalTable(tuple(paths), tuple(identities), tuple(is_query))
 
 
 def image_folder(data: Path, split: str) -> Path:
@@ -159,10 +186,8 @@ def image_folder(data: Path, split: str) -> Path:
     for folder in candidates:
         if folder.is_dir():
             return folder
-    raise NoseprintError(
-        f"no image folder {' or '.join(map(str, candidates))}: put the {split} photographs there, "
-        "or name another data folder with --data DIR"
-    )
+    problem = f"put the {split} photographs there, or name another data folder with --data DIR"
+    raise DataError([Fault(folder, None, f"no such image folder: {problem}") for folder in candidates[:1]])
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -173,71 +198,58 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
         writer.writerows(rows)
 
 
-def _read_labelled(path: Path, folder: Path) -> ImageTable:
-    rows = _rows(path, TRAIN_HEADER)
-    if not rows:
-        raise NoseprintError(f"{path}: no images below the header")
-    first_line: dict[str, int] = {}
-    for line, (_, image) in rows:
-        if image in first_line:
-            raise NoseprintError(
-                f"{path}, line {line}: image {image!r} stands on line {first_line[image]} already; keep one of the two"
+def _read_labelled(path: Path, folder: Path, *, missing_ok: bool, may_be_empty: bool = False) -> ImageTable:
+    faults: list[Fault] = []
+    listing = ImageListing(folder, missing_ok=missing_ok)
+    row_of: dict[str, int] = {}  # the images, in order
+    identities, lines = list[str](), array("q")
+    for line, (identity, image) in read_rows(path, TRAIN_HEADER, faults=faults):
+        if (first := row_of.setdefault(image, len(row_of))) < len(identities):
+            whose = "the same identity" if identities[first] == identity else f"identity {identities[first]!r}"
+            faults.append(
+                Fault(path, line, f"image {image!r} stands on line {lines[first]} already, under {whose}: keep one")
             )
-        first_line[image] = line
-    _check_images(path, folder, [(line, row[1]) for line, row in rows])
-    return ImageTable(tuple(folder / row[1] for _, row in rows), tuple(row[0] for _, row in rows))
+            continue
+        if problem := listing.problem(image):
+            faults.append(Fault(path, line, problem))
+        identities.append(sys.intern(identity))
+        lines.append(line)
+    if not (faults or identities or may_be_empty):
+        faults.append(Fault(path, None, "no images below the header"))
+    _require_none(faults)
+    return ImageTable(tuple(folder / image for image in row_of), tuple(identities))
 
 
-def _pair_rows(path: Path) -> list[tuple[int, list[str]]]:
-    rows = _rows(path, PAIR_HEADER)
-    if not rows:
-        raise NoseprintError(f"{path}: no pairs below the header")
-    return rows
+def _read_pairs(path: Path, *, folder: Path, listing: ImageListing | None) -> PairTable:
+    faults: list[Fault] = []
+    names = _Names(path, listing, faults)
+    image_a, image_b = list[str](), list[str]()
+    for line, (a, b) in read_rows(path, PAIR_HEADER, faults=faults):
+        image_a.append(names.known(line, a))
+        image_b.append(names.known(line, b))
+    if not (faults or image_a):
+        faults.append(Fault(path, None, "no pairs below the header"))
+    _require_none(faults)
+    return PairTable(folder, tuple(image_a), tuple(image_b))
 
 
-def _rows(path: Path, header: Sequence[str]) -> list[tuple[int, list[str]]]:
-    """The rows below the header with their line numbers, fields stripped; blank lines are passed over."""
-    if not path.is_file():
-        raise NoseprintError(f"{path} is missing: put the table there, or name another data folder with --data DIR")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            found = next(reader, [])
-            if tuple(field.strip() for field in found[: len(header)]) != tuple(header):
-                raise NoseprintError(
-                    f"{path}, line 1: the header is {','.join(found)!r}, expected {','.join(header)!r}"
-                )
-            rows = []
-            for row in reader:
-                if not any(field.strip() for field in row):
-                    continue
-                line = reader.line_num
-                fields = [field.strip() for field in row]
-                if len(fields) < len(header):
-                    raise NoseprintError(
-                        f"{path}, line {line}: {len(fields)} fields, expected {len(header)} ({','.join(header)})"
-                    )
-                for name, field in zip(header, fields, strict=False):
-                    if not field:
-                        raise NoseprintError(f"{path}, line {line}: {name!r} is empty")
-                rows.append((line, fields[: len(header)]))
-    except UnicodeDecodeError as error:
-        raise NoseprintError(f"{path} is not UTF-8 ({error}): save the table as UTF-8") from None
-    except csv.Error as error:
-        raise NoseprintError(f"{path}, line {reader.line_num}: {error}") from None
-    return rows
+class _Names:
+    """Image names of a table: each checked once, at its first mention, and equal names made one object."""
+
+    def __init__(self, table: Path, listing: ImageListing | None, faults: list[Fault]) -> None:
+        self._table, self._listing, self._faults = table, listing, faults
+        self._known: dict[str, str] = {}
+
+    def known(self, line: int, name: str) -> str:
+        """The one object for `name`; what is wrong with it becomes a fault of the line that first names it."""
+        if (known := self._known.get(name)) is not None:
+            return known
+        if self._listing and (problem := self._listing.problem(name)):
+            self._faults.append(Fault(self._table, line, problem))
+        self._known[name] = name
+        return name
 
 
-def _check_images(table: Path, folder: Path, names: Sequence[tuple[int, str]]) -> None:
-    """Every name is a plain file name that lies in `folder`; one listing of the folder serves all rows."""
-    present = {entry.name for entry in folder.iterdir()}
-    missing = []
-    for line, name in names:
-        if PurePosixPath(name).name != name or "\\" in name or name in (".", ".."):
-            raise NoseprintError(f"{table}, line {line}: {name!r} is not a plain file name inside {folder}")
-        if name not in present:
-            missing.append((line, name))
-    if missing:
-        line, name = missing[0]
-        more = f" (and {len(missing) - 1} more images)" if len(missing) > 1 else ""
-        raise NoseprintError(f"{table}, line {line}: {folder / name} is missing{more}: add the image or delete the row")
+def _require_none(faults: Sequence[Fault]) -> None:
+    if faults:
+        raise DataError(faults)

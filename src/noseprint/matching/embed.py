@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from noseprint.data.augment import View
-from noseprint.data.dataset import PlainImages, worker_threads
+from noseprint.data.dataset import PlainImages, batches_of, begin_worker
 from noseprint.devices import reuse_freed_memory
 from noseprint.models.network import SupConNet
 from noseprint.progress import progress
@@ -35,7 +35,7 @@ def embed_images(
         PlainImages(paths, view=view, seed=seed),
         batch_size=batch_size,
         num_workers=workers if len(paths) > batch_size else 0,
-        worker_init_fn=worker_threads,
+        worker_init_fn=begin_worker,
         pin_memory=device.type == "cuda",
     )
     bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -44,7 +44,7 @@ def embed_images(
     parts = []
     try:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            for images in progress(loader, desc=label, unit="batch", leave=False):
+            for images in progress(batches_of(loader), total=len(loader), desc=label, unit="batch", leave=False):
                 batch = images.to(device, non_blocking=True)
                 parts.append(network.embed(batch).float().cpu())
     finally:

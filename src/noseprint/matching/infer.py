@@ -18,6 +18,8 @@ from noseprint.models.network import SupConNet
 from noseprint.models.weights import read_header
 from noseprint.options import check_run_name
 
+_SIMILARITY: dict[Split, str] = {"test": "similarity.csv", "validation": "similarity_validation.csv"}
+
 
 @dataclass(frozen=True)
 class InferOptions:
@@ -51,13 +53,16 @@ class InferOptions:
 
 
 def infer(
-    network: SupConNet, *, views: Sequence[View], calibration: Platt | None, out: Path, options: InferOptions
+    network: SupConNet, *, views: Sequence[View], calibration: Platt | None, results: Path, options: InferOptions
 ) -> None:
-    """Write the similarity of every pair of the split to `out`: imageA,imageB,prediction[,probability].
+    """Write the similarity of every pair of the split into `results`: imageA,imageB,prediction[,probability].
+
+    Those of the test pairs go to similarity.csv, those of the validation pairs to similarity_validation.csv.
 
     prediction is the mean over `views` of the cosine of the two images' embeddings, each image embedded once a view;
     probability, where there is a calibration, is the share of such pairs that are the same where half of all are.
     """
+    out = results / _SIMILARITY[options.split]
     device = choose_device(options.device)
     pairs = read_pairs(options.data, options.split)
     names = pairs.names()

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from array import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -10,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from noseprint.errors import NoseprintError
+from noseprint.data.rows import read_rows
+from noseprint.errors import DataError, Fault, NoseprintError
 from noseprint.files import atomic_write
 
 HEADER = ("imageA", "imageB", "prediction")
@@ -97,48 +99,33 @@ def write_similarities(
 def read_similarities(path: Path) -> pd.DataFrame:
     """Read what `write_similarities` wrote: columns imageA, imageB (str), prediction[, probability] (float64).
 
-    Raises NoseprintError naming file, line and value for a missing file, a wrong header, a short or long row,
-    an empty name, a number that is not finite, a probability outside [0, 1].
+    Raises DataError with every fault: a missing file, a wrong header, a short or long row, an empty name, a number
+    that is not finite, a probability outside [0, 1].
     """
-    if not path.is_file():
-        raise NoseprintError(f"{path} is missing: run the infer.py that writes it, or name another file")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            header = tuple(field.strip() for field in next(reader, []))
-            if header not in (HEADER, (*HEADER, "probability")):
-                raise NoseprintError(
-                    f"{path}, line 1: the header is {','.join(header)!r}, expected 'imageA,imageB,prediction' "
-                    "with or without ',probability'"
-                )
-            rows = [_parse(path, reader.line_num, row, header) for row in reader if row]
-    except UnicodeDecodeError as error:
-        raise NoseprintError(f"{path} is not UTF-8 ({error}): save the table as UTF-8") from None
-    except csv.Error as error:
-        raise NoseprintError(f"{path}, line {reader.line_num}: {error}") from None
-    table = pd.DataFrame(rows, columns=list(header))
-    return table.astype(dict.fromkeys(header[2:], np.float64))
-
-
-def _parse(path: Path, line: int, row: list[str], header: Sequence[str]) -> list[str | float]:
-    if len(row) != len(header):
-        raise NoseprintError(f"{path}, line {line}: {len(row)} fields, expected {len(header)} ({','.join(header)})")
-    names = [field.strip() for field in row[:2]]
-    for column, name in zip(header, names, strict=False):
-        if not name:
-            raise NoseprintError(f"{path}, line {line}: {column} is empty")
-    numbers = []
-    for column, text in zip(header[2:], row[2:], strict=True):
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            raise NoseprintError(f"{path}, line {line}: {column} {text!r} is not a finite number; write the file again")
-        if column == "probability" and not 0 <= value <= 1:
-            raise NoseprintError(f"{path}, line {line}: probability {text!r} is not between 0 and 1")
-        numbers.append(value)
-    return [*names, *numbers]
+    faults: list[Fault] = []
+    names: dict[str, str] = {}  # equal names become one object
+    image_a, image_b = list[str](), list[str]()
+    columns = {"prediction": array("d"), "probability": array("d")}
+    for line, (a, b, *texts) in read_rows(path, (*HEADER, "probability"), HEADER, faults=faults):
+        image_a.append(names.setdefault(a, a))
+        image_b.append(names.setdefault(b, b))
+        for (name, column), text in zip(columns.items(), texts, strict=False):
+            try:
+                value = float(text)
+            except ValueError:
+                value = math.nan
+            if not math.isfinite(value):
+                faults.append(Fault(path, line, f"{name} {text!r} is not a finite number: write the file again"))
+            elif name == "probability" and not 0 <= value <= 1:
+                faults.append(Fault(path, line, f"probability {text!r} is not between 0 and 1: write the file again"))
+            column.append(value)
+    if faults:
+        raise DataError(faults)
+    table = pd.DataFrame({"imageA": image_a, "imageB": image_b})
+    for name, column in columns.items():
+        if name == "prediction" or column:
+            table[name] = np.asarray(column)
+    return table
 
 
 def _check_known(index: Mapping[str, int], pairs: Pairs) -> None:

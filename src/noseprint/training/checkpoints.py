@@ -1,6 +1,7 @@
 """The state an interrupted training resumes from, and its log of metrics."""
 
 import importlib.util
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -8,15 +9,17 @@ from typing import Any
 import torch
 
 from noseprint.errors import NoseprintError
-from noseprint.files import atomic_write
+from noseprint.files import atomic_write, writing
 
 State = dict[str, Any]
 
 
 def save_state(folder: Path, state: State) -> None:
     """Write `state` (tensors, numbers, strings and containers of them) to `folder/state.pt`, whole or not at all."""
+    data = io.BytesIO()  # torch's own writing hides what the disk says when it is full
+    torch.save(state, data)
     with atomic_write(folder / "state.pt") as part:
-        torch.save(state, part)
+        part.write_bytes(data.getbuffer())
 
 
 def load_state(folder: Path) -> State | None:
@@ -65,13 +68,15 @@ class MetricsLog:
         if importlib.util.find_spec("tensorboard"):
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - optional
 
-            self._events = SummaryWriter(str(path.parent / "tensorboard"), purge_step=resume_step + 1)
+            with writing(path.parent / "tensorboard"):
+                self._events = SummaryWriter(str(path.parent / "tensorboard"), purge_step=resume_step + 1)
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one record."""
-        with self._path.open("a") as file:
+        with writing(self._path), self._path.open("a") as file:
             file.write(json.dumps(record) + "\n")
         if self._events:
-            for name, value in record.items():
-                self._events.add_scalar(name, value, record["step"])
-            self._events.flush()
+            with writing(self._path.parent / "tensorboard"):
+                for name, value in record.items():
+                    self._events.add_scalar(name, value, record["step"])
+                self._events.flush()

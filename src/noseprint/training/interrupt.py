@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+from noseprint.errors import NoseprintError
+
 
 class Interrupted(SystemExit):
     """Leaves the program with the shell's code for the signal (130 for Ctrl-C, 143 for SIGTERM) after saying why."""
@@ -36,6 +38,10 @@ def stop_requested() -> Iterator[Stop]:
         signal.signal(number, note)
     try:
         yield stop
+    except NoseprintError as error:  # most likely a loader's worker that was asked to stop, too
+        if stop.signal is None:
+            raise
+        raise Interrupted(stop.signal, f"what was saved last is kept ({error})") from None
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)

@@ -1,0 +1,105 @@
+"""What the first and last bytes of a picture file say, before anything is decoded.
+
+Only what is measured here is handed to a decoder: few formats, and none of unknown size.
+"""
+
+import re
+from typing import Literal
+
+MAX_PIXELS = 2**26
+"""The largest picture that is decoded: 64 Mpx, 192 MiB as RGB."""
+
+FORMATS = "JPEG, PNG, WebP, TIFF or BMP"
+_MARKER = re.compile(rb"\xff([^\x00\xff])")  # where libjpeg, too, finds its next marker
+_STANDALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
+_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0..SOF15: they state the size
+_CUT = "is cut off (the end of the picture is missing)"
+_SEVERAL = "holds several pictures (an animation or pages)"
+
+
+def fault_of_header(data: bytes) -> str | None:
+    """Why a file of these bytes is not to be decoded, or None: another format, cut off, animated, too large."""
+    if data.startswith(b"\xff\xd8\xff"):
+        found = _jpeg(data)
+    elif data.startswith(b"\x89PNG\r\n\x1a\n"):
+        found = _png(data)
+    elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        found = _webp(data)
+    elif data.startswith((b"II*\0", b"MM\0*")):
+        found = _tiff(data)
+    elif data.startswith(b"BM"):
+        found = _bmp(data)
+    else:
+        return f"is not a {FORMATS} picture"
+    if isinstance(found, str):
+        return found
+    width, height = found
+    if not width or not height:
+        return "is damaged (its header states no size)"
+    if width * height > MAX_PIXELS:
+        return f"has {width} x {height} pixels, more than the {MAX_PIXELS // 2**20} Mpx that are decoded"
+    return None
+
+
+def _number(data: bytes, at: int, *, size: int, order: Literal["little", "big"]) -> int:
+    """An unsigned number; bytes beyond the end count as absent, so that no short file raises."""
+    return int.from_bytes(data[at : at + size], order)
+
+
+def _jpeg(data: bytes) -> tuple[int, int] | str:
+    """Segment by segment to the scan: a thumbnail inside a segment has a size and an end mark of its own."""
+    width = height = 0
+    at = 2
+    while (found := _MARKER.search(data, at)) is not None:
+        marker, at = data[found.start() + 1], found.end()
+        if marker in _FRAMES:
+            height = _number(data, at + 3, size=2, order="big")
+            width = _number(data, at + 5, size=2, order="big")
+        if marker == 0xDA:
+            return (width, height) if data.rfind(b"\xff\xd9", at) >= 0 else _CUT
+        if marker not in _STANDALONE:
+            at += _number(data, at, size=2, order="big")
+    return _CUT
+
+
+def _png(data: bytes) -> tuple[int, int] | str:
+    if data.rfind(b"IEND") < 0:
+        return _CUT
+    if data.find(b"acTL", 0, data.find(b"IDAT")) >= 0:
+        return _SEVERAL
+    return _number(data, 16, size=4, order="big"), _number(data, 20, size=4, order="big")
+
+
+def _webp(data: bytes) -> tuple[int, int] | str:
+    if _number(data, 4, size=4, order="little") + 8 > len(data):
+        return _CUT
+    kind = data[12:16]
+    if kind == b"VP8X":
+        if _number(data, 20, size=1, order="little") & 2:
+            return _SEVERAL
+        return _number(data, 24, size=3, order="little") + 1, _number(data, 27, size=3, order="little") + 1
+    if kind == b"VP8L":
+        bits = _number(data, 21, size=4, order="little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return _number(data, 26, size=2, order="little") & 0x3FFF, _number(data, 28, size=2, order="little") & 0x3FFF
+
+
+def _tiff(data: bytes) -> tuple[int, int] | str:
+    order: Literal["little", "big"] = "little" if data.startswith(b"II") else "big"
+    start = _number(data, 4, size=4, order=order)
+    end = start + 2 + 12 * _number(data, start, size=2, order=order)
+    sides = {256: 0, 257: 0}  # ImageWidth, ImageLength
+    for at in range(start + 2, min(end, len(data)), 12):
+        tag = _number(data, at, size=2, order=order)
+        if tag in sides:
+            short = _number(data, at + 2, size=2, order=order) == 3
+            sides[tag] = max(sides[tag], _number(data, at + 8, size=2 if short else 4, order=order))
+    if _number(data, end, size=4, order=order):
+        return _SEVERAL
+    return sides[256], sides[257]
+
+
+def _bmp(data: bytes) -> tuple[int, int]:
+    size = 2 if _number(data, 14, size=4, order="little") == 12 else 4
+    width, height = (_number(data, 18 + k * size, size=size, order="little") for k in (0, 1))
+    return width, min(height, 2 ** (8 * size) - height)  # a negative height is stored top down

@@ -1,0 +1,33 @@
+"""Which photographs of a table can be used: looked at once, before hours of training depend on them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from noseprint.data.images import find_faults
+from noseprint.data.tables import write_csv
+from noseprint.errors import DataError, NoseprintError
+
+_SHOWN = 3
+
+
+def usable(paths: Sequence[Path], *, skip_bad: bool, listed: Path) -> frozenset[Path]:
+    """Decode every photograph; those of `paths` that can be used.
+
+    Where some are missing or broken: raises NoseprintError, or under `skip_bad` says which are left out and lists them
+    all in the CSV `listed` (image,problem), which is removed where nothing is left out.
+    """
+    faults = find_faults(tuple(dict.fromkeys(paths)))
+    if not faults:
+        listed.unlink(missing_ok=True)
+        return frozenset(paths)
+    if not skip_bad:
+        raise NoseprintError(
+            f"{DataError(faults)}. `noseprint check` on the data folder lists them all; --skip-bad goes on without them"
+        )
+    write_csv(listed, ("image", "problem"), ((fault.file, fault.problem) for fault in faults))
+    print(f"{len(faults)} of {len(set(paths))} photographs are left out, as {listed} lists:")
+    for fault in faults[:_SHOWN]:
+        print(f"  {fault}")
+    if len(faults) > _SHOWN:
+        print(f"  and {len(faults) - _SHOWN} more", flush=True)
+    return frozenset(paths) - {fault.file for fault in faults}

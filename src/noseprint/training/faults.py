@@ -1,0 +1,73 @@
+"""What goes wrong in the middle of a training, told so that it can be mended."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.distributed as dist
+
+from noseprint.data.tables import write_csv
+from noseprint.errors import NoseprintError
+
+_SAME = 0.01  # embeddings of length 1 that all lie closer than this (a cosine above 0.99995) tell nobody apart
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error of torch says so: CUDA has a class for it, the CPU and MPS only a text."""
+    text = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "defaultcpuallocator: can" in text
+
+
+def largest_that_fits(size: int, attempt: Callable[[int], object]) -> int | None:
+    """The largest of size/2, size/4, ... for which `attempt` does not run out of memory; None where none does."""
+    while size := size // 2:
+        torch.cuda.empty_cache()
+        try:
+            attempt(size)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            return size
+    return None
+
+
+def tell_faulty_batch(
+    step: int, loss: float, rate: float, *, paths: Sequence[Path], identities: Sequence[str], results: Path
+) -> NoseprintError:
+    """The error for a loss that is not finite; the batch's photographs are listed in `results`/faulty_batch.csv."""
+    listed = results / "faulty_batch.csv"
+    write_csv(listed, ("dog ID", "nose print image"), zip(identities, (path.name for path in paths), strict=True))
+    return NoseprintError(
+        f"the loss or its gradient is {loss} at step {step} (learning rate {rate:.2g}; the batch: "
+        f"{', '.join(path.name for path in paths[:3])} and {max(0, len(paths) - 3)} more, all in {listed}). The last "
+        f"good state is kept in {results / 'last'}; look at those photographs, lower --lr, then --restart"
+    )
+
+
+def require_spread(embeddings: npt.NDArray[np.float32], *, results: Path) -> None:
+    """Refuse embeddings (N, D), rows of length 1, that are all the same: the network has collapsed."""
+    spread = float(np.linalg.norm(embeddings - embeddings[0], axis=1).max())
+    if len(embeddings) > 1 and spread < _SAME:
+        raise NoseprintError(
+            f"the network has collapsed: the embeddings of {len(embeddings)} photographs differ by at most "
+            f"{spread:.1g}, so it tells nobody apart. What was kept before is in {results}; lower --lr or raise "
+            "--warmup, then --restart"
+        )
+
+
+@contextmanager
+def telling_of_lost_ranks(processes: int) -> Iterator[None]:
+    """Name the fault when another of several `processes` has gone away."""
+    try:
+        yield
+    except RuntimeError as error:
+        if processes > 1 and (isinstance(error, dist.DistError) or "gloo" in str(error).lower()):
+            raise NoseprintError(
+                "another process of this training has ended, so this one ends too: see above or in its log why. "
+                "The same torchrun command goes on from the last save"
+            ) from error
+        raise

@@ -1,0 +1,171 @@
+import csv
+import shutil
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from noseprint.data.check import check
+from noseprint.data.images import decode
+from noseprint.data.report import HEADER, render, write_findings
+
+
+@pytest.fixture
+def data(many, tmp_path):
+    """A demo of one's own, to spoil."""
+    return shutil.copytree(many, tmp_path / "data")
+
+
+def rows(data, table):
+    with (data / table).open(newline="") as file:
+        return list(csv.reader(file))
+
+
+def add(data, table, *more):
+    with (data / table).open("a", newline="") as file:
+        csv.writer(file).writerows(more)
+
+
+def images(data, split):
+    return sorted((data / split / "images").iterdir())
+
+
+def save(path, image):
+    path.write_bytes(cv2.imencode(".jpg", image[..., ::-1])[1].tobytes())
+
+
+def found(report, kind):
+    return [finding for finding in (*report.faults, *report.remarks) if finding.kind == kind]
+
+
+def test_a_sound_folder_has_figures_and_no_faults(many):
+    report = check(many)
+    assert report.faults == []
+    train, validation, test = report.splits
+    table = rows(many, "train/train_data.csv")[1:]
+    assert train.images == len(table)
+    assert sorted(train.per_identity) == sorted(np.unique([row[0] for row in table], return_counts=True)[1].tolist())
+    assert validation.per_identity is None
+    assert test.per_identity == (4, 4, 4, 4)  # retrieval.csv knows them
+    short = sorted(min(decode(path).shape[:2]) for path in images(many, "train"))
+    assert sorted(train.short_sides) == short
+    assert np.median(train.sharpness) > 2 * np.median(test.sharpness)  # the test photographs are blurred
+    assert (train.tiny, train.dark) == (0, 0)
+    text = render(report, many)
+    assert f"\ntrain       {len(table)} " in text
+    assert text.endswith("nothing here stops a training.")
+
+
+def test_every_fault_of_tables_and_photographs_is_listed(data):
+    broken = images(data, "validation")[:8]
+    for path in broken:
+        path.write_bytes(b"")
+    (data / "test" / "test_data.csv").write_text("A,B\n1,2\n")
+    (data / "retrieval.csv").unlink()
+    train = images(data, "train")[0]
+    train.write_bytes(train.read_bytes()[:300])
+    add(data, "train/train_data.csv", ("", "x.jpg"))
+    report = check(data)
+    named = {row for table in ("valid_data.csv", "labels.csv") for r in rows(data, f"validation/{table}") for row in r}
+    assert {f.file for f in found(report, "image")} == {train, *(p for p in broken if p.name in named)}
+    tables = " ".join(f"{f.file} {f.problem}" for f in found(report, "table"))
+    assert "train_data.csv" in tables
+    assert "test_data.csv" in tables
+    text = render(report, data)
+    assert "  train/images/" in text
+    assert "... and " in text
+    assert "All findings: --csv FILE." in text
+    assert text.endswith("a training would stop.")
+
+
+def test_missing_folders_are_faults(tmp_path):
+    report = check(tmp_path)
+    assert len(found(report, "table")) == 3
+    assert "a training would stop" in render(report, tmp_path)
+
+
+def test_one_photograph_where_it_should_not_be(data):
+    a, b, c = images(data, "train")[:3]
+    shutil.copy(a, a.with_name("other dog.jpg"))
+    add(data, "train/train_data.csv", ("another", "other dog.jpg"))
+    test = images(data, "test")[0]
+    save(test, cv2.resize(decode(b), None, fx=0.7, fy=0.7, interpolation=cv2.INTER_AREA))
+    one, other, _ = next(row for row in rows(data, "validation/labels.csv") if row[2] == "0")
+    folder = data / "validation" / "images"
+    save(folder / one, decode(folder / other))
+    owner = next(row[0] for row in rows(data, "train/train_data.csv") if row[1] == c.name)
+    shutil.copy(c, c.with_name("same dog.jpg"))
+    add(data, "train/train_data.csv", (owner, "same dog.jpg"))
+    before = check(data)
+    assert before.faults == []
+    (wrong,) = found(before, "two identities")
+    assert {wrong.file.name, wrong.other.name} == {a.name, "other dog.jpg"}
+    assert "'another'" in wrong.problem
+    (leak,) = found(before, "two splits")
+    assert (leak.file, leak.other) == (b, test)
+    (label,) = found(before, "labelled different")
+    assert {label.file.name, label.other.name} == {one, other}
+    assert before.harmless_copies >= 1
+
+
+def test_names_and_files_that_nobody_names(data):
+    a = images(data, "train")[0]
+    shutil.copy(a, a.with_name(a.name.upper()))
+    owner = next(row[0] for row in rows(data, "train/train_data.csv") if row[1] == a.name)
+    add(data, "train/train_data.csv", (owner, a.name.upper()))
+    (data / "train" / "images" / "notes.txt").touch()
+    (data / "train" / "images" / ".hidden").touch()
+    report = check(data)
+    (case,) = found(report, "case")
+    assert {case.file.name, case.other.name} == {a.name, a.name.upper()}
+    assert [f.file.name for f in found(report, "unlisted") if "train" in f.file.parts] == ["notes.txt"]
+    assert report.faults == []
+
+
+def test_tiny_dark_and_turned_photographs(data):
+    tiny, dark, *rest = images(data, "train")
+    save(tiny, decode(tiny)[:47, :47])
+    save(dark, decode(dark) // 12)
+    for path in rest[:4]:
+        save(path, np.rot90(decode(path)))
+    report = check(data)
+    assert (report.splits[0].tiny, report.splits[0].dark) == (1, 1)
+    turned = found(report, "turned")
+    assert {f.file for f in turned} <= set(rest[:4])
+    assert turned
+    assert all("by 90 degrees" in f.problem for f in turned)
+
+
+def test_findings_as_csv_have_one_line_each_whatever_a_file_is_called(data, tmp_path):
+    strange = data / "train" / "images" / "two\nlines \x1b[31m\udcff ü.jpg"
+    strange.touch()
+    report = check(data)
+    write_findings(tmp_path / "f.csv", report)
+    lines = (tmp_path / "f.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == ",".join(HEADER)
+    assert len(lines) == 1 + len(report.faults) + len(report.remarks)
+    assert any("two\\nlines \\x1b[31m\\udcff ü.jpg" in line for line in lines)
+    render(report, data).encode()
+
+
+def test_the_command_exits_with_1_for_faults_and_loads_no_torch(data, tmp_path):
+    code = """
+import sys
+from noseprint.cli import main
+try:
+    main()
+finally:
+    print([name for name in ("torch", "pandas", "albumentations") if name in sys.modules])
+"""
+    words = [sys.executable, "-c", code, "check", str(data), "--csv", str(tmp_path / "f.csv")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("nothing here stops a training.\n[]\n")
+    images(data, "train")[0].write_bytes(b"")
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "is empty" in done.stdout
+    assert "image," in (tmp_path / "f.csv").read_text()
+    assert done.stderr == ""

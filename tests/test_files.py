@@ -1,0 +1,121 @@
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from noseprint.errors import NoseprintError
+from noseprint.files import atomic_write
+
+
+def write(path, text):
+    with atomic_write(path) as part:
+        part.write_text(text)
+
+
+def names(folder):
+    return [entry.name for entry in folder.iterdir()]
+
+
+def test_the_old_file_stands_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "deep" / "table.csv"
+    write(path, "old")
+
+    def break_off():
+        with atomic_write(path) as part:
+            part.write_text("half")
+            assert path.read_text() == "old"
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        break_off()
+    assert path.read_text() == "old"
+    write(path, "new")
+    assert path.read_text() == "new"
+    assert names(path.parent) == ["table.csv"]
+
+
+@pytest.fixture
+def small_files_only():
+    """The kernel refuses to let a file grow beyond 1000 bytes: a real refusal, for which nobody must be root."""
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, former[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, former)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_disk_that_takes_no_more_is_named_and_the_old_file_intact(tmp_path, small_files_only):
+    path = tmp_path / "table.csv"
+    write(path, "old")
+    with pytest.raises(NoseprintError, match=r"table\.csv: cannot be written \(File too large\)"):
+        write(path, "x" * 1001)
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["table.csv"]
+    write(path, "x" * 1000)
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [(errno.ENOSPC, "No space left on device.*make room"), (errno.EROFS, "Read-only file system.*elsewhere")],
+)
+@pytest.mark.parametrize("call", ["fsync", "mkdir", "replace"])
+def test_whatever_call_the_disk_refuses_the_message_says_so(tmp_path, monkeypatch, number, says, call):
+    path = tmp_path / "made" / "table.csv"
+
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os if call == "fsync" else Path, call, refuse)
+    with pytest.raises(NoseprintError, match=f"table.csv: cannot be written .{says}"):
+        write(path, "text")
+    monkeypatch.undo()
+    assert list(tmp_path.rglob("*.csv")) + list(tmp_path.rglob("*.part")) == []
+
+
+def test_a_file_where_a_folder_should_be(tmp_path):
+    (tmp_path / "results").write_text("I am a file")
+    with pytest.raises(NoseprintError, match="cannot be written"):
+        write(tmp_path / "results" / "table.csv", "text")
+    with pytest.raises(NoseprintError, match="move the folder"):
+        write(tmp_path, "text")
+
+
+WRITE = """
+import sys, time
+from pathlib import Path
+from noseprint.files import atomic_write
+with atomic_write(Path(sys.argv[1])) as part:
+    part.write_text("slow")
+    print("writing", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def start_writing(path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITE, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writing\n"
+    return process
+
+
+def test_what_a_killed_writer_left_goes_and_what_another_is_writing_stays(tmp_path):
+    path, other = tmp_path / "table.csv", tmp_path / "table.csv.csv"
+    killed, alive, neighbour = start_writing(path), start_writing(path), start_writing(other)
+    killed.kill()
+    killed.wait()
+    assert len(list(tmp_path.glob(".table.csv.*.part"))) == 3
+    write(path, "quick")
+    assert len(list(tmp_path.glob(".table.csv.*.part"))) == 2
+    for process in (alive, neighbour):
+        assert process.communicate("\n", timeout=20)[0] == ""
+        assert process.returncode == 0
+    assert path.read_text() == other.read_text() == "slow"
+    assert list(tmp_path.glob(".*")) == []
