@@ -32,7 +32,7 @@ from noseprint.models.published import load_published
 from noseprint.models.weights import load_network, load_weights, save_weights
 from noseprint.options import run
 from noseprint.training.checkpoints import load_state, save_state
-from noseprint.training.fit import FitOptions, require_same_holdout
+from noseprint.training.options import FitOptions, require_same_holdout
 
 T = TypeVar("T")
 
