@@ -58,6 +58,7 @@ TRAIN=("${RUN[@]}")  # what each train.py is given
 [ "$SIZE" != demo ] || TRAIN+=("${DEMO_ARGS[@]}")
 for word in "${@:2}"; do
   case ${word%%=*} in
+    --) wrong_option "-- stands once" ;;
     --run | --small | --data | --restart | -h | --help) wrong_option "$word cannot go after --: it would train something else" ;;
   esac
 done

@@ -22,8 +22,8 @@ set_up() {  # REQUIREMENTS FILE...: from here on `python` is one that has nosepr
     say "Installing $file into .venv, once; with PyTorch it takes several GB and some minutes."
     began=$SECONDS
     rm -f ".venv/$file.stamp"
-    python -m pip install --disable-pip-version-check -r "$file"
-    python -m pip install --disable-pip-version-check --no-deps -e .
+    python -m pip install --disable-pip-version-check --require-hashes -r "$file"
+    python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .  # setuptools: the hashed one
     stamp "$file" >".venv/$file.part"
     mv ".venv/$file.part" ".venv/$file.stamp"
     say "Installed $file in $((SECONDS - began)) s."

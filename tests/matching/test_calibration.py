@@ -68,6 +68,9 @@ def test_json_keeps_every_bit_and_refuses_the_rest():
     platt = fit_platt(*drawn(100))
     assert Platt.from_json(platt.to_json()) == platt
     assert set(json.loads(platt.to_json())) == {"slope", "intercept"}
-    for text in ("", "{}", "[1]", '{"slope": 1}', '{"slope": "x", "intercept": 1}', '{"slope": NaN, "intercept": 1}'):
-        with pytest.raises(NoseprintError, match="calibrate again"):
+    wrong = ["", "{}", "[1]", '{"slope": 1}', '{"slope": "x", "intercept": 1}', '{"slope": NaN, "intercept": 1}']
+    wrong += ["[" * 100_000, f'{{"slope": {"9" * 400}, "intercept": 1}}']
+    for text in wrong:
+        with pytest.raises(NoseprintError, match="calibrate again") as refused:
             Platt.from_json(text)
+        assert len(str(refused.value)) < 300

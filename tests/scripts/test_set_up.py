@@ -41,7 +41,10 @@ def pip(checkout):
 
 
 MADE = ["-m venv --clear .venv"]
-INSTALLED = ["-m pip install -r requirements.txt", "-m pip install --no-deps -e ."]
+INSTALLED = [
+    "-m pip install --require-hashes -r requirements.txt",
+    "-m pip install --no-deps --no-build-isolation -e .",
+]
 
 
 def test_made_once_with_a_python_that_is_new_enough(fresh):

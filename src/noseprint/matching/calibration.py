@@ -33,10 +33,10 @@ class Platt:
         try:
             values = json.loads(text)
             platt = cls(slope=float(values["slope"]), intercept=float(values["intercept"]))
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             platt = cls(math.nan, math.nan)
         if not (math.isfinite(platt.slope) and math.isfinite(platt.intercept)):
-            raise NoseprintError(f"calibration {text!r} holds no slope and intercept: calibrate again")
+            raise NoseprintError(f"calibration {text[:200]!r} holds no slope and intercept: calibrate again")
         return platt
 
 

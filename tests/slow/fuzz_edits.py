@@ -1,0 +1,84 @@
+"""Damage to bytes that knows a little of what they mean."""
+
+import random
+from collections.abc import Iterable
+
+Edit = tuple[str, int, int, bytes]  # what to do, where, how far, with which bytes
+EDITS = ("put", "insert", "cut", "copy", "end")
+TOKENS = (
+    *(b",", b";", b"\t", b'"', b'""', b"\n", b"\r", b"\r\n", b"\0", b"\xef\xbb\xbf", b"\xff\xfe", b"\xe9", b"\xc3\xa9"),
+    *(
+        b"../",
+        b"/",
+        b"\\",
+        b".",
+        b"a.jpg",
+        b"b.jpg",
+        b"0",
+        b"1",
+        b"-1",
+        b"nan",
+        b"inf",
+        b"1e999",
+        b"9" * 25,
+        b"\xd9\xa1",
+    ),
+    *(b"null", b"[]", b"{}", b"true", b'"\\ud800"', b"[" * 5000, b"hf-hub:a/b", b"resnet18.a1_in1k", b"F16", b"I64"),
+    *(
+        b"\0" * 4,
+        b"\xff" * 4,
+        b"\x7f\xff\xff\xff",
+        b"\xff\xff\xff\x7f",
+        b"\0\1\0\0",
+        b"\xff" * 8,
+        b"\x80",
+        b"\x7f",
+        b"\1",
+    ),
+    *(
+        b"cos\nsystem\n",
+        b"ctorch\nload\n",
+        b"R",
+        b".",
+        b"(",
+        b"t",
+        b"\x85",
+        b"}",
+        b"]",
+        b"0",
+        b"J\xff\xff\xff\x7f",
+        b"b",
+    ),
+    *(b"--help", b"--small", b"--no-small", b"--", b"--data", b"--lr", b"--run", b"--seed", b"--weights", b"None"),
+)
+
+
+def damaged(data: bytes, edits: Iterable[Edit]) -> bytes:
+    """Apply the edits in order; places count modulo the length."""
+    for kind, place, amount, token in edits:
+        at = place % (len(data) + 1)
+        if kind == "put":
+            data = data[:at] + token + data[at + len(token) :]
+        elif kind == "insert":
+            data = data[:at] + token + data[at:]
+        elif kind == "cut":
+            data = data[:at] + data[at + amount % 64 + 1 :]
+        elif kind == "copy":
+            start = amount % (len(data) + 1)
+            data = data[:at] + data[start : start + amount % 48 + 1] + data[at:]
+        else:
+            data = data[:at]
+    return data
+
+
+def random_edits(random: random.Random) -> list[Edit]:
+    """One to four edits."""
+    return [
+        (random.choice(EDITS), random.getrandbits(24), random.getrandbits(24), random_token(random))
+        for _ in range(random.choice((1, 1, 2, 4)))
+    ]
+
+
+def random_token(random: random.Random) -> bytes:
+    """One of TOKENS, or a few bytes of any kind."""
+    return random.choice(TOKENS) if random.random() < 0.7 else random.randbytes(random.randint(1, 4))
