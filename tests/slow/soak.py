@@ -30,6 +30,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from processes import processes
 from soak_verdict import LONG, peaks, verdict
 
 COLUMNS = ("seconds", "round", "role", "pid", "rss_mb", "pss_mb", "anonymous_mb", "files", "threads")
@@ -154,18 +155,18 @@ class Soak:
     def _processes(self) -> dict[int, str]:
         """The role of each living descendant; "" for shells and their tools."""
         children = defaultdict(list)
-        for pid, (parent, state) in process_table().items():
-            if state != "Z":
-                children[parent].append(pid)
-            elif parent == os.getpid() and pid not in (self.long.pid, self.round.pid):
-                os.waitpid(pid, os.WNOHANG)  # an orphan that came to us and died
+        for process in processes():
+            if not process.ended:
+                children[process.parent].append(process)
+            elif process.parent == os.getpid() and process.pid not in (self.long.pid, self.round.pid):
+                os.waitpid(process.pid, os.WNOHANG)  # an orphan that came to us and died
         found: dict[int, str] = {}
-        todo = [(pid, "") for pid in children[os.getpid()]]
+        todo = [(child, "") for child in children[os.getpid()]]
         while todo:
-            pid, above = todo.pop()
-            script = LONG if pid == self.long.pid else script_of(pid)
-            found[pid] = f"{above}, worker" if above else script
-            todo += [(child, above or script) for child in children[pid]]
+            process, above = todo.pop()
+            script = LONG if process.pid == self.long.pid else process.script()
+            found[process.pid] = f"{above}, worker" if above else script
+            todo += [(child, above or script) for child in children[process.pid]]
         return found
 
     def _wait_for_orphans(self) -> dict[int, str]:
@@ -176,30 +177,6 @@ class Soak:
             if not alive or time.monotonic() > deadline:
                 return alive
             time.sleep(0.5)
-
-
-def process_table() -> dict[int, tuple[int, str]]:
-    """Parent and state of every process."""
-    found = {}
-    for name in names_in("/proc"):
-        if name.isdigit():
-            try:
-                fields = Path("/proc", name, "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue  # it has ended
-            found[int(name)] = (int(fields[1]), fields[0])
-    return found
-
-
-def script_of(pid: int) -> str:
-    """The recipe script or noseprint command that a python process runs."""
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
-    except OSError:
-        return ""
-    if "python" not in Path(words[0]).name or len(words) < 3:
-        return ""
-    return words[1] if words[1].endswith(".py") else f"noseprint {words[3]}" if words[2] == "noseprint" else ""
 
 
 def measure(pid: int) -> list[float] | None:
