@@ -33,6 +33,7 @@ from pathlib import Path
 from processes import processes
 
 MADE = ("final_result.csv", "*/results/*/best.safetensors", "*/results/*/pseudo.csv", "*/results/*/similarity.csv")
+HALF_WRITTEN = (".*.part", "data/.*.part", "*/results/*/.*.part", "*/results/*/last/.*.part")
 IN_USE = "is in use by"  # what a second run on the same folder is told
 PATIENCE = 60.0  # s until a second run has to have refused
 WHO = ("tree", "python", "shell", "worker")
@@ -119,13 +120,7 @@ class Campaign:
 
     def parts(self) -> set[Path]:
         """Half-written files: beside the results, the answer and the data."""
-        places = [
-            self.clone,
-            self.clone / "data",
-            *self.clone.glob("*/results/*"),
-            *self.clone.glob("*/results/*/last"),
-        ]
-        return {path for place in places for path in place.glob(".*.part")}
+        return {path for pattern in HALF_WRITTEN for path in self.clone.glob(pattern)}
 
     def marks(self) -> set[Path]:
         """One for each step that has ended."""
@@ -162,14 +157,12 @@ class Campaign:
         while not reached():
             if run.poll() is not None:
                 return False
-            time.sleep(0.001)
+            time.sleep(0.002)
         victims = self.victims(run, kill)
         for pid in victims:  # all stand still before the first dies: none sees another's death
             send(pid, signal.SIGSTOP)
         kill.after_s = round(time.monotonic() - self.begin, 1)
-        kill.inside_write = " ".join(
-            sorted(path.name.split(".", 1)[1].rsplit(".", 2)[0] for path in self.parts() - old)
-        )
+        kill.inside_write = " ".join(sorted(path.name[1:].rsplit(".", 2)[0] for path in self.parts() - old))
         for pid in victims:
             send(pid, signal.SIGKILL)
         return bool(victims)
@@ -192,7 +185,7 @@ class Campaign:
 
     def settle(self, run: subprocess.Popen[bytes], kill: Kill) -> None:
         """See what a kill of a part does to the rest, until nothing of this run is alive."""
-        if kill.who == "shell" and any(script for _, script in session(run.pid).values()):
+        if kill.who == "shell" and session(run.pid):
             kill.second_run = self.second_run(run.pid)
             for pid in session(run.pid):
                 send(pid, signal.SIGKILL)
@@ -227,7 +220,7 @@ class Campaign:
         text = self.log.read_text(errors="replace")
         steps = re.findall(r"^== (\S+: (?:resumes|runs))$", text, re.MULTILINE)
         resumed = re.findall(r"^(resuming after step \d+ of \d+|already trained)$", text, re.MULTILINE)
-        kill.restart = ", ".join(steps[:1] + resumed[:1]) or "begins"
+        kill.restart = ", ".join(steps[:1] + resumed[:1]) or "killed before it told"
 
     def compare(self, reference: dict[str, str], *, when: str) -> None:
         """The files of a run that has come to its end."""
@@ -281,12 +274,7 @@ def campaign(options: argparse.Namespace) -> int:
         if len(kills) == options.kills:
             break
         work.clear()
-    report = {
-        "seed": options.seed,
-        "kills": [asdict(kill) for kill in kills],
-        "ends_compared": ends,
-        "wrong": work.wrong,
-    }
+    report = {"seed": options.seed, "kills": list(map(asdict, kills)), "ends_compared": ends, "wrong": work.wrong}
     (work.out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     print("\n".join(work.wrong) if work.wrong else f"{len(kills)} kills, {ends} ends, all the same to the last bit.")
     return 1 if work.wrong else 0
