@@ -225,6 +225,7 @@ def mount(folder: Path, before: Path) -> None:
     """A tmpfs on `folder`, holding what lies in `before`."""
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={PLENTY}", "tmpfs", folder], check=True)
     copy(before, folder)
+    (folder / ".ballast").write_bytes(bytes(PAGE))  # a tmpfs of size 0 would be one without a limit
 
 
 def remount(folder: Path, how: str) -> None:

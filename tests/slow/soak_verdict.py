@@ -10,30 +10,42 @@ from scipy.stats import theilslopes  # comes with scikit-learn
 LONG = "long training"
 
 
+Rows = list[dict[str, str]]
+
+
+def minutes_of(samples: Path) -> dict[str, dict[int, Rows]]:
+    """The long training's rows by role and minute: the training itself, its batches' workers, its hold-out's."""
+    with samples.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["role"].startswith(LONG)]
+    times: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        times[row["pid"]].append(float(row["seconds"]))
+    whole = max(max(seconds) for seconds in times.values())
+    found: dict[str, dict[int, Rows]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        role, seconds = row["role"], times[row["pid"]]
+        if role != LONG:  # the batches' workers live as long as the training, the hold-out's a moment
+            role = "loader worker" if max(seconds) - min(seconds) > whole / 2 else "hold-out worker"
+        found[role][int(float(row["seconds"]) // 60)].append(row)
+    return found
+
+
+def median(rows: Rows, column: str) -> float:
+    return statistics.median(float(row[column]) for row in rows)
+
+
 def verdict(samples: Path, *, warm_up: float, bound: float) -> tuple[dict[str, object], list[str]]:
-    """Slopes of the long training's memory after the warm-up, and what is wrong with them.
+    """Slopes of the long training's memory in MB an hour after `warm_up` seconds, and what is wrong with them.
 
     Medians of each minute count, and Theil and Sen's slope with its 95 % interval: single peaks do not move it.
     """
-    with samples.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["role"].startswith(LONG)]
-    seen = defaultdict(list)
-    for row in rows:
-        seen[row["pid"]].append(float(row["seconds"]))
-    whole = max(map(float, (row["seconds"] for row in rows))) - float(rows[0]["seconds"])
-    series: dict[str, dict[int, list[dict[str, str]]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows:
-        role = row["role"]
-        if role != LONG:  # the batches' workers live as long as the training, the hold-out's a moment
-            role = "loader worker" if max(seen[row["pid"]]) - min(seen[row["pid"]]) > whole / 2 else "hold-out worker"
-        if float(row["seconds"]) >= warm_up:
-            series[role][int(float(row["seconds"]) // 60)].append(row)
     memory, wrong = {}, []
-    for role, minutes in sorted(series.items()):
-        hours = [minute / 60 for minute in sorted(minutes)]
+    for role, series in sorted(minutes_of(samples).items()):
+        minutes = {minute: rows for minute, rows in sorted(series.items()) if minute >= warm_up / 60}
+        hours = [minute / 60 for minute in minutes]
         found: dict[str, object] = {"minutes": len(hours)}
         for column in ("rss_mb", "pss_mb", "anonymous_mb"):
-            values = [statistics.median(float(row[column]) for row in minutes[minute]) for minute in sorted(minutes)]
+            values = [median(rows, column) for rows in minutes.values()]
             slope, _, low, high = theilslopes(values, hours) if len(values) > 2 else (float("nan"),) * 4
             found[column] = {
                 "median": round(statistics.median(values), 1),
@@ -44,7 +56,7 @@ def verdict(samples: Path, *, warm_up: float, bound: float) -> tuple[dict[str, o
             if column != "pss_mb" and not slope <= bound:
                 wrong.append(f"{role}: {column} climbs by {slope:.1f} MB an hour, more than {bound}")
         for column in ("files", "threads"):
-            values = [max(float(row[column]) for row in minutes[minute]) for minute in sorted(minutes)]
+            values = [max(float(row[column]) for row in rows) for rows in minutes.values()]
             third = max(1, len(values) // 3)
             first, last = statistics.median(values[:third]), statistics.median(values[-third:])
             found[column] = {"first_third": first, "last_third": last}
