@@ -20,6 +20,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ PLENTY = 2**30
 FULL, READ_ONLY = "No space left on device", "Read-only file system"
 TINY = "--trunk test_efficientnet.r160_in1k --no-pretrained --image-size 32 --batch-size 16 --device cpu --workers 0"
 Known = dict[str, set[str]]  # digests of the versions that a file had
-APPENDED = (".jsonl", ".log")
+APPENDED = (".jsonl", ".log", "tensorboard")  # the last where it is installed
 TRAINING = ["best.safetensors", "metrics.jsonl", "last/state.pt"]
 
 
@@ -53,7 +54,7 @@ CASES = [
         "train",
         f"python pseudo_produce/train.py --data data/demo --small --run demo --epochs 2 {TINY}",
         "pseudo_produce/results/demo",
-        TRAINING * 2,
+        ["tensorboard", *TRAINING, *TRAINING],
         older=False,
         same=["best.safetensors"],
     ),
@@ -87,7 +88,17 @@ CASES = [
         "train.sh",
         f"bash train.sh --demo --only pseudo_produce --to pseudo -- {TINY}",
         "pseudo_produce/results/demo",
-        ["train.inputs", "train.log", *TRAINING, *TRAINING, "pseudo.inputs", "pseudo.log", "pseudo.csv", "pseudo.json"],
+        [
+            "train.inputs",
+            "train.log",
+            "tensorboard",
+            *TRAINING,
+            *TRAINING,
+            "pseudo.inputs",
+            "pseudo.log",
+            "pseudo.csv",
+            "pseudo.json",
+        ],
         older=False,
         same=["best.safetensors", "pseudo.csv", "pseudo.json"],
     ),
@@ -139,7 +150,7 @@ class Disk:
         if "Traceback" in text:
             wrong.append("traceback")
         wrong += [f"{part.name} was left" for part in folder.rglob("*.part")]
-        for name in case.writes:
+        for name in dict.fromkeys(case.writes):
             if not (folder / name).exists():
                 wrong += [f"{name} is lost"] if (before / name).exists() else []
             elif not name.endswith(APPENDED) and digest(folder / name) not in known[name]:
@@ -186,11 +197,15 @@ def pages(path: Path) -> int:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, or of the names and files in a folder; "" where there is nothing."""
+    """SHA-256 of what a file holds, or of the names and files in a folder; "" where there is nothing."""
     if path.is_dir():
-        whole = "".join(f"{file.relative_to(path)}{digest(file)}" for file in sorted(path.rglob("*")) if file.is_file())
-        return hashlib.sha256(whole.encode()).hexdigest()
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+        whole = [(str(file.relative_to(path)), digest(file)) for file in sorted(path.rglob("*")) if file.is_file()]
+    elif path.suffix == ".pt" and zipfile.is_zipfile(path):  # torch names the folder in it after the file aside
+        with zipfile.ZipFile(path) as archive:
+            whole = [(entry.filename.partition("/")[2], archive.read(entry)) for entry in archive.infolist()]
+    else:
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+    return hashlib.sha256(repr(whole).encode()).hexdigest()
 
 
 @contextmanager

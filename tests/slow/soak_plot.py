@@ -6,7 +6,6 @@ python tests/slow/soak_plot.py DIR
 import csv
 import json
 import sys
-from collections import defaultdict
 from pathlib import Path
 
 import matplotlib
@@ -30,12 +29,15 @@ def main() -> None:
     above.set(ylabel="resident memory (MB)", ylim=(0, None))
     above.set_title(f"One training of {summary['long_training']['epochs']} epochs", fontsize=10)
     above.legend(fontsize=8)
-    totals: dict[float, float] = defaultdict(float)
+    totals: list[list[float]] = []  # of each sample: hours, and the sum over its rows
     with (out / "samples.csv").open(newline="") as file:
         for row in csv.DictReader(file):
             if not row["role"].startswith(LONG):
-                totals[round(float(row["seconds"]))] += float(row["pss_mb"])
-    below.plot([second / 3600 for second in totals], list(totals.values()), linewidth=0.6)
+                hour = float(row["seconds"]) / 3600
+                if not totals or hour > totals[-1][0] + 2 / 3600:
+                    totals.append([hour, 0.0])
+                totals[-1][1] += float(row["pss_mb"])
+    below.plot(*zip(*totals, strict=True), linewidth=0.6)
     for each in summary["rounds"]:
         below.axvline(each["ended"] / 3600, color="0.6", linewidth=0.8)
     below.set(xlabel="hours", ylabel="memory of all processes (MB)", ylim=(0, None))
