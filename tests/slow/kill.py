@@ -35,7 +35,7 @@ from processes import processes
 MADE = ("final_result.csv", "*/results/*/best.safetensors", "*/results/*/pseudo.csv", "*/results/*/similarity.csv")
 HALF_WRITTEN = (".*.part", "data/.*.part", "*/results/*/.*.part", "*/results/*/last/.*.part")
 IN_USE = "is in use by"  # what a second run on the same folder is told
-PATIENCE = 60.0  # s until a second run has to have refused
+PATIENCE = 180.0  # s until a second run has to have refused
 WHO = ("tree", "python", "shell", "worker")
 WHEN = ("at random", "inside a write", "between steps")
 
