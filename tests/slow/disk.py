@@ -53,36 +53,36 @@ CASES = [
     Case("demo-data", "python -m noseprint demo-data data/demo", "data", ["demo"], older=False, same=["demo"]),
     Case(
         "train",
-        f"python pseudo_produce/train.py --data data/demo --small --run demo --epochs 2 {TINY}",
-        "pseudo_produce/results/demo",
+        f"python pseudo_produce/train.py --data data/demo --small --run disk --epochs 2 {TINY}",
+        "pseudo_produce/results/disk",
         ["tensorboard", *TRAINING, *TRAINING],
         older=False,
         same=["best.safetensors"],
     ),
     Case(
         "pseudo",
-        "python pseudo_produce/pseudo.py --data data/demo --small --run demo --workers 0",
-        "pseudo_produce/results/demo",
+        "python pseudo_produce/pseudo.py --data data/demo --small --run disk --workers 0",
+        "pseudo_produce/results/disk",
         ["pseudo.csv", "pseudo.json"],
         older=False,  # else the second would take the space of the first's older one
     ),
     Case(
         "infer",
-        "python swin224_stage1/infer.py --data data/demo --small --run demo --workers 0 "
-        "--weights pseudo_produce/results/demo/best.safetensors",
-        "swin224_stage1/results/demo",
+        "python swin224_stage1/infer.py --data data/demo --small --run disk --workers 0 "
+        "--weights pseudo_produce/results/disk/best.safetensors",
+        "swin224_stage1/results/disk",
         ["similarity.csv"],
     ),
     Case(
         "fuse",
-        "python -m noseprint fuse swin224_stage1/results/demo/similarity.csv --pairs data/demo/test/test_data.csv "
+        "python -m noseprint fuse swin224_stage1/results/disk/similarity.csv --pairs data/demo/test/test_data.csv "
         "--out answer/final_result.csv",
         "answer",
         ["final_result.csv"],
     ),
     Case(
         "evaluate",
-        "python -m noseprint evaluate --data data/demo --run demo --members swin224_stage1 --json answer/scores.json",
+        "python -m noseprint evaluate --data data/demo --run disk --members swin224_stage1 --json answer/scores.json",
         "answer",
         ["scores.json"],
     ),
@@ -164,7 +164,7 @@ class Disk:
         wrong += [f"{n} differs in the end" for n in case.same or case.writes if digest(folder / n) != digest(made / n)]
         subprocess.run(["umount", folder], check=True)
         self.bad += bool(wrong)
-        print(f"{case.name} | {what} | {last_line(text)} | {'; '.join(wrong) or 'good'}", flush=True)
+        print(f"{case.name} | {what} | {last_line(said or text)} | {'; '.join(wrong) or 'good'}", flush=True)
 
     def call(self, case: Case) -> tuple[int, str]:
         done = subprocess.run(
@@ -182,7 +182,7 @@ def sizes(writes: list[str], *, before: Path, made: Path) -> list[tuple[str, int
     free = most = 0  # what is taken beyond the start, and the most that was ever needed
     found = []
     for name in writes:
-        size = pages(made / name)
+        size = pages(made / name) or pages(made / name.replace(".inputs", ".done"))  # renamed at the step's end
         need = free + (size - there[name] if name.endswith(APPENDED) else size)
         if need > most:
             found += [(f"{name}: none of it fits", most * PAGE)]
