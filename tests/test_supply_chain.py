@@ -120,9 +120,9 @@ from pathlib import Path
 from noseprint.data.augment import A
 from noseprint.matching.infer import InferOptions, infer
 from noseprint.models.weights import load_network
-weights, data, out = map(Path, sys.argv[1:])
+weights, data, results = map(Path, sys.argv[1:])
 options = InferOptions(data=data, workers=0, device="cpu")
-infer(load_network(weights), views=[A.Resize(64, 64)], calibration=None, out=out, options=options)
+infer(load_network(weights), views=[A.Resize(64, 64)], calibration=None, results=results, options=options)
 """
 
 
@@ -137,7 +137,7 @@ def test_inference_asks_nobody_on_the_network(demo, tmp_path):
     torch.manual_seed(0)
     network = SupConNet("test_efficientnet.r160_in1k", dim=8, image_size=64, pretrained=False)
     save_weights(tmp_path / "best.safetensors", network, extra={})
-    done = python(NO_NETWORK + INFER, tmp_path / "best.safetensors", demo, tmp_path / "similarity.csv")
+    done = python(NO_NETWORK + INFER, tmp_path / "best.safetensors", demo, tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "similarity.csv").is_file()
 
