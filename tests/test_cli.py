@@ -38,6 +38,8 @@ def test_fuse_joins_by_name_and_answers_in_the_order_asked(tmp_path):
         (["fuse", "a.csv", "a.csv", "--pairs", "pairs.csv"], 1, "named twice"),
         (["fuse", "a.csv", "--pairs", "pairs.csv", "--method", "vote"], 2, "vote"),
         (["evaluate", "--data", "."], 1, "carries no labels"),
+        (["weights", "pairs.csv"], 1, "not a safetensors file"),
+        (["weights", "none.pth"], 1, "none.pth: no such checkpoint"),
         (["nonsense"], 2, "nonsense"),
     ],
 )
@@ -60,3 +62,27 @@ def test_evaluate_prints_a_table_and_writes_json(tmp_path, demo):
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()[1:4]] == ["one", "two", "ensemble"]
     assert set(json.loads((tmp_path / "s.json").read_text())) == {"one", "two", "ensemble"}
+
+
+def test_weights_are_described_without_building_anything(tmp_path):
+    network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
+    extra = {"recipe": "v2_stage2", "holdout": '{"auc": 0.91}', "calibration": '{"slope": 1.0, "intercept": 0.0}'}
+    save_weights(tmp_path / "w.safetensors", network, extra=extra)
+    told = json.loads(noseprint("weights", "w.safetensors", "--json", cwd=tmp_path).stdout)
+    assert told["parameters"] == sum(weight.numel() for weight in network.parameters())
+    assert (told["recipe"], told["trunk"], told["image_size"], told["dim"], told["holdout"], told["calibrated"]) == (
+        "v2_stage2", "test_efficientnet.r160_in1k", 32, 8, {"auc": 0.91}, True)  # fmt: skip
+    code = (
+        "import sys; sys.argv = ['noseprint', 'weights', 'w.safetensors']; from noseprint.cli import main; main();"
+        "assert not {'torch', 'timm'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert (lines["holdout"], lines["calibrated"], lines["fingerprint"]) == ("auc 0.9100", "yes", told["fingerprint"])
+    with torch.no_grad():
+        network.heads[0].weight.fill_(torch.nan)
+    save_weights(tmp_path / "w.safetensors", network, extra={})
+    done = noseprint("weights", "w.safetensors", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "1 tensors are not finite (heads.0.weight" in done.stderr

@@ -43,8 +43,8 @@ class Check:
 
     def __call__(self) -> None:
         """Check and print."""
-        from noseprint.data.check import check
-        from noseprint.data.report import render, write_findings
+        from noseprint.inspection.check import check
+        from noseprint.inspection.report import render, write_findings
 
         if not self.data.is_dir():
             raise NoseprintError(f"{self.data} is no folder: name the data folder to check")

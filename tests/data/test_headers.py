@@ -56,8 +56,7 @@ def test_a_big_endian_tiff_and_a_bitmap_from_top_down(monkeypatch):
 def test_every_cut_is_seen(format):
     name, options = FORMATS[format]
     data = encoded(name, **options)
-    last = -4 if name == "PNG" else 0  # a PNG without its last checksum is whole
-    assert all(fault_of_header(data[:length]) for length in range(len(data) + last))
+    assert all(fault_of_header(data[:length]) for length in range(len(data)))
 
 
 def test_the_end_of_a_thumbnail_is_not_the_end_of_the_picture():
@@ -87,6 +86,21 @@ def test_a_bomb_is_refused_by_its_header():
     assert "20000 x 20000" in fault_of_header(bytes(bomb))
     assert "64 Mpx" in fault_of_header(bytes(bomb))
     assert MAX_PIXELS == 64 * 2**20
+
+
+def test_a_png_whose_chunk_claims_gigabytes_is_refused():
+    data = bytearray(encoded("PNG"))
+    at = data.index(b"IDAT")
+    data[at - 4 : at] = b"\xff\xff\xff\xff"
+    assert "cut off" in fault_of_header(bytes(data))
+
+
+def test_the_largest_of_two_sizes_counts():
+    data = encoded("PNG")
+    second = bytearray(data[8:33])
+    second[8:16] = (20_000).to_bytes(4, "big") * 2
+    assert "20000 x 20000" in fault_of_header(data[:33] + bytes(second) + data[33:])
+    assert "20000 x 20000" in fault_of_header(data[:8] + bytes(second) + data[8:])
 
 
 @pytest.mark.parametrize("at", [slice(16, 20), slice(20, 24)])

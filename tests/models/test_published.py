@@ -1,15 +1,18 @@
 """Published checkpoints imitated: today's state written under the names of 2022, by a map of the tests' own."""
 
+import os
 import pickle
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 
 from noseprint.errors import NoseprintError
+from noseprint.models import published as published_module
 from noseprint.models.network import SupConNet
-from noseprint.models.published import IMAGENET_MEAN, IMAGENET_STD, load_published
+from noseprint.models.published import IMAGENET_MEAN, IMAGENET_STD, describe_published, load_published
 
 
 def old_name(key: str, kind: str) -> str:
@@ -96,6 +99,10 @@ def test_a_published_network_comes_back_bit_for_bit(real_network, file):
     table = published(state, kind_of(name))
     torch.save(table, file)
 
+    told = describe_published(file)
+    assert (told["network"], told["image_size"], told["dim"]) == (name, member.image_size, 512)
+    assert told["parameters"] == sum(weight.numel() for weight in network.parameters())
+
     spoil(network)
     load_published(file, network)
     assert (network.mean, network.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -166,7 +173,10 @@ class Payload:
 def test_code_in_a_file_is_refused_and_never_runs(tiny, file, tmp_path, write):
     trace = tmp_path / "trace"
     write({"features.0.weight": Payload(trace)}, file)
-    with pytest.raises(NoseprintError, match=r"member\.pth: refused, nothing in it was executed"):
+    with pytest.raises(
+        NoseprintError,
+        match=r"member\.pth: refused, nothing in it was executed: .* asks for (__builtin__\.getattr|pathlib\.)",
+    ):
         load_published(file, tiny)
     assert not trace.exists()
     # The payload is live: a plain unpickling runs it.
@@ -174,19 +184,121 @@ def test_code_in_a_file_is_refused_and_never_runs(tiny, file, tmp_path, write):
     assert trace.exists()
 
 
-def test_files_of_other_kinds_are_refused(tiny, file):
+def test_torchs_own_reader_would_refuse_the_code_too(tiny, file, tmp_path, monkeypatch):
+    torch.save({"features.0.weight": Payload(tmp_path / "trace")}, file)
+    monkeypatch.setattr(published_module, "_zip_globals", lambda path: iter(()))
+    with pytest.raises(NoseprintError, match="refused, nothing in it was executed"):
+        load_published(file, tiny)
+    assert not (tmp_path / "trace").exists()
+
+
+class Greedy:
+    """Asks for memory with what torch's own reader allows."""
+
+    def __init__(self, what) -> None:
+        self.what = what
+
+    def __reduce__(self):
+        return self.what
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize(
+    ("held", "says"),
+    [
+        (Greedy((bytearray, (2**34,))), r"asks for __builtin__\.bytearray|asks for builtins\.bytearray"),
+        (Greedy((torch.FloatTensor, (2**40,))), r"asks for torch\.FloatTensor"),
+        (torch.empty(2**50, device="meta"), r"asks for torch\._utils\._rebuild_meta_tensor_no_storage"),
+        (torch.sparse_coo_tensor(size=(2**40,), check_invariants=True), r"asks for torch\.\w"),
+        (torch.zeros(1).expand(2**50), "1 wrongly shaped|unexpected"),
+        (torch.zeros(1, dtype=torch.complex64), r"asks for torch\.ComplexFloatStorage"),
+        (torch.zeros(1, dtype=torch.int8), r"asks for torch\.CharStorage"),
+    ],
+)
+def test_memory_is_not_taken_on_the_word_of_a_file(tiny, file, held, says, legacy):
+    torch.save({"features.0.weight": held}, file, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(NoseprintError, match=says):
+        load_published(file, tiny)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int64])
+def test_numbers_of_another_type_are_refused(tiny, file, dtype):
+    table = published(tiny.state_dict(), "eff")
+    table["features.0.weight"] = table["features.0.weight"].to(dtype)
+    torch.save(table, file)
+    with pytest.raises(NoseprintError, match=r"1 wrongly typed \(features\.0\.weight\)"):
+        load_published(file, tiny)
+
+
+@pytest.mark.parametrize("numbers", [torch.zeros(2**20), torch.randint(-(2**62), 2**62, (2**12,))])
+def test_a_zip_bomb_is_refused_before_it_is_unpacked(tiny, file, tmp_path, numbers):
+    """Of the second nothing can be compressed: torch would take the packed bytes for numbers."""
+    torch.save({"features.0.weight": numbers}, tmp_path / "honest.pth")
+    with zipfile.ZipFile(tmp_path / "honest.pth") as honest, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as bomb:
+        for entry in honest.infolist():
+            bomb.writestr(entry.filename, honest.read(entry))
+    with pytest.raises(NoseprintError, match="it is compressed"):
+        load_published(file, tiny)
+
+
+def rewritten(file, change):
+    """The same zip with the table of contents changed, its checksums right."""
+    with zipfile.ZipFile(file) as archive:
+        held = [(entry.filename, archive.read(entry)) for entry in archive.infolist()]
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in held:
+            archive.writestr(name, change(content) if name.endswith("data.pkl") else content)
+
+
+def test_a_table_that_tells_of_more_numbers_than_the_file_holds_is_refused(tiny, file):
+    torch.save({"features.0.weight": torch.zeros(2**20)}, file)
+    few, many = (b"J" + count.to_bytes(4, "little") for count in (2**20, 2**31 - 1))
+    rewritten(file, lambda table: table)
+    with pytest.raises(NoseprintError, match="does not fit"):
+        load_published(file, tiny)
+    rewritten(file, lambda table: table.replace(few, many))
+    with pytest.raises(NoseprintError, match="unreadable"):
+        load_published(file, tiny)
+
+
+def test_a_flipped_bit_among_the_numbers_is_noticed(tiny, file):
+    torch.save(published(tiny.state_dict(), "eff"), file)
+    load_published(file, tiny)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(NoseprintError, match=r"unreadable.*data/\d+ is damaged"):
+        load_published(file, tiny)
+
+
+def test_files_of_other_kinds_are_refused(tiny, file, tmp_path):
     with pytest.raises(NoseprintError, match="no such checkpoint"):
         load_published(file, tiny)
     torch.save({"a": torch.zeros(100)}, file)
     whole = file.read_bytes()
-    for content in (b"", b"<html>sign in to download</html>", whole[: len(whole) // 2]):
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("holiday.jpg", b"x")
+    for content, says in (
+        (b"", "empty"),
+        (b"<html>sign in to download</html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer"),
+        (whole[: len(whole) // 2], "a zip"),
+        ((tmp_path / "other.zip").read_bytes(), ".*in a subdirectory"),
+        (pickle.dumps([1, 2]), "a Python pickle, which is never run"),
+        (b"\x1f\x8b" + whole[: len(whole) // 2], "compressed"),
+    ):
         file.write_bytes(content)
-        with pytest.raises(NoseprintError, match=r"unreadable|refused"):
+        with pytest.raises(NoseprintError, match=rf"unreadable, perhaps cut short \({says}"):
             load_published(file, tiny)
-    for held in ({"state_dict": {"a": torch.zeros(1)}}, [torch.zeros(1)]):
+    for held in ({"state_dict": {"a": torch.zeros(1)}}, [torch.zeros(1)], {1: torch.zeros(1)}):
         torch.save(held, file)
         with pytest.raises(NoseprintError, match="holds no flat table"):
             load_published(file, tiny)
+    file.unlink()
+    os.mkfifo(file)
+    for other in (file, tmp_path):
+        with pytest.raises(NoseprintError, match="no such checkpoint"):
+            load_published(other, tiny)
 
 
 @torch.no_grad()
@@ -206,3 +318,24 @@ def test_descriptors_in_another_order_are_refused(file):
     network = SupConNet("test_efficientnet.r160_in1k", descriptors="MS", dim=8, image_size=64, pretrained=False)
     with pytest.raises(NoseprintError, match="SM"):
         load_published(file, network)
+
+
+def test_a_foreign_checkpoint_is_described_in_the_refusal(file, tiny):
+    torch.save(tiny.state_dict(), file)
+    with pytest.raises(NoseprintError, match=r"none of the four published checkpoints: \d+ tensors \(2022:trunk\.back"):
+        describe_published(file)
+    torch.save({"features.4.weight": torch.full((1280, 640, 1, 1), torch.nan)}, file)
+    with pytest.raises(NoseprintError, match=r"1 tensors are not finite \(features\.4\.weight"):
+        describe_published(file)
+    torch.save({"features.4.weight": torch.zeros(1280, 640, 1, 1), "x": torch.zeros(1).expand(2**50)}, file)
+    with pytest.raises(NoseprintError, match="none of the four"):
+        describe_published(file)
+    torch.save({"features.4.weight": torch.zeros(1280, 640, 1, 1), "main_modules.0.0.weight": torch.zeros(())}, file)
+    assert describe_published(file)["dim"] == 0
+
+
+def test_a_strangers_words_are_no_commands_to_a_terminal(file, tiny):
+    torch.save({"\x1b[2J" + "x" * 10**6: torch.zeros(1)}, file)
+    with pytest.raises(NoseprintError, match=r"unexpected \('\\x1b") as error:
+        load_published(file, tiny)
+    assert len(str(error.value)) < 1000

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from noseprint.data.tables import read_pairs, read_train
-from noseprint.models.weights import read_header
+from noseprint.models.network import SupConNet
+from noseprint.models.weights import read_header, save_weights
 
 from .conftest import FOLDERS, SHORT, TINY
 
@@ -131,6 +132,18 @@ def test_a_mistake_gives_one_message_and_leaves_nothing(checkout, script, option
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert not (checkout.root / script).parent.joinpath("results").exists()
+
+
+def test_weights_under_another_folders_name_are_noticed(checkout, tmp_path):
+    network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
+    weights = tmp_path / "swin224_stage2.safetensors"
+    save_weights(weights, network, extra={"recipe": "v2_stage2"})
+    options = ("--device", "cpu", "--weights", str(weights), "--run", "ckpts")
+    done = checkout.run("swin224_stage2/infer.py", *options)
+    assert done.returncode == 1
+    assert "these are the weights of v2_stage2, not of swin224_stage2" in done.stderr
+    assert not checkout.result("swin224_stage2", "similarity.csv", "ckpts").exists()
+    checkout.works("v2_stage2/infer.py", *options)
 
 
 def test_a_killed_training_resumes_to_the_same_bits(checkout):

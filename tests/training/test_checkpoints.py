@@ -32,6 +32,17 @@ def test_a_state_with_code_is_refused_and_leaves_no_trace(tmp_path):
     with pytest.raises(NoseprintError, match="--restart"):
         load_state(tmp_path)
     assert not trace.exists()
+    pickle.loads((tmp_path / "state.pt").read_bytes())  # the payload is live
+    assert trace.exists()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"<html>sign in</html>", b"PK\x03\x04", bytes(1000), pickle.dumps({}, 2)[:-1]]
+)
+def test_a_state_that_is_none_is_refused(tmp_path, content):
+    (tmp_path / "state.pt").write_bytes(content)
+    with pytest.raises(NoseprintError, match="--restart"):
+        load_state(tmp_path)
 
 
 def test_a_truncated_state_is_named(tmp_path):

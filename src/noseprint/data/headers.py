@@ -63,11 +63,20 @@ def _jpeg(data: bytes) -> tuple[int, int] | str:
 
 
 def _png(data: bytes) -> tuple[int, int] | str:
-    if data.rfind(b"IEND") < 0:
-        return _CUT
-    if data.find(b"acTL", 0, data.find(b"IDAT")) >= 0:
-        return _SEVERAL
-    return _number(data, 16, size=4, order="big"), _number(data, 20, size=4, order="big")
+    """Chunk by chunk: OpenCV would allocate what a chunk says it holds, up to 4 GiB, before it looks for it."""
+    width = height = 0
+    at = 8
+    while at + 12 <= len(data):
+        kind = data[at + 4 : at + 8]
+        if kind == b"acTL":
+            return _SEVERAL
+        if kind == b"IHDR":
+            width = max(width, _number(data, at + 8, size=4, order="big"))
+            height = max(height, _number(data, at + 12, size=4, order="big"))
+        at += 12 + _number(data, at, size=4, order="big")
+        if kind == b"IEND":
+            return width, height
+    return _CUT
 
 
 def _webp(data: bytes) -> tuple[int, int] | str:

@@ -23,7 +23,7 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 _OTHERS = {
     b"<": "a web page: the download asked for something first",
     b"version https://git-lfs": "a Git LFS pointer: run git lfs pull",
-    b"PK": "a zip, perhaps a PyTorch checkpoint: those are called .pth",
+    b"PK": "a zip as PyTorch writes it, cut short or not called .pth",
     b"\x80": "a Python pickle, which is never run",
     b"\x1f\x8b": "compressed: unpack it",
     b"": "empty: the download failed",
@@ -109,11 +109,13 @@ def describe_weights(path: Path) -> dict[str, Any]:
         )
     others = [key for key, (dtype, _) in header.tensors.items() if dtype not in _DTYPES.values()]
     if others:
-        raise NoseprintError(f"{path}: {others[0]} is {header.tensors[others[0]][0]}, not float32; train it again")
+        raise NoseprintError(
+            f"{path}: {shown(others[0])} is {header.tensors[others[0]][0]}, not float32; train it again"
+        )
     with safe_open(path, framework="np") as file:
         wrong = [key for key in header.tensors if not np.isfinite(file.get_tensor(key)).all()]
     if wrong:
-        raise NoseprintError(f"{path}: {len(wrong)} tensors are not finite ({wrong[0]}, ...); train it again")
+        raise NoseprintError(f"{path}: {len(wrong)} tensors are not finite ({shown(wrong[0])}, ...); train it again")
     return {
         "file": str(path),
         "format": FORMAT,
@@ -145,8 +147,13 @@ def parameters(tensors: dict[str, Spec]) -> int:
 
 def summary(tensors: dict[str, Spec]) -> str:
     """Tensors of somebody else's, in a few words."""
-    names = ", ".join(repr(key[:60]) for key in list(tensors)[:3])
+    names = ", ".join(map(shown, list(tensors)[:3]))
     return f"{len(tensors)} tensors ({names}), {sum(math.prod(shape) for _, shape in tensors.values()):,} numbers"
+
+
+def shown(text: str) -> str:
+    """A stranger's word for a message: no longer than 100 characters, and nothing that a terminal would obey."""
+    return text[:100] if text.isprintable() else repr(text[:100])
 
 
 def looks_like(path: Path) -> str | None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from noseprint.errors import NoseprintError
-from noseprint.models.header import fingerprint, looks_like, parameters, summary
+from noseprint.models.header import fingerprint, looks_like, parameters, shown, summary
 from noseprint.models.strict import load_strictly, specs
 
 if TYPE_CHECKING:  # `noseprint weights` reads checkpoints without timm
@@ -86,10 +86,10 @@ def describe_published(path: Path) -> dict[str, Any]:
     """
     tensors, origin = _today(path)
     member = _member(tensors)
-    if member is None:
+    if member is None or sum(tensor.nbytes for tensor in tensors.values()) > path.stat().st_size:
         raise NoseprintError(f"{path}: none of the four published checkpoints: {summary(specs(tensors))}")
     if wrong := [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
-        raise NoseprintError(f"{path}: {len(wrong)} tensors are not finite ({origin[wrong[0]]}, ...)")
+        raise NoseprintError(f"{path}: {len(wrong)} tensors are not finite ({shown(origin[wrong[0]])}, ...)")
     heads = [tensor for key, tensor in tensors.items() if key.startswith("heads.")]
     return {
         "file": str(path),
@@ -97,7 +97,7 @@ def describe_published(path: Path) -> dict[str, Any]:
         "network": member,
         "image_size": 384 if member == "swin384" else 224,
         "descriptors": DESCRIPTORS_2022,
-        "dim": sum(len(head) for head in heads),
+        "dim": sum(len(head) for head in heads if head.ndim),
         "parameters": parameters(specs(tensors)),
         "bytes": path.stat().st_size,
         "fingerprint": fingerprint(path),
@@ -114,7 +114,7 @@ def _today(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         today = _rename(key.removeprefix("module."), family)
         if today in tensors:
             raise NoseprintError(
-                f"{path}: {origin[today]} and {key} are the same tensor twice; download the file again"
+                f"{path}: {shown(origin[today])} and {shown(key)} are the same tensor twice; download the file again"
             )
         tensors[today], origin[today] = tensor, key
     return tensors, origin
@@ -123,8 +123,8 @@ def _today(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _read(path: Path) -> Mapping[str, Tensor]:
     if not path.is_file():
         raise NoseprintError(f"{path}: no such checkpoint; download it and put it there")
+    zipped = zipfile.is_zipfile(path)
     try:
-        zipped = zipfile.is_zipfile(path)
         asked = _zip_globals(path) if zipped else _old_globals(path)
         if stranger := next((name for name in asked if name not in _NEEDED), None):
             raise pickle.UnpicklingError(f"it asks for {stranger}")
@@ -132,12 +132,11 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     except pickle.UnpicklingError as error:
         raise NoseprintError(
             f"{path}: refused, nothing in it was executed: it holds more than tensors, or is no PyTorch file "
-            f"({str(error).partition(chr(10))[0][:200]}); download it again from the place its authors named"
+            f"({_brief(error)}); download it again from the place its authors named"
         ) from error
     except Exception as error:  # whatever a parser says of a stranger's bytes
-        raise NoseprintError(
-            f"{path}: unreadable, perhaps cut short ({looks_like(path) or error}); download it again"
-        ) from error
+        seen = (not zipped and looks_like(path)) or _brief(error)
+        raise NoseprintError(f"{path}: unreadable, perhaps cut short ({seen}); download it again") from error
     if not isinstance(held, Mapping) or not all(
         isinstance(key, str) and _is_plain(value) for key, value in held.items()
     ):
@@ -145,14 +144,20 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     return held
 
 
+def _brief(error: Exception) -> str:
+    return shown(str(error).partition("\n")[0])
+
+
 def _zip_globals(path: Path) -> Iterator[str]:
-    """What the pickles in a checkpoint ask Python for. Refuses a zip that would become larger when read."""
+    """What the pickles in a checkpoint ask Python for. Refuses a zip that would grow when read, or is damaged."""
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or (
             sum(entry.file_size for entry in entries) > path.stat().st_size
         ):
             raise pickle.UnpicklingError("it is compressed, as PyTorch never writes it")
+        if damaged := archive.testzip():  # torch itself compares no checksum
+            raise ValueError(f"{damaged} is damaged")
         for entry in entries:
             if entry.filename.lower().endswith(".pkl"):
                 yield from _globals(io.BytesIO(archive.read(entry)))

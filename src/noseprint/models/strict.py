@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from noseprint.errors import NoseprintError
-from noseprint.models.header import Spec
+from noseprint.models.header import Spec, shown
 
 if TYPE_CHECKING:  # `noseprint weights` reads checkpoints without timm
     from noseprint.models.network import SupConNet
@@ -56,4 +56,4 @@ def specs(tensors: Mapping[str, Tensor]) -> dict[str, Spec]:
 
 def _told(fault: str, keys: list[str], name: Callable[[str], str]) -> str:
     more = ", ..." if len(keys) > 3 else ""
-    return f"{len(keys)} {fault} ({', '.join(name(key) for key in keys[:3])}{more})"
+    return f"{len(keys)} {fault} ({', '.join(shown(name(key)) for key in keys[:3])}{more})"

@@ -2,10 +2,10 @@ import cv2
 import numpy as np
 import pytest
 
-from noseprint.data import copies
-from noseprint.data.copies import find_copies
 from noseprint.data.images import decode
-from noseprint.data.looks import look_at
+from noseprint.inspection import copies
+from noseprint.inspection.copies import find_copies
+from noseprint.inspection.looks import look_at
 
 
 def again(image, *, quality=90):

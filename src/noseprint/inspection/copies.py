@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from noseprint.data.images import in_threads
-from noseprint.data.looks import SIDE, Look, Thumbnail
+from noseprint.inspection.looks import SIDE, Look, Thumbnail
 
 Hashes = np.ndarray[tuple[int, int], np.dtype[np.uint64]]
 

