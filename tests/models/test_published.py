@@ -339,3 +339,13 @@ def test_a_strangers_words_are_no_commands_to_a_terminal(file, tiny):
     with pytest.raises(NoseprintError, match=r"unexpected \('\\x1b") as error:
         load_published(file, tiny)
     assert len(str(error.value)) < 1000
+
+
+def test_a_zip_that_claims_a_second_disk_is_refused(tmp_path):
+    path = tmp_path / "member.pth"
+    torch.save({"a": torch.ones(1)}, path)
+    data = bytearray(path.read_bytes())
+    data[data.rindex(b"PK\x06\x07") + 4] = 1  # the number of the disk: asking whether it is a zip raises
+    path.write_bytes(data)
+    with pytest.raises(NoseprintError, match="unreadable"):
+        load_published(path, SupConNet("test_efficientnet.r160_in1k", dim=8, image_size=64, pretrained=False))

@@ -123,8 +123,9 @@ def _today(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def _read(path: Path) -> Mapping[str, Tensor]:
     if not path.is_file():
         raise NoseprintError(f"{path}: no such checkpoint; download it and put it there")
-    zipped = zipfile.is_zipfile(path)
+    zipped = False
     try:
+        zipped = zipfile.is_zipfile(path)
         asked = _zip_globals(path) if zipped else _old_globals(path)
         if stranger := next((name for name in asked if name not in _NEEDED), None):
             raise pickle.UnpicklingError(f"it asks for {stranger}")
