@@ -65,8 +65,10 @@ step() {  # SCRIPT [SCRIPT whose result it starts from]...
     rm -f "$mark.done"
     # Killed before its --restart takes hold, train.py must not find the state of older inputs to resume from.
     case $script in */train.py) rm -rf "${made%/*}/last" ;; esac
-    printf '%s\n' "$print" >"$mark.part"
-    mv "$mark.part" "$mark.inputs"
+    if ! printf '%s\n' "$print" >"$mark.part" || ! mv "$mark.part" "$mark.inputs"; then
+      rm -f "$mark.part"
+      give_up "$mark.inputs cannot be written: is that disk full, or read-only?"
+    fi
   fi
   run_script "${command[@]:1}"
   mv "$mark.inputs" "$mark.done"

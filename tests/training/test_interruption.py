@@ -12,11 +12,11 @@ def run(command, **environment):
     return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=180)
 
 
-def start(demo, results, *options, until, pause="0.2"):
+def start(demo, results, *options, until, pause="0.2", **environment):
     """Start a training in a process group of its own, with a pause before each step, and wait for the step `until`."""
     command = [sys.executable, SCRIPT, str(demo), str(results), "--slow", pause, *options]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen(command, text=True, start_new_session=True, **pipes)
+    process = subprocess.Popen(command, text=True, start_new_session=True, env=os.environ | environment, **pipes)
     for line in process.stdout:
         if line == f"step {until}\n":
             return process
@@ -25,8 +25,10 @@ def start(demo, results, *options, until, pause="0.2"):
 
 def test_a_whole_group_asked_to_stop_puts_the_state_away_and_leaves_no_process(demo, tmp_path):
     """As `train.sh` does it, and Ctrl-C on a terminal: the loader's workers are asked, too."""
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
     for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
-        process = start(demo, tmp_path / str(status), "--workers", "2", until=2)
+        process = start(demo, tmp_path / str(status), "--workers", "2", until=2, TMPDIR=str(scratch))
         os.killpg(process.pid, number)
         out, errors = process.communicate(timeout=20)
         assert process.returncode == status, errors
@@ -34,6 +36,7 @@ def test_a_whole_group_asked_to_stop_puts_the_state_away_and_leaves_no_process(d
         assert "goes on from there" in out
         assert (tmp_path / str(status) / "last" / "state.pt").is_file()
         assert "Traceback" not in errors
+        assert not list(scratch.glob("pymp-*"))  # the workers tidied up
 
 
 def test_a_second_training_in_one_folder_is_refused(demo, tmp_path):

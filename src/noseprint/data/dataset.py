@@ -1,7 +1,7 @@
 """From rows to pixels."""
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +59,21 @@ def _tensor(pixels: Image) -> torch.Tensor:
 
 
 def begin_worker(_: int) -> None:
-    """Each loader worker computes on one thread: more would only fight the training for cores."""
+    """What each loader worker does first.
+
+    One thread: more would only fight the training for cores. And no word from outside: whoever asks a whole process
+    group to stop means the training, which needs its workers for its last step, and ends them itself.
+    """
     torch.set_num_threads(1)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
-def batches_of(loader: "DataLoader[Any]") -> Iterator[Any]:
+def batches_of(loader: "DataLoader[Any]") -> Generator[Any, None, None]:
     """The loader's batches. A fault in a worker is told as it would be told without workers, one that died is named.
 
-    A dead worker is noticed when a batch is asked for. torch would say it at once, by an exception in the middle of
-    whatever is being done: also when a whole process group is asked to stop and the training puts its state away.
+    To be closed (`contextlib.closing`), which ends the workers: Python would wait for them at its exit for ever. A dead
+    one is noticed when a batch is asked for; torch would raise in the middle of whatever is being done.
     """
     former = signal.getsignal(signal.SIGCHLD)
     batches = iter(loader)
@@ -88,3 +94,6 @@ def batches_of(loader: "DataLoader[Any]") -> Iterator[Any]:
             "of shared memory (/dev/shm, in a container --shm-size): make room or lower --workers (0: none), then give "
             "the same command again"
         ) from error
+    finally:
+        if loader.num_workers:  # a fault's traceback would keep them alive
+            batches._shutdown_workers()  # type: ignore[attr-defined]

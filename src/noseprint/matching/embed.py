@@ -1,6 +1,7 @@
 """Images to embeddings: each image once."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +44,12 @@ def embed_images(
     network.eval()
     parts = []
     try:
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            for images in progress(batches_of(loader), total=len(loader), desc=label, unit="batch", leave=False):
+        with (
+            closing(batches_of(loader)) as batches,
+            torch.inference_mode(),
+            torch.autocast(device.type, torch.bfloat16, enabled=bf16),
+        ):
+            for images in progress(batches, total=len(loader), desc=label, unit="batch", leave=False):
                 batch = images.to(device, non_blocking=True)
                 parts.append(network.embed(batch).float().cpu())
     finally:

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -146,13 +146,13 @@ class _Training:
 
     def run(self) -> None:
         first = self._resume()
-        batches = self._batches(first)
+        loader = self._loader(first)
         log = MetricsLog(self.results / "metrics.jsonl", resume_step=first) if self.place.is_main else None
         bar = progress(total=self.steps, initial=first, unit="step", desc="training", shown=self.place.is_main)
         losses: list[Tensor] = []
         epoch_start, images_seen = time.monotonic(), 0
-        with bar, stop_requested() as stop:
-            for number, (images, labels) in enumerate(batches_of(batches), start=first + 1):
+        with bar, stop_requested() as stop, closing(batches_of(loader)) as batches:
+            for number, (images, labels) in enumerate(batches, start=first + 1):
                 losses.append(self._train_step(number - 1, images, labels))
                 images_seen += len(labels) * self.place.size
                 bar.update()
@@ -186,7 +186,7 @@ class _Training:
                     epoch_start = time.monotonic()
         wait_for_all()
 
-    def _batches(self, first: int) -> DataLoader[Any]:
+    def _loader(self, first: int) -> DataLoader[Any]:
         labels = {identity: i for i, identity in enumerate(dict.fromkeys(self.train_table.identities))}
         dataset = TrainingImages(
             self.train_table.paths,
