@@ -27,11 +27,11 @@ def lock(folder: Path) -> Iterator[None]:
     path = folder / ".lock"
     with writing(path):
         folder.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+")
+        file = path.open("ab+", buffering=0)
     with file:
         if not _inherited(path):
             _take(file, path)
-        _sign(file, os.getpid(), [Path(sys.argv[0]).name, *sys.argv[1:]])
+        _sign(file, path, process=os.getpid(), command=[Path(sys.argv[0]).name, *sys.argv[1:]])
         yield
 
 
@@ -42,12 +42,12 @@ def _inherited(path: Path) -> bool:
         return False
 
 
-def _take(file: IO[str], path: Path) -> None:
+def _take(file: IO[bytes], path: Path) -> None:
     """Lock `file`; while its owner is dead but its children hold the lock, wait up to GRACE seconds."""
     begun = time.monotonic()
     while not try_lock(file):
         file.seek(0)
-        owner = file.read().strip()
+        owner = file.read().decode(errors="replace").strip()
         if _alive(owner) or time.monotonic() - begun > GRACE:
             raise NoseprintError(
                 f"{path.parent} is in use by {owner or 'another process'}: wait for it or stop it, "
@@ -56,13 +56,12 @@ def _take(file: IO[str], path: Path) -> None:
         time.sleep(0.2)
 
 
-def _sign(file: IO[str], process: int, command: list[str]) -> None:
+def _sign(file: IO[bytes], path: Path, *, process: int, command: list[str]) -> None:
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    with writing(Path(str(file.name))):
+    with writing(path):
         file.seek(0)
         file.truncate()
-        file.write(f"process {process} on {socket.gethostname()} since {since}: {shlex.join(command)}\n")
-        file.flush()
+        file.write(f"process {process} on {socket.gethostname()} since {since}: {shlex.join(command)}\n".encode())
 
 
 def _alive(owner: str) -> bool:
@@ -82,10 +81,11 @@ def _alive(owner: str) -> bool:
 def main() -> int:
     """Lock FOLDER for the calling shell through its open file NUMBER, and sign with its COMMAND."""
     number, folder, *command = sys.argv[1:]
-    with open(int(number), "r+", closefd=False) as file:
+    with open(int(number), "rb+", buffering=0, closefd=False) as file:
         try:
-            _take(file, Path(folder, ".lock"))
-            _sign(file, os.getppid(), command)
+            path = Path(folder, ".lock")
+            _take(file, path)
+            _sign(file, path, process=os.getppid(), command=command)
         except NoseprintError as error:
             sys.stderr.write(f"{error}\n")
             return 1
