@@ -16,7 +16,7 @@ check() {
 }
 check ruff check .
 check ruff format --check .
-check shellcheck -x -a train.sh predict.sh predict_ckpt.sh test.sh .ci/run
+check shellcheck -x -a train.sh predict.sh predict_ckpt.sh test.sh .ci/run tests/slow/no_network.sh
 check mypy
 check lint-imports
 check pytest -q
