@@ -10,7 +10,7 @@ from noseprint.data.tables import PSEUDO_HEADER, read_pairs, write_csv
 from noseprint.data.usable import usable
 from noseprint.devices import check_workers, choose_device, default_workers
 from noseprint.errors import NoseprintError
-from noseprint.evaluation.holdout import HOLDOUT_SEED, evaluate_holdout, split_holdout
+from noseprint.evaluation.holdout import HOLDOUT_SEED, evaluate_holdout, require_scorable, split_holdout
 from noseprint.files import atomic_write
 from noseprint.lock import lock
 from noseprint.matching.embed import embed_images
@@ -74,6 +74,9 @@ def main(options: Options) -> None:
         needed = [*holdout.paths, *(pairs.folder / name for name in pairs.names())]
         sound = usable(needed, skip_bad=options.skip_bad, listed=results / "skipped_pseudo.csv")
         holdout, pairs = holdout.where(path in sound for path in holdout.paths), pairs.among(sound)
+        require_scorable(holdout.identities, share=training["holdout"])
+        if not len(pairs):
+            raise NoseprintError("no pair of validation photographs can be used: mend them, or train with --no-pseudo")
         scores = None
         if len(holdout):
             scores = evaluate_holdout(embed(list(holdout.paths)), holdout.identities, seed=HOLDOUT_SEED)

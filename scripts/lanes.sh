@@ -33,7 +33,7 @@ logged() {  # LOG NAME COMMAND...: ends with the command's own status
   if [ "$LANES" -gt 1 ]; then
     "$@" 2>&1 | copy_lines "$log" "[$name] "
   elif [ -t 1 ] && [ -t 2 ]; then  # the pipe ends at a terminal: NOSEPRINT_PROGRESS asks for the bar all the same
-    NOSEPRINT_PROGRESS=1 "$@" 2>&1 | tee /dev/stderr | copy_lines "$log" "" >/dev/null
+    NOSEPRINT_PROGRESS=1 "$@" 2>&1 | (trap '' INT TERM HUP; exec tee /dev/stderr) | copy_lines "$log" "" >/dev/null
   else
     "$@" 2>&1 | copy_lines "$log" ""
   fi
@@ -42,6 +42,7 @@ logged() {  # LOG NAME COMMAND...: ends with the command's own status
 
 copy_lines() {  # LOG PREFIX: of a bar that redraws itself only the last state stays; a full disk costs the log, not the run
   local line lost=0
+  trap '' INT TERM HUP  # what a script says when it is stopped is shown, too
   while IFS= read -r line || [ -n "$line" ]; do
     line=${line%$'\r'}
     line=${line##*$'\r'}

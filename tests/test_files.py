@@ -78,6 +78,18 @@ def test_whatever_call_the_disk_refuses_the_message_says_so(tmp_path, monkeypatc
     assert list(tmp_path.rglob("*.csv")) + list(tmp_path.rglob("*.part")) == []
 
 
+def test_a_link_stays_one_and_what_is_no_file_is_written_straight(tmp_path):
+    (tmp_path / "link.csv").symlink_to("elsewhere/target.csv")
+    write(tmp_path / "link.csv", "text")
+    assert (tmp_path / "link.csv").is_symlink()
+    assert (tmp_path / "elsewhere" / "target.csv").read_text() == "text"
+    os.mkfifo(tmp_path / "pipe")
+    reader = subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE, text=True)
+    write(tmp_path / "pipe", "through it")
+    assert reader.communicate(timeout=20)[0] == "through it"
+    assert (tmp_path / "pipe").is_fifo()
+
+
 def test_a_file_where_a_folder_should_be(tmp_path):
     (tmp_path / "results").write_text("I am a file")
     with pytest.raises(NoseprintError, match="cannot be written"):

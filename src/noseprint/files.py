@@ -27,10 +27,17 @@ _MEND = {
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success flush it to disk and rename it into place, else remove it.
 
-    Missing parent folders are made; what killed writers of the same file left behind is removed. Raises NoseprintError
-    where the disk refuses (full, read-only, ...); an older file is then as it was.
+    Missing parent folders are made; what killed writers of the same file left behind is removed. Of a link its target
+    is written, and what is no file (/dev/stdout) straight. Raises NoseprintError where the disk refuses (full,
+    read-only, ...); an older file is then as it was.
     """
     with writing(path):
+        if path.exists() and not path.is_file() and not path.is_dir():
+            with tempfile.TemporaryDirectory() as aside:
+                yield (part := Path(aside, "part"))
+                path.write_bytes(part.read_bytes())
+            return
+        path = Path(os.path.realpath(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(path)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")

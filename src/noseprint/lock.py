@@ -49,10 +49,7 @@ def _take(file: IO[bytes], path: Path) -> None:
         file.seek(0)
         owner = file.read().decode(errors="replace").strip()
         if _alive(owner) or time.monotonic() - begun > GRACE:
-            raise NoseprintError(
-                f"{path.parent} is in use by {owner or 'another process'}: wait for it or stop it, "
-                "or give this run a name of its own with --run"
-            )
+            raise NoseprintError(f"{path.parent} is in use by {owner or 'another process'}: wait for it, or stop it")
         time.sleep(0.2)
 
 

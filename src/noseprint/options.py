@@ -1,8 +1,11 @@
 """Options of a program: a typed dataclass on the command line, errors as one message."""
 
+import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import TypeVar
 
 import tyro
@@ -10,6 +13,7 @@ import tyro
 from noseprint.errors import NoseprintError
 
 T = TypeVar("T")
+_INTERRUPTED = "interrupted: what is finished is kept; the same command goes on from there"
 
 
 def run(main: Callable[[T], None], *, full: T, small: T) -> None:
@@ -30,11 +34,23 @@ def check_run_name(run: str) -> None:
 
 
 class speaking:  # noqa: N801 - reads as a statement
-    """Print a NoseprintError, or what the system refused, as one message without a traceback, and exit with 1."""
+    """Print a NoseprintError, or what the system refused, as one message without a traceback, and exit with 1.
 
-    def __enter__(self) -> None: ...
+    SIGTERM, too, leaves by an exception, so that what is half-written is removed.
+    """
+
+    def __enter__(self) -> None:
+        self._former = signal.signal(signal.SIGTERM, self._terminate)
+
+    def _terminate(self, number: int, _: FrameType | None) -> None:
+        print(_INTERRUPTED, file=sys.stderr)
+        raise SystemExit(128 + number)
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
+        signal.signal(signal.SIGTERM, self._former)
+        if isinstance(error, BrokenPipeError):  # `| head`: nobody is left to tell
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(128 + signal.SIGPIPE) from None
         if isinstance(error, NoseprintError):
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(1) from None
@@ -42,5 +58,5 @@ class speaking:  # noqa: N801 - reads as a statement
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(1) from None
         if isinstance(error, KeyboardInterrupt):
-            print("interrupted: what is finished is kept; the same command goes on from there", file=sys.stderr)
+            print(_INTERRUPTED, file=sys.stderr)
             raise SystemExit(130) from None

@@ -83,6 +83,11 @@ def test_broken_photographs_stop_a_training_before_it_begins_and_skip_bad_goes_o
     checkout.works(*pseudo, "--skip-bad")
     assert broken[1].name in checkout.result("pseudo_produce", "skipped_pseudo.csv").read_text()
     assert broken[1].name not in checkout.result("pseudo_produce", "pseudo.csv").read_text()
+    for path in (checkout.data / "validation/images").iterdir():
+        path.write_bytes(b"")
+    refused = checkout.run(*pseudo, "--skip-bad")
+    assert refused.returncode == 1
+    assert "no pair of validation photographs can be used" in refused.stderr
 
 
 def test_pseudo_labels_say_when_every_pair_was_taken(checkout):

@@ -45,6 +45,7 @@ word, _, number = (wish.read_text() if wish.exists() else "").partition(" ")
 if word == "sleep":
     def linger(*_):  # as a trainer that has something to put away first
         time.sleep(0.5)
+        print("farewell", flush=True)
         sys.exit(1)
     signal.signal(signal.SIGTERM, linger)
     (root / "asleep").write_text(str(os.getpid()))

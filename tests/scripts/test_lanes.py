@@ -100,8 +100,9 @@ def test_a_signal_stops_every_child_and_the_same_command_resumes(checkout, jobs,
     wish = checkout.wish("swin224_stage1/train.py", "sleep 30")
     process, child = start_and_reach_the_wish(checkout, "train.sh", "--jobs", jobs)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=10)
+    out, errors = process.communicate(timeout=10)
     assert process.returncode == status
+    assert "farewell" in out  # what a script says last reaches the terminal
     assert "the same command carries on from here" in errors
     assert "failed" not in errors
     with pytest.raises(ProcessLookupError):

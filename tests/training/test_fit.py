@@ -4,8 +4,10 @@ import math
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -213,6 +215,60 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_last_good_state(tmp_pat
     state = torch.load(tmp_path / "last" / "state.pt", weights_only=True)
     assert state["step"] == 2
     assert all(torch.isfinite(tensor).all() for tensor in state["network"].values())
+
+
+def test_nothing_is_said_to_be_saved_where_nothing_is(tmp_path, demo, table):
+    with pytest.raises(NoseprintError, match="Nothing was saved yet"):
+        train(tmp_path, table, options(demo), step=lambda model, images, labels: model(images).sum() * float("inf"))
+
+
+def test_other_broken_photographs_begin_a_training_afresh_under_skip_bad_only(tmp_path, demo, table, capsys):
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    moved = ImageTable(tuple(Path(shutil.copy(p, copies / p.name)) for p in table.paths), table.identities)
+    with pytest.raises(SystemExit):
+        train(tmp_path / "out", moved, options(demo), step=interrupt_after(3))
+    held_out = split_holdout(table.identities, share=0.2, seed=0)
+    victim = next(p for p, i in zip(moved.paths, moved.identities, strict=True) if i not in held_out)
+    victim.write_bytes(b"")
+    with pytest.raises(NoseprintError, match=r"is empty.*--skip-bad"):
+        train(tmp_path / "out", moved, options(demo))
+    with pytest.raises(NoseprintError, match=r"lr was 0\.001"):
+        train(tmp_path / "out", moved, options(demo, skip_bad=True, lr=0.002))
+    train(tmp_path / "out", moved, options(demo, skip_bad=True))
+    assert "begins afresh" in capsys.readouterr().out
+    assert victim.name in (tmp_path / "out" / "skipped.csv").read_text()
+
+
+def test_a_holdout_that_is_broken_stops_the_training_before_its_first_step(tmp_path, demo, table):
+    held_out = split_holdout(table.identities, share=0.2, seed=0)
+    rows = zip(table.paths, table.identities, strict=True)
+    paths = tuple(tmp_path / path.name if identity in held_out else path for path, identity in rows)
+    with pytest.raises(NoseprintError, match="of the identities held out, too few"):
+        train(tmp_path / "out", ImageTable(paths, table.identities), options(demo, skip_bad=True))
+    assert not (tmp_path / "out" / "metrics.jsonl").exists()
+
+
+def test_asked_to_stop_in_the_last_step_the_training_is_whole_and_the_answer_honest(tmp_path, demo, table, capsys):
+    train(tmp_path / "whole", table, options(demo))
+    steps = records(tmp_path / "whole")[-1]["step"]
+    with pytest.raises(SystemExit) as left:
+        train(tmp_path / "cut", table, options(demo), step=interrupt_after(steps))
+    assert left.value.code == 130
+    assert "trained to the end" in capsys.readouterr().out
+    files = [tmp_path / name / "best.safetensors" for name in ("whole", "cut")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_restart_forgets_the_older_state_at_once(tmp_path, demo, table):
+    train(tmp_path, table, options(demo))
+
+    def broken(model, images, labels):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train(tmp_path, table, options(demo, restart=True), step=broken)
+    assert not (tmp_path / "last" / "state.pt").exists()
 
 
 def test_out_of_memory_names_a_batch_size_that_fits(tmp_path, demo, table):

@@ -58,15 +58,16 @@ class IdentityBatches:
         for step in range(self._first_step, self._steps):
             yield self.batch(step)
 
-    def batch(self, step: int) -> list[Index]:
-        """The part of batch number `step` that is this process's, as (step, row)."""
+    def batch(self, step: int, *, of_all_processes: bool = False) -> list[Index]:
+        """The part of batch number `step` that is this process's, or the whole of it, as (step, row)."""
         random = np.random.default_rng((self._seed, step))
         chosen = random.choice(len(self._rows), self._identities_per_batch, replace=False)
         picks = [
             random.choice(self._rows[i], min(self._images_per_identity, len(self._rows[i])), replace=False)
             for i in chosen
         ]
-        return [(step, int(row)) for rows in picks[self._rank :: self._world] for row in rows]
+        mine = picks if of_all_processes else picks[self._rank :: self._world]
+        return [(step, int(row)) for rows in mine for row in rows]
 
 
 def epoch_steps(images: int, batch_size: int) -> int:

@@ -10,24 +10,24 @@ from noseprint.errors import DataError, NoseprintError
 _SHOWN = 3
 
 
-def usable(paths: Sequence[Path], *, skip_bad: bool, listed: Path) -> frozenset[Path]:
+def usable(paths: Sequence[Path], *, skip_bad: bool, listed: Path | None) -> frozenset[Path]:
     """Decode every photograph; those of `paths` that can be used.
 
     Where some are missing or broken: raises NoseprintError, or under `skip_bad` says which are left out and lists them
-    all in the CSV `listed` (image,problem), which is removed where nothing is left out.
+    all in the CSV `listed` (image,problem), which is removed where nothing is left out; None: says and lists nothing.
     """
     faults = find_faults(tuple(dict.fromkeys(paths)))
-    if not faults:
-        listed.unlink(missing_ok=True)
-        return frozenset(paths)
-    if not skip_bad:
+    if faults and not skip_bad:
         raise NoseprintError(
             f"{DataError(faults)}. `noseprint check` on the data folder lists them all; --skip-bad goes on without them"
         )
-    write_csv(listed, ("image", "problem"), ((fault.file, fault.problem) for fault in faults))
-    print(f"{len(faults)} of {len(set(paths))} photographs are left out, as {listed} lists:")
-    for fault in faults[:_SHOWN]:
-        print(f"  {fault}")
-    if len(faults) > _SHOWN:
-        print(f"  and {len(faults) - _SHOWN} more", flush=True)
+    if listed and not faults:
+        listed.unlink(missing_ok=True)
+    elif listed:
+        write_csv(listed, ("image", "problem"), ((fault.file, fault.problem) for fault in faults))
+        print(f"{len(faults)} of {len(set(paths))} photographs are left out, as {listed} lists:")
+        for fault in faults[:_SHOWN]:
+            print(f"  {fault}")
+        if len(faults) > _SHOWN:
+            print(f"  and {len(faults) - _SHOWN} more", flush=True)
     return frozenset(paths) - {fault.file for fault in faults}

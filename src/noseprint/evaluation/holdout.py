@@ -53,6 +53,18 @@ def split_holdout(identities: Sequence[str], *, share: float, seed: int) -> set[
     return set(sorted(eligible, key=lambda identity: (_hash(identity, seed), identity))[:number])
 
 
+def require_scorable(identities: Sequence[str], *, share: float) -> None:
+    """Refuse a hold-out, `identities` (N,) of its images, of which too little is left to score it: see `usable`.
+
+    Raises NoseprintError unless two identities have two images, or `share` is 0.
+    """
+    if share > 0 and sum(images >= 2 for images in Counter(identities).values()) < 2:
+        raise NoseprintError(
+            "of the identities held out, too few photographs can be used to score a training: mend the broken ones, or "
+            "train on all identities with --holdout 0, which keeps the last epoch and calibrates nothing"
+        )
+
+
 def evaluate_holdout(
     embeddings: npt.NDArray[np.float32], identities: Sequence[str], *, seed: int, max_pairs: int = 20_000
 ) -> HoldoutScores:

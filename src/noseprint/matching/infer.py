@@ -11,6 +11,7 @@ from noseprint.data.augment import View
 from noseprint.data.tables import Split, read_pairs
 from noseprint.devices import check_workers, choose_device, default_workers
 from noseprint.errors import NoseprintError
+from noseprint.lock import lock
 from noseprint.matching.calibration import Platt
 from noseprint.matching.embed import embed_images
 from noseprint.matching.pairs import pair_similarities, write_similarities
@@ -62,7 +63,13 @@ def infer(
     prediction is the mean over `views` of the cosine of the two images' embeddings, each image embedded once a view;
     probability, where there is a calibration, is the share of such pairs that are the same where half of all are.
     """
-    out = results / _SIMILARITY[options.split]
+    with lock(results):
+        _infer(network, views=views, calibration=calibration, out=results / _SIMILARITY[options.split], options=options)
+
+
+def _infer(
+    network: SupConNet, *, views: Sequence[View], calibration: Platt | None, out: Path, options: InferOptions
+) -> None:
     device = choose_device(options.device)
     pairs = read_pairs(options.data, options.split)
     names = pairs.names()

@@ -54,6 +54,8 @@ def read_header(path: Path) -> WeightsHeader:
     Raises NoseprintError where the file is missing, truncated, no safetensors, of another program, or where its header
     holds what cannot be.
     """
+    if path.exists() and not path.is_file():
+        raise NoseprintError(f"{path}: is no regular file; give the place of the weights themselves")
     if not path.is_file():
         raise NoseprintError(f"{path}: no such weights file; train the network first, or give its place")
     try:

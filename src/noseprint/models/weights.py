@@ -75,8 +75,7 @@ def load_network(
     made_by = header.extra.get("recipe")
     if recipe is not None and made_by not in (None, recipe):
         raise NoseprintError(
-            f"{path}: these are the weights of {made_by}, not of {recipe}; put them under their own name, "
-            f"or run {made_by}/infer.py"
+            f"{path}: these are the weights of {made_by}, not of {recipe}; put them under their own name"
         )
     with torch.device("meta"):
         plan = _build(header, image_size)

@@ -34,11 +34,15 @@ def load_state(folder: Path) -> State | None:
     return state
 
 
+def differing(saved: dict[str, str], now: dict[str, str]) -> set[str]:
+    """The settings that are not the same in both."""
+    return {key for key in {**saved, **now} if saved.get(key) != now.get(key)}
+
+
 def require_same(saved: dict[str, str], now: dict[str, str], *, where: Path) -> None:
     """Refuse to resume a training whose settings or data have changed."""
-    changed = [key for key in {**saved, **now} if saved.get(key) != now.get(key)]
-    if changed:
-        what = "; ".join(f"{key} was {saved.get(key)}, is {now.get(key)}" for key in changed)
+    if changed := differing(saved, now):
+        what = "; ".join(f"{key} was {saved.get(key)}, is {now.get(key)}" for key in sorted(changed))
         raise NoseprintError(
             f"{where} holds a training that cannot go on: {what}. Pass the former options, or --restart to begin afresh"
         )

@@ -36,15 +36,18 @@ def largest_that_fits(size: int, attempt: Callable[[int], object]) -> int | None
 
 
 def tell_faulty_batch(
-    step: int, loss: float, rate: float, *, paths: Sequence[Path], identities: Sequence[str], results: Path
+    step: int, loss: float, rate: float, *, paths: Sequence[Path], identities: Sequence[str], results: Path, write: bool
 ) -> NoseprintError:
-    """The error for a loss that is not finite; the batch's photographs are listed in `results`/faulty_batch.csv."""
+    """The error for a loss that is not finite; under `write` the batch is listed in `results`/faulty_batch.csv."""
     listed = results / "faulty_batch.csv"
-    write_csv(listed, ("dog ID", "nose print image"), zip(identities, (path.name for path in paths), strict=True))
+    if write:
+        write_csv(listed, ("dog ID", "nose print image"), zip(identities, (path.name for path in paths), strict=True))
+    last = results / "last"
+    kept = f"The last good state is kept in {last}" if (last / "state.pt").is_file() else "Nothing was saved yet"
     return NoseprintError(
         f"the loss or its gradient is {loss} at step {step} (learning rate {rate:.2g}; the batch: "
-        f"{', '.join(path.name for path in paths[:3])} and {max(0, len(paths) - 3)} more, all in {listed}). The last "
-        f"good state is kept in {results / 'last'}; look at those photographs, lower --lr, then --restart"
+        f"{', '.join(path.name for path in paths[:3])} and {max(0, len(paths) - 3)} more, all in {listed}). "
+        f"{kept}; look at those photographs, lower --lr, then --restart"
     )
 
 

@@ -23,14 +23,20 @@ from noseprint.data.tables import ImageTable
 from noseprint.data.usable import usable
 from noseprint.devices import default_workers, reuse_freed_memory
 from noseprint.errors import NoseprintError
-from noseprint.evaluation.holdout import HOLDOUT_SEED, HoldoutScores, evaluate_holdout, split_holdout
+from noseprint.evaluation.holdout import (
+    HOLDOUT_SEED,
+    HoldoutScores,
+    evaluate_holdout,
+    require_scorable,
+    split_holdout,
+)
 from noseprint.lock import lock
 from noseprint.matching.calibration import fit_platt
 from noseprint.matching.embed import embed_images
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import save_weights
 from noseprint.progress import progress
-from noseprint.training.checkpoints import MetricsLog, State, load_state, require_same, save_state
+from noseprint.training.checkpoints import MetricsLog, State, differing, load_state, require_same, save_state
 from noseprint.training.distributed import World, any_rank, sum_gradients, wait_for_all, world
 from noseprint.training.faults import (
     is_out_of_memory,
@@ -85,17 +91,19 @@ def fit(
         sound = usable(
             labelled.paths + (pseudo.paths if pseudo else ()),
             skip_bad=options.skip_bad,
-            listed=results / "skipped.csv",
+            listed=results / "skipped.csv" if place.is_main else None,
         )
         labelled = labelled.where(path in sound for path in labelled.paths)
         train = labelled.where(identity not in held_out for identity in labelled.identities)
         if pseudo:
             train = train + pseudo.where(path in sound for path in pseudo.paths)
+        holdout = labelled.where(identity in held_out for identity in labelled.identities)
+        require_scorable(holdout.identities, share=options.holdout)
         training = _Training(
             network=network,
             step=step,
             train=train,
-            holdout=labelled.where(identity in held_out for identity in labelled.identities),
+            holdout=holdout,
             training_view=training_view,
             evaluation_view=evaluation_view,
             results=results,
@@ -147,6 +155,8 @@ class _Training:
     def run(self) -> None:
         first = self._resume()
         loader = self._loader(first)
+        if first == 0 and self.place.is_main:  # else a kill before the first save would bring back an older training
+            (self.results / "last" / "state.pt").unlink(missing_ok=True)
         log = MetricsLog(self.results / "metrics.jsonl", resume_step=first) if self.place.is_main else None
         bar = progress(total=self.steps, initial=first, unit="step", desc="training", shown=self.place.is_main)
         losses: list[Tensor] = []
@@ -160,6 +170,7 @@ class _Training:
                 if epoch_ends or number % CHECK_EVERY == 0:
                     self._require_finite(losses, number)
                     bar.set_postfix(loss=f"{losses[-1].item():.4f}")
+                line = ""
                 if epoch_ends:
                     record: dict[str, Any] = {
                         "step": number,
@@ -171,7 +182,7 @@ class _Training:
                     if log:
                         record |= self._score_and_keep()
                         log.write(record)
-                        tqdm.write(_line(record, self.options.epochs))
+                        line = _line(record, self.options.epochs)
                     losses, images_seen = [], 0
                 interrupted = stop.signal is not None
                 if self.place.size > 1:  # all ranks leave at the same step, and asking each other waits for the device
@@ -180,11 +191,17 @@ class _Training:
                 if epoch_ends or number % self.options.save_every == 0 or interrupted:
                     self._require_finite(losses, number)
                     self._save(number)
+                if line:
+                    tqdm.write(line)  # when all is saved: whoever reads may be gone
                 if interrupted and number < self.steps:
                     raise Interrupted(stop.signal, f"saved after step {number} of {self.steps} in {self.results}")
                 if epoch_ends:
                     epoch_start = time.monotonic()
+            if stop.signal is not None and self.place.size == 1:
+                raise Interrupted(stop.signal, f"trained to the end, in {self.results}")
         wait_for_all()
+        if self.place.is_main:
+            self._require_best()
 
     def _loader(self, first: int) -> DataLoader[Any]:
         labels = {identity: i for i, identity in enumerate(dict.fromkeys(self.train_table.identities))}
@@ -274,7 +291,7 @@ class _Training:
         values = torch.stack(losses).tolist()
         for done, loss in enumerate(values, start=number - len(values) + 1):
             if not math.isfinite(loss):
-                rows = [row for _, row in self.sampler.batch(done - 1)]
+                rows = [row for _, row in self.sampler.batch(done - 1, of_all_processes=True)]
                 raise tell_faulty_batch(
                     done,
                     loss,
@@ -282,6 +299,7 @@ class _Training:
                     paths=[self.train_table.paths[row] for row in rows],
                     identities=[self.train_table.identities[row] for row in rows],
                     results=self.results,
+                    write=self.place.is_main,
                 )
 
     def _score_and_keep(self) -> dict[str, float]:
@@ -347,6 +365,10 @@ class _Training:
         state = None if self.options.restart else load_state(self.results / "last")
         if state is None:
             return 0
+        changed = differing(state["settings"], self.settings)
+        if self.options.skip_bad and changed and changed <= {"training images", "training table"}:
+            print("Other photographs are left out than before: this training begins afresh.", flush=True)
+            return 0
         require_same(state["settings"], self.settings, where=self.results / "last")
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
@@ -356,10 +378,14 @@ class _Training:
         self.kept, self.highest_auc = state["kept"], state["highest_auc"]
         done = int(state["step"])
         if self.place.is_main:
-            if done == self.steps and not (self.results / "best.safetensors").is_file():
-                raise NoseprintError(f"{self.results} is trained but best.safetensors is gone: pass --restart")
+            if done == self.steps:
+                self._require_best()
             print(f"resuming after step {done} of {self.steps}" if done < self.steps else "already trained", flush=True)
         return done
+
+    def _require_best(self) -> None:
+        if not (self.results / "best.safetensors").is_file():
+            raise NoseprintError(f"{self.results} is trained but best.safetensors is gone: pass --restart")
 
 
 def _digest(rows: Iterable[tuple[object, object]]) -> str:

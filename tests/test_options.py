@@ -1,0 +1,55 @@
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from noseprint.options import speaking
+
+
+def python(code, **more):
+    start = "from noseprint.options import speaking\nimport os, signal, sys, time\n"
+    return subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True, timeout=60, **more)
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_signal_leaves_with_its_status_a_word_and_what_was_begun_tidied_up(name, status):
+    done = python(f"""
+with speaking():
+    try:
+        os.kill(os.getpid(), signal.{name})
+        time.sleep(20)
+    finally:
+        print("tidied")
+""")
+    assert done.returncode == status
+    assert done.stdout == "tidied\n"
+    assert done.stderr == "interrupted: what is finished is kept; the same command goes on from there\n"
+
+
+def test_the_former_handler_comes_back():
+    before = signal.getsignal(signal.SIGTERM)
+    with speaking():
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_reader_that_has_gone_is_no_error():
+    done = subprocess.run(
+        ["bash", "-c", 'set -o pipefail; "$0" -c "$1" | head -1', sys.executable, """
+from noseprint.options import speaking
+with speaking():
+    for number in range(100000):
+        print(number)
+"""],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("0\n", "")
+    assert done.returncode == 141
+
+
+def test_what_the_system_refuses_is_one_line():
+    done = python("with speaking():\n    open('/no/such/file')")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
