@@ -12,7 +12,7 @@ made_by() {  # FOLDER/SCRIPT: the file it makes
 }
 
 run_script() {  # FOLDER/SCRIPT ARGUMENT...: output goes to the terminal and to a log beside what it makes
-  local script=$1 made log status=0
+  local script=$1 made log refusal status=0
   if [ "$DRY" = 1 ]; then
     show run python "$@"
     return
@@ -20,7 +20,7 @@ run_script() {  # FOLDER/SCRIPT ARGUMENT...: output goes to the terminal and to 
   made=$(made_by "$1")
   log=${made%/*}/$(basename "$1" .py).log
   mkdir -p "${made%/*}"
-  { printf '$ python'; printf ' %q' "$@"; printf '\n'; } >>"$log" || give_up "$log cannot be written"
+  refusal=$({ printf '$ python'; printf ' %q' "$@"; printf '\n'; } 2>&1 >>"$log") || give_up "$log cannot be written (${refusal##*: })"
   logged "$log" "${script%/*}" python "$@" || status=$?
   [ "$status" != 137 ] || say "Exit status 137 means killed from outside, most often because memory ran out: lower --batch-size." >&2
   [ "$status" = 0 ] || give_up "$script failed (exit status $status); its log is $log"

@@ -9,7 +9,7 @@ FOLDERS="pseudo_produce ${MEMBERS// /_stage1 }_stage1 ${MEMBERS// /_stage2 }_sta
 PLANNED=" "  # in a dry run: the steps that would run
 
 step() {  # SCRIPT [SCRIPT whose result it starts from]...
-  local script=$1 folder=${1%/*} made mark inputs need file print state=run command
+  local script=$1 folder=${1%/*} made mark inputs need file print refusal state=run command
   shift
   selected "$folder" || return 0
   made=$(made_by "$script")
@@ -65,9 +65,9 @@ step() {  # SCRIPT [SCRIPT whose result it starts from]...
     rm -f "$mark.done"
     # Killed before its --restart takes hold, train.py must not find the state of older inputs to resume from.
     case $script in */train.py) rm -rf "${made%/*}/last" ;; esac
-    if ! printf '%s\n' "$print" >"$mark.part" || ! mv "$mark.part" "$mark.inputs"; then
+    if ! refusal=$({ printf '%s\n' "$print" >"$mark.part" && mv "$mark.part" "$mark.inputs"; } 2>&1); then
       rm -f "$mark.part"
-      give_up "$mark.inputs cannot be written: is that disk full, or read-only?"
+      give_up "$mark.inputs cannot be written (${refusal##*: })"
     fi
   fi
   run_script "${command[@]:1}"
