@@ -3,7 +3,7 @@
 #
 #   bash train.sh --demo                five-minute tour on synthetic nose prints, no GPU needed
 #   bash train.sh --small --data DIR    small networks, for a machine without a GPU
-#   bash train.sh [--data DIR]          the method at full size (about 27 h on one RTX 3090)
+#   bash train.sh [--data DIR]          the method at full size (its authors: 27 h on one RTX 3090)
 #
 # What is finished and has not changed is skipped; what was interrupted resumes.
 #
@@ -13,6 +13,7 @@
 #   --only FOLDER...  only these folders, for example: --only swin224_stage1 v2_stage1
 #   --gpus 0,1        these GPUs, one process each
 #   --jobs N          networks trained at the same time (default: 1, or one a GPU)
+#   --check           look at the tables and photographs, report all that is wrong, train nothing
 #   --force           run again what is finished
 #   --skip-bad        train without the photographs that are missing or broken, and list them
 #   --dry-run         show every command and whether it would run; change nothing
@@ -38,13 +39,14 @@ network() {
 
 # The command line.
 
-FROM=1 TO=3 ONLY="" FORCE=0 SKIP_BAD=0
+FROM=1 TO=3 ONLY="" FORCE=0 SKIP_BAD=0 CHECK=0
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
   case $1 in
     --from) take_value "$@"; FROM=$(step_number "$VALUE"); shift 2 ;;
     --to) take_value "$@"; TO=$(step_number "$VALUE"); shift 2 ;;
     --only) ONLY=" "; shift ;;
     [!-]*) add_only "$1"; shift ;;
+    --check) CHECK=1; shift ;;
     --force) FORCE=1; shift ;;
     --skip-bad) SKIP_BAD=1; shift ;;
     *) shared_option "$@"; shift "$TAKEN" ;;
@@ -66,6 +68,11 @@ done
 
 # The work.
 
+if [ "$CHECK" = 1 ]; then
+  set_up requirements.txt
+  perform python -m noseprint check "$DATA"
+  exit
+fi
 [ "$SIZE" = demo ] || need_data train/train_data.csv validation/valid_data.csv test/test_data.csv
 set_up requirements.txt
 [ "$SIZE" != demo ] || perform python -m noseprint demo-data "$DATA"

@@ -109,7 +109,8 @@ def describe(summary: dict, out: Path) -> str:
         return f"no similarity reaches the precision asked for on the hold-out: no pseudo-identities. {out}"
     all_of_them = summary["accepted"] == summary["distinct_pairs"]
     return ("Every pair was taken, wrong ones too: give --count, or hold identities out.\n" * all_of_them) + (
-        f"{summary['accepted']} of {summary['distinct_pairs']} pairs accepted, similarity from {summary['threshold']}; "
+        f"{summary['accepted']} of {summary['distinct_pairs']} pairs accepted, similarity from "
+        f"{summary['threshold']:.4f}; "
         f"{len(summary['refused'])} of them refused as contradictions; estimated precision {known}\n"
         f"{summary['identities']} pseudo-identities of {summary['images']} images: {out}"
     )

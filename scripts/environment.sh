@@ -3,7 +3,7 @@
 # A stamp in .venv, written last, holds what was installed from: nothing is installed twice, a broken-off one is redone.
 
 set_up() {  # REQUIREMENTS FILE...: from here on `python` is one that has noseprint
-  local base file began
+  local file
   if [ "$(command -v python)" != "$ROOT/.venv/bin/python" ] && python -c 'import noseprint' 2>/dev/null; then return; fi
   if [ "$DRY" = 1 ]; then
     for file; do stamped "$file" || say "set up python .venv with $file"; done
@@ -11,8 +11,25 @@ set_up() {  # REQUIREMENTS FILE...: from here on `python` is one that has nosepr
     python() { PYTHONPATH=$ROOT/src "$BASE" "$@"; }
     return
   fi
+  for file; do
+    if stamped "$file"; then continue; fi
+    install "$@"
+    break
+  done
+  PATH=$ROOT/.venv/bin:$PATH
+}
+
+install() {  # REQUIREMENTS FILE...
+  local base file began
+  base=$(find_python)
+  exec 8>>.venv.lock  # held by what we start, too; whoever comes second waits and finds all done
+  "$base" -c 'import fcntl, sys
+try:
+    fcntl.flock(8, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    print("Another run is setting up .venv: waiting for it.", flush=True)
+    fcntl.flock(8, fcntl.LOCK_EX)'
   if [ ! -f .venv/requirements.txt.stamp ]; then  # none yet, or an installation broke off
-    base=$(find_python)
     say "Making .venv with $base."
     "$base" -m venv --clear .venv
   fi
@@ -28,6 +45,7 @@ set_up() {  # REQUIREMENTS FILE...: from here on `python` is one that has nosepr
     mv ".venv/$file.part" ".venv/$file.stamp"
     say "Installed $file in $((SECONDS - began)) s."
   done
+  exec 8>&-
 }
 
 stamp() { printf '%s\n' "$ROOT"; cat "$1" pyproject.toml; }

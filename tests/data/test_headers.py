@@ -125,3 +125,7 @@ starts = [
 @given(st.sampled_from(starts), st.binary(max_size=200))
 def test_no_bytes_raise(start, rest):
     assert isinstance(fault_of_header(start + rest), str | None)
+
+
+def test_the_format_of_phones_is_named_with_its_mend():
+    assert "convert it to JPEG" in (fault_of_header(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic") or "")

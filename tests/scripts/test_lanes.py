@@ -172,3 +172,34 @@ def test_while_what_a_killed_script_started_lives_on_the_folder_stays_taken(chec
     os.kill(child, signal.SIGKILL)
     process.communicate(timeout=10)  # ends when the last one that writes there has
     checkout.ok("train.sh", "--only", "swin224_stage1")
+
+
+def test_ctrl_c_on_a_terminal_lets_the_script_finish_and_shows_its_last_words(checkout):
+    """On a terminal its output goes through one more process, which must not die of the signal before it does."""
+    wish = checkout.wish("swin224_stage1/train.py", "sleep 30")
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        checkout.command("train.sh"),
+        env=checkout.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=slave,
+        stderr=slave,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (no threads here)
+    )
+    os.close(slave)
+    shown = b""
+    deadline = time.time() + 30
+    while not (checkout.root / "asleep").exists():
+        assert time.time() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    try:
+        while block := os.read(master, 4096):
+            shown += block
+    except OSError:  # Linux says so when the other end is closed
+        os.close(master)
+    assert process.wait(timeout=20) == 130
+    assert b"farewell" in shown
+    assert b"farewell" in (checkout.root / "swin224_stage1/results/train.log").read_bytes()
+    wish.unlink()

@@ -29,6 +29,8 @@ def fault_of_header(data: bytes) -> str | None:
         found = _tiff(data)
     elif data.startswith(b"BM"):
         found = _bmp(data)
+    elif data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"heif", b"mif1", b"msf1"):
+        return "is HEIC, as phones save it, which is not read (convert it to JPEG)"
     else:
         return f"is not a {FORMATS} picture"
     if isinstance(found, str):

@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,8 @@ class MetricsLog:
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - optional
 
             with writing(path.parent / "tensorboard"):
+                if not resume_step:
+                    shutil.rmtree(path.parent / "tensorboard", ignore_errors=True)
                 self._events = SummaryWriter(str(path.parent / "tensorboard"), purge_step=resume_step + 1)
 
     def write(self, record: dict[str, Any]) -> None:

@@ -161,6 +161,13 @@ class _Training:
         bar = progress(total=self.steps, initial=first, unit="step", desc="training", shown=self.place.is_main)
         losses: list[Tensor] = []
         epoch_start, images_seen = time.monotonic(), 0
+        if self.place.is_main:
+            table, out = self.train_table, self.holdout
+            print(
+                f"{len(table)} photographs of {len(set(table.identities))} identities to learn from, {len(out)} of "
+                f"{len(set(out.identities))} held out; {self.steps} steps on {self.place.device}",
+                flush=True,
+            )
         with bar, stop_requested() as stop, closing(batches_of(loader)) as batches:
             for number, (images, labels) in enumerate(batches, start=first + 1):
                 losses.append(self._train_step(number - 1, images, labels))

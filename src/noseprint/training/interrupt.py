@@ -1,6 +1,7 @@
 """Leaving on request: Ctrl-C and SIGTERM are noticed between two steps."""
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ def stop_requested() -> Iterator[Stop]:
 
     def note(number: int, _: FrameType | None) -> None:
         stop.signal = number
+        print("stopping after this step; a second time stops at once", file=sys.stderr, flush=True)
         signal.signal(number, former[signal.Signals(number)])
 
     for number in former:
