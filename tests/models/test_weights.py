@@ -132,7 +132,7 @@ def test_files_of_other_kinds_are_refused(saved, tmp_path):
             read_header(bad)
     os.mkfifo(tmp_path / "pipe.safetensors")
     for other in (tmp_path, tmp_path / "pipe.safetensors"):
-        with pytest.raises(NoseprintError, match="no such weights file"):
+        with pytest.raises(NoseprintError, match="is no regular file"):
             read_header(other)
     save_file({"a": torch.zeros(1)}, bad)
     with pytest.raises(NoseprintError, match=r"another program: 1 tensors \(a\), 1 numbers"):
@@ -279,7 +279,7 @@ def test_weights_of_another_size_are_resized_on_request_or_refused(saved, tmp_pa
 def test_weights_of_another_recipe_are_refused_where_one_is_asked_for(saved):
     load_network(saved, recipe="swin224 é")
     with pytest.raises(
-        NoseprintError, match=r"these are the weights of swin224 é, not of v2; .* run swin224 é/infer\.py"
+        NoseprintError, match="these are the weights of swin224 é, not of v2; put them under their own name"
     ):
         load_network(saved, recipe="v2")
     changed(saved, lambda tensors: None)
