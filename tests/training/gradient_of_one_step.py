@@ -1,5 +1,6 @@
-"""Run by test_distributed.py, alone or under torchrun: one step's gradient over a batch that the ranks share."""
+"""Run by test_distributed.py, alone or under torchrun: OUT [CHUNK], the gradient of a batch that the ranks share."""
 
+import contextlib
 import sys
 
 import torch
@@ -7,6 +8,7 @@ from pytorch_metric_learning.losses import SupConLoss
 
 from noseprint.models.network import SupConNet
 from noseprint.training.distributed import gather, sum_gradients, world
+from noseprint.training.gradient_cache import ChunkedForward
 
 torch.set_num_threads(1)
 labels = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 3, 4])
@@ -16,8 +18,11 @@ with world("cpu") as place:
     torch.manual_seed(0)
     network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=16, pretrained=False).double()
     mine = share[place.rank] if place.size > 1 else torch.ones_like(labels, dtype=torch.bool)
-    loss = SupConLoss(temperature=0.07)(*gather(network(images[mine]).double(), labels[mine]))
+    chunked = ChunkedForward(network, int(sys.argv[2]), contextlib.nullcontext()) if len(sys.argv) > 2 else None
+    loss = SupConLoss(temperature=0.07)(*gather((chunked or network)(images[mine]).double(), labels[mine]))
     loss.backward()
+    if chunked:
+        chunked.backward()
     sum_gradients(network.parameters())
     if place.is_main:
         torch.save({"loss": loss.detach(), **{k: p.grad for k, p in network.named_parameters()}}, sys.argv[1])

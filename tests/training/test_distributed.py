@@ -13,9 +13,10 @@ SCRIPT = str(Path(__file__).with_name("gradient_of_one_step.py"))
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
-def test_two_processes_make_the_gradient_of_one_with_the_whole_batch(tmp_path):
+@pytest.mark.parametrize("chunk", [(), ("4",)], ids=["direct", "in chunks"])
+def test_two_processes_make_the_gradient_of_one_with_the_whole_batch(tmp_path, chunk):
     subprocess.run([sys.executable, SCRIPT, tmp_path / "one.pt"], check=True, timeout=120)
-    subprocess.run([*TORCHRUN, SCRIPT, tmp_path / "two.pt"], check=True, timeout=120)
+    subprocess.run([*TORCHRUN, SCRIPT, tmp_path / "two.pt", *chunk], check=True, timeout=120)
     one, two = (torch.load(tmp_path / name, weights_only=True) for name in ("one.pt", "two.pt"))
     assert one.keys() == two.keys()
     assert one["loss"] > 0.1

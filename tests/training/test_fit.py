@@ -271,16 +271,39 @@ def test_restart_forgets_the_older_state_at_once(tmp_path, demo, table):
     assert not (tmp_path / "last" / "state.pt").exists()
 
 
-def test_out_of_memory_names_a_batch_size_that_fits(tmp_path, demo, table):
-    loss = SupConLoss(temperature=0.07)
+class Greedy(SupConNet):
+    """Runs out of memory above `most` images at a time."""
 
-    def step(model, images, labels):
-        if len(images) > 8:
+    most = 8
+
+    def forward(self, images):
+        if len(images) > self.most:
             torch.empty(2**50)  # as large networks on large batches ask for
-        return loss(model(images), labels)
+        return super().forward(images)
 
-    with pytest.raises(NoseprintError, match="out of memory on cpu with --batch-size 16: 8 fits"):
-        train(tmp_path, table, options(demo), step=step)
+
+def greedy():
+    torch.manual_seed(0)
+    return Greedy("test_efficientnet.r160_in1k", image_size=32, dim=16, pretrained=False)
+
+
+def test_out_of_memory_names_a_chunk_that_fits_and_the_run_goes_on_with_it(tmp_path, demo, table):
+    with pytest.raises(NoseprintError, match="out of memory on cpu with 16 images at a time: --chunk-size 8 fits"):
+        train(tmp_path, table, options(demo), net=greedy())
+    train(tmp_path, table, options(demo, chunk_size=8), net=greedy())
+    assert (tmp_path / "best.safetensors").is_file()
+
+
+def test_where_not_even_one_image_fits_no_chunk_is_named(tmp_path, demo, table, monkeypatch):
+    monkeypatch.setattr(Greedy, "most", 0)
+    with pytest.raises(NoseprintError, match="not one image at a time fits"):
+        train(tmp_path, table, options(demo), net=greedy())
+
+
+def test_the_holdout_is_scored_every_so_many_epochs_and_at_the_end(tmp_path, demo, table):
+    train(tmp_path, table, options(demo, epochs=3, eval_every=2))
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [("auc" in record) for record in records] == [False, True, True]
 
 
 @pytest.mark.parametrize("holdout", [0.2, 0.0])
@@ -383,6 +406,8 @@ def test_the_loss_falls(tmp_path, demo, table):
         ({"weight_decay": float("nan")}, "--weight-decay nan"),
         ({"seed": -1}, "--seed -1"),
         ({"workers": -1}, "--workers -1"),
+        ({"chunk_size": 0}, "--chunk-size 0"),
+        ({"eval_every": 0}, "--eval-every 0"),
         ({"run": ".."}, "--run"),
         ({"run": "../elsewhere"}, "--run"),
         ({"holdout": 0.7}, "0.7"),

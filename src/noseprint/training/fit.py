@@ -1,16 +1,14 @@
 """The one training loop."""
 
-import copy
 import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -23,35 +21,19 @@ from noseprint.data.tables import ImageTable
 from noseprint.data.usable import usable
 from noseprint.devices import default_workers, reuse_freed_memory
 from noseprint.errors import NoseprintError
-from noseprint.evaluation.holdout import (
-    HOLDOUT_SEED,
-    HoldoutScores,
-    evaluate_holdout,
-    require_scorable,
-    split_holdout,
-)
+from noseprint.evaluation.holdout import HOLDOUT_SEED, require_scorable, split_holdout
 from noseprint.lock import lock
-from noseprint.matching.calibration import fit_platt
-from noseprint.matching.embed import embed_images
 from noseprint.models.network import SupConNet
-from noseprint.models.weights import save_weights
 from noseprint.progress import progress
-from noseprint.training.checkpoints import MetricsLog, State, differing, load_state, require_same, save_state
-from noseprint.training.distributed import World, any_rank, sum_gradients, wait_for_all, world
-from noseprint.training.faults import (
-    is_out_of_memory,
-    largest_that_fits,
-    require_spread,
-    tell_faulty_batch,
-    telling_of_lost_ranks,
-)
+from noseprint.training.best import Best
+from noseprint.training.checkpoints import MetricsLog, differing, load_state, require_same, save_state
+from noseprint.training.distributed import World, any_rank, wait_for_all, world
+from noseprint.training.faults import tell_faulty_batch, telling_of_lost_ranks
+from noseprint.training.gradient_cache import Step
 from noseprint.training.interrupt import Interrupted, stop_requested
 from noseprint.training.options import FREE_TO_CHANGE, FitOptions
-from noseprint.training.schedule import average_decay, cosine_with_warmup, parameter_groups, update_average
+from noseprint.training.update import Updates
 
-Step = Callable[[nn.Module, Tensor, Tensor], Tensor]
-SAME_AUC = 0.001  # hold-out AUCs closer than this are one and the same: the later epoch is kept
-COLLAPSE_LOOK = 32  # training photographs that show a collapse where nothing is held out
 CHECK_EVERY = 20  # steps between looks at the loss: each look waits for the device
 
 
@@ -131,26 +113,36 @@ class _Training:
         criterion: nn.Module | None,
         place: World,
     ) -> None:
-        self.step, self.holdout, self.results, self.options, self.place = step, holdout, results, options, place
-        self.train_table, self.training_view, self.evaluation_view = train, training_view, evaluation_view
+        self.results, self.options, self.place = results, options, place
+        self.train_table, self.training_view = train, training_view
         self.workers = default_workers(place.device) if options.workers is None else options.workers
-        self.network = network.to(place.device)
-        self.criterion = (criterion or nn.Module()).to(place.device)
         self.epoch_steps = epoch_steps(len(train), options.batch_size)
         self.steps = self.epoch_steps * options.epochs
-        self.average = copy.deepcopy(self.network).eval()
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups([self.network, self.criterion], weight_decay=options.weight_decay),
-            lr=options.lr,
-            fused=place.device.type == "cuda",
+        self.settings = self._settings(network)
+        self.updates = Updates(
+            network,
+            step=step,
+            criterion=criterion,
+            options=options,
+            place=place,
+            steps=self.steps,
+            epoch_steps=self.epoch_steps,
+            results=results,
         )
-        cuda = options.amp and place.device.type == "cuda"
-        half = torch.bfloat16 if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-        self.amp = half if cuda else None
-        self.scaler = torch.amp.GradScaler(enabled=self.amp is torch.float16)
-        self.kept: dict[str, float] = {}
-        self.highest_auc = 0.0
-        self.settings = self._settings()
+        recipe = (results.parent if options.run else results).parent.name
+        self.best = Best(
+            holdout=holdout,
+            train=train,
+            view=evaluation_view,
+            results=results,
+            extra={"recipe": recipe, "training": json.dumps({"holdout": options.holdout})},
+            device=place.device,
+            workers=self.workers,
+        )
+        self.begins = (
+            f"{len(train)} photographs of {len(set(train.identities))} identities to learn from, {len(holdout)} of "
+            f"{len(set(holdout.identities))} held out; {self.steps} steps on {place.device}"
+        )
 
     def run(self) -> None:
         first = self._resume()
@@ -162,15 +154,10 @@ class _Training:
         losses: list[Tensor] = []
         epoch_start, images_seen = time.monotonic(), 0
         if self.place.is_main:
-            table, out = self.train_table, self.holdout
-            print(
-                f"{len(table)} photographs of {len(set(table.identities))} identities to learn from, {len(out)} of "
-                f"{len(set(out.identities))} held out; {self.steps} steps on {self.place.device}",
-                flush=True,
-            )
+            print(self.begins, flush=True)
         with bar, stop_requested() as stop, closing(batches_of(loader)) as batches:
             for number, (images, labels) in enumerate(batches, start=first + 1):
-                losses.append(self._train_step(number - 1, images, labels))
+                losses.append(self.updates.update(number - 1, images, labels))
                 images_seen += len(labels) * self.place.size
                 bar.update()
                 epoch_ends = number % self.epoch_steps == 0
@@ -183,11 +170,12 @@ class _Training:
                         "step": number,
                         "epoch": number // self.epoch_steps,
                         "loss": torch.stack(losses).mean().item(),
-                        "lr": self._rate(number - 1),
+                        "lr": self.updates.rate(number - 1),
                         "images_per_s": round(images_seen / (time.monotonic() - epoch_start), 1),
                     }
                     if log:
-                        record |= self._score_and_keep()
+                        if record["epoch"] % self.options.eval_every == 0 or number == self.steps:
+                            record |= self.best.score_and_keep(self.updates.average)
                         log.write(record)
                         line = _line(record, self.options.epochs)
                     losses, images_seen = [], 0
@@ -237,60 +225,6 @@ class _Training:
             prefetch_factor=4 if self.workers else None,
         )
 
-    def _train_step(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
-        """One update; gives the loss, still on the device: not a number where its gradient is none."""
-        seeds = np.random.SeedSequence((self.options.seed, step, self.place.rank))
-        torch.manual_seed(int(seeds.generate_state(1)[0]))  # so dropout after a resume is as it would have been
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._rate(step)
-        self.network.train()
-        loss = self._add_gradient(images, labels)
-        if loss is None:
-            raise self._out_of_memory(images, labels)
-        sum_gradients(self.network.parameters())
-        self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.options.clip_norm)
-        if not self.scaler.is_enabled():  # which takes no step on a gradient that overflowed
-            loss = loss + 0 * norm
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        decay = average_decay(step, half_life=self.epoch_steps * self.options.ema_epochs)
-        update_average(self.average, self.network, decay=decay)
-        return loss
-
-    def _add_gradient(self, images: Tensor, labels: Tensor) -> Tensor | None:
-        """The loss, detached, with its gradient left in the parameters; None where memory ran out."""
-        device = self.place.device
-        self.optimizer.zero_grad(set_to_none=True)
-        try:
-            with torch.autocast(device.type, self.amp, enabled=self.amp is not None):
-                loss = self.step(
-                    self.network, images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-                )
-            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-            return None
-        return loss.detach()
-
-    def _out_of_memory(self, images: Tensor, labels: Tensor) -> NoseprintError:
-        def attempt(size: int) -> None:
-            if self._add_gradient(images[:size], labels[:size]) is None:
-                raise torch.OutOfMemoryError
-
-        # Alone only: under torchrun the others would wait for the sums of a step that they do not try.
-        fits = largest_that_fits(len(labels), attempt) if self.place.size == 1 else None
-        return NoseprintError(
-            f"out of memory on {self.place.device} with --batch-size {self.options.batch_size}: "
-            + (f"{fits} fits, tried just now" if fits else "lower it")
-            + f". What was saved is in {self.results / 'last'}; another batch size begins afresh, with --restart"
-        )
-
-    def _rate(self, step: int) -> float:
-        warmup = int(self.steps * self.options.warmup)
-        return self.options.lr * cosine_with_warmup(step, steps=self.steps, warmup=warmup)
-
     def _require_finite(self, losses: list[Tensor], number: int) -> None:
         """The last save stays the last good one: this is asked before every save."""
         if not losses:
@@ -302,69 +236,26 @@ class _Training:
                 raise tell_faulty_batch(
                     done,
                     loss,
-                    self._rate(done - 1),
+                    self.updates.rate(done - 1),
                     paths=[self.train_table.paths[row] for row in rows],
                     identities=[self.train_table.identities[row] for row in rows],
                     results=self.results,
                     write=self.place.is_main,
                 )
 
-    def _score_and_keep(self) -> dict[str, float]:
-        """Score the averaged weights on the hold-out; write them if none was better, or nothing is held out."""
-        known = self.holdout if len(self.holdout) else self.train_table
-        embeddings = embed_images(
-            self.average,
-            known.paths if known is self.holdout else known.paths[:COLLAPSE_LOOK],
-            view=self.evaluation_view,
-            device=self.place.device,
-            workers=self.workers,
-            label="hold-out",
-        )
-        require_spread(embeddings, results=self.results)
-        if known is not self.holdout:
-            self._write_best(None)
-            return {}
-        scores = evaluate_holdout(embeddings, self.holdout.identities, seed=HOLDOUT_SEED)
-        found = {"auc": scores.auc, "recall_at_1": scores.recall_at_1, "map": scores.map}
-        self.highest_auc = max(self.highest_auc, scores.auc)
-        if scores.auc >= self.highest_auc - SAME_AUC:
-            self.kept = found
-            self._write_best(scores)
-        return found
-
-    def _write_best(self, scores: HoldoutScores | None) -> None:
-        folder = self.results.parent if self.options.run else self.results
-        extra = {"recipe": folder.parent.name, "training": json.dumps({"holdout": self.options.holdout})}
-        if scores:
-            extra["holdout"] = json.dumps(self.kept)
-            extra["calibration"] = fit_platt(scores.similarity, scores.same).to_json()
-        save_weights(self.results / "best.safetensors", self.average, extra=extra)
-
-    def _settings(self) -> dict[str, str]:
+    def _settings(self, network: SupConNet) -> dict[str, str]:
         """What must not change between a start and its resume."""
         settings = {key: str(value) for key, value in vars(self.options).items() if key not in FREE_TO_CHANGE}
         settings["training images"] = str(len(self.train_table))
         settings["training table"] = _digest(zip(self.train_table.identities, self.train_table.paths, strict=True))
-        settings["trunk"], settings["image_size"] = self.network.trunk_name, str(self.network.image_size)
-        settings["start weights"] = _digest(
-            (key, float(t.float().sum())) for key, t in self.network.state_dict().items()
-        )
+        settings["trunk"], settings["image_size"] = network.trunk_name, str(network.image_size)
+        settings["start weights"] = _digest((key, float(t.float().sum())) for key, t in network.state_dict().items())
         return settings
 
     def _save(self, number: int) -> None:
         if not self.place.is_main:
             return
-        state: State = {
-            "step": number,
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "criterion": self.criterion.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "kept": self.kept,
-            "highest_auc": self.highest_auc,
-            "settings": self.settings,
-        }
+        state = {"step": number, "settings": self.settings, **self.best.state(), **self.updates.state()}
         save_state(self.results / "last", state)
 
     def _resume(self) -> int:
@@ -377,12 +268,8 @@ class _Training:
             print("Other photographs are left out than before: this training begins afresh.", flush=True)
             return 0
         require_same(state["settings"], self.settings, where=self.results / "last")
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.criterion.load_state_dict(state["criterion"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.kept, self.highest_auc = state["kept"], state["highest_auc"]
+        self.updates.load(state)
+        self.best.load(state)
         done = int(state["step"])
         if self.place.is_main:
             if done == self.steps:

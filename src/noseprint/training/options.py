@@ -43,8 +43,15 @@ class FitOptions:
     """auto, cpu, cuda, cuda:1 or mps."""
     amp: bool = True
     """Mixed precision on CUDA: bf16, or fp16 with a scaled loss on cards without it."""
+    compile: bool = False
+    """Compile the network (torch.compile): a minute or more before the first step, then faster steps."""
+    chunk_size: int | None = None
+    """Images that pass the network at a time, for batches beyond the memory; the loss sees the whole batch all the same
+    (gradient caching), for a second forward pass. None: all."""
     workers: int | None = None
     """Processes that decode and augment. None: by the machine."""
+    eval_every: int = 1
+    """Epochs between two scores on the hold-out, from which the best weights are chosen; the last is always scored."""
     save_every: int = 500
     """Steps between two saves of the resume state, besides one after each epoch."""
     skip_bad: bool = False
@@ -54,9 +61,17 @@ class FitOptions:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be."""
-        for name, least in (("epochs", 1), ("batch_size", 2), ("images_per_identity", 2), ("save_every", 1)):
-            if getattr(self, name) < least:
-                raise NoseprintError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be at least {least}")
+        for name, least in (
+            ("epochs", 1),
+            ("batch_size", 2),
+            ("images_per_identity", 2),
+            ("chunk_size", 1),
+            ("save_every", 1),
+            ("eval_every", 1),
+        ):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise NoseprintError(f"--{name.replace('_', '-')} {value}: must be at least {least}")
         for name in ("lr", "clip_norm", "ema_epochs", "temperature"):  # the last where a recipe's loss has one
             if hasattr(self, name) and not 0 < getattr(self, name) < math.inf:
                 raise NoseprintError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be above 0 and finite")
@@ -74,6 +89,8 @@ FREE_TO_CHANGE = {
     "data",
     "run",
     "device",
+    "compile",
+    "chunk_size",
     "workers",
     "save_every",
     "skip_bad",

@@ -1,0 +1,76 @@
+"""The best weights of a training, by their hold-out."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from noseprint.data.augment import View
+from noseprint.data.tables import ImageTable
+from noseprint.evaluation.holdout import HOLDOUT_SEED, HoldoutScores, evaluate_holdout
+from noseprint.matching.calibration import fit_platt
+from noseprint.matching.embed import embed_images
+from noseprint.models.network import SupConNet
+from noseprint.models.weights import save_weights
+from noseprint.training.faults import require_spread
+
+SAME_AUC = 0.001  # hold-out AUCs closer than this are one and the same: the later epoch is kept
+COLLAPSE_LOOK = 32  # training photographs that show a collapse where nothing is held out
+
+
+class Best:
+    """Scores weights on `holdout` and keeps the best of them in `results`/best.safetensors.
+
+    The best by ROC AUC, the later of two that differ by less than a hold-out can tell; with no hold-out the last, once
+    the photographs of `train` show that the network has not collapsed. `extra` goes into the header of the weights.
+    """
+
+    def __init__(
+        self,
+        *,
+        holdout: ImageTable,
+        train: ImageTable,
+        view: View,
+        results: Path,
+        extra: dict[str, str],
+        device: torch.device,
+        workers: int,
+    ) -> None:
+        self._holdout, self._view, self._results, self._extra = holdout, view, results, extra
+        self._paths = holdout.paths or train.paths[:COLLAPSE_LOOK]
+        self._device, self._workers = device, workers
+        self._kept: dict[str, float] = {}
+        self._highest_auc = 0.0
+
+    def score_and_keep(self, network: SupConNet) -> dict[str, float]:
+        """Score the network; write its weights if none were better, or nothing is held out. Gives the scores."""
+        embeddings = embed_images(
+            network, self._paths, view=self._view, device=self._device, workers=self._workers, label="hold-out"
+        )
+        require_spread(embeddings, results=self._results)
+        if not len(self._holdout):
+            self._write(network, None)
+            return {}
+        scores = evaluate_holdout(embeddings, self._holdout.identities, seed=HOLDOUT_SEED)
+        found = {"auc": scores.auc, "recall_at_1": scores.recall_at_1, "map": scores.map}
+        self._highest_auc = max(self._highest_auc, scores.auc)
+        if scores.auc >= self._highest_auc - SAME_AUC:
+            self._kept = found
+            self._write(network, scores)
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """What is known of the weights that are kept."""
+        return {"kept": self._kept, "highest_auc": self._highest_auc}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self._kept, self._highest_auc = state["kept"], state["highest_auc"]
+
+    def _write(self, network: SupConNet, scores: HoldoutScores | None) -> None:
+        extra = dict(self._extra)
+        if scores:
+            extra["holdout"] = json.dumps(self._kept)
+            extra["calibration"] = fit_platt(scores.similarity, scores.same).to_json()
+        save_weights(self._results / "best.safetensors", network, extra=extra)
