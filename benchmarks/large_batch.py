@@ -1,0 +1,77 @@
+"""What does gradient caching (--chunk-size) cost in time, and what does it save in memory?
+
+Trains a step of the small trunk in fresh processes: whole batches, and the large one in chunks.
+
+    python benchmarks/large_batch.py [--batch 1024] [--chunk 64]
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from pytorch_metric_learning.losses import SupConLoss
+
+from noseprint.devices import reuse_freed_memory
+from noseprint.models.network import SupConNet
+from noseprint.training.distributed import World
+from noseprint.training.options import FitOptions
+from noseprint.training.update import Updates
+
+STEPS = 3
+
+
+def measure(batch: int, chunk: int | None) -> None:
+    """Print the images a second and the peak memory in MiB beyond that of the network at rest."""
+    reuse_freed_memory()
+    torch.manual_seed(0)
+    loss = SupConLoss(temperature=0.07)
+    updates = Updates(
+        SupConNet("tf_efficientnet_lite0.in1k", image_size=128, pretrained=False),
+        step=lambda network, images, labels: loss(network(images), labels),
+        criterion=None,
+        options=FitOptions(data=Path(), epochs=1, batch_size=batch, lr=5e-4, chunk_size=chunk),
+        place=World(0, 1, torch.device("cpu")),
+        steps=100,
+        epoch_steps=10,
+        results=Path(),
+    )
+    images = torch.randint(0, 256, (batch, 3, 128, 128), dtype=torch.uint8)
+    labels = torch.arange(batch) // 4
+    rest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    times = []
+    for step in range(STEPS):
+        start = time.perf_counter()
+        updates.update(step, images, labels)
+        times.append(time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(batch / sorted(times)[STEPS // 2], (peak - rest) / 1024)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, default=1024)
+    parser.add_argument("--chunk", type=int, default=64)
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        measure(int(given.one[0]), int(given.one[1]) or None)
+        return
+    print(f"{'batch':>6}{'chunk':>7}{'images/s':>10}{'MiB':>8}")
+    found = {}
+    for batch, chunk in ((given.chunk, 0), (2 * given.chunk, 0), (given.batch, given.chunk)):
+        command = [sys.executable, __file__, "--one", str(batch), str(chunk)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        rate, memory = map(float, done.stdout.split())
+        found[batch] = rate, memory
+        print(f"{batch:6}{chunk or '-':>7}{rate:10.1f}{memory:8.0f}", flush=True)
+    (small_rate, small), (rate, memory) = found[given.chunk], found[given.batch]
+    print(f"A batch of {given.batch} in chunks of {given.chunk}: {memory / small:.2f} x the memory of a batch of "
+          f"{given.chunk}, {rate / small_rate:.2f} x its images/s")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
