@@ -10,9 +10,9 @@ def supcon_loss(embeddings: Tensor, labels: Tensor, *, temperature: float) -> Te
     L_out of Khosla et al., arXiv 2004.11362, eq. 2: for each anchor, the mean over its positives of the negative log
     of the softmax over all others at `temperature`; the mean over the anchors that have a positive, 0 where none has.
 
-    Value and gradient of pytorch-metric-learning's SupConLoss, to rounding. That one waits for the device to look at its
-    masks, and takes the product in half precision under autocast, which at temperature 0.07 is off by up to 0.06; this
-    one does neither.
+    Value and gradient of pytorch-metric-learning's SupConLoss, to rounding. That one waits for the device to look at
+    its masks, and takes the product in half precision under autocast, which at temperature 0.07 is off by up to 0.06;
+    this one does neither.
     """
     with torch.autocast(embeddings.device.type, enabled=False):
         logits = embeddings.float() @ embeddings.float().T / temperature
