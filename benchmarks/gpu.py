@@ -8,6 +8,7 @@ Random images that lie ready on the device: the loader is left out (benchmarks/i
   forward      embeddings of a batch, as infer.py makes them
   original     the original's step re-created: fp32 without TF32, plain AdamW, one wait for the device a step
   noseprint    one update of noseprint.training.update: bf16, fused AdamW, averaged weights, no wait
+  channels     the same with weights and images channels-last in memory, which only a measurement can recommend
   compiled     the same with --compile
 Share of peak: floating-point operations (2 x multiply-adds, counted by torch; training 3 x forward) against what a
 large matrix product reaches on the same device in the same run, in bf16 on CUDA.
@@ -31,10 +32,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from noseprint.devices import choose_device, reuse_freed_memory
 from noseprint.models.network import SupConNet
 from noseprint.training.distributed import World
+from noseprint.training.supcon import supcon_loss
 from noseprint.training.update import Updates
 
 ROOT = Path(__file__).resolve().parent.parent
-LOSS = SupConLoss(temperature=0.07)
+LOSS = SupConLoss(temperature=0.07)  # the original's
 
 
 def recipe(name: str, *, small: bool) -> Any:
@@ -113,10 +115,16 @@ def original(options: Any, images: Tensor, labels: Tensor, device: torch.device)
     return act
 
 
-def noseprint(options: Any, images: Tensor, labels: Tensor, device: torch.device) -> Callable[[], object]:
+def noseprint(
+    options: Any,
+    images: Tensor,
+    labels: Tensor,
+    device: torch.device,
+    layout: torch.memory_format = torch.preserve_format,
+) -> Callable[[], object]:
     updates = Updates(
-        build(options),
-        step=lambda network, batch, of: LOSS(network(batch), of),
+        build(options).to(memory_format=layout),
+        step=lambda network, batch, of: supcon_loss(network(batch), of, temperature=0.07),
         criterion=None,
         options=options,
         place=World(0, 1, device),
@@ -125,6 +133,10 @@ def noseprint(options: Any, images: Tensor, labels: Tensor, device: torch.device
         results=Path(),
     )
     return lambda: updates.update(1, images, labels)
+
+
+def channels(options: Any, images: Tensor, labels: Tensor, device: torch.device) -> Callable[[], object]:
+    return noseprint(options, images.contiguous(memory_format=torch.channels_last), labels, device, torch.channels_last)
 
 
 def compiled(options: Any, images: Tensor, labels: Tensor, device: torch.device) -> Callable[[], object]:
@@ -153,7 +165,7 @@ def main() -> None:
         labels = torch.arange(batch, device=device) // options.images_per_identity
         flops = forward_flops(options)
         plain = 0.0
-        for what in (forward, original, noseprint, compiled):
+        for what in (forward, original, noseprint, channels, compiled):
             gc.collect()
             if device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -163,7 +175,7 @@ def main() -> None:
             used = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else float("nan")
             plain = rate if what is original else plain
             share = rate * flops * (1 if what is forward else 3) / most
-            ratio = f"{rate / plain:11.2f}x" if what in (noseprint, compiled) else f"{'':12}"
+            ratio = f"{rate / plain:11.2f}x" if what not in (forward, original) else f"{'':12}"
             print(f"{name:10}{what.__name__:12}{batch:6}{rate:11.1f}{share:8.0%} {ratio}{used:7.1f}", flush=True)
             if given.profile and what is noseprint:
                 with torch.profiler.profile() as profile:
