@@ -22,6 +22,7 @@ from noseprint.data.sampling import IdentityBatches, epoch_steps
 from noseprint.data.tables import ImageTable
 from noseprint.data.usable import usable
 from noseprint.devices import default_workers, reuse_freed_memory
+from noseprint.distributed import World, any_rank, sum_gradients, telling_of_lost_ranks, wait_for_all, world
 from noseprint.errors import NoseprintError
 from noseprint.evaluation.holdout import (
     HOLDOUT_SEED,
@@ -37,13 +38,11 @@ from noseprint.models.network import SupConNet
 from noseprint.models.weights import save_weights
 from noseprint.progress import progress
 from noseprint.training.checkpoints import MetricsLog, State, differing, load_state, require_same, save_state
-from noseprint.training.distributed import World, any_rank, sum_gradients, wait_for_all, world
 from noseprint.training.faults import (
     is_out_of_memory,
     largest_that_fits,
     require_spread,
     tell_faulty_batch,
-    telling_of_lost_ranks,
 )
 from noseprint.training.interrupt import Interrupted, stop_requested
 from noseprint.training.options import FREE_TO_CHANGE, FitOptions

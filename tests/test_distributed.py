@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from noseprint.devices import choose_device
+from noseprint.distributed import gather
 from noseprint.errors import NoseprintError
-from noseprint.training.distributed import gather
 
 SCRIPT = str(Path(__file__).with_name("gradient_of_one_step.py"))
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -5,8 +5,8 @@ import sys
 import torch
 from pytorch_metric_learning.losses import SupConLoss
 
+from noseprint.distributed import gather, sum_gradients, world
 from noseprint.models.network import SupConNet
-from noseprint.training.distributed import gather, sum_gradients, world
 
 torch.set_num_threads(1)
 labels = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 3, 4])
