@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.linear_model import LogisticRegression
 
 from noseprint.errors import NoseprintError
 
@@ -60,8 +61,6 @@ def fit_platt(similarity: npt.NDArray[np.floating], same: npt.NDArray[np.bool_])
         return Platt(slope=0.0, intercept=math.log((positives + 1) / (negatives + 1)))
     target = np.where(same, (positives + 1) / (positives + 2), 1 / (negatives + 2))
     standard = ((similarity - centre) / scale)[:, None]
-    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - a training's first step need not wait for it
-
     # A soft target t is one sample of each kind, weighing t and 1 - t.
     model = LogisticRegression(C=100.0, tol=1e-8, max_iter=1000)
     model.fit(
