@@ -1,11 +1,16 @@
 """The network of b7ns_stage1: EfficientNet-B7 Noisy Student with SPoC and MAC descriptors (CGD, arXiv 1903.10663)."""
 
-from noseprint.models.network import SupConNet
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from noseprint.models.network import SupConNet
 
 TRUNK = "tf_efficientnet_b7.ns_jft_in1k"
 SMALL_TRUNK = "tf_efficientnet_lite2.in1k"  # stands in for it with --small
 
 
-def build_model(trunk: str = TRUNK, *, image_size: int = 224, pretrained: bool = True) -> SupConNet:
+def build_model(trunk: str = TRUNK, *, image_size: int = 224, pretrained: bool = True) -> "SupConNet":
     """The network before training; `pretrained` fetches the trunk's public weights."""
+    from noseprint.models.network import SupConNet  # loads torch, and train.py --help reads the names above
+
     return SupConNet(trunk, descriptors="SM", dim=512, image_size=image_size, pretrained=pretrained)

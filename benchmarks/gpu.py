@@ -30,8 +30,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from noseprint.devices import choose_device, reuse_freed_memory
+from noseprint.distributed import World
 from noseprint.models.network import SupConNet
-from noseprint.training.distributed import World
 from noseprint.training.supcon import supcon_loss
 from noseprint.training.update import Updates
 

@@ -16,8 +16,8 @@ import torch
 from pytorch_metric_learning.losses import SupConLoss
 
 from noseprint.devices import reuse_freed_memory
+from noseprint.distributed import World
 from noseprint.models.network import SupConNet
-from noseprint.training.distributed import World
 from noseprint.training.options import FitOptions
 from noseprint.training.update import Updates
 

@@ -1,22 +1,12 @@
 """Find pseudo-identities among the validation pairs with the network of train.py: results/pseudo.csv, pseudo.json."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dataset import evaluation_view, training_table
-
-from noseprint.data.tables import PSEUDO_HEADER, read_pairs, write_csv
-from noseprint.data.usable import usable
-from noseprint.devices import check_workers, choose_device, default_workers
 from noseprint.errors import NoseprintError
-from noseprint.evaluation.holdout import HOLDOUT_SEED, evaluate_holdout, require_scorable, split_holdout
-from noseprint.files import atomic_write
-from noseprint.lock import lock
-from noseprint.matching.embed import embed_images
-from noseprint.matching.pseudo import produce_pseudo
-from noseprint.models.weights import load_network, read_header
-from noseprint.options import check_run_name, run
+from noseprint.options import check_run_name, check_workers, run
 
 HERE = Path(__file__).resolve().parent
 WITHOUT_HOLDOUT = 500  # pairs, as the original took, where no hold-out tells which are right
@@ -54,36 +44,59 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Score, choose, merge, write."""
+    """Score, choose, merge, write. Under torchrun the ranks share the embedding, and rank 0 does the rest."""
+    from dataset import evaluation_view, training_table  # here, not above: what wants torch takes seconds to load
+
+    from noseprint.data.tables import PSEUDO_HEADER, read_pairs, write_csv
+    from noseprint.data.usable import usable
+    from noseprint.devices import default_workers
+    from noseprint.distributed import telling_of_lost_ranks, world
+    from noseprint.evaluation.holdout import HOLDOUT_SEED, evaluate_holdout, require_scorable, split_holdout
+    from noseprint.files import atomic_write
+    from noseprint.lock import lock
+    from noseprint.matching.pseudo import produce_pseudo
+    from noseprint.matching.shared import embed_shared
+    from noseprint.models.weights import load_network, read_header
+
     results = HERE / "results" / options.run
     weights = results / "best.safetensors"
     network = load_network(weights)
     training = json.loads(read_header(weights).extra["training"])
-    device = choose_device(options.device)
-    network.to(device)
 
-    def embed(paths: list[Path]):  # noqa: ANN202
-        workers = default_workers(device) if options.workers is None else options.workers
-        return embed_images(network, paths, view=evaluation_view(network.image_size), device=device, workers=workers)
-
-    with lock(results):
+    with (
+        world(options.device) as place,
+        lock(results) if place.is_main else nullcontext(),
+        telling_of_lost_ranks(place.size),
+    ):
+        network.to(place.device)
         labelled = training_table(options.data)
         held_out = split_holdout(labelled.identities, share=training["holdout"], seed=HOLDOUT_SEED)
         holdout = labelled.where(identity in held_out for identity in labelled.identities)
         pairs = read_pairs(options.data, "validation", missing_ok=True)
         needed = [*holdout.paths, *(pairs.folder / name for name in pairs.names())]
-        sound = usable(needed, skip_bad=options.skip_bad, listed=results / "skipped_pseudo.csv")
+        skipped = results / "skipped_pseudo.csv" if place.is_main else None
+        sound = usable(needed, skip_bad=options.skip_bad, listed=skipped)
         holdout, pairs = holdout.where(path in sound for path in holdout.paths), pairs.among(sound)
         require_scorable(holdout.identities, share=training["holdout"])
         if not len(pairs):
             raise NoseprintError("no pair of validation photographs can be used: mend them, or train with --no-pseudo")
-        scores = None
-        if len(holdout):
-            scores = evaluate_holdout(embed(list(holdout.paths)), holdout.identities, seed=HOLDOUT_SEED)
         names = pairs.names()
+        known, asked = (
+            embed_shared(
+                network,
+                paths,
+                view=evaluation_view(network.image_size),
+                device=place.device,
+                workers=default_workers(place.device) if options.workers is None else options.workers,
+            )
+            for paths in (list(holdout.paths), [pairs.folder / name for name in names])
+        )
+        if not place.is_main:
+            return
+        scores = evaluate_holdout(known, holdout.identities, seed=HOLDOUT_SEED) if len(holdout) else None
         found = produce_pseudo(
             pairs,
-            embed([pairs.folder / name for name in names]),
+            asked,
             {name: row for row, name in enumerate(names)},
             holdout_similarity=scores.similarity if scores else None,
             holdout_same=scores.same if scores else None,

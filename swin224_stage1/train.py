@@ -3,14 +3,9 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-from dataset import evaluation_view, training_tables, training_view
-from model import SMALL_TRUNK, TRUNK, build_model
-from pytorch_metric_learning.losses import SupConLoss
+from model import SMALL_TRUNK, TRUNK
 
 from noseprint.options import run
-from noseprint.training.distributed import gather
-from noseprint.training.fit import fit
 from noseprint.training.options import FitOptions
 
 HERE = Path(__file__).resolve().parent
@@ -35,6 +30,14 @@ SMALL = replace(FULL, run="small", small=True, trunk=SMALL_TRUNK, image_size=128
 
 def main(options: Options) -> None:
     """Train, and leave the weights in results/."""
+    import torch  # here, not above: it takes seconds to load, and wrong options are told without it
+    from dataset import evaluation_view, training_tables, training_view
+    from model import build_model
+    from pytorch_metric_learning.losses import SupConLoss
+
+    from noseprint.distributed import gather
+    from noseprint.training.fit import fit
+
     torch.manual_seed(options.seed)
     labelled, pseudo = training_tables(options.data, run=options.run, pseudo=options.pseudo)
     network = build_model(options.trunk, image_size=options.image_size, pretrained=options.pretrained)

@@ -3,14 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-from dataset import evaluation_view, training_tables, training_view
-from pytorch_metric_learning.losses import SupConLoss
-
-from noseprint.models.weights import load_network
 from noseprint.options import run
-from noseprint.training.distributed import gather
-from noseprint.training.fit import fit
 from noseprint.training.options import FitOptions, require_same_holdout
 
 HERE = Path(__file__).resolve().parent
@@ -37,6 +30,14 @@ SMALL = replace(FULL, run="small", small=True, epochs=6, batch_size=64, lr=3e-4)
 
 def main(options: Options) -> None:
     """Train, and leave the weights in results/."""
+    import torch  # here, not above: it takes seconds to load, and wrong options are told without it
+    from dataset import evaluation_view, training_tables, training_view
+    from pytorch_metric_learning.losses import SupConLoss
+
+    from noseprint.distributed import gather
+    from noseprint.models.weights import load_network
+    from noseprint.training.fit import fit
+
     torch.manual_seed(options.seed)
     labelled, pseudo = training_tables(options.data, run=options.run, pseudo=options.pseudo)
     stage1 = HERE.parent / "swin224_stage1" / "results" / options.run / "best.safetensors"

@@ -3,12 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from dataset import degraded_view, evaluation_view
-from model import build_model
-
-from noseprint.matching.infer import InferOptions, calibration_of, infer
-from noseprint.models.published import load_published
-from noseprint.models.weights import load_network
+from noseprint.matching.options import InferOptions
 from noseprint.options import run
 
 HERE = Path(__file__).resolve().parent
@@ -18,6 +13,13 @@ SMALL = replace(FULL, run="small", small=True)
 
 def main(options: InferOptions) -> None:
     """Write imageA,imageB,prediction for each pair."""
+    from dataset import degraded_view, evaluation_view  # here, not above: what wants torch takes seconds to load
+    from model import build_model
+
+    from noseprint.matching.infer import calibration_of, infer
+    from noseprint.models.published import load_published
+    from noseprint.models.weights import load_network
+
     results = HERE / "results" / options.run
     weights = options.weights or results / "best.safetensors"
     if weights.suffix == ".pth":

@@ -23,12 +23,6 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def check_workers(workers: int | None) -> None:
-    """Refuse a number of loader processes that cannot be."""
-    if workers is not None and not 0 <= workers <= 256:
-        raise NoseprintError(f"--workers {workers}: must be in 0..256")
-
-
 def default_workers(device: torch.device) -> int:
     """Loader processes by the machine: up to 12 to feed a GPU; beside a network on the CPU one for every 4 cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

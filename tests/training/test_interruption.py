@@ -54,7 +54,7 @@ def test_when_a_rank_dies_the_others_end_and_the_same_command_goes_on_to_the_sam
     assert whole.returncode == 0, whole.stderr
     cut = run([*TORCHRUN, SCRIPT, str(demo), str(tmp_path / "cut"), "--die-at", "4"], DYING_RANK="1")
     assert cut.returncode != 0
-    assert "another process of this training has ended" in cut.stderr
+    assert "another process of this run has ended" in cut.stderr
     best = [tmp_path / name / "best.safetensors" for name in ("whole", "cut")]
     before = best[1].read_bytes() if best[1].exists() else b""
     assert before != best[0].read_bytes()

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import torch
 
+from noseprint.distributed import World
 from noseprint.models.network import SupConNet
-from noseprint.training.distributed import World
 from noseprint.training.options import FitOptions
 from noseprint.training.supcon import supcon_loss
 from noseprint.training.update import Updates

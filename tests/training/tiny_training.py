@@ -12,9 +12,9 @@ from pytorch_metric_learning.losses import SupConLoss
 
 from noseprint.data.augment import A
 from noseprint.data.tables import read_train
+from noseprint.distributed import gather
 from noseprint.models.network import SupConNet
 from noseprint.options import speaking
-from noseprint.training.distributed import gather
 from noseprint.training.fit import fit
 from noseprint.training.options import FitOptions
 

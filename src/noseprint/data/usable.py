@@ -5,18 +5,21 @@ from pathlib import Path
 
 from noseprint.data.images import find_faults
 from noseprint.data.tables import write_csv
+from noseprint.distributed import gather_lists, own_rows
 from noseprint.errors import DataError, NoseprintError
 
 _SHOWN = 3
 
 
 def usable(paths: Sequence[Path], *, skip_bad: bool, listed: Path | None) -> frozenset[Path]:
-    """Decode every photograph; those of `paths` that can be used.
+    """Decode every photograph; those of `paths` that can be used. Under torchrun the ranks share the work.
 
     Where some are missing or broken: raises NoseprintError, or under `skip_bad` says which are left out and lists them
     all in the CSV `listed` (image,problem), which is removed where nothing is left out; None: says and lists nothing.
     """
-    faults = find_faults(tuple(dict.fromkeys(paths)))
+    distinct = tuple(dict.fromkeys(paths))
+    mine = own_rows(len(distinct), block=1)
+    faults = gather_lists(find_faults(distinct[mine.start : mine.stop]))
     if faults and not skip_bad:
         raise NoseprintError(
             f"{DataError(faults)}. `noseprint check` on the data folder lists them all; --skip-bad goes on without them"

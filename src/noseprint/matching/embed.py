@@ -25,17 +25,23 @@ def embed_images(
     batch_size: int = 64,
     seed: int = 0,
     label: str = "embedding",
+    rows: range | None = None,
 ) -> np.ndarray:
     """Inference embeddings of `paths`, (N, D) float32, rows L2-normalised, in the order given.
 
     view: what is done to each decoded image; it must end at the network's input size. A random view is drawn from
-    (seed, position). On CUDA the network runs in bf16 where the card has it, elsewhere in fp32.
+    (seed, position). rows: embed only these of `paths`, as they would come out of all of them. On CUDA the network
+    runs in bf16 where the card has it, elsewhere in fp32.
     """
     reuse_freed_memory()
+    rows = range(len(paths)) if rows is None else rows
+    if not rows:
+        return np.empty((0, network.embedding_size), np.float32)
     loader = DataLoader(
         PlainImages(paths, view=view, seed=seed),
         batch_size=batch_size,
-        num_workers=workers if len(paths) > batch_size else 0,
+        sampler=rows,
+        num_workers=workers if len(rows) > batch_size else 0,
         worker_init_fn=begin_worker,
         pin_memory=device.type == "cuda",
     )

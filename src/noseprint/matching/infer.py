@@ -2,55 +2,24 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 
 from noseprint.data.augment import View
 from noseprint.data.tables import Split, read_pairs
-from noseprint.devices import check_workers, choose_device, default_workers
-from noseprint.errors import NoseprintError
+from noseprint.devices import default_workers
+from noseprint.distributed import World, telling_of_lost_ranks, world
 from noseprint.lock import lock
 from noseprint.matching.calibration import Platt
-from noseprint.matching.embed import embed_images
+from noseprint.matching.options import InferOptions
 from noseprint.matching.pairs import pair_similarities, write_similarities
+from noseprint.matching.shared import embed_shared
+from noseprint.models.header import read_header
 from noseprint.models.network import SupConNet
-from noseprint.models.weights import read_header
-from noseprint.options import check_run_name
 
 _SIMILARITY: dict[Split, str] = {"test": "similarity.csv", "validation": "similarity_validation.csv"}
-
-
-@dataclass(frozen=True)
-class InferOptions:
-    """Options of every recipe's infer.py."""
-
-    data: Path
-    """Data folder, laid out as the README says."""
-    run: str = ""
-    """Name of the run: files lie in results/RUN; "" is results/ itself."""
-    small: bool = False
-    """The run that train.py --small made; short for --run small."""
-    weights: Path | None = None
-    """Weights to use. None: results/RUN/best.safetensors. A .pth file is read as one of the checkpoints of 2022."""
-    split: Split = "test"
-    """Which pairs to score."""
-    degraded_view: bool = False
-    """Also compare a view degraded at random, seeded by image: the mean of both cosines, twice the time."""
-    batch_size: int = 64
-    seed: int = 0
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1 or mps."""
-    workers: int | None = None
-    """Processes that decode. None: by the machine."""
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot be."""
-        if self.batch_size < 1:
-            raise NoseprintError(f"--batch-size {self.batch_size}: must be at least 1")
-        check_run_name(self.run)
-        check_workers(self.workers)
 
 
 def infer(
@@ -61,33 +30,47 @@ def infer(
     Those of the test pairs go to similarity.csv, those of the validation pairs to similarity_validation.csv.
 
     prediction is the mean over `views` of the cosine of the two images' embeddings, each image embedded once a view;
-    probability, where there is a calibration, is the share of such pairs that are the same where half of all are.
+    probability, where there is a calibration, is the share of such pairs that are the same where half of all are. Under
+    torchrun the ranks share the images and rank 0 writes.
     """
-    with lock(results):
-        _infer(network, views=views, calibration=calibration, out=results / _SIMILARITY[options.split], options=options)
+    with (
+        world(options.device) as place,
+        lock(results) if place.is_main else nullcontext(),
+        telling_of_lost_ranks(place.size),
+    ):
+        out = results / _SIMILARITY[options.split]
+        _infer(network, views=views, calibration=calibration, out=out, options=options, place=place)
 
 
 def _infer(
-    network: SupConNet, *, views: Sequence[View], calibration: Platt | None, out: Path, options: InferOptions
+    network: SupConNet,
+    *,
+    views: Sequence[View],
+    calibration: Platt | None,
+    out: Path,
+    options: InferOptions,
+    place: World,
 ) -> None:
-    device = choose_device(options.device)
     pairs = read_pairs(options.data, options.split)
     names = pairs.names()
     index = {name: row for row, name in enumerate(names)}
-    network.to(device)
+    network.to(place.device)
     start = time.monotonic()
     similarity = np.zeros(len(pairs), np.float32)
     for view in views:
-        embeddings = embed_images(
+        embeddings = embed_shared(
             network,
             [pairs.folder / name for name in names],
             view=view,
-            device=device,
-            workers=default_workers(device) if options.workers is None else options.workers,
+            device=place.device,
+            workers=default_workers(place.device) if options.workers is None else options.workers,
             batch_size=options.batch_size,
             seed=options.seed,
         )
-        similarity += pair_similarities(embeddings, index, pairs) / np.float32(len(views))
+        if place.is_main:
+            similarity += pair_similarities(embeddings, index, pairs) / np.float32(len(views))
+    if not place.is_main:
+        return
     write_similarities(out, pairs, similarity, probability=calibration.probability(similarity) if calibration else None)
     print(f"{len(pairs)} pairs of {len(names)} images in {time.monotonic() - start:.1f} s: {out}", flush=True)
 

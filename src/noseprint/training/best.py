@@ -4,13 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from noseprint.data.augment import View
 from noseprint.data.tables import ImageTable
+from noseprint.distributed import World
 from noseprint.evaluation.holdout import HOLDOUT_SEED, HoldoutScores, evaluate_holdout
 from noseprint.matching.calibration import fit_platt
-from noseprint.matching.embed import embed_images
+from noseprint.matching.shared import embed_shared
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import save_weights
 from noseprint.training.faults import require_spread
@@ -34,20 +33,25 @@ class Best:
         view: View,
         results: Path,
         extra: dict[str, str],
-        device: torch.device,
+        place: World,
         workers: int,
     ) -> None:
         self._holdout, self._view, self._results, self._extra = holdout, view, results, extra
         self._paths = holdout.paths or train.paths[:COLLAPSE_LOOK]
-        self._device, self._workers = device, workers
+        self._place, self._workers = place, workers
         self._kept: dict[str, float] = {}
         self._highest_auc = 0.0
 
     def score_and_keep(self, network: SupConNet) -> dict[str, float]:
-        """Score the network; write its weights if none were better, or nothing is held out. Gives the scores."""
-        embeddings = embed_images(
-            network, self._paths, view=self._view, device=self._device, workers=self._workers, label="hold-out"
+        """Score the network; write its weights if none were better, or nothing is held out. Gives the scores.
+
+        To be called on every rank: they share the embedding, rank 0 scores and writes, the others give nothing.
+        """
+        embeddings = embed_shared(
+            network, self._paths, view=self._view, device=self._place.device, workers=self._workers, label="hold-out"
         )
+        if not self._place.is_main:
+            return {}
         require_spread(embeddings, results=self._results)
         if not len(self._holdout):
             self._write(network, None)

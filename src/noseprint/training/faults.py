@@ -1,13 +1,11 @@
 """What goes wrong in the middle of a training, told so that it can be mended."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.distributed as dist
 
 from noseprint.data.tables import write_csv
 from noseprint.errors import NoseprintError
@@ -60,17 +58,3 @@ def require_spread(embeddings: npt.NDArray[np.float32], *, results: Path) -> Non
             f"{spread:.1g}, so it tells nobody apart. What was kept before is in {results}; lower --lr or raise "
             "--warmup, then --restart"
         )
-
-
-@contextmanager
-def telling_of_lost_ranks(processes: int) -> Iterator[None]:
-    """Name the fault when another of several `processes` has gone away."""
-    try:
-        yield
-    except RuntimeError as error:
-        if processes > 1 and (isinstance(error, dist.DistError) or "gloo" in str(error).lower()):
-            raise NoseprintError(
-                "another process of this training has ended, so this one ends too: see above or in its log why. "
-                "The same torchrun command goes on from the last save"
-            ) from error
-        raise

@@ -20,6 +20,7 @@ from noseprint.data.sampling import IdentityBatches, epoch_steps
 from noseprint.data.tables import ImageTable
 from noseprint.data.usable import usable
 from noseprint.devices import default_workers, reuse_freed_memory
+from noseprint.distributed import World, any_rank, telling_of_lost_ranks, wait_for_all, world
 from noseprint.errors import NoseprintError
 from noseprint.evaluation.holdout import HOLDOUT_SEED, require_scorable, split_holdout
 from noseprint.lock import lock
@@ -27,8 +28,7 @@ from noseprint.models.network import SupConNet
 from noseprint.progress import progress
 from noseprint.training.best import Best
 from noseprint.training.checkpoints import MetricsLog, differing, load_state, require_same, save_state
-from noseprint.training.distributed import World, any_rank, wait_for_all, world
-from noseprint.training.faults import tell_faulty_batch, telling_of_lost_ranks
+from noseprint.training.faults import tell_faulty_batch
 from noseprint.training.gradient_cache import Step
 from noseprint.training.interrupt import Interrupted, stop_requested
 from noseprint.training.options import FREE_TO_CHANGE, FitOptions
@@ -136,7 +136,7 @@ class _Training:
             view=evaluation_view,
             results=results,
             extra={"recipe": recipe, "training": json.dumps({"holdout": options.holdout})},
-            device=place.device,
+            place=place,
             workers=self.workers,
         )
         self.begins = (
@@ -166,16 +166,19 @@ class _Training:
                     bar.set_postfix(loss=f"{losses[-1].item():.4f}")
                 line = ""
                 if epoch_ends:
+                    seconds = time.monotonic() - epoch_start
+                    scores = {}
+                    if number == self.steps or number // self.epoch_steps % self.options.eval_every == 0:
+                        scores = self.best.score_and_keep(self.updates.average)
                     record: dict[str, Any] = {
                         "step": number,
                         "epoch": number // self.epoch_steps,
                         "loss": torch.stack(losses).mean().item(),
                         "lr": self.updates.rate(number - 1),
-                        "images_per_s": round(images_seen / (time.monotonic() - epoch_start), 1),
+                        "images_per_s": round(images_seen / seconds, 1),
+                        **scores,
                     }
                     if log:
-                        if record["epoch"] % self.options.eval_every == 0 or number == self.steps:
-                            record |= self.best.score_and_keep(self.updates.average)
                         log.write(record)
                         line = _line(record, self.options.epochs)
                     losses, images_seen = [], 0

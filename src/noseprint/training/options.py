@@ -5,10 +5,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from noseprint.devices import check_workers
 from noseprint.errors import NoseprintError
-from noseprint.models.weights import read_header
-from noseprint.options import check_run_name
+from noseprint.models.header import read_header
+from noseprint.options import check_run_name, check_workers
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from noseprint.distributed import World, sum_gradients
 from noseprint.errors import NoseprintError
 from noseprint.models.network import SupConNet
-from noseprint.training.distributed import World, sum_gradients
 from noseprint.training.faults import is_out_of_memory, largest_that_fits
 from noseprint.training.gradient_cache import ChunkedForward, Step
 from noseprint.training.options import FitOptions

@@ -6,8 +6,8 @@ import sys
 import torch
 from pytorch_metric_learning.losses import SupConLoss
 
+from noseprint.distributed import gather, sum_gradients, world
 from noseprint.models.network import SupConNet
-from noseprint.training.distributed import gather, sum_gradients, world
 from noseprint.training.gradient_cache import ChunkedForward
 
 torch.set_num_threads(1)
