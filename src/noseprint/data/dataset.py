@@ -5,6 +5,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -55,7 +56,9 @@ def _pixels(path: Path) -> Image:
 
 
 def _tensor(pixels: Image) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    planes = np.empty((3, *pixels.shape[:2]), np.uint8)
+    cv2.split(pixels, list(planes))
+    return torch.from_numpy(planes)
 
 
 def begin_worker(_: int) -> None:
