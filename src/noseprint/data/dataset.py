@@ -1,7 +1,7 @@
 """From rows to pixels."""
 
 import signal
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from noseprint.data.augment import View, apply_view
-from noseprint.data.images import Image, decode
+from noseprint.data.cache import reader
+from noseprint.data.images import Image
 from noseprint.data.sampling import Index
 from noseprint.errors import DataError, NoseprintError
 
@@ -20,37 +21,44 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
     """Labelled images, degraded anew each time.
 
     Item (step, row) is (image uint8 (3, H, W), label); its randomness derives from (seed, step, row), never from a
-    worker's state, so neither the number of workers nor a resume changes it.
+    worker's state, so neither the number of workers nor a resume changes it. cache: a folder for decoded photographs.
     """
 
-    def __init__(self, paths: Sequence[Path], labels: Sequence[int], *, view: View, seed: int) -> None:
+    def __init__(
+        self, paths: Sequence[Path], labels: Sequence[int], *, view: View, seed: int, cache: Path | None = None
+    ) -> None:
         self._paths, self._labels, self._view, self._seed = tuple(paths), tuple(labels), view, seed
+        self._read = reader(cache)
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def __getitem__(self, index: Index) -> tuple[torch.Tensor, int]:
         step, row = index
-        pixels = apply_view(self._view, _pixels(self._paths[row]), (self._seed, step, row))
+        pixels = apply_view(self._view, _pixels(self._paths[row], self._read), (self._seed, step, row))
         return _tensor(pixels), self._labels[row]
 
 
 class PlainImages(Dataset[torch.Tensor]):
-    """Images to embed: item i is uint8 (3, H, W), a random view drawn from (seed, i)."""
+    """Images to embed: item i is uint8 (3, H, W), a random view drawn from (seed, i).
 
-    def __init__(self, paths: Sequence[Path], *, view: View, seed: int = 0) -> None:
+    cache: a folder for decoded photographs.
+    """
+
+    def __init__(self, paths: Sequence[Path], *, view: View, seed: int = 0, cache: Path | None = None) -> None:
         self._paths, self._view, self._seed = tuple(paths), view, seed
+        self._read = reader(cache)
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def __getitem__(self, row: int) -> torch.Tensor:
-        return _tensor(apply_view(self._view, _pixels(self._paths[row]), (self._seed, row)))
+        return _tensor(apply_view(self._view, _pixels(self._paths[row], self._read), (self._seed, row)))
 
 
-def _pixels(path: Path) -> Image:
+def _pixels(path: Path, read: Callable[[Path], Image]) -> Image:
     try:
-        return decode(path)
+        return read(path)
     except DataError as error:
         raise NoseprintError(str(error)) from None  # an error made of faults does not find its way out of a worker
 
