@@ -1,8 +1,10 @@
+import errno
 import os
 import shutil
 import threading
 import time
 from collections import namedtuple
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -109,6 +111,16 @@ def test_many_at_a_time_leave_one_whole_entry(photo, tmp_path):
     assert len(images) == 8
     assert all(np.array_equal(image, decode(photo)) for image in images)
     assert len(entries(tmp_path / "store")) == 1
+
+
+def test_a_write_that_fails_leaves_nothing(photo, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(NoseprintError, match=r"No space left on device.*make room"):
+        decode_cached(photo, tmp_path / "store")
+    assert not entries(tmp_path / "store")
 
 
 def test_a_fault_is_told_and_not_kept(tmp_path):

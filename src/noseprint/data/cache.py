@@ -4,6 +4,7 @@ import mmap
 import os
 import shutil
 import struct
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ import cv2
 import numpy as np
 
 from noseprint.data.images import Image, decode
-from noseprint.files import atomic_write, writing
+from noseprint.files import writing
 
 KEPT_FREE = 0.1
 """The share of the disk that is never filled: beyond it photographs are decoded as without a cache."""
@@ -47,12 +48,7 @@ def decode_cached(path: Path, folder: Path) -> Image:
     if image is None:
         image = decode(path)
         with writing(entry):
-            entry.parent.mkdir(parents=True, exist_ok=True)
-            disk = shutil.disk_usage(entry.parent)
-        if disk.free - image.nbytes > KEPT_FREE * disk.total:
-            with atomic_write(entry) as part, part.open("wb") as file:
-                file.write(_HEADER.pack(*image.shape[:2]))
-                file.write(image.data)
+            _write(image, entry)
     return image
 
 
@@ -72,3 +68,24 @@ def _mapped(entry: Path) -> Image | None:
     if len(data) != _HEADER.size + height * width * 3:
         return None
     return np.frombuffer(data, np.uint8, offset=_HEADER.size).reshape(height, width, 3)
+
+
+def _write(image: Image, entry: Path) -> None:
+    """Put `image` into `entry`, several processes the same one if they like.
+
+    Not by `atomic_write`: waiting for the disk would take ten times as long as decoding, and what a power cut leaves
+    too short is decoded again.
+    """
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    disk = shutil.disk_usage(entry.parent)
+    if disk.free - image.nbytes <= KEPT_FREE * disk.total:
+        return
+    with tempfile.NamedTemporaryFile(dir=entry.parent, prefix=".", suffix=".part", delete=False) as file:
+        try:
+            file.write(_HEADER.pack(*image.shape[:2]))
+            file.write(image.data)
+            file.close()
+            Path(file.name).replace(entry)
+        except BaseException:
+            Path(file.name).unlink()
+            raise
