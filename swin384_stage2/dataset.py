@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from noseprint.data.augment import A, View
+from noseprint.data.blur import MotionBlur
 from noseprint.data.tables import ImageTable, read_pseudo, read_train
 
 HERE = Path(__file__).resolve().parent
@@ -38,7 +39,7 @@ def training_view(size: int) -> View:
         [
             degraded_view(size),
             A.ImageCompression(quality_range=(90, 100), p=0.75),
-            A.MotionBlur(blur_limit=(3, longest_blur), p=0.8),
+            MotionBlur(blur_limit=(3, longest_blur), p=0.8),
             A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.2, p=0.4),
         ]
     )

@@ -35,3 +35,17 @@ def test_plain_images_are_seeded_by_position(demo):
     dataset = PlainImages(table.paths, view=VIEW, seed=0)
     assert torch.equal(dataset[2], dataset[2])
     assert not torch.equal(dataset[2], PlainImages(table.paths, view=VIEW, seed=1)[2])
+
+
+def test_a_cache_changes_nothing(demo, tmp_path):
+    table = read_train(demo)
+    plain, *cached = (
+        TrainingImages(table.paths, range(len(table)), view=VIEW, seed=3, cache=cache)
+        for cache in (None, tmp_path / "store", tmp_path / "store")
+    )
+    for row in range(6):
+        assert all(torch.equal(plain[1, row][0], other[1, row][0]) for other in cached)
+    assert torch.equal(
+        PlainImages(table.paths, view=VIEW)[7], PlainImages(table.paths, view=VIEW, cache=tmp_path / "store")[7]
+    )
+    assert sum(path.is_file() for path in (tmp_path / "store").rglob("*")) == 7

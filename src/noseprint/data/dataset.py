@@ -1,16 +1,18 @@
 """From rows to pixels."""
 
 import signal
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from noseprint.data.augment import View, apply_view
-from noseprint.data.images import Image, decode
+from noseprint.data.cache import reader
+from noseprint.data.images import Image
 from noseprint.data.sampling import Index
 from noseprint.errors import DataError, NoseprintError
 
@@ -19,43 +21,52 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
     """Labelled images, degraded anew each time.
 
     Item (step, row) is (image uint8 (3, H, W), label); its randomness derives from (seed, step, row), never from a
-    worker's state, so neither the number of workers nor a resume changes it.
+    worker's state, so neither the number of workers nor a resume changes it. cache: a folder for decoded photographs.
     """
 
-    def __init__(self, paths: Sequence[Path], labels: Sequence[int], *, view: View, seed: int) -> None:
+    def __init__(
+        self, paths: Sequence[Path], labels: Sequence[int], *, view: View, seed: int, cache: Path | None = None
+    ) -> None:
         self._paths, self._labels, self._view, self._seed = tuple(paths), tuple(labels), view, seed
+        self._read = reader(cache)
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def __getitem__(self, index: Index) -> tuple[torch.Tensor, int]:
         step, row = index
-        pixels = apply_view(self._view, _pixels(self._paths[row]), (self._seed, step, row))
+        pixels = apply_view(self._view, _pixels(self._paths[row], self._read), (self._seed, step, row))
         return _tensor(pixels), self._labels[row]
 
 
 class PlainImages(Dataset[torch.Tensor]):
-    """Images to embed: item i is uint8 (3, H, W), a random view drawn from (seed, i)."""
+    """Images to embed: item i is uint8 (3, H, W), a random view drawn from (seed, i).
 
-    def __init__(self, paths: Sequence[Path], *, view: View, seed: int = 0) -> None:
+    cache: a folder for decoded photographs.
+    """
+
+    def __init__(self, paths: Sequence[Path], *, view: View, seed: int = 0, cache: Path | None = None) -> None:
         self._paths, self._view, self._seed = tuple(paths), view, seed
+        self._read = reader(cache)
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def __getitem__(self, row: int) -> torch.Tensor:
-        return _tensor(apply_view(self._view, _pixels(self._paths[row]), (self._seed, row)))
+        return _tensor(apply_view(self._view, _pixels(self._paths[row], self._read), (self._seed, row)))
 
 
-def _pixels(path: Path) -> Image:
+def _pixels(path: Path, read: Callable[[Path], Image]) -> Image:
     try:
-        return decode(path)
+        return read(path)
     except DataError as error:
         raise NoseprintError(str(error)) from None  # an error made of faults does not find its way out of a worker
 
 
 def _tensor(pixels: Image) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    planes = np.empty((3, *pixels.shape[:2]), np.uint8)
+    cv2.split(pixels, list(planes))
+    return torch.from_numpy(planes)
 
 
 def begin_worker(_: int) -> None:

@@ -4,6 +4,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,12 +47,12 @@ def decode(path: Path) -> Image:
     return image
 
 
-def find_faults(paths: Sequence[Path]) -> list[Fault]:
+def find_faults(paths: Sequence[Path], *, read: Callable[[Path], Image] = decode) -> list[Fault]:
     """Decode every photograph, several at a time, with a progress bar; return what is wrong, in the order of `paths`.
 
-    Memory is that of one picture for each CPU core.
+    read: decodes one (`cache.reader`). Memory is that of one picture for each CPU core.
     """
-    return [fault for fault in in_threads(_fault, paths, label="images") if fault is not None]
+    return [fault for fault in in_threads(partial(_fault, read=read), paths, label="images") if fault is not None]
 
 
 def in_threads(function: Callable[[S], T], items: Sequence[S], *, label: str) -> Iterator[T]:
@@ -61,9 +62,9 @@ def in_threads(function: Callable[[S], T], items: Sequence[S], *, label: str) ->
         yield from progress(pool.map(function, items), total=len(items), desc=label, leave=False)
 
 
-def _fault(path: Path) -> Fault | None:
+def _fault(path: Path, read: Callable[[Path], Image]) -> Fault | None:
     try:
-        decode(path)
+        read(path)
     except DataError as error:
         return error.faults[0]
     return None
