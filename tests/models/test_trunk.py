@@ -113,3 +113,26 @@ def test_wheel_features_tell_a_palace_from_a_flower():
     best = F.linear(pooled, source["_fc.weight"], source["_fc.bias"]).topk(5).indices.tolist()
     assert 698 in best[0]  # palace
     assert best[1][0] == 985  # daisy, the nearest ImageNet has to this flower
+
+
+@pytest.mark.parametrize(
+    ("name", "convolutional"),
+    [
+        ("test_efficientnet.r160_in1k", True),
+        ("test_convnext.r160_in1k", True),
+        ("test_vit.r160_in1k", False),
+        ("swin_tiny_patch4_window7_224.ms_in22k", False),
+    ],
+)
+def test_convolutional_trunks_compute_channels_last_on_a_cpu_and_give_the_same_map(name, convolutional):
+    trunk = build_trunk(name, pretrained=False, image_size=64).eval()
+    assert trunk.convolutional is convolutional
+    pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    seen = []
+    trunk.backbone.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    forward = trunk.backbone.forward_features
+    trunk.backbone.forward_features = lambda x: seen.append(x) or forward(x)
+    got = trunk(pixels)
+    assert seen[0].is_contiguous(memory_format=torch.channels_last) is convolutional
+    trunk.convolutional = False
+    torch.testing.assert_close(got, trunk(pixels), rtol=1e-4, atol=1e-5)
