@@ -99,6 +99,8 @@ class Evaluate:
     frozen: bool = False
     """Also score each pretrained trunk before any training."""
     device: str = "auto"
+    engine: Literal["auto", "torch", "openvino"] = "auto"
+    """What runs the networks, as for infer.py."""
     json: Path | None = None
     """Write the scores there, too."""
 
@@ -117,7 +119,8 @@ class Evaluate:
         if not any(path.is_file() for path in weights.values()) and all(path.is_file() for path in tables.values()):
             scores = score_tables(tables, self.data)  # the networks lie elsewhere: predict_ckpt.sh
         else:
-            scores = score_members(weights, self.data, device=choose_device(self.device), frozen=self.frozen)
+            device = choose_device(self.device)
+            scores = score_members(weights, self.data, device=device, frozen=self.frozen, engine=self.engine)
         print(f"{'':25}{'ROC AUC of the test pairs':28}{'mAP':28}Recall@1   (value [95 % interval over identities])")
         for name, found in scores.items():
             cells = (found.auc, found.map, found.recall_at_1)
