@@ -156,6 +156,31 @@ class Weights:
             print(f"{name.replace('_', ' '):14}{_shown(value)}")
 
 
+@dataclass(frozen=True)
+class Export:
+    """Write weights as a folder that another program can use without noseprint: OpenVINO, preprocessing, an example."""
+
+    weights: tyro.conf.Positional[Path]
+    """A .safetensors file."""
+    out: tyro.conf.Positional[Path]
+    """Folder to make."""
+    int8: bool = False
+    """Quantise to 8 bits by the training photographs of --data, and print what that costs."""
+    data: Path | None = None
+    """Data folder, laid out as data/README.md says; its labels, where it has any, tell what int8 costs."""
+    seed: int = 0
+
+    def __call__(self) -> None:
+        """Export."""
+        from noseprint.deploy.export import export
+
+        if self.int8 != (self.data is not None):
+            raise NoseprintError("--int8 and --data DIR go together: the photographs there tell how to quantise")
+        for line in export(self.weights, self.out, int8=self.data, seed=self.seed):
+            print(line)
+        print(f"{self.out}: python {self.out / 'example.py'} A.jpg B.jpg")
+
+
 def _shown(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {number:.4f}" for name, number in value.items())
@@ -170,6 +195,7 @@ Command = (
     | Annotated[Fuse, tyro.conf.subcommand("fuse")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Weights, tyro.conf.subcommand("weights")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
 )
 
 

@@ -18,8 +18,12 @@ from noseprint import __version__
 from noseprint.models.kept import keep, recall
 from noseprint.models.network import SupConNet
 
-LEAST_COSINE = {"bf16": 0.9995, "f32": 0.99999}
-"""Below this cosine to torch's float32 embedding of the same image, a precision is not used."""
+LEAST_COSINE = {"bf16": 0.9998, "f32": 0.99999}
+"""Below this cosine to torch's float32 embedding of a test image, a precision is not used.
+
+Photographs vary more than the test images: the worst of 625 was four times as far from 1. So bf16 is held to 0.9998 for
+theirs to be about 0.9995 on average or better.
+"""
 
 
 def available() -> bool:
@@ -77,6 +81,11 @@ def convert(network: SupConNet) -> Any:
     return model
 
 
+def compile_for_cpu(model: Any, precision: str) -> Any:
+    """Compile an OpenVINO model to compute in "f32" or "bf16"."""
+    return import_openvino().Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision, **_settings()})
+
+
 def open_runtime(network: SupConNet) -> Runtime:
     """Compile `network`, which must be in eval mode, or take up what was kept of an earlier run.
 
@@ -97,7 +106,7 @@ def open_runtime(network: SupConNet) -> Runtime:
     model = convert(network)
     own = core.get_property("CPU", "INFERENCE_PRECISION_HINT").to_string()
     for precision in ("bf16", "f32") if own == "bf16" else ("f32",):
-        compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision, **_settings()})
+        compiled = compile_for_cpu(model, precision)
         runtime = Runtime(compiled)
         if _agrees(runtime, network):
             keep(name, compiled.export_model().getvalue())
