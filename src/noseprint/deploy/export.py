@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import logging
 import shutil
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -48,7 +49,7 @@ def export(weights: Path, out: Path, *, int8: Path | None = None, seed: int = 0)
         raise NoseprintError(f"{weights}: OpenVINO cannot convert {header.trunk} ({error})") from error
     told = []
     if int8:
-        model = _quantised(model, read_train(int8), network, seed=seed)
+        model = quantised(model, read_train(int8), network, seed=seed)
         told = _cost(model, network, int8, seed=seed)
     about = {
         "format": FORMAT,
@@ -74,9 +75,12 @@ def export(weights: Path, out: Path, *, int8: Path | None = None, seed: int = 0)
     return told
 
 
-def _quantised(model: Any, table: ImageTable, network: SupConNet, *, seed: int) -> Any:
+def quantised(model: Any, table: ImageTable, network: SupConNet, *, seed: int) -> Any:
+    """`model` in 8 bits, by what it makes of up to CALIBRATION_IMAGES photographs of `table`, drawn by `seed`."""
     import_openvino()
     import nncf  # noqa: PLC0415 - an extra, and not before openvino is muted
+
+    nncf.set_log_level(logging.WARNING)
 
     rows = np.random.default_rng(seed).permutation(len(table.paths))[:CALIBRATION_IMAGES]
     images = PlainImages([table.paths[row] for row in rows], view=A.Resize(network.image_size, network.image_size))
