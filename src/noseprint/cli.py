@@ -172,10 +172,10 @@ class Export:
 
     def __call__(self) -> None:
         """Export."""
-        from noseprint.deploy.export import export
-
         if self.int8 != (self.data is not None):
             raise NoseprintError("--int8 and --data DIR go together: the photographs there tell how to quantise")
+        from noseprint.deploy.export import export
+
         for line in export(self.weights, self.out, int8=self.data, seed=self.seed):
             print(line)
         print(f"{self.out}: python {self.out / 'example.py'} A.jpg B.jpg")

@@ -82,10 +82,21 @@ def test_the_bundle_says_whose_it_is(bundle, weights):
     }
 
 
-def test_the_same_weights_make_the_same_bytes(bundle, weights, tmp_path):
-    export(weights, tmp_path / "again")
-    for file in bundle.iterdir():
-        assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes(), file.name
+def test_the_command_makes_the_same_bytes_each_time(weights, tmp_path):
+    for name in ("one", "two"):
+        command = [sys.executable, "-m", "noseprint", "export", str(weights), str(tmp_path / name)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"{tmp_path / name}: python ")
+    for file in (tmp_path / "one").iterdir():
+        assert (tmp_path / "two" / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_int8_asks_for_photographs(weights, tmp_path):
+    command = [sys.executable, "-m", "noseprint", "export", str(weights), str(tmp_path / "out"), "--int8"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr.startswith("error: --int8 and --data DIR go together")) == (1, True)
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_there_stays(weights, tmp_path):

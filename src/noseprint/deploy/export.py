@@ -127,7 +127,7 @@ def _cost(model: Any, network: SupConNet, data: Path, *, seed: int) -> list[str]
     )
     cosine = (whole * coarse).sum(1)
     told = [
-        f"int8 against float32, {len(paths)} photographs: cosine {cosine.mean():.4f} mean, {cosine.min():.4f} least"
+        f"int8 against float32 on {len(paths)} photographs: cosine {cosine.mean():.4f} mean, {cosine.min():.4f} least"
     ]
     if labelled:
         for name, embeddings in (("float32", whole), ("int8", coarse)):
