@@ -1,6 +1,7 @@
 """What several rooms' tests need."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from noseprint.data.demo import write_demo
 from noseprint.devices import reuse_freed_memory
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+_cache = tempfile.TemporaryDirectory()  # compiled networks of the tests, and of the programs they start
+os.environ["XDG_CACHE_HOME"] = _cache.name
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 reuse_freed_memory()  # networks of full size are built and trained for a step
 

@@ -99,6 +99,8 @@ class Evaluate:
     frozen: bool = False
     """Also score each pretrained trunk before any training."""
     device: str = "auto"
+    engine: Literal["auto", "torch", "openvino"] = "auto"
+    """What runs the networks, as for infer.py."""
     json: Path | None = None
     """Write the scores there, too."""
 
@@ -117,7 +119,8 @@ class Evaluate:
         if not any(path.is_file() for path in weights.values()) and all(path.is_file() for path in tables.values()):
             scores = score_tables(tables, self.data)  # the networks lie elsewhere: predict_ckpt.sh
         else:
-            scores = score_members(weights, self.data, device=choose_device(self.device), frozen=self.frozen)
+            device = choose_device(self.device)
+            scores = score_members(weights, self.data, device=device, frozen=self.frozen, engine=self.engine)
         print(f"{'':25}{'ROC AUC of the test pairs':28}{'mAP':28}Recall@1   (value [95 % interval over identities])")
         for name, found in scores.items():
             cells = (found.auc, found.map, found.recall_at_1)
@@ -153,6 +156,31 @@ class Weights:
             print(f"{name.replace('_', ' '):14}{_shown(value)}")
 
 
+@dataclass(frozen=True)
+class Export:
+    """Write weights as a folder that another program can use without noseprint: OpenVINO, preprocessing, an example."""
+
+    weights: tyro.conf.Positional[Path]
+    """A .safetensors file."""
+    out: tyro.conf.Positional[Path]
+    """Folder to make."""
+    int8: bool = False
+    """Quantise to 8 bits by the training photographs of --data, and print what that costs."""
+    data: Path | None = None
+    """Data folder, laid out as data/README.md says; its labels, where it has any, tell what int8 costs."""
+    seed: int = 0
+
+    def __call__(self) -> None:
+        """Export."""
+        if self.int8 != (self.data is not None):
+            raise NoseprintError("--int8 and --data DIR go together: the photographs there tell how to quantise")
+        from noseprint.deploy.export import export
+
+        for line in export(self.weights, self.out, int8=self.data, seed=self.seed):
+            print(line)
+        print(f"{self.out}: python {self.out / 'example.py'} A.jpg B.jpg")
+
+
 def _shown(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {number:.4f}" for name, number in value.items())
@@ -167,6 +195,7 @@ Command = (
     | Annotated[Fuse, tyro.conf.subcommand("fuse")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Weights, tyro.conf.subcommand("weights")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
 )
 
 

@@ -21,6 +21,7 @@ from noseprint.evaluation.metrics import (
 )
 from noseprint.matching.embed import embed_images
 from noseprint.matching.fuse import fuse
+from noseprint.matching.options import Engine
 from noseprint.matching.pairs import pair_similarities, read_similarities
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import load_network, read_header
@@ -97,8 +98,10 @@ def read_labelled(data: Path) -> Labelled:
     )
 
 
-def embed_labelled(network: SupConNet, labelled: Labelled, *, device: torch.device, label: str) -> Embeddings:
-    """Embeddings (N, D) of the images of `labelled`, in the order of its paths."""
+def embed_labelled(
+    network: SupConNet, labelled: Labelled, *, device: torch.device, label: str, engine: Engine = "auto"
+) -> Embeddings:
+    """Embeddings (N, D) of the images of `labelled`, in the order of its paths; engine as in `embed_images`."""
     size = network.image_size
     return embed_images(
         network.to(device),
@@ -107,6 +110,7 @@ def embed_labelled(network: SupConNet, labelled: Labelled, *, device: torch.devi
         device=device,
         workers=default_workers(device),
         label=label,
+        engine=engine,
     )
 
 
@@ -156,7 +160,13 @@ def score_tables(members: Mapping[str, Path], data: Path, *, seed: int = 0) -> d
 
 
 def score_members(
-    members: Mapping[str, Path], data: Path, *, device: torch.device, frozen: bool, seed: int = 0
+    members: Mapping[str, Path],
+    data: Path,
+    *,
+    device: torch.device,
+    frozen: bool,
+    seed: int = 0,
+    engine: Engine = "auto",
 ) -> dict[str, Scores]:
     """Scores of each member (name -> weights file) and, under "ensemble", of the mean of their cosines.
 
@@ -172,11 +182,11 @@ def score_members(
             key = (header.trunk, header.image_size, header.descriptors)
             if key not in baselines:
                 network = SupConNet(header.trunk, descriptors=header.descriptors, image_size=header.image_size)
-                embedded = embed_labelled(network, labelled, device=device, label=f"{name} untrained")
+                embedded = embed_labelled(network, labelled, device=device, label=f"{name} untrained", engine=engine)
                 baselines[key] = score(embedded, labelled, seed=seed)
             scores[f"{name} untrained"] = baselines[key]
     for name, weights in members.items():
-        embeddings[name] = embed_labelled(load_network(weights), labelled, device=device, label=name)
+        embeddings[name] = embed_labelled(load_network(weights), labelled, device=device, label=name, engine=engine)
         scores[name] = score(embeddings[name], labelled, seed=seed)
     if len(members) > 1:
         scores["ensemble"] = score(joined(embeddings), labelled, seed=seed)

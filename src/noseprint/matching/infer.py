@@ -66,6 +66,7 @@ def _infer(
             workers=default_workers(place.device) if options.workers is None else options.workers,
             batch_size=options.batch_size,
             seed=options.seed,
+            engine=options.engine,
         )
         if place.is_main:
             similarity += pair_similarities(embeddings, index, pairs) / np.float32(len(views))

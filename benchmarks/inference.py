@@ -1,0 +1,96 @@
+"""How fast does a network embed on this CPU: torch as it comes, its other ways, and OpenVINO?
+
+All of them in one process, in turn, on one batch, with random weights; freed memory is kept as embed_images keeps it
+(devices.reuse_freed_memory), for torch, too. Prints images/s, the ratio to eager float32, the least cosine to it, and
+what OpenVINO takes to start: from nothing and from what was kept, its check against torch included.
+
+    python benchmarks/inference.py [--rounds 3] [--batch 16] [--only tf_efficientnet_lite0.in1k]
+"""
+
+import argparse
+import contextlib
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional as F
+
+from noseprint.devices import reuse_freed_memory
+from noseprint.models import runtime
+from noseprint.models.network import SupConNet
+
+NETWORKS = (
+    "tf_efficientnet_lite0.in1k",
+    "swin_base_patch4_window7_224.ms_in22k",
+    "tf_efficientnet_b7.ns_jft_in1k",
+)
+Embed = Callable[[torch.Tensor], torch.Tensor]
+
+
+def by_torch(network: SupConNet, *, channels_last: bool = False, bf16: bool = False) -> Embed:
+    def embed(images: torch.Tensor) -> torch.Tensor:
+        network.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+        if channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            return network.embed(images).float()
+
+    return embed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--only", nargs="+", default=NETWORKS, help="timm names")
+    options = parser.parse_args()
+    reuse_freed_memory()
+    core = runtime.import_openvino().Core()
+    print(core.get_property("CPU", "FULL_DEVICE_NAME"), *core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    print(f"{torch.get_num_threads()} threads, batch {options.batch}, {options.rounds} rounds")
+    for name in options.only:
+        measure(name, batch=options.batch, rounds=options.rounds)
+
+
+def measure(name: str, *, batch: int, rounds: int) -> None:
+    torch.manual_seed(0)
+    network = SupConNet(name, image_size=224, pretrained=False).eval()
+    images = F.interpolate(torch.rand(batch, 3, 9, 9), size=224, mode="bilinear").mul(255).byte()
+    starts = []
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["XDG_CACHE_HOME"] = cache
+        for _ in range(2):
+            begin = time.perf_counter()
+            chosen = runtime.open_runtime(network).precision
+            starts.append(time.perf_counter() - begin)
+    model = runtime.convert(network)
+    ways: dict[str, Embed] = {
+        "torch eager fp32": by_torch(network),
+        "torch channels_last": by_torch(network, channels_last=True),
+        "torch bf16 autocast": by_torch(network, bf16=True),
+        "torch bf16 + ch.last": by_torch(network, bf16=True, channels_last=True),
+    }
+    for precision in ("f32", "bf16"):
+        with contextlib.suppress(RuntimeError):  # no bf16 on this CPU
+            ways[f"OpenVINO {precision}"] = runtime.Runtime(runtime.compile_for_cpu(model, precision))
+    whole = {way: embed(images) for way, embed in ways.items()}  # also warms up
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way, embed in ways.items():
+            begin = time.perf_counter()
+            embed(images)
+            seconds[way].append(time.perf_counter() - begin)
+    print(f"\n{name}, 224 px: OpenVINO starts in {starts[0]:.1f} s, later in {starts[1]:.1f} s, and takes {chosen}")
+    print(f"{'':22}{'images/s':>9}{'ratio':>7}  least cosine")
+    eager = statistics.median(seconds["torch eager fp32"])
+    for way, times in seconds.items():
+        median = statistics.median(times)
+        cosine = (whole[way] * whole["torch eager fp32"]).sum(1).min()
+        print(f"{way:22}{batch / median:9.1f}{eager / median:7.2f}  {cosine:.6f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""What do OpenVINO's float32, bf16 and int8 do to a trained network's scores, against torch's float32?
+
+Prints, on the labelled photographs of a data folder: ROC AUC, mAP, Recall@1, cosines to torch's embeddings, the rank
+correlation of the test pairs' similarities, and images/s with decoding. int8 is quantised by the training photographs.
+bf16 is shown even where noseprint would not take it (models.runtime.LEAST_COSINE).
+
+    python benchmarks/inference_scores.py WEIGHTS DATA
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+from scipy.stats import spearmanr
+
+from noseprint.data.augment import A
+from noseprint.data.tables import read_train
+from noseprint.deploy.export import quantised
+from noseprint.devices import reuse_freed_memory
+from noseprint.evaluation.scoring import read_labelled, score
+from noseprint.matching.embed import embed_by, embedder
+from noseprint.matching.pairs import pair_similarities
+from noseprint.models.runtime import Runtime, compile_for_cpu, convert
+from noseprint.models.weights import load_network
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("data", type=Path)
+    options = parser.parse_args()
+    reuse_freed_memory()
+    network, labelled = load_network(options.weights), read_labelled(options.data)
+    if labelled.pairs is None:
+        parser.error("the data folder has no labelled test pairs")
+    index = {name: labelled.index[labelled.pairs.folder / name] for name in labelled.pairs.names()}
+    auto = embedder(network, device=torch.device("cpu"), engine="auto")
+    print(f"chosen for these weights: {auto.precision if isinstance(auto, Runtime) else 'torch'}")
+    ways = {
+        "torch fp32": embedder(network, device=torch.device("cpu"), engine="torch"),
+        "OpenVINO f32": Runtime(compile_for_cpu(convert(network), "f32")),
+        "OpenVINO bf16": Runtime(compile_for_cpu(convert(network), "bf16")),
+        "OpenVINO int8": Runtime(
+            compile_for_cpu(quantised(convert(network), read_train(options.data), network, seed=0), "f32")
+        ),
+    }
+    view = A.Resize(network.image_size, network.image_size)
+    print(f"{'':14}AUC       mAP     Recall@1  cosine mean, least  rank corr.  images/s")
+    for way, embed in ways.items():
+        begin = time.perf_counter()
+        embeddings = embed_by(embed, labelled.paths, view=view, workers=0)
+        rate = len(embeddings) / (time.perf_counter() - begin)
+        similarity = pair_similarities(embeddings, index, labelled.pairs)
+        if way == "torch fp32":
+            whole, ranked = embeddings, similarity
+        found = score(embeddings, labelled)
+        figures = [f"{cell.value:.5f}" if cell else "-      " for cell in (found.auc, found.map, found.recall_at_1)]
+        cosine = (embeddings * whole).sum(1)
+        same = spearmanr(similarity, ranked).statistic
+        print(f"{way:14}{'  '.join(figures)}   {cosine.mean():.6f} {cosine.min():.6f}  {same:.6f}    {rate:6.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""Similarity of two photographs: python example.py A.jpg B.jpg (needs openvino, opencv-python-headless, numpy)."""
+
+import json
+import sys
+from pathlib import Path
+
+sys.modules["openvino_telemetry"] = None  # else importing openvino tells its makers
+
+import cv2
+import numpy as np
+import openvino
+
+HERE = Path(__file__).resolve().parent
+ABOUT = json.loads((HERE / "bundle.json").read_text())
+NETWORK = openvino.Core().compile_model(HERE / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": ABOUT["precision"]})
+
+
+def embed(path: str) -> np.ndarray:
+    """The embedding of a photograph: a vector of length 1."""
+    image = cv2.imread(path, cv2.IMREAD_COLOR_RGB)
+    if image is None:
+        raise SystemExit(f"{path}: no photograph that OpenCV reads")
+    image = cv2.resize(image, (ABOUT["image_size"], ABOUT["image_size"]), interpolation=cv2.INTER_LINEAR)
+    return NETWORK([image.transpose(2, 0, 1)[None]])[0][0].copy()
+
+
+if __name__ == "__main__":
+    similarity = float(embed(sys.argv[1]) @ embed(sys.argv[2]))
+    answer = {"similarity": similarity}
+    if platt := ABOUT["calibration"]:  # the probability where half of all pairs are the same
+        answer["probability"] = float(1 / (1 + np.exp(-(platt["slope"] * similarity + platt["intercept"]))))
+    print(json.dumps(answer))

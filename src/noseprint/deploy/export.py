@@ -1,0 +1,137 @@
+"""A network as a folder that another program can use without noseprint."""
+
+import importlib.util
+import json
+import logging
+import shutil
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from noseprint import __version__
+from noseprint.data.augment import A
+from noseprint.data.dataset import PlainImages
+from noseprint.data.tables import ImageTable, read_labels, read_retrieval, read_train
+from noseprint.errors import NoseprintError
+from noseprint.evaluation.scoring import read_labelled, score
+from noseprint.files import scratch_folder, writing
+from noseprint.matching.embed import embed_by, embedder
+from noseprint.models.network import SupConNet
+from noseprint.models.runtime import Runtime, compile_for_cpu, convert, import_openvino
+from noseprint.models.weights import fingerprint, load_network, read_header
+
+FORMAT = "noseprint bundle 1"
+CALIBRATION_IMAGES = 300
+LOOK = 500
+"""Photographs on which int8 is compared with float32 where none are labelled."""
+
+
+def export(weights: Path, out: Path, *, int8: Path | None = None, seed: int = 0) -> list[str]:
+    """Write `weights` as a bundle into the new folder `out`, whole or not at all; say what it costs, line by line.
+
+    int8: a data folder; the network is quantised to 8 bits by what it computes of up to CALIBRATION_IMAGES of its
+    training photographs, drawn by `seed`, and compared with float32 (post-training quantisation, arXiv 2002.08679).
+    Raises NoseprintError where OpenVINO (for int8 NNCF, too) is missing, `out` holds something, or the weights are bad.
+    """
+    for package in ("openvino", "nncf") if int8 else ("openvino",):
+        if importlib.util.find_spec(package) is None:
+            raise NoseprintError(f"{package} is not installed: pip install noseprint[deploy]")
+    if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
+        raise NoseprintError(f"{out} is there already: name a new folder, or remove it")
+    header = read_header(weights)
+    network = load_network(weights)
+    try:
+        model = convert(network)
+    except Exception as error:  # its converters raise whatever they like
+        raise NoseprintError(f"{weights}: OpenVINO cannot convert {header.trunk} ({error})") from error
+    told = []
+    if int8:
+        model = quantised(model, read_train(int8), network, seed=seed)
+        told = _cost(model, network, int8, seed=seed)
+    about = {
+        "format": FORMAT,
+        "noseprint": __version__,
+        "recipe": header.extra.get("recipe"),
+        "fingerprint": fingerprint(weights),
+        "trunk": header.trunk,
+        "image_size": network.image_size,
+        "input": "uint8 RGB (batch, 3, side, side), decoded upright, resized bilinearly without keeping proportions",
+        "embedding_size": network.embedding_size,
+        "weights": "int8" if int8 else "float32",
+        "precision": "f32",
+        "holdout": json.loads(header.extra.get("holdout", "null")),
+        "calibration": json.loads(header.extra.get("calibration", "null")),
+    }
+    with writing(out), scratch_folder(out) as scratch:
+        bundle = scratch / "bundle"
+        with as_file(files("noseprint.deploy") / "bundle") as templates:
+            shutil.copytree(templates, bundle, ignore=shutil.ignore_patterns("__pycache__"))
+        import_openvino().save_model(model, bundle / "model.xml", compress_to_fp16=False)
+        (bundle / "bundle.json").write_text(json.dumps(about, indent=1) + "\n")
+        bundle.replace(out)
+    return told
+
+
+def quantised(model: Any, table: ImageTable, network: SupConNet, *, seed: int) -> Any:
+    """`model` in 8 bits, by what it makes of up to CALIBRATION_IMAGES photographs of `table`, drawn by `seed`."""
+    import_openvino()
+    import nncf  # noqa: PLC0415 - an extra, and not before openvino is muted
+
+    nncf.set_log_level(logging.WARNING)
+
+    rows = np.random.default_rng(seed).permutation(len(table.paths))[:CALIBRATION_IMAGES]
+    images = PlainImages([table.paths[row] for row in rows], view=A.Resize(network.image_size, network.image_size))
+    return nncf.quantize(
+        model,
+        nncf.Dataset([images[i][None].numpy() for i in range(len(images))]),
+        subset_size=len(images),
+        preset=nncf.QuantizationPreset.MIXED,
+        model_type=nncf.ModelType.TRANSFORMER if _has_attention(network) else None,
+        ignored_scope=nncf.IgnoredScope(names=_after_trunk(model), validate=False),
+    )
+
+
+def _after_trunk(model: Any) -> list[str]:
+    """The operations between the trunk and the output: 8 bits of an embedding's length leave no vector of length 1."""
+    found, todo = set(), [model.outputs[0].node.input_value(0).get_node()]
+    while todo:
+        operation = todo.pop()
+        name = operation.get_friendly_name()
+        if operation.get_type_name() != "Constant" and "network.trunk" not in name and name not in found:
+            found.add(name)
+            todo += [value.get_node() for value in operation.input_values()]
+    return sorted(found)
+
+
+def _has_attention(network: SupConNet) -> bool:
+    return any("attn" in name for name, _ in network.trunk.named_modules())
+
+
+def _cost(model: Any, network: SupConNet, data: Path, *, seed: int) -> list[str]:
+    """What int8 does to the embeddings of the labelled photographs, or else of some of the training's."""
+    labelled = read_labelled(data) if read_labels(data, "test") or read_retrieval(data) else None
+    paths = labelled.paths if labelled else read_train(data).paths
+    if not labelled:
+        paths = tuple(paths[row] for row in np.random.default_rng(seed).permutation(len(paths))[-LOOK:])
+    view = A.Resize(network.image_size, network.image_size)
+    cpu = torch.device("cpu")
+    whole, coarse = (
+        embed_by(embed, paths, view=view, workers=0, label=label)
+        for embed, label in (
+            (embedder(network, device=cpu, engine="torch"), "float32"),
+            (Runtime(compile_for_cpu(model, "f32")), "int8"),
+        )
+    )
+    cosine = (whole * coarse).sum(1)
+    told = [
+        f"int8 against float32 on {len(paths)} photographs: cosine {cosine.mean():.4f} mean, {cosine.min():.4f} least"
+    ]
+    if labelled:
+        for name, embeddings in (("float32", whole), ("int8", coarse)):
+            found = score(embeddings, labelled)
+            cells = (("ROC AUC", found.auc), ("mAP", found.map), ("Recall@1", found.recall_at_1))
+            told.append(f"{name:8}" + "  ".join(f"{label} {cell}" for label, cell in cells if cell))
+    return told
