@@ -25,7 +25,7 @@ def write_arrays(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str,
         offsets = [start, start := start + array.nbytes]
         header[name] = {"dtype": kinds[array.dtype], "shape": array.shape, "data_offsets": offsets}
     text = json.dumps(header, separators=(",", ":")).encode()
-    text = text.ljust(-(-len(text) // 8) * 8)
+    text = text.ljust(-(-(8 + len(text)) // 64) * 64 - 8)  # arrays begin where a vector register likes it
     with atomic_write(path) as part, part.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for array in arrays.values():

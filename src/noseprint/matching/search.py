@@ -14,6 +14,7 @@ from noseprint.matching.pairs import row_similarities
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.intp]
 _GALLERY_BLOCK, _QUERY_BLOCK = 2**14, 256
+_STEP = 64  # queries are filled up to a multiple of it
 _FEW = 16  # queries for which a block is not worth rounding
 
 
@@ -55,7 +56,10 @@ class Nearest:
         self.similarity = np.full((len(queries), k), -np.inf, dtype=np.float32)
 
     def offer(self, who: Rows, block: torch.Tensor, gallery: Floats, rows: Rows) -> None:
-        """Compare the queries `who` (W,) with `rows` (R,) of `gallery`, which `block` (R, D) holds in any precision.
+        """Compare the queries `who` (W,) with `rows` (R,) of `gallery`, which `block` holds in any precision.
+
+        `block` (>= R, D) may have further rows, which are passed over: for each shape of a bfloat16 product oneDNN
+        compiles a kernel, a millisecond that is saved where lists of many lengths are cut to few.
 
         What `block` says is a first sieve: a matrix product whose error is bounded. All that may be among the best by
         it are measured again in float32, one by one.
@@ -64,13 +68,14 @@ class Nearest:
             self._tensors[block.dtype] = self._tensors[torch.float32].to(block.dtype)
         error = _largest_error(block)
         for part in np.split(who, range(_QUERY_BLOCK, len(who), _QUERY_BLOCK)):
-            sieved = self._tensors[block.dtype][torch.from_numpy(part)] @ block.T
+            filled = np.resize(part, -(-len(part) // _STEP) * _STEP if len(part) > _FEW else len(part))
+            sieved = (self._tensors[block.dtype][torch.from_numpy(filled)] @ block.T)[: len(part), : len(rows)]
             floor = self.similarity[part, -1]
             if len(rows) >= self._k and np.isneginf(floor).any():
                 kth = sieved.topk(self._k, dim=1).values[:, -1].float().numpy()
                 floor = np.maximum(floor, kth - error)
             least = torch.from_numpy(floor - error).to(block.dtype)
-            passed = np.flatnonzero((sieved >= least[:, None]).numpy())
+            passed = np.flatnonzero(_at_least(sieved, least))
             if len(passed):
                 query, column = np.divmod(passed, len(rows))
                 self._measure(part[query], rows[column], gallery)
@@ -86,6 +91,15 @@ class Nearest:
         first = np.searchsorted(slots[order], np.arange(len(distinct)))
         best = order[first[:, None] + np.arange(self._k)]
         self.similarity[distinct], self.rows[distinct] = values[best], found[best]
+
+
+def _at_least(values: torch.Tensor, least: torch.Tensor) -> npt.NDArray[np.bool_]:
+    """Where `values` (W, R) reach `least` (W,). Positive bfloat16 are in the order of their bits, compared 8x faster."""
+    if values.dtype == torch.bfloat16:
+        if not (least > 0).all():
+            return (values >= least[:, None]).numpy()
+        values, least = values.view(torch.int16), least.view(torch.int16)
+    return np.asarray(values.numpy() >= least.numpy()[:, None])
 
 
 def _dots(queries: Floats, gallery: Floats, query: Rows, row: Rows) -> Floats:
