@@ -70,7 +70,7 @@ def embed_with(weights: Sequence[Path], folder: Path, names: Sequence[str], *, d
         marks.append((path.resolve(), fingerprint(path)))
     if len({mark for _, mark in marks}) < len(marks):
         raise NoseprintError(f"weights are named twice among {', '.join(map(str, weights))}")
-    parts = []
+    parts: list[npt.NDArray[np.float32]] = []
     for path in weights:
         network = load_network(path)
         size = network.image_size
@@ -84,8 +84,8 @@ def embed_with(weights: Sequence[Path], folder: Path, names: Sequence[str], *, d
         )
         if not np.isfinite(part.sum()):
             raise NoseprintError(f"{path}: gives embeddings that are not finite; train it again")
-        parts.append(part / np.float32(np.sqrt(len(weights))))
-    matrix = np.concatenate(parts, axis=1)
+        parts.append(np.divide(part, np.sqrt(len(weights)), dtype=np.float32))
+    matrix: npt.NDArray[np.float32] = np.concatenate(parts, axis=1)
     return Embeddings(matrix, tuple(names), tuple(marks), _fingerprint(matrix, _packed(names)))
 
 
@@ -152,6 +152,6 @@ def _packed(names: Sequence[str]) -> npt.NDArray[np.uint8]:
 
 
 def _fingerprint(matrix: npt.NDArray[np.float32], names: npt.NDArray[np.uint8]) -> str:
-    digest = hashlib.sha256(names)
-    digest.update(np.ascontiguousarray(matrix))
+    digest = hashlib.sha256(names.data)
+    digest.update(np.ascontiguousarray(matrix).data)
     return digest.hexdigest()[:16]

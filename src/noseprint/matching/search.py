@@ -94,7 +94,7 @@ class Nearest:
 
 
 def _at_least(values: torch.Tensor, least: torch.Tensor) -> npt.NDArray[np.bool_]:
-    """Where `values` (W, R) reach `least` (W,). Positive bfloat16 are in the order of their bits, compared 8x faster."""
+    """Where `values` (W, R) reach `least` (W,). Positive bfloat16 are in the order of their bits: 8x faster."""
     if values.dtype == torch.bfloat16:
         if not (least > 0).all():
             return (values >= least[:, None]).numpy()
