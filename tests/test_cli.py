@@ -40,6 +40,9 @@ def test_fuse_joins_by_name_and_answers_in_the_order_asked(tmp_path):
         (["evaluate", "--data", "."], 1, "carries no labels"),
         (["weights", "pairs.csv"], 1, "not a safetensors file"),
         (["weights", "none.pth"], 1, "none.pth: no such checkpoint"),
+        (["embed", ".", "--weights", "none.safetensors"], 1, ".: holds no photographs"),
+        (["search", "pairs.csv", "--gallery", "pairs.csv"], 1, "pairs.csv: no file of embeddings"),
+        (["search", "none.jpg", "--gallery", "pairs.csv"], 1, "none.jpg: no such photograph or folder"),
         (["nonsense"], 2, "nonsense"),
     ],
 )
@@ -62,6 +65,22 @@ def test_evaluate_prints_a_table_and_writes_json(tmp_path, demo):
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()[1:4]] == ["one", "two", "ensemble"]
     assert set(json.loads((tmp_path / "s.json").read_text())) == {"one", "two", "ensemble"}
+
+
+def test_embed_and_search(tmp_path, demo):
+    network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
+    save_weights(tmp_path / "w.safetensors", network, extra={})
+    images = demo / "train" / "images"
+    done = noseprint("embed", images, "--weights", "w.safetensors", "--out", "g.safetensors", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = demo / "train" / "train_data.csv"
+    words = ("search", images, "--gallery", "g.safetensors", "--top", 2, "--identities", table)
+    done = noseprint(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "found.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows[::2]] == [row["query"] for row in rows[::2]]
+    assert {row["rank"] for row in rows} == {"1", "2"}
 
 
 def test_weights_are_described_without_building_anything(tmp_path):

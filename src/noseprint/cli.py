@@ -181,6 +181,68 @@ class Export:
         print(f"{self.out}: python {self.out / 'example.py'} A.jpg B.jpg")
 
 
+@dataclass(frozen=True)
+class Embed:
+    """Embed every photograph of a folder, to be searched by `noseprint search`."""
+
+    source: tyro.conf.Positional[Path]
+    """A folder of photographs (those in its folders, too), or one photograph."""
+    weights: tuple[Path, ...]
+    """best.safetensors of a network; several make an ensemble, whose cosines are the means of theirs."""
+    out: Path = Path("embeddings.safetensors")
+    device: str = "auto"
+
+    def __call__(self) -> None:
+        """Embed and write."""
+        from noseprint.devices import choose_device
+        from noseprint.matching.embeddings import embed_with, photographs, write_embeddings
+
+        if not self.weights:
+            raise NoseprintError("--weights: name at least one file of weights")
+        folder, names = photographs(self.source)
+        embeddings = embed_with(self.weights, folder, names, device=choose_device(self.device))
+        write_embeddings(self.out, embeddings)
+        print(f"{len(names)} photographs, {embeddings.matrix.shape[1]} dimensions: {self.out}")
+
+
+@dataclass(frozen=True)
+class Search:
+    """Which individual is this: the most similar gallery images of each photograph, as a table."""
+
+    query: tyro.conf.Positional[Path]
+    """A photograph, or a folder of them."""
+    gallery: Path
+    """What `noseprint embed` wrote."""
+    out: Path = Path("found.csv")
+    """query,rank,image,similarity and, with --identities, identity."""
+    top: int = 5
+    """Images a query."""
+    identities: Path | None = None
+    """Table of the gallery's identities, as train_data.csv: dog ID,nose print image."""
+    weights: tuple[Path, ...] = ()
+    """The weights the gallery was embedded with, where they no longer lie where they lay."""
+    index: bool = False
+    """Look only where it is likely (recall@10 0.99), for 100,000 images and more. Built beside the gallery once."""
+    device: str = "auto"
+
+    def __call__(self) -> None:
+        """Search and write."""
+        from noseprint.devices import choose_device
+        from noseprint.matching.which import which
+
+        rows = which(
+            self.query,
+            self.gallery,
+            out=self.out,
+            weights=self.weights,
+            identities=self.identities,
+            top=self.top,
+            use_index=self.index,
+            device=choose_device(self.device),
+        )
+        print(f"{rows} rows: {self.out}")
+
+
 def _shown(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {number:.4f}" for name, number in value.items())
@@ -196,6 +258,8 @@ Command = (
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Weights, tyro.conf.subcommand("weights")]
     | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Embed, tyro.conf.subcommand("embed")]
+    | Annotated[Search, tyro.conf.subcommand("search")]
 )
 
 

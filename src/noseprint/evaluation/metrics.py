@@ -109,19 +109,19 @@ def retrieval_metrics(
         similarity = embeddings[part] @ target.T
         own = column[part]
         similarity[np.flatnonzero(own >= 0), own[own >= 0]] = -np.inf
-        ranked = np.sort(similarity, axis=1)
         for row, image in enumerate(part):
             matches = members[label[image]]
             matches = matches[matches != own[row]]
             if len(matches) == 0:
                 continue
             true = np.sort(similarity[row, matches])
-            retrieved = len(found) - np.searchsorted(ranked[row], true, side="left")
+            ranked = np.sort(similarity[row][similarity[row] >= true[0]])  # what no match needs to pass is not sorted
+            retrieved = len(ranked) - np.searchsorted(ranked, true, side="left")
             right = len(true) - np.searchsorted(true, true, side="left")
-            top = ranked[row, -1]
+            top = ranked[-1]
             kept.append(image)
             precision.append(float(np.mean(right / retrieved)))
-            hit.append(float(np.sum(true == top) / np.sum(ranked[row] == top)))
+            hit.append(float(np.sum(true == top) / np.sum(ranked == top)))
     if not kept:
         raise NoseprintError(f"none of {len(query)} queries has a true match among {len(found)} gallery images")
     return RetrievalScores(
