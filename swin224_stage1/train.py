@@ -45,18 +45,17 @@ def main(options: Options) -> None:
     import torch  # here, not above: it takes seconds to load, and wrong options are told without it
     from dataset import evaluation_view, training_tables, training_view
     from model import build_model
-    from pytorch_metric_learning.losses import SupConLoss
 
     from noseprint.distributed import gather
     from noseprint.training.fit import fit
+    from noseprint.training.supcon import supcon_loss
 
     torch.manual_seed(options.seed)
     labelled, pseudo = training_tables(options.data, run=options.run, pseudo=options.pseudo)
     network = build_model(options.trunk, image_size=options.image_size, pretrained=options.pretrained)
-    loss = SupConLoss(temperature=options.temperature)
 
     def step(net: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return loss(*gather(net(images), labels))
+        return supcon_loss(*gather(net(images), labels), temperature=options.temperature)
 
     fit(
         network,

@@ -34,11 +34,11 @@ def main(options: Options) -> None:
     """Train, and leave the weights in results/."""
     import torch  # here, not above: it takes seconds to load, and wrong options are told without it
     from dataset import evaluation_view, training_tables, training_view
-    from pytorch_metric_learning.losses import SupConLoss
 
     from noseprint.distributed import gather
     from noseprint.models.weights import load_network
     from noseprint.training.fit import fit
+    from noseprint.training.supcon import supcon_loss
 
     torch.manual_seed(options.seed)
     labelled, pseudo = training_tables(options.data, run=options.run, pseudo=options.pseudo)
@@ -46,10 +46,9 @@ def main(options: Options) -> None:
     start = options.start_from or stage1
     network = load_network(start, trunk=options.trunk, image_size=options.image_size)
     require_same_holdout(start, options)
-    loss = SupConLoss(temperature=options.temperature)
 
     def step(net: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return loss(*gather(net(images), labels))
+        return supcon_loss(*gather(net(images), labels), temperature=options.temperature)
 
     fit(
         network,

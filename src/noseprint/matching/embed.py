@@ -32,13 +32,14 @@ def embed_images(
     label: str = "embedding",
     rows: range | None = None,
     engine: Engine = "torch",
+    cache: Path | None = None,
 ) -> np.ndarray:
     """Inference embeddings of `paths`, (N, D) float32, rows L2-normalised, in the order given.
 
     view: what is done to each decoded image; it must end at the network's input size. A random view is drawn from
     (seed, position). rows: embed only these of `paths`, as they would come out of all of them. engine: what runs the
     network, see `embedder`; torch is what decisions in a training are made with, so that they are the same wherever
-    OpenVINO is installed or not.
+    OpenVINO is installed or not. cache: a folder for decoded photographs.
     """
     reuse_freed_memory()
     if rows is not None and not rows:
@@ -55,6 +56,7 @@ def embed_images(
             seed=seed,
             label=label,
             rows=rows,
+            cache=cache,
             pin_memory=device.type == "cuda",
         )
     finally:
@@ -71,12 +73,13 @@ def embed_by(
     seed: int = 0,
     label: str = "embedding",
     rows: range | None = None,
+    cache: Path | None = None,
     pin_memory: bool = False,
 ) -> np.ndarray:
     """`embed_images` by anything that turns a batch into embeddings, as `embedder` does."""
     rows = range(len(paths)) if rows is None else rows
     loader = DataLoader(
-        PlainImages(paths, view=view, seed=seed),
+        PlainImages(paths, view=view, seed=seed, cache=cache),
         batch_size=batch_size,
         sampler=rows,
         num_workers=workers if len(rows) > batch_size else 0,

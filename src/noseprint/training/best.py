@@ -35,10 +35,11 @@ class Best:
         extra: dict[str, str],
         place: World,
         workers: int,
+        cache: Path | None,
     ) -> None:
         self._holdout, self._view, self._results, self._extra = holdout, view, results, extra
         self._paths = holdout.paths or train.paths[:COLLAPSE_LOOK]
-        self._place, self._workers = place, workers
+        self._place, self._workers, self._cache = place, workers, cache
         self._kept: dict[str, float] = {}
         self._highest_auc = 0.0
 
@@ -48,7 +49,13 @@ class Best:
         To be called on every rank: they share the embedding, rank 0 scores and writes, the others give nothing.
         """
         embeddings = embed_shared(
-            network, self._paths, view=self._view, device=self._place.device, workers=self._workers, label="hold-out"
+            network,
+            self._paths,
+            view=self._view,
+            device=self._place.device,
+            workers=self._workers,
+            cache=self._cache,
+            label="hold-out",
         )
         if not self._place.is_main:
             return {}

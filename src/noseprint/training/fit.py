@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from noseprint.data.augment import View
+from noseprint.data.cache import reader
 from noseprint.data.dataset import TrainingImages, batches_of, begin_worker
 from noseprint.data.sampling import IdentityBatches, epoch_steps
 from noseprint.data.tables import ImageTable
@@ -73,6 +74,7 @@ def fit(
         sound = usable(
             labelled.paths + (pseudo.paths if pseudo else ()),
             skip_bad=options.skip_bad,
+            read=reader(options.cache),
             listed=results / "skipped.csv" if place.is_main else None,
         )
         labelled = labelled.where(path in sound for path in labelled.paths)
@@ -138,6 +140,7 @@ class _Training:
             extra={"recipe": recipe, "training": json.dumps({"holdout": options.holdout})},
             place=place,
             workers=self.workers,
+            cache=options.cache,
         )
         self.begins = (
             f"{len(train)} photographs of {len(set(train.identities))} identities to learn from, {len(holdout)} of "
@@ -208,6 +211,7 @@ class _Training:
             [labels[identity] for identity in self.train_table.identities],
             view=self.training_view,
             seed=self.options.seed,
+            cache=self.options.cache,
         )
         self.sampler = IdentityBatches(
             self.train_table.identities,
