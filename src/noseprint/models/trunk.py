@@ -8,6 +8,7 @@ from typing import cast
 
 import timm
 import torch
+from timm.models import group_parameters
 from torch import Tensor, nn
 
 from noseprint.errors import NoseprintError
@@ -20,7 +21,8 @@ class Trunk(nn.Module):
     """A timm model as a feature map.
 
     Attributes: `num_features` C; `mean`, `std` per channel for pixels in 0..1, those its pretrained weights expect;
-    `fixed_size` the one image side it takes, None where any does.
+    `fixed_size` the one image side it takes, None where any does; `convolutional` whether it is more convolutions than
+    the one that cuts a transformer's patches. On a CPU a convolutional trunk computes channels-last.
     """
 
     def __init__(self, backbone: nn.Module, *, fixed_size: int | None) -> None:
@@ -30,6 +32,20 @@ class Trunk(nn.Module):
         config = cast(dict[str, tuple[float, ...]], backbone.pretrained_cfg)
         self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
         self.fixed_size = fixed_size
+        self.convolutional = sum(isinstance(module, nn.Conv2d) for module in backbone.modules()) > 1
+
+    def freeze(self, stages: int) -> None:
+        """Keep the first `stages` stages as they are from now on, the stem being the first; the rest learns.
+
+        No gradient is computed below the first stage that learns. Raises NoseprintError where none would learn.
+        """
+        groups = group_parameters(self.backbone, self.backbone.group_matcher(coarse=True))  # type: ignore[operator]
+        order = sorted(groups)
+        if not 0 <= stages < len(order):
+            raise NoseprintError(f"--freeze {stages}: this trunk has {len(order)} stages; take 0..{len(order) - 1}")
+        for stage in order[:stages]:
+            for name in groups[stage]:
+                self.backbone.get_parameter(name).requires_grad_(False)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalised pixels (B, 3, H, W) -> map (B, C, h, w).
@@ -38,6 +54,8 @@ class Trunk(nn.Module):
         """
         if self.fixed_size is not None and tuple(pixels.shape[-2:]) != (self.fixed_size, self.fixed_size):
             raise ValueError(f"images are {tuple(pixels.shape[-2:])}, this trunk takes only {self.fixed_size} squared")
+        if self.convolutional and pixels.device.type == "cpu":  # 1.5 times as fast in training
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
         features: Tensor = self.backbone.forward_features(pixels)  # type: ignore[operator]
         if features.ndim == 3:
             return self._tokens_to_map(features)
