@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from noseprint.devices import autocast_dtype
 from noseprint.distributed import World, sum_gradients
 from noseprint.errors import NoseprintError
 from noseprint.models.network import SupConNet
@@ -43,16 +44,13 @@ class Updates:
             self._forward = cast(nn.Module, torch.compile(self._network))
         self._criterion = (criterion or nn.Module()).to(place.device)
         self.average = copy.deepcopy(self._network).eval()
-        on_cuda = place.device.type == "cuda"
         self._optimizer = torch.optim.AdamW(
             parameter_groups([self._network, self._criterion], weight_decay=options.weight_decay),
             lr=options.lr,
-            fused=on_cuda,
+            fused=place.device.type != "mps",
         )
-        half = torch.float16
-        if on_cuda and torch.cuda.is_bf16_supported(including_emulation=False):
-            half = torch.bfloat16
-        self._amp = half if options.amp and on_cuda else None
+        half = autocast_dtype(place.device, convolutional=network.trunk.convolutional)
+        self._amp = half if options.amp else None
         self._scaler = torch.amp.GradScaler(enabled=self._amp is torch.float16)
 
     def update(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
