@@ -17,6 +17,8 @@ class Options(FitOptions):
     """timm name.tag that the start weights must be of. None: whatever they are of."""
     image_size: int | None = None
     """Side of the square input in pixels. None: that of the start weights."""
+    train_size: int | None = None
+    """Side of the training images. None: that of the input; smaller ones train a convolutional trunk faster."""
     temperature: float = 0.07
     pseudo: bool = True
     """Train on the pseudo-identities of pseudo_produce too."""
@@ -54,7 +56,7 @@ def main(options: Options) -> None:
         step=step,
         labelled=labelled,
         pseudo=pseudo,
-        training_view=training_view(network.image_size),
+        training_view=training_view(network.training_size(options.train_size)),
         evaluation_view=evaluation_view(network.image_size),
         results=HERE / "results" / options.run,
         options=options,

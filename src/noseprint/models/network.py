@@ -83,6 +83,23 @@ class SupConNet(nn.Module):
                 module.eval()
         return self
 
+    def training_size(self, asked: int | None) -> int:
+        """Side in pixels of the square images to train on: `asked`, or that of the input.
+
+        Photographs are best embedded larger than a convolutional trunk was trained on them: fewer pixels a step, and
+        often a better embedding (arXiv 1906.06423). Raises NoseprintError where the trunk takes one size only.
+        """
+        if asked is None or asked == self.image_size:
+            return self.image_size
+        if self.trunk.fixed_size is not None:
+            raise NoseprintError(
+                f"--train-size {asked}: {self.trunk_name} takes images of {self.image_size} pixels only; pass "
+                f"--train-size {self.image_size}"
+            )
+        if not 16 <= asked <= 4096:
+            raise NoseprintError(f"--train-size {asked}: must be in 16..4096 pixels")
+        return asked
+
     def forward(self, images: Tensor) -> Tensor:
         """Training embedding: uint8 RGB images (B, 3, H, W) -> (B, dim) float32, each row of length 1.
 
