@@ -136,30 +136,3 @@ def test_convolutional_trunks_compute_channels_last_on_a_cpu_and_give_the_same_m
     assert seen[0].is_contiguous(memory_format=torch.channels_last) is convolutional
     trunk.convolutional = False
     torch.testing.assert_close(got, trunk(pixels), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", ["test_efficientnet.r160_in1k", "test_vit.r160_in1k", "resnet10t.c3_in1k"])
-def test_frozen_stages_get_no_gradient_and_the_others_the_same_as_before(name):
-    trunk = build_trunk(name, pretrained=False, image_size=64).eval()
-    pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    trunk(pixels).square().sum().backward()
-    whole = {key: p.grad for key, p in trunk.named_parameters()}
-    trunk.zero_grad()
-    trunk.freeze(2)
-    trunk(pixels).square().sum().backward()
-    kept = [key for key, p in trunk.named_parameters() if p.grad is None]
-    first = {
-        "test_efficientnet.r160_in1k": ("conv_stem", "bn1", "blocks.0."),
-        "test_vit.r160_in1k": ("cls_token", "reg_token", "pos_embed", "patch_embed", "blocks.0."),
-        "resnet10t.c3_in1k": ("conv1", "bn1", "layer1."),
-    }[name]
-    assert kept == [key for key in whole if key.removeprefix("backbone.").startswith(first)]
-    for key, parameter in trunk.named_parameters():
-        if key not in kept:
-            torch.testing.assert_close(parameter.grad, whole[key])
-
-
-@pytest.mark.parametrize("stages", [-1, 5, 100])
-def test_a_number_of_stages_that_leaves_nothing_to_learn_is_refused(stages):
-    with pytest.raises(NoseprintError, match=r"--freeze .*5 stages.*0\.\.4"):
-        build_trunk("resnet10t.c3_in1k", pretrained=False, image_size=64).freeze(stages)

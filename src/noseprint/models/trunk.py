@@ -8,7 +8,6 @@ from typing import cast
 
 import timm
 import torch
-from timm.models import group_parameters
 from torch import Tensor, nn
 
 from noseprint.errors import NoseprintError
@@ -33,19 +32,6 @@ class Trunk(nn.Module):
         self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
         self.fixed_size = fixed_size
         self.convolutional = sum(isinstance(module, nn.Conv2d) for module in backbone.modules()) > 1
-
-    def freeze(self, stages: int) -> None:
-        """Keep the first `stages` stages as they are from now on, the stem being the first; the rest learns.
-
-        No gradient is computed below the first stage that learns. Raises NoseprintError where none would learn.
-        """
-        groups = group_parameters(self.backbone, self.backbone.group_matcher(coarse=True))  # type: ignore[operator]
-        order = sorted(groups)
-        if not 0 <= stages < len(order):
-            raise NoseprintError(f"--freeze {stages}: this trunk has {len(order)} stages; take 0..{len(order) - 1}")
-        for stage in order[:stages]:
-            for name in groups[stage]:
-                self.backbone.get_parameter(name).requires_grad_(False)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalised pixels (B, 3, H, W) -> map (B, C, h, w).

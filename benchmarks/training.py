@@ -1,0 +1,149 @@
+"""How fast does a CPU train: what each choice for a trunk gives, and how many loader processes feed it best?
+
+Steps: the same step, choice by choice in turn, best of --rounds; "now" is what noseprint does on this machine.
+Workers: a whole training with stage 2's degradation, for each number of workers in turn, best of --rounds.
+
+    python benchmarks/training.py [DATA] [--rounds 3] [--trunks NAME ...] [--workers 0 1 2]
+"""
+
+import argparse
+import importlib.util
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from pytorch_metric_learning.losses import SupConLoss
+
+from noseprint.data.demo import write_demo
+from noseprint.data.tables import read_train
+from noseprint.devices import autocast_dtype, reuse_freed_memory
+from noseprint.models.network import SupConNet
+from noseprint.training.fit import fit
+from noseprint.training.options import FitOptions
+
+SIZE, BATCH = 128, 64
+TRUNKS = ["tf_efficientnet_lite0.in1k", "resnet18.a1_in1k", "swin_tiny_patch4_window7_224.ms_in22k"]
+LOSS = SupConLoss(temperature=0.07)
+
+
+def stepper(
+    network: SupConNet, *, channels_last: bool, bf16: bool, fused: bool = True, frozen: int = 0
+) -> Callable[[], float]:
+    """A training step that gives its seconds; `frozen` of an EfficientNet's stages learn nothing."""
+    images = torch.randint(0, 256, (BATCH, 3, SIZE, SIZE), dtype=torch.uint8)
+    labels = torch.arange(BATCH // 4).repeat_interleave(4)
+
+    def step() -> float:
+        network.requires_grad_(True)
+        if frozen:
+            backbone = network.trunk.backbone
+            for part in (backbone.conv_stem, backbone.bn1, *backbone.blocks[: frozen - 1]):
+                part.requires_grad_(False)
+        network.trunk.convolutional = channels_last
+        learnt = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(learnt, lr=0.0, fused=fused)
+        network.train().zero_grad()
+        start = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = LOSS(network(images), labels)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimizer.step()
+        return time.perf_counter() - start
+
+    return step
+
+
+def steps(name: str, *, rounds: int) -> None:
+    """Print the table of one trunk."""
+    torch.manual_seed(0)
+    network = SupConNet(name, image_size=SIZE, pretrained=False)
+    convolutional = network.trunk.convolutional
+    bf16 = autocast_dtype(torch.device("cpu"), convolutional=convolutional) is torch.bfloat16
+    ways = {
+        "plain": stepper(network, channels_last=False, bf16=False, fused=False),
+        "channels last": stepper(network, channels_last=True, bf16=False),
+        "bf16": stepper(network, channels_last=False, bf16=True),
+        "channels last, bf16": stepper(network, channels_last=True, bf16=True),
+        "now": stepper(network, channels_last=convolutional, bf16=bf16),
+    }
+    if hasattr(network.trunk.backbone, "conv_stem"):
+        ways["now, 4 stages frozen"] = stepper(network, channels_last=True, bf16=False, frozen=4)
+    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    for number in range(rounds + 1):
+        for way, step in ways.items():
+            taken = step()
+            if number:  # the first is for warming up
+                seconds[way].append(taken)
+    for way, times in seconds.items():
+        rate, ratio = BATCH / min(times), min(seconds["plain"]) / min(times)
+        print(f"{name:40} {way:22} {rate:7.1f} images/s  {ratio:5.2f} x", flush=True)
+
+
+def train_once(data: Path, workers: int) -> None:
+    """Train an epoch as stage 2 would, and print the seconds from the first look at the tables to the weights."""
+    where = Path(__file__).resolve().parents[1] / "swin224_stage2" / "dataset.py"
+    spec = importlib.util.spec_from_file_location("dataset", where)
+    assert spec is not None
+    assert spec.loader is not None
+    dataset = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(dataset)
+    network = SupConNet(TRUNKS[0], image_size=SIZE, pretrained=False)
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as scratch:
+        fit(
+            network,
+            step=lambda net, images, labels: LOSS(net(images), labels),
+            labelled=read_train(data),
+            training_view=dataset.training_view(SIZE),
+            evaluation_view=dataset.evaluation_view(SIZE),
+            results=Path(scratch) / "results",
+            options=FitOptions(
+                data=data, epochs=1, batch_size=BATCH, lr=1e-4, holdout=0.0, device="cpu", workers=workers
+            ),
+        )
+    print("seconds", time.perf_counter() - start)
+
+
+def loader_processes(data: Path, numbers: list[int], *, rounds: int) -> None:
+    """Print the table of trainings with so many workers, each in a process of its own."""
+    seconds: dict[int, list[float]] = {number: [] for number in numbers}
+    for _ in range(rounds):
+        for number, times in seconds.items():
+            command = [sys.executable, __file__, str(data), "--once", str(number)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            times.append(float(done.stdout.rpartition("seconds ")[2]))
+    for number, times in seconds.items():
+        ratio = min(seconds[numbers[0]]) / min(times)
+        print(f"{number} workers: {min(times):6.1f} s an epoch  {ratio:5.2f} x", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, nargs="?", help="default: the synthetic demonstration")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--trunks", nargs="*", default=TRUNKS)
+    parser.add_argument("--workers", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--once", type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    reuse_freed_memory()
+    if given.once is not None:
+        train_once(given.data, given.once)
+        return
+    print(f"{torch.get_num_threads()} threads, batch {BATCH}, {SIZE} px", flush=True)
+    for name in given.trunks:
+        steps(name, rounds=given.rounds)
+    if given.workers:
+        with tempfile.TemporaryDirectory() as scratch:
+            data = given.data
+            if data is None:
+                write_demo(data := Path(scratch) / "data")
+            loader_processes(data, given.workers, rounds=given.rounds)
+
+
+if __name__ == "__main__":
+    main()
