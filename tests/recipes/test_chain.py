@@ -27,7 +27,7 @@ def rows(path):
 
 
 def test_each_network_goes_from_photographs_to_similarities(checkout):
-    """With another batch size, number of epochs, data folder, image size and trunk than the defaults at every step."""
+    """With another batch size, number of epochs, data folder, image sizes and trunk than the defaults at every step."""
     checkout.works("pseudo_produce/train.py", *TINY, *SHORT)
     said = checkout.works("pseudo_produce/pseudo.py", "--device", "cpu", "--precision", "0.5")
     assert "pseudo-identities" in said
@@ -35,8 +35,8 @@ def test_each_network_goes_from_photographs_to_similarities(checkout):
     assert summary["pairs"] == len(read_pairs(checkout.data, "validation"))
     assert len(rows(checkout.result("pseudo_produce", "pseudo.csv"))) == summary["images"]
     for name, size in WHOLE:
-        checkout.works(f"{name}_stage1/train.py", *TINY[:-1], str(size), *SHORT)
-        checkout.works(f"{name}_stage2/train.py", *SHORT)
+        checkout.works(f"{name}_stage1/train.py", *TINY[:-1], str(size), *SHORT, "--train-size", "36")
+        checkout.works(f"{name}_stage2/train.py", *SHORT, "--train-size", "36")
         header = read_header(checkout.result(f"{name}_stage2", "best.safetensors"))
         assert (header.trunk, header.image_size) == (TINY[1], size)
         checkout.works(f"{name}_stage2/infer.py", "--device", "cpu", "--degraded-view")
@@ -129,6 +129,7 @@ def test_a_copied_folder_works_from_inside(checkout):
         ("v2_stage1/infer.py", [], "no such weights file", 1),
         ("v2_stage1/infer.py", ["--weights", "gone.pth"], "gone.pth: no such checkpoint", 1),
         ("v2_stage1/train.py", ["--no-pseudo", "--epochs", "0"], "--epochs 0: must be at least 1", 1),
+        ("v2_stage1/train.py", ["--no-pseudo", *TINY, *SHORT, "--train-size", "8"], "--train-size 8: must be in", 1),
     ],
 )
 def test_a_mistake_gives_one_message_and_leaves_nothing(checkout, script, options, says, code):
