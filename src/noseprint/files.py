@@ -40,11 +40,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
         path = Path(os.path.realpath(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(path)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        part = Path(name)
-        with os.fdopen(handle, "rb+") as mark:
+        part, mark = _begun(path)
+        with mark:
             try:
-                try_lock(mark)  # shows that somebody is still at work on it
                 yield part
                 with part.open("rb+") as file:
                     os.fsync(file.fileno())
@@ -101,6 +99,16 @@ def try_lock(file: IO[Any] | int) -> bool:
     except OSError:
         return True
     return True
+
+
+def _begun(path: Path) -> tuple[Path, IO[bytes]]:
+    """A temporary file beside `path`, open and locked, which shows that somebody is still at work on it."""
+    while True:  # until no other writer of `path` takes it for abandoned before it is locked
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        part, mark = Path(name), os.fdopen(handle, "rb+")
+        if try_lock(mark) and part.exists():
+            return part, mark
+        mark.close()
 
 
 def _remove_abandoned(path: Path) -> None:

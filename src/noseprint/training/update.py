@@ -47,7 +47,7 @@ class Updates:
         self._optimizer = torch.optim.AdamW(
             parameter_groups([self._network, self._criterion], weight_decay=options.weight_decay),
             lr=options.lr,
-            fused=place.device.type != "mps",
+            fused=place.device.type in ("cpu", "cuda"),
         )
         half = autocast_dtype(place.device, convolutional=network.trunk.convolutional)
         self._amp = half if options.amp else None
