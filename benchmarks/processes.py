@@ -35,14 +35,16 @@ data, out, epochs = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 torch.manual_seed(0)
 network = SupConNet("tf_efficientnet_lite0.in1k", image_size=128)
 loss, table, view = SupConLoss(temperature=0.07), read_train(data), A.Resize(128, 128)
-with world("cpu") as place:
-    for _ in range(2):  # the first warms up
-        begun = time.perf_counter()
-        rows = embed_shared(network, table.paths, view=view, device=place.device, workers=0)
-    if place.is_main:
-        out.mkdir(parents=True)
-        np.save(out / "rows.npy", rows)
-        (out / "embedding").write_text(str(len(table) / (time.perf_counter() - begun)))
+if sys.argv[4] == "embed":
+    with world("cpu") as place:
+        for _ in range(2):  # the first warms up
+            begun = time.perf_counter()
+            rows = embed_shared(network, table.paths, view=view, device=place.device, workers=0)
+        if place.is_main:
+            out.mkdir(parents=True)
+            np.save(out / "rows.npy", rows)
+            (out / "embedding").write_text(str(len(table) / (time.perf_counter() - begun)))
+    sys.exit()
 options = FitOptions(data=data, epochs=epochs, batch_size=32, lr=5e-4, device="cpu", workers=0)
 step = lambda net, images, labels: loss(*gather(net(images), labels))
 fit(network, step=step, labelled=table, training_view=view, evaluation_view=view, results=out, options=options)
@@ -56,9 +58,10 @@ def measure(data: Path, out: Path, *, processes: int, threads: int, epochs: int)
     script.write_text(WORK)
     command = [sys.executable, *(torchrun if processes > 1 else []), str(script), str(data), str(out), str(epochs)]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(done.stderr)
+    for what in ("embed", "train"):  # each in processes of its own: torchrun's store serves one world
+        done = subprocess.run([*command, what], env=environment, check=False, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(done.stderr)
     records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return {
         "training": statistics.median(record["images_per_s"] for record in records),
