@@ -16,13 +16,13 @@ def test_looking_into_every_list_is_the_exact_search():
     x = dogs(80)
     index = build_index(x)
     assert sorted(index.order) == list(range(len(x)))
-    for got, want in zip(search_index(index, x[:50], x, k=7, share=1), search(x[:50], x, k=7), strict=True):
+    for got, want in zip(search_index(index, x[:50], x, k=7, lists=10**6), search(x[:50], x, k=7), strict=True):
         np.testing.assert_array_equal(got, want)
 
 
 def test_few_lists_find_nearly_all():
     x = dogs(400)
-    rows, similarity = search_index(build_index(x), x, x, k=5)
+    rows, similarity = search_index(build_index(x), x, x, k=5, lists=6)
     want, best = search(x, x, k=5)
     assert np.mean([len(set(a) & set(b)) / 5 for a, b in zip(rows, want, strict=True)]) > 0.9
     assert (rows[:, 0] == np.arange(len(x))).all()
@@ -32,7 +32,7 @@ def test_few_lists_find_nearly_all():
 
 def test_too_few_in_the_lists_are_sought_everywhere():
     x = dogs(20)
-    rows, _ = search_index(build_index(x), x, x, k=60, share=0.01)
+    rows, _ = search_index(build_index(x), x, x, k=60, lists=1)
     np.testing.assert_array_equal(rows, search(x, x, k=60)[0])
 
 

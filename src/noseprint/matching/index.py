@@ -14,8 +14,10 @@ from noseprint.matching.search import Nearest, search
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.intp]
 FORMAT = "noseprint index 1"
-SHARE = 0.12
-"""Of the lists a query looks into: recall@10 above 0.99 on a million embeddings as crowded as those of real dogs."""
+SHARE, FEWEST = 0.125, 128
+"""A query looks into this share of the lists, and into so many at least (all, where there are no more).
+
+That is recall@10 above 0.99 on up to a million embeddings as crowded as those of real dogs."""
 _ROUNDS, _SAMPLE = 6, 50  # of k-means; images a centre it sees
 _BLOCK, _STEP = 2**14, 256
 
@@ -57,21 +59,21 @@ def build_index(gallery: Floats, *, seed: int = 0) -> Index:
 
 
 def search_index(
-    index: Index, queries: Floats, gallery: Floats, *, k: int, share: float = SHARE
+    index: Index, queries: Floats, gallery: Floats, *, k: int, lists: int | None = None
 ) -> tuple[Rows, Floats]:
-    """As `search`, among the images of the nearest `share` of the lists: exact similarities, some row may be missed.
+    """As `search`, but among the images of the nearest `lists` lists only: exact similarities, some row may be missed.
 
     A query whose lists hold fewer than k images is answered by `search`.
     """
     k = min(k, len(gallery))
     nearest = Nearest(queries, width=gallery.shape[1], k=k)
     if len(queries):
-        probes = max(1, round(share * len(index.centres)))
+        probes = min(len(index.centres), max(FEWEST, round(SHARE * len(index.centres))) if lists is None else lists)
         distance = _half_squares(index.centres) - torch.from_numpy(np.ascontiguousarray(queries)) @ index.centres.T
-        lists = distance.topk(probes, dim=1, largest=False).indices.numpy()
+        near = distance.topk(probes, dim=1, largest=False).indices.numpy()
         # Its nearest list first: what is found there spares most of the rest a second look.
-        _look(index, nearest, lists[:, :1], gallery)
-        _look(index, nearest, lists[:, 1:], gallery)
+        _look(index, nearest, near[:, :1], gallery)
+        _look(index, nearest, near[:, 1:], gallery)
     if len(short := np.flatnonzero(nearest.rows[:, -1] < 0)):
         nearest.rows[short], nearest.similarity[short] = search(queries[short], gallery, k=k)
     return nearest.rows, nearest.similarity
