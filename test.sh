@@ -16,7 +16,7 @@ check() {
 }
 check ruff check .
 check ruff format --check .
-check shellcheck -x -a train.sh predict.sh predict_ckpt.sh test.sh .ci/run tests/slow/no_network.sh
+check shellcheck -x -a train.sh predict.sh predict_ckpt.sh test.sh .ci/run tests/slow/no_network.sh slurm/submit.sh slurm/*.sbatch slurm/going_on.sh
 check mypy
 check lint-imports
 check pytest -q

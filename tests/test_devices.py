@@ -1,7 +1,9 @@
+import os
+
 import pytest
 import torch
 
-from noseprint.devices import autocast_dtype
+from noseprint.devices import autocast_dtype, default_workers
 
 
 @pytest.mark.parametrize(
@@ -30,3 +32,12 @@ def test_on_cuda_every_network_trains_in_half_precision(monkeypatch, native, exp
 
 def test_on_mps_networks_train_in_float32():
     assert autocast_dtype(torch.device("mps"), convolutional=False) is None
+
+
+def test_the_ranks_of_a_machine_share_its_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+    cuda = torch.device("cuda")
+    assert default_workers(cuda) == 12
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert default_workers(cuda) == 3
+    assert default_workers(torch.device("cpu")) == 1

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from noseprint import files
 from noseprint.errors import NoseprintError
 from noseprint.files import atomic_write
 
@@ -138,3 +139,19 @@ def test_what_a_killed_writer_left_goes_and_what_another_is_writing_stays(tmp_pa
         assert process.returncode == 0
     assert path.read_text() == other.read_text() == "slow"
     assert list(tmp_path.glob(".*")) == []
+
+
+def test_another_writer_cannot_sweep_a_file_between_its_making_and_its_lock(tmp_path, monkeypatch):
+    lock, swept = files.try_lock, []
+
+    def swept_first(file):
+        if not swept:
+            swept.append(True)
+            files._remove_abandoned(tmp_path / "x")
+        return lock(file)
+
+    monkeypatch.setattr(files, "try_lock", swept_first)
+    with files.atomic_write(tmp_path / "x") as part:
+        part.write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert (tmp_path / "x").read_text() == "whole"

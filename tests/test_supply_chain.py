@@ -37,9 +37,10 @@ NAMED = {
 
 
 def run_time() -> dict[str, Distribution]:
-    """All that noseprint and its demo need to run, on this machine, by name; not the tools of test.sh."""
+    """All that noseprint, its demo and its export need to run, on this machine, by name; not the tools of test.sh."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    todo = [Requirement(text) for text in project["dependencies"] + project["optional-dependencies"]["demo"]]
+    extras = project["optional-dependencies"]
+    todo = [Requirement(text) for text in project["dependencies"] + extras["demo"] + extras["deploy"]]
     seen: set[tuple[str, str]] = set()
     found = {}
     while todo:

@@ -24,8 +24,12 @@ def choose_device(name: str) -> torch.device:
 
 
 def default_workers(device: torch.device) -> int:
-    """Loader processes by the machine: up to 12 to feed a GPU; beside a network on the CPU one for every 4 cores."""
+    """Loader processes by the machine: up to 12 to feed a GPU; beside a network on the CPU one for every 4 cores.
+
+    Under torchrun a rank takes its part of the cores.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores //= int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return cores // 4 if device.type == "cpu" else max(1, min(12, cores - 1))
 
 
