@@ -25,7 +25,9 @@ class Options(FitOptions):
 
 
 FULL = Options(data=HERE.parent / "data", epochs=30, batch_size=88, lr=5e-5)
-SMALL = replace(FULL, run="small", small=True, trunk=SMALL_TRUNK, image_size=128, epochs=5, batch_size=64, lr=5e-4)
+SMALL = replace(
+    FULL, run="small", small=True, trunk=SMALL_TRUNK, image_size=192, train_size=128, epochs=3, batch_size=64, lr=3e-4
+)
 
 
 def main(options: Options) -> None:
