@@ -138,3 +138,22 @@ def test_telemetry_that_a_program_had_loaded_before_is_muted(monkeypatch):
     monkeypatch.setitem(sys.modules, module.__name__, module)
     runtime.import_openvino()
     TelemetrySender().send(None, {})
+
+
+SIGNALLED = """
+import gc, signal
+from noseprint.models.network import SupConNet
+from noseprint.models.runtime import compile_for_cpu, convert
+signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+model = convert(SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=16, pretrained=False).eval())
+first, second = compile_for_cpu(model, "f32"), compile_for_cpu(model, "f32")
+del first
+del second
+gc.collect()
+signal.raise_signal(signal.SIGUSR1)
+"""
+
+
+def test_a_signal_after_several_networks_does_not_kill_the_process():
+    done = subprocess.run([sys.executable, "-c", SIGNALLED], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr

@@ -6,6 +6,7 @@ import io
 import json
 import sys
 import warnings
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,16 @@ def import_openvino() -> Any:
     return openvino
 
 
+@cache
+def _core() -> Any:
+    """OpenVINO itself, once a process.
+
+    Each one gives its thread another stack to handle signals on, and puts the former back when it goes. Of two that go
+    in the order they came the second puts back what the first has freed; the next signal then kills the process.
+    """
+    return import_openvino().Core()
+
+
 class Runtime:
     """A compiled network: uint8 RGB images (B, 3, H, W) on the CPU -> embeddings (B, D) float32.
 
@@ -83,7 +94,7 @@ def convert(network: SupConNet) -> Any:
 
 def compile_for_cpu(model: Any, precision: str) -> Any:
     """Compile an OpenVINO model to compute in "f32" or "bf16"."""
-    return import_openvino().Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision, **_settings()})
+    return _core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision, **_settings()})
 
 
 def open_runtime(network: SupConNet) -> Runtime:
@@ -93,7 +104,7 @@ def open_runtime(network: SupConNet) -> Runtime:
     float32. What was kept is tried on the same images: it is never believed. As many threads as torch has.
     Raises RuntimeError, or what OpenVINO raises, where the network cannot be had this way.
     """
-    core = import_openvino().Core()
+    core = _core()
     name = f"{_key(network, core)}.compiled"
     if data := recall(name):
         try:
