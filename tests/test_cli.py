@@ -77,6 +77,12 @@ def test_embed_and_search(tmp_path, demo):
     words = ("search", images, "--gallery", "g.safetensors", "--top", 2, "--identities", table)
     done = noseprint(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].endswith(" rows: found.csv")
+    assert ": most like " in done.stdout
+    before = (tmp_path / "w.safetensors").read_bytes()
+    done = noseprint("embed", images, "--weights", "w.safetensors", "--out", "w.safetensors", cwd=tmp_path)
+    assert (done.returncode, (tmp_path / "w.safetensors").read_bytes()) == (1, before)
+    assert "would be lost" in done.stderr
     with (tmp_path / "found.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["image"] for row in rows[::2]] == [row["query"] for row in rows[::2]]

@@ -25,7 +25,7 @@ with speaking():
 """)
     assert done.returncode == status
     assert done.stdout == "tidied\n"
-    assert done.stderr == "interrupted: what is finished is kept; the same command goes on from there\n"
+    assert done.stderr == "interrupted: files that were finished are kept, none is left half-written\n"
 
 
 def test_the_former_handler_comes_back():

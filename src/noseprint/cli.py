@@ -10,6 +10,7 @@ import tyro
 from noseprint.errors import NoseprintError
 from noseprint.options import speaking
 
+_SHOWN = 10  # queries whose answer goes to the terminal, too
 MEMBERS = ("swin224_stage2", "swin384_stage2", "v2_stage2", "b7ns_stage2")
 
 
@@ -195,14 +196,16 @@ class Embed:
     def __call__(self) -> None:
         """Embed and write."""
         from noseprint.devices import choose_device
+        from noseprint.files import check_output
         from noseprint.matching.embeddings import embed_with, photographs, write_embeddings
 
         if not self.weights:
             raise NoseprintError("--weights: name at least one file of weights")
+        check_output(self.out, suffix=".safetensors", inputs=self.weights)
         folder, names = photographs(self.source)
         embeddings = embed_with(self.weights, folder, names, device=choose_device(self.device))
         write_embeddings(self.out, embeddings)
-        print(f"{len(names)} photographs, {embeddings.matrix.shape[1]} dimensions: {self.out}")
+        print(f"photographs: {len(names)}, {embeddings.matrix.shape[1]} dimensions: {self.out}")
 
 
 @dataclass(frozen=True)
@@ -230,7 +233,7 @@ class Search:
         from noseprint.devices import choose_device
         from noseprint.matching.which import which
 
-        rows = which(
+        found = which(
             self.query,
             self.gallery,
             out=self.out,
@@ -240,7 +243,9 @@ class Search:
             use_index=self.index,
             device=choose_device(self.device),
         )
-        print(f"{rows} rows: {self.out}")
+        for row in [row for row in found if row[1] == 1][:_SHOWN]:
+            print(f"{row[0]}: most like {', of '.join(map(str, row[2:3] + row[4:]))} ({row[3]:.3f})")
+        print(f"{len(found)} rows: {self.out}")
 
 
 def _shown(value: object) -> str:

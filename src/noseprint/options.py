@@ -14,7 +14,7 @@ import tyro
 from noseprint.errors import NoseprintError
 
 T = TypeVar("T")
-_INTERRUPTED = "interrupted: what is finished is kept; the same command goes on from there"
+_INTERRUPTED = "interrupted: files that were finished are kept, none is left half-written"
 
 
 def run(main: Callable[[T], None], *, full: T, small: T) -> None:

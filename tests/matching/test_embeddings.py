@@ -1,5 +1,6 @@
 import csv
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,9 +95,14 @@ def test_mistakes_are_told_and_write_nothing(demo, gallery, weights, tmp_path):
         ("broken.jpg", tmp_path / "broken.jpg", {}),
         ("holds no photographs", tmp_path / "empty", {}),
         ("no such photograph or folder", tmp_path / "nothing.jpg", {}),
+        ("ends in .csv", one, {"out": one}),
+        ("there is no folder", one, {"out": tmp_path / "none" / "out.csv"}),
+        ("would be lost", one, {"out": tmp_path / "table.csv", "identities": tmp_path / "table.csv"}),
     ):
+        before = {path: path.read_bytes() for path in (one, gallery, tmp_path / "table.csv")}
         with pytest.raises(NoseprintError, match=says):
-            ask(gallery, query, out, **given)
+            ask(gallery, query, **{"out": out, **given})
+        assert before == {path: path.read_bytes() for path in before}
     assert not out.exists()
     with pytest.raises(NoseprintError, match="named twice"):
         embed_with([weights[0], weights[0]], demo, ["x"], device=CPU)
@@ -116,7 +122,8 @@ def test_a_gallery_whose_weights_are_gone_asks_for_them(demo, weights, tmp_path)
 def test_a_strange_file_is_refused_with_its_reason(tmp_path, weights):
     x, path = np.eye(2, dtype=np.float32), tmp_path / "e"
     names = np.frombuffer(b"a\0b", np.uint8)
-    good = {"format": "noseprint embeddings 1", "weights": '[["w", "0"]]', "fingerprint": "f"}
+    mark = hashlib.sha256(names.tobytes() + x.tobytes()).hexdigest()[:16]
+    good = {"format": "noseprint embeddings 1", "weights": '[["w", "0"]]', "fingerprint": mark}
     write_arrays(path, {"embeddings": x, "names": names}, good)
     assert read_embeddings(path).names == ("a", "b")
     for arrays, metadata, says in (
@@ -139,3 +146,21 @@ def test_a_strange_file_is_refused_with_its_reason(tmp_path, weights):
         read_embeddings(weights[0])
     with pytest.raises(NoseprintError, match="no such file of embeddings"):
         read_embeddings(tmp_path / "none")
+
+
+def test_a_gallery_changed_behind_its_fingerprint_is_refused(gallery):
+    known = read_embeddings(gallery)
+    write_embeddings(gallery, replace(known, matrix=np.ascontiguousarray(known.matrix[::-1])))
+    with pytest.raises(NoseprintError, match="changed after it was written"):
+        read_embeddings(gallery)
+
+
+def test_an_index_with_another_content_is_refused(demo, gallery, tmp_path):
+    one = demo / "train" / "images" / photographs(demo / "train" / "images")[1][0]
+    ask(gallery, one, tmp_path / "f.csv", use_index=True)
+    index = gallery.with_name("g.index.safetensors")
+    data = bytearray(index.read_bytes())
+    data[-64:] = bytes(64)
+    index.write_bytes(data)
+    with pytest.raises(NoseprintError, match="is damaged"):
+        ask(gallery, one, tmp_path / "g.csv", use_index=True)

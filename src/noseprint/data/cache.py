@@ -1,11 +1,13 @@
 """Decoded photographs on disk, so that later epochs and later stages decode nothing."""
 
+import errno
 import mmap
 import os
 import shutil
 import struct
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -47,9 +49,19 @@ def decode_cached(path: Path, folder: Path) -> Image:
     image = _mapped(entry)
     if image is None:
         image = decode(path)
-        with writing(entry):
+        with writing(entry), _where_there_is_room():
             _write(image, entry)
     return image
+
+
+@contextmanager
+def _where_there_is_room() -> Iterator[None]:
+    """Go on without an entry for which the disk or the quota has no room; files may run out before bytes do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
 
 
 def _mapped(entry: Path) -> Image | None:

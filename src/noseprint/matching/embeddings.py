@@ -64,6 +64,7 @@ def embed_with(weights: Sequence[Path], folder: Path, names: Sequence[str], *, d
 
     Raises NoseprintError for weights named twice, and as `load_network` and `embed_images`.
     """
+    packed = _packed(names)
     marks = []
     for path in weights:
         read_header(path)  # all are looked at before the first is put to work
@@ -81,12 +82,13 @@ def embed_with(weights: Sequence[Path], folder: Path, names: Sequence[str], *, d
             device=device,
             workers=default_workers(device),
             label=path.name,
+            engine="auto",
         )
         if not np.isfinite(part.sum()):
             raise NoseprintError(f"{path}: gives embeddings that are not finite; train it again")
         parts.append(np.divide(part, np.sqrt(len(weights)), dtype=np.float32))
     matrix: npt.NDArray[np.float32] = np.concatenate(parts, axis=1)
-    return Embeddings(matrix, tuple(names), tuple(marks), _fingerprint(matrix, _packed(names)))
+    return Embeddings(matrix, tuple(names), tuple(marks), _fingerprint(matrix, packed))
 
 
 def write_embeddings(path: Path, embeddings: Embeddings) -> None:
@@ -104,7 +106,8 @@ def write_embeddings(path: Path, embeddings: Embeddings) -> None:
 def read_embeddings(path: Path) -> Embeddings:
     """Read what `write_embeddings` wrote, the matrix mapped from disk.
 
-    Raises NoseprintError for another file, as many names as there are not rows, or rows that are not of length 1.
+    Raises NoseprintError for another file, as many names as there are not rows, rows that are not of length 1, and
+    content that is not what was written.
     """
     shapes = {"embeddings": ("F32", 2), "names": ("U8", 1)}
     arrays, metadata = read_arrays(path, what="file of embeddings", form=FORMAT, shapes=shapes)
@@ -122,7 +125,10 @@ def read_embeddings(path: Path) -> Embeddings:
         if len(wrong):
             name = names[start + wrong[0]]
             raise NoseprintError(f"{path}: the embedding of {name!r} is not of length 1: it is damaged; embed again")
-    return Embeddings(matrix, names, weights, metadata.get("fingerprint", ""))
+    mark = _fingerprint(matrix, _packed(names))
+    if mark != metadata.get("fingerprint"):
+        raise NoseprintError(f"{path}: was changed after it was written; embed again")
+    return Embeddings(matrix, names, weights, mark)
 
 
 def same_weights(gallery: Embeddings, given: Sequence[Path], *, file: Path) -> tuple[Path, ...]:

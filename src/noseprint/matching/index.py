@@ -1,7 +1,10 @@
 """An index for large galleries: images in lists around centres, of which a query looks into the nearest few."""
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -114,7 +117,14 @@ def write_index(path: Path, index: Index, *, fingerprint: str) -> None:
         "ends": index.ends.astype("<i8"),
         "stored": index.stored.view(torch.int16).numpy(),
     }
-    write_arrays(path, arrays, {"format": FORMAT, "fingerprint": fingerprint})
+    write_arrays(path, arrays, {"format": FORMAT, "fingerprint": fingerprint, "content": _content(arrays)})
+
+
+def _content(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(np.ascontiguousarray(arrays[name]).data)
+    return digest.hexdigest()[:16]
 
 
 def read_index(path: Path, gallery: Floats, *, fingerprint: str) -> Index:
@@ -129,7 +139,8 @@ def read_index(path: Path, gallery: Floats, *, fingerprint: str) -> Index:
     centres, order, ends, stored = arrays["centres"], arrays["order"], arrays["ends"], arrays["stored"]
     count, width = gallery.shape
     if (
-        stored.shape != gallery.shape
+        metadata.get("content") != _content(arrays)
+        or stored.shape != gallery.shape
         or centres.shape != (len(ends), width)
         or not np.array_equal(np.sort(order), np.arange(count))
         or np.any(np.diff(ends.astype(np.intp), prepend=0) < 0)

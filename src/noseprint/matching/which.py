@@ -8,6 +8,7 @@ import torch
 from noseprint.data.rows import read_rows
 from noseprint.data.tables import TRAIN_HEADER, write_csv
 from noseprint.errors import DataError, Fault, NoseprintError
+from noseprint.files import check_output
 from noseprint.matching.embeddings import Embeddings, embed_with, photographs, read_embeddings, same_weights
 from noseprint.matching.index import Index, build_index, read_index, search_index, write_index
 from noseprint.matching.search import search
@@ -23,14 +24,15 @@ def which(
     top: int,
     use_index: bool,
     device: torch.device,
-) -> int:
-    """Write query,rank,image,similarity[,identity] into `out`, the `top` best images for each query; the rows written.
+) -> list[tuple[object, ...]]:
+    """Write query,rank,image,similarity[,identity] into `out`, the `top` best images for each query; gives these rows.
 
     The identity of an image that the table `identities` (dog ID,nose print image) does not name is left empty.
     """
     if top < 1:
         raise NoseprintError(f"--top {top}: must be at least 1")
     folder, names = photographs(query)
+    check_output(out, suffix=".csv", inputs=[gallery, *weights, *([identities] if identities else [])])
     known = read_embeddings(gallery)
     identity_of = _identities(identities, known.names) if identities else None
     chosen = same_weights(known, weights, file=gallery)
@@ -40,13 +42,13 @@ def which(
         rows, similarity = search_index(index, queries.matrix, known.matrix, k=top)
     else:
         rows, similarity = search(queries.matrix, known.matrix, k=top)
-    table = []
+    table: list[tuple[object, ...]] = []
     for name, found, values in zip(names, rows, similarity, strict=True):
         for rank, (row, value) in enumerate(zip(found, values, strict=True), start=1):
             image = known.names[row]
             table.append((name, rank, image, value, *([identity_of.get(image, "")] if identity_of else [])))
     write_csv(out, ("query", "rank", "image", "similarity", *(["identity"] if identity_of else [])), table)
-    return len(table)
+    return table
 
 
 def _index(gallery: Path, known: Embeddings) -> Index:

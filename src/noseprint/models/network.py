@@ -96,8 +96,6 @@ class SupConNet(nn.Module):
                 f"--train-size {asked}: {self.trunk_name} takes images of {self.image_size} pixels only; pass "
                 f"--train-size {self.image_size}"
             )
-        if not 16 <= asked <= 4096:
-            raise NoseprintError(f"--train-size {asked}: must be in 16..4096 pixels")
         return asked
 
     def forward(self, images: Tensor) -> Tensor:

@@ -78,6 +78,10 @@ class FitOptions:
         for name in ("lr", "clip_norm", "ema_epochs", "temperature"):  # the last where a recipe's loss has one
             if hasattr(self, name) and not 0 < getattr(self, name) < math.inf:
                 raise NoseprintError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be above 0 and finite")
+        for name in ("image_size", "train_size"):  # of a recipe
+            value = getattr(self, name, None)
+            if value is not None and not 16 <= value <= 4096:
+                raise NoseprintError(f"--{name.replace('_', '-')} {value}: must be in 16..4096 pixels")
         if not 0 <= self.warmup < 1:
             raise NoseprintError(f"--warmup {self.warmup}: must be in 0..1, a share of the steps")
         if not 0 <= self.weight_decay < 1:

@@ -10,9 +10,10 @@ def supcon_loss(embeddings: Tensor, labels: Tensor, *, temperature: float) -> Te
     L_out of Khosla et al., arXiv 2004.11362, eq. 2: for each anchor, the mean over its positives of the negative log
     of the softmax over all others at `temperature`; the mean over the anchors that have a positive, 0 where none has.
 
-    Value and gradient of pytorch-metric-learning's SupConLoss, to rounding. That one waits for the device to look at
-    its masks, and takes the product in half precision under autocast, which at temperature 0.07 is off by up to 0.06;
-    this one does neither.
+    On batches of several identities the value of pytorch-metric-learning's SupConLoss, to rounding, and its gradient
+    before the normalisation; that one leaves out anchors whose loss rounds to 0, gives 0 for a single identity, waits
+    for the device to look at its masks, and takes the product in half precision under autocast, which at temperature
+    0.07 is off by up to 0.06.
     """
     with torch.autocast(embeddings.device.type, enabled=False):
         logits = embeddings.float() @ embeddings.float().T / temperature
@@ -20,6 +21,6 @@ def supcon_loss(embeddings: Tensor, labels: Tensor, *, temperature: float) -> Te
     positive = (labels[:, None] == labels) & ~itself
     number = positive.sum(dim=1)
     mean_positive = (logits * positive).sum(dim=1) / number.clamp(min=1)
-    loss = torch.logsumexp(logits.masked_fill(itself, -torch.inf), dim=1) - mean_positive
+    loss = torch.logsumexp(logits.masked_fill(itself, torch.finfo(torch.float32).min), dim=1) - mean_positive
     anchors = number > 0
     return (loss * anchors).sum() / anchors.sum().clamp(min=1)
