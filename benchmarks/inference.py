@@ -33,8 +33,7 @@ Embed = Callable[[torch.Tensor], torch.Tensor]
 def by_torch(network: SupConNet, *, channels_last: bool = False, bf16: bool = False) -> Embed:
     def embed(images: torch.Tensor) -> torch.Tensor:
         network.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
-        if channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
+        network.trunk.convolutional = channels_last  # on which the trunk decides
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             return network.embed(images).float()
 
