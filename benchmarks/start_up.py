@@ -28,8 +28,8 @@ def mark(phase):
 import torch; mark("import torch")
 import timm; mark("import timm (with torchvision, which loads torch._dynamo)")
 import albumentations; mark("import albumentations")
-import pytorch_metric_learning.losses; mark("import pytorch_metric_learning (scipy.stats)")
 import noseprint.training.fit as loop
+from noseprint.training.update import Updates
 mark("import the rest")
 usable = loop.usable
 def timed_usable(*given, **more):
@@ -44,7 +44,7 @@ def first(self, *given):
     self._first(*given)
     mark("the first step itself")
     raise First(0)
-loop._Training._first, loop._Training._train_step = loop._Training._train_step, first
+Updates._first, Updates.update = Updates.update, first
 sys.path[0] = sys.argv[1].rpartition("/")[0]
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
