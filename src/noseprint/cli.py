@@ -225,7 +225,7 @@ class Search:
     weights: tuple[Path, ...] = ()
     """The weights the gallery was embedded with, where they no longer lie where they lay."""
     index: bool = False
-    """Look only where it is likely (recall@10 about 0.99), for 500,000 images and more. Built beside the gallery once."""
+    """Look only where it is likely (recall@10 about 0.99), for 500,000 images and more; built beside the gallery."""
     device: str = "auto"
 
     def __call__(self) -> None:
