@@ -426,3 +426,15 @@ def test_every_option_that_shapes_the_weights_guards_a_resume(demo):
 
     names = set(vars(More(data=demo, epochs=1, batch_size=8, lr=1.0)))
     assert names - FREE_TO_CHANGE >= {"epochs", "batch_size", "lr", "seed", "holdout", "temperature"}
+
+
+@pytest.mark.parametrize("name", ["image_size", "train_size"])
+@pytest.mark.parametrize("size", [0, 15, 4097])
+def test_an_impossible_size_of_a_recipe_is_refused_with_its_options(demo, name, size):
+    @dataclass(frozen=True)
+    class More(FitOptions):
+        image_size: int | None = 16
+        train_size: int | None = None
+
+    with pytest.raises(NoseprintError, match=rf"--{name.replace('_', '-')} {size}: must be in 16\.\.4096"):
+        More(data=demo, epochs=1, batch_size=8, lr=1.0, **{name: size})
