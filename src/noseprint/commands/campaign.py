@@ -1,0 +1,55 @@
+"""Where the files of a campaign lie: the options of every command that works on one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from noseprint.errors import NoseprintError
+from noseprint.options import check_run_name
+
+MEMBERS = ("swin224_stage2", "swin384_stage2", "v2_stage2", "b7ns_stage2")
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """The networks of one run and the data they are asked about."""
+
+    data: Path = Path("data")
+    """Data folder, laid out as data/README.md says."""
+    run: str = ""
+    """Name of the run; "" is the full campaign's."""
+    small: bool = False
+    """Short for --run small."""
+    members: tuple[str, ...] = MEMBERS
+    """Recipe folders, below --root."""
+    root: Path = Path()
+    """The checkout."""
+
+    def __post_init__(self) -> None:
+        """Refuse options that cannot be."""
+        if not self.members:
+            raise NoseprintError("--members: name at least one recipe folder")
+        check_run_name(self.run)
+
+    @property
+    def name(self) -> str:
+        """The run's name, "" for the full campaign's."""
+        return self.run or ("small" if self.small else "")
+
+    @property
+    def weights(self) -> dict[str, Path]:
+        """Each member's weights."""
+        return {member: self.of(member) / "best.safetensors" for member in self.members}
+
+    @property
+    def similarities(self) -> dict[str, Path]:
+        """Each member's similarities of the test pairs."""
+        return {member: self.of(member) / "similarity.csv" for member in self.members}
+
+    @property
+    def results(self) -> Path:
+        """Where what concerns all members goes."""
+        return self.root / "results" / self.name
+
+    def of(self, folder: str) -> Path:
+        """The results of one recipe folder."""
+        return self.root / folder / "results" / self.name

@@ -1,0 +1,36 @@
+"""noseprint check."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from noseprint.errors import NoseprintError
+
+
+@dataclass(frozen=True)
+class Check:
+    """Read every table and every photograph of a data folder and say what is wrong with them, all at once.
+
+    Exits with 1 where a training would stop (faults), with 0 where there are remarks only: one photograph under two
+    identities or in two splits, photographs that seem turned, names that differ in case, files that no table names.
+    """
+
+    data: tyro.conf.Positional[Path] = Path("data")
+    """Data folder, laid out as data/README.md says."""
+    csv: Path | None = None
+    """Write every finding there (kind, file, line, problem, other file); the terminal shows five of each kind."""
+
+    def __call__(self) -> None:
+        """Check and print."""
+        from noseprint.inspection.check import check
+        from noseprint.inspection.report import render, write_findings
+
+        if not self.data.is_dir():
+            raise NoseprintError(f"{self.data} is no folder: name the data folder to check")
+        report = check(self.data)
+        if self.csv:
+            write_findings(self.csv, report)
+        print(render(report, self.data))
+        if report.faults:
+            raise SystemExit(1)
