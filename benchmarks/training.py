@@ -63,7 +63,7 @@ def steps(name: str, *, rounds: int) -> None:
     torch.manual_seed(0)
     network = SupConNet(name, image_size=SIZE, pretrained=False)
     convolutional = network.trunk.convolutional
-    bf16 = autocast_dtype(torch.device("cpu"), convolutional=convolutional) is torch.bfloat16
+    bf16 = autocast_dtype(torch.device("cpu"), depthwise=network.trunk.depthwise) is torch.bfloat16
     ways = {
         "plain": stepper(network, channels_last=False, bf16=False, fused=False),
         "channels last": stepper(network, channels_last=True, bf16=False),

@@ -7,7 +7,7 @@ from noseprint.devices import autocast_dtype, default_workers
 
 
 @pytest.mark.parametrize(
-    ("convolutional", "avx512", "amx", "expected"),
+    ("depthwise", "avx512", "amx", "expected"),
     [
         (False, True, False, torch.bfloat16),
         (False, False, True, torch.bfloat16),
@@ -15,23 +15,23 @@ from noseprint.devices import autocast_dtype, default_workers
         (True, True, True, None),
     ],
 )
-def test_on_a_cpu_only_transformers_train_in_bfloat16_and_only_where_it_multiplies_it(
-    monkeypatch, convolutional, avx512, amx, expected
+def test_on_a_cpu_all_but_depthwise_networks_train_in_bfloat16_where_it_multiplies_it(
+    monkeypatch, depthwise, avx512, amx, expected
 ):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
-    assert autocast_dtype(torch.device("cpu"), convolutional=convolutional) is expected
+    assert autocast_dtype(torch.device("cpu"), depthwise=depthwise) is expected
 
 
 @pytest.mark.parametrize(("native", "expected"), [(True, torch.bfloat16), (False, torch.float16)])
 def test_on_cuda_every_network_trains_in_half_precision(monkeypatch, native, expected):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native and not including_emulation)
-    for convolutional in (True, False):
-        assert autocast_dtype(torch.device("cuda"), convolutional=convolutional) is expected
+    for depthwise in (True, False):
+        assert autocast_dtype(torch.device("cuda"), depthwise=depthwise) is expected
 
 
 def test_on_mps_networks_train_in_float32():
-    assert autocast_dtype(torch.device("mps"), convolutional=False) is None
+    assert autocast_dtype(torch.device("mps"), depthwise=False) is None
 
 
 def test_the_ranks_of_a_machine_share_its_cores(monkeypatch):

@@ -33,15 +33,15 @@ def default_workers(device: torch.device) -> int:
     return cores // 4 if device.type == "cpu" else max(1, min(12, cores - 1))
 
 
-def autocast_dtype(device: torch.device, *, convolutional: bool) -> torch.dtype | None:
+def autocast_dtype(device: torch.device, *, depthwise: bool) -> torch.dtype | None:
     """The type in which a network trains fastest on `device` beside float32; None where float32 alone is fastest.
 
-    CUDA: bfloat16, on cards without it float16, whose loss must be scaled. CPU: bfloat16 for transformers where the
-    processor multiplies it (AVX512-BF16, AMX); depthwise convolutions lose by it.
+    CUDA: bfloat16, on cards without it float16, whose loss must be scaled. CPU: bfloat16 where the processor multiplies
+    it (AVX512-BF16, AMX), but for a network with depthwise convolutions, which lose by it.
     """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    if device.type == "cpu" and not convolutional:
+    if device.type == "cpu" and not depthwise:
         multiplies = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
         return torch.bfloat16 if multiplies else None
     return None

@@ -116,17 +116,18 @@ def test_wheel_features_tell_a_palace_from_a_flower():
 
 
 @pytest.mark.parametrize(
-    ("name", "convolutional"),
+    ("name", "convolutional", "depthwise"),
     [
-        ("test_efficientnet.r160_in1k", True),
-        ("test_convnext.r160_in1k", True),
-        ("test_vit.r160_in1k", False),
-        ("swin_tiny_patch4_window7_224.ms_in22k", False),
+        ("test_efficientnet.r160_in1k", True, True),
+        ("test_convnext.r160_in1k", True, True),
+        ("test_resnet.r160_in1k", True, False),
+        ("test_vit.r160_in1k", False, False),
+        ("swin_tiny_patch4_window7_224.ms_in22k", False, False),
     ],
 )
-def test_convolutional_trunks_compute_channels_last_on_a_cpu_and_give_the_same_map(name, convolutional):
+def test_convolutional_trunks_compute_channels_last_on_a_cpu_and_give_the_same_map(name, convolutional, depthwise):
     trunk = build_trunk(name, pretrained=False, image_size=64).eval()
-    assert trunk.convolutional is convolutional
+    assert (trunk.convolutional, trunk.depthwise) == (convolutional, depthwise)
     pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     seen = []
     trunk.backbone.register_forward_pre_hook(lambda _, given: seen.append(given[0]))

@@ -1,5 +1,6 @@
 """The most similar gallery images of each query."""
 
+import threading
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -39,7 +40,10 @@ def search(queries: Floats, gallery: Floats, *, k: int) -> tuple[Rows, Floats]:
 
 
 class Nearest:
-    """The k most similar gallery rows of each query among those offered so far; -1 and -inf where fewer were."""
+    """The k most similar gallery rows of each query among those offered so far; -1 and -inf where fewer were.
+
+    Several threads may offer at a time: one that sieves by what another is just raising lets more pass, never less.
+    """
 
     def __init__(self, queries: Floats, *, width: int, k: int) -> None:
         if queries.shape[1] != width:
@@ -51,6 +55,7 @@ class Nearest:
         if not np.isfinite(queries.sum()):
             raise NoseprintError("an embedding of the queries is not finite: its weights are damaged")
         self._queries, self._k = np.ascontiguousarray(queries), k
+        self._measuring = threading.Lock()
         self._tensors = {torch.float32: torch.from_numpy(self._queries)}
         self.rows = np.full((len(queries), k), -1, dtype=np.intp)
         self.similarity = np.full((len(queries), k), -np.inf, dtype=np.float32)
@@ -78,7 +83,8 @@ class Nearest:
             passed = np.flatnonzero(_at_least(sieved, least))
             if len(passed):
                 query, column = np.divmod(passed, len(rows))
-                self._measure(part[query], rows[column], gallery)
+                with self._measuring:
+                    self._measure(part[query], rows[column], gallery)
 
     def _measure(self, query: Rows, row: Rows, gallery: Floats) -> None:
         """Take the pairs (query, row), sorted by query, into account."""

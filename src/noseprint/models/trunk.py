@@ -21,7 +21,7 @@ class Trunk(nn.Module):
 
     Attributes: `num_features` C; `mean`, `std` per channel for pixels in 0..1, those its pretrained weights expect;
     `fixed_size` the one image side it takes, None where any does; `convolutional` whether it is more convolutions than
-    the one that cuts a transformer's patches. On a CPU a convolutional trunk computes channels-last.
+    the one that cuts a transformer's patches (on a CPU it computes channels-last); `depthwise` whether any of them is.
     """
 
     def __init__(self, backbone: nn.Module, *, fixed_size: int | None) -> None:
@@ -31,7 +31,9 @@ class Trunk(nn.Module):
         config = cast(dict[str, tuple[float, ...]], backbone.pretrained_cfg)
         self.mean, self.std = tuple(config["mean"]), tuple(config["std"])
         self.fixed_size = fixed_size
-        self.convolutional = sum(isinstance(module, nn.Conv2d) for module in backbone.modules()) > 1
+        convolutions = [module for module in backbone.modules() if isinstance(module, nn.Conv2d)]
+        self.convolutional = len(convolutions) > 1
+        self.depthwise = any(module.groups == module.in_channels > 1 for module in convolutions)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalised pixels (B, 3, H, W) -> map (B, C, h, w).

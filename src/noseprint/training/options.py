@@ -41,8 +41,8 @@ class FitOptions:
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
     amp: bool = True
-    """Mixed precision on CUDA (bf16, or fp16 with a scaled loss on cards without it), and of transformers on a CPU that
-    multiplies bf16."""
+    """Mixed precision on CUDA (bf16, or fp16 with a scaled loss on cards without it), and on a CPU that multiplies
+    bf16, but for depthwise networks."""
     compile: bool = False
     """Compile the network (torch.compile): a minute or more before the first step, then faster steps."""
     chunk_size: int | None = None

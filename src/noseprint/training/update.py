@@ -49,7 +49,7 @@ class Updates:
             lr=options.lr,
             fused=place.device.type in ("cpu", "cuda"),
         )
-        half = autocast_dtype(place.device, convolutional=network.trunk.convolutional)
+        half = autocast_dtype(place.device, depthwise=network.trunk.depthwise)
         self._amp = half if options.amp else None
         self._scaler = torch.amp.GradScaler(enabled=self._amp is torch.float16)
 
