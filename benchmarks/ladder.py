@@ -6,7 +6,7 @@ identities (each photograph against all others; balanced pairs) and, where the d
 pairs and search: as they are, at low resolution (as the validation photographs), and blurred (as the test ones).
 Every finished (step, seed) is a line of OUT; the same command goes on with what is missing, then prints the tables.
 
-    python benchmarks/ladder.py OUT.jsonl [--data DIR] [--seeds 0 1 2] [--scratch DIR] [--steps NAME...] [--table]
+    python benchmarks/ladder.py OUT.jsonl [--data DIR] [--seeds 0 1 2] [--epochs N] [--steps NAME...] [--table]
 """
 
 import argparse
@@ -21,20 +21,16 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
-import numpy.typing as npt
 import torch
+from ladder_scores import CONDITIONS, Floats, of_holdout, of_test, tables
 from scipy.stats import rankdata
-from sklearn.metrics import average_precision_score
 
-from noseprint.data.augment import A, View
-from noseprint.data.blur import MotionBlur
+from noseprint.data.augment import View
 from noseprint.data.demo import write_demo
 from noseprint.data.sampling import epoch_steps
-from noseprint.data.tables import ImageTable, read_labels, read_pairs, read_pseudo, read_train, write_csv
+from noseprint.data.tables import read_labels, read_pairs, read_pseudo, read_retrieval, read_train, write_csv
 from noseprint.devices import default_workers
 from noseprint.evaluation.holdout import HOLDOUT_SEED, evaluate_holdout, split_holdout
-from noseprint.evaluation.metrics import balanced_pairs, bootstrap_auc, bootstrap_mean, roc_auc
-from noseprint.evaluation.scoring import read_labelled
 from noseprint.matching.calibration import fit_platt
 from noseprint.matching.embed import embed_images
 from noseprint.matching.pseudo import produce_pseudo
@@ -48,14 +44,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HOLDOUT = 1 / 3
 EMBED_DEGRADED = 1  # the seed of what is degraded for scoring: one for all steps and seeds
 SMALL = {"epochs": 3, "batch_size": 64, "lr": 3e-4, "image_size": 192, "train_size": 128}  # of train.sh --small
-DEMO = SMALL | {
-    "epochs": 6,
-    "batch_size": 32,
-    "lr": 5e-4,
-    "image_size": 128,
-}  # of train.sh --demo, but three times as long
-
-Floats = npt.NDArray[np.floating]
+DEMO = SMALL | {"epochs": 6, "batch_size": 32, "lr": 5e-4, "image_size": 128}  # of train.sh --demo, thrice as long
 
 
 def recipe(folder: str) -> ModuleType:
@@ -108,86 +97,6 @@ MEMBERS = ("lite1, stage 2", "lite2, stage 2", LAST)
 ENSEMBLES = {"ensemble, mean": LAST, "ensemble, rank": "ensemble, mean", "ensemble, calibrated": "ensemble, mean"}
 
 
-def low_resolution(size: int) -> View:
-    """As the validation photographs: what stage 1 does to nearly half of the training ones, to all."""
-    return A.Compose([A.OneOf([A.Resize(s, s) for s in (50, 60, 70, 80)], p=1), A.Resize(size, size)])
-
-
-def blurred(size: int) -> View:
-    """As the test photographs: a hand that moves, up to as far as stage 2 has it, and a strong compression."""
-    longest = max(3, round(size * 39 / 224) // 2 * 2 + 1)
-    return A.Compose(
-        [
-            A.Resize(size, size),
-            MotionBlur(blur_limit=(3, longest), p=1),
-            A.ImageCompression(quality_range=(50, 90), p=1),
-        ]
-    )
-
-
-CONDITIONS = {"clean": STAGE1.evaluation_view, "low resolution": low_resolution, "blurred": blurred}
-
-
-@dataclass(frozen=True)
-class Questions:
-    """Photographs, the pairs asked about them, and the searches: a query row finds among the gallery, never itself."""
-
-    paths: tuple[Path, ...]
-    pair_a: npt.NDArray[np.intp]
-    pair_b: npt.NDArray[np.intp]
-    same: npt.NDArray[np.bool_]
-    identity_a: npt.ArrayLike
-    identity_b: npt.ArrayLike
-    identities: npt.NDArray[np.str_]
-    query: npt.NDArray[np.intp]
-    gallery: npt.NDArray[np.intp]
-
-    def score(self, similarity: Floats) -> dict[str, tuple[float, float, float]]:
-        """Figures with their 95 % intervals over identities, by the similarities (N, N) of all photographs."""
-        scores = {}
-        if len(self.same):
-            asked = similarity[self.pair_a, self.pair_b]
-            interval = bootstrap_auc(asked, self.same, self.identity_a, self.identity_b, seed=0)
-            scores["ROC AUC"] = (roc_auc(asked, self.same), *interval)
-        precision, hit, whose = [], [], []
-        for row in self.query:
-            gallery = self.gallery[self.gallery != row]
-            right, found = self.identities[gallery] == self.identities[row], similarity[row, gallery]
-            if right.any():
-                precision.append(average_precision_score(right, found))
-                hit.append(float(right[found.argmax()]))
-                whose.append(self.identities[row])
-        if whose:
-            scores["mAP"] = (float(np.mean(precision)), *bootstrap_mean(np.array(precision), whose, seed=0))
-            scores["Rank-1"] = (float(np.mean(hit)), *bootstrap_mean(np.array(hit), whose, seed=0))
-        return scores
-
-
-def of_holdout(table: ImageTable) -> Questions:
-    """Each held-out photograph is sought among all others."""
-    identities = np.array(table.identities)
-    a, b, same = balanced_pairs(table.identities, seed=HOLDOUT_SEED)
-    rows = np.arange(len(table))
-    return Questions(table.paths, a, b, same, identities[a], identities[b], identities, rows, rows)
-
-
-def of_test(data: Path) -> Questions:
-    """The labelled test pairs and the search that the data folder carries."""
-    known = read_labelled(data)
-    pairs, search = known.pairs, known.retrieval
-    a, b = (
-        np.array([known.index[pairs.folder / name] for name in side] if pairs else [], np.intp)
-        for side in ((pairs.image_a, pairs.image_b) if pairs else ((), ()))
-    )
-    named = dict(zip(search.paths, search.identities, strict=True)) if search else {}
-    roles = dict(zip(search.paths, search.is_query, strict=True)) if search else {}
-    query, gallery = ([row for row, path in enumerate(known.paths) if roles.get(path) is r] for r in (True, False))
-    identities = np.array([named.get(path, "") for path in known.paths])
-    return Questions(
-        known.paths, a, b, known.same, *known.clusters, identities, np.array(query, int), np.array(gallery, int)
-    )
-
-
 class Ladder:
     """The trainings of one data folder and seed, their weights below `scratch`."""
 
@@ -200,7 +109,7 @@ class Ladder:
         self.holdout = self.table.where(identity in held_out for identity in self.table.identities)
         self.trained_on = len(self.table) - len(self.holdout)
         self.sets = {"held-out identities": of_holdout(self.holdout)}
-        if read_labels(data, "test"):
+        if read_labels(data, "test") or read_retrieval(data):
             self.sets["test"] = of_test(data)
 
     def weights(self, name: str) -> Path:
@@ -317,39 +226,6 @@ def embed(network: SupConNet, paths: object, view: View) -> Floats:
     return run(paths, device=torch.device("cpu"), workers=default_workers(torch.device("cpu")))
 
 
-def tables(lines: list[dict], data: str) -> str:
-    """Markdown: mean over the seeds [mean interval], and the difference to the step it comes after, mean ± spread."""
-    known = {(line["step"], line["seed"]): line for line in lines if line["data"] == data}
-    after = {name: step.after for name, step in STEPS.items()} | ENSEMBLES
-    seeds = {name: sorted(seed for step, seed in known if step == name) for name in after}
-    text = []
-    first = next(iter(known.values()))["scores"]
-    for which, conditions in first.items():
-        for metric in next(iter(conditions.values())):
-            text += ["", f"**{data}, {which}: {metric}**", ""]
-            text += ["| step | seeds | " + " | ".join(CONDITIONS) + " |", "|---" * (len(CONDITIONS) + 2) + "|"]
-            for name, before in after.items():
-                if not seeds[name]:
-                    continue
-                cells = [name, str(len(seeds[name]))]
-                for condition in CONDITIONS:
-
-                    def at(step: str, seed: int, place: tuple[str, str, str] = (which, condition, metric)) -> Floats:
-                        return np.array(known[step, seed]["scores"][place[0]][place[1]][place[2]])
-
-                    value, low, high = np.mean([at(name, seed) for seed in seeds[name]], axis=0)
-                    cell = f"{value:.4f} [{low:.3f}, {high:.3f}]"
-                    common = [seed for seed in seeds[name] if before and seed in seeds[before]]
-                    if before and common:
-                        gains = [at(name, seed)[0] - at(before, seed)[0] for seed in common]
-                        spread = f" ± {np.std(gains, ddof=1):.4f}" if len(gains) > 1 else ""
-                        cell += f" {np.mean(gains):+.4f}{spread}"
-                    cells.append(cell)
-                text.append("| " + " | ".join(cells) + " |")
-    cost = [line["seconds"] for line in known.values() if "seconds" in line]
-    return "\n".join([*text, "", f"{len(cost)} trainings, {sum(cost) / 60:.1f} minutes of training"])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
@@ -379,7 +255,7 @@ def main() -> None:
                 with given.out.open("a") as file:
                     file.write(json.dumps(lines[-1]) + "\n")
     for name in dict.fromkeys(line["data"] for line in lines):
-        print(tables(lines, name))
+        print(tables(lines, data=name, after={n: step.after for n, step in STEPS.items()} | ENSEMBLES))
 
 
 if __name__ == "__main__":
