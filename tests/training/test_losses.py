@@ -120,6 +120,23 @@ def test_the_value_is_that_of_the_formula(name, network):
     assert found.item() == pytest.approx(naive(name, loss, net, labels), rel=2e-3)  # 28.6 degrees are 0.4992 rad
 
 
+@pytest.mark.parametrize("labels", [[0, 1, 2, 3, 4], [2, 2, 2, 2, 2]], ids=["no positive", "one identity"])
+@pytest.mark.parametrize("name", NAMES)
+def test_batches_with_no_pair_to_compare_give_a_number_and_a_finite_gradient(name, labels, network):
+    net, _ = given(network)
+    few = Given(net.embedding[:5].requires_grad_(), net.descriptor[:5].requires_grad_())
+    loss = build(name, network)
+    value = loss(few, torch.empty(0), torch.tensor(labels))
+    value.backward()
+    assert value.isfinite()
+    assert all(
+        p.grad.isfinite().all() for p in (few.embedding, few.descriptor, *loss.parameters()) if p.grad is not None
+    )
+    if name == "triplet":
+        assert value.item() == 0
+        assert not few.embedding.grad.any()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_half_precision_around_it_does_not_reach_it(name, network):
     net, labels = given(network)
