@@ -22,7 +22,9 @@ from noseprint.training.supcon import supcon_loss
 
 TRIPLET_MARGIN = 0.1
 ARCFACE_MARGIN, ARCFACE_SCALE = 28.6, 64.0  # degrees (0.5 rad); arXiv 1801.07698, section 3.1
-ARCFACE_INIT_STD = 0.01  # as its authors draw it: of the library's 1.0 AdamW would change little in a short training
+# Random class directions drag a pretrained trunk about until they are learnt. AdamW turns small weights fastest, and a
+# classifier that begins at zero drags nothing. The library's std is 1.
+ARCFACE_INIT_STD = 1e-4
 SMOOTHING, SMOOTHING_TEMPERATURE = 0.1, 0.5
 
 Part = Callable[[Tensor, Tensor], Tensor]
@@ -127,4 +129,6 @@ def build_loss(
         classification = Classifier(
             network.trunk.num_features, classes, temperature=SMOOTHING_TEMPERATURE, smoothing=SMOOTHING
         )
+        nn.init.zeros_(classification.linear.weight)
+        nn.init.zeros_(classification.linear.bias)
     return Loss(dim=network.dim, ranking=ranking, classification=classification)
