@@ -6,7 +6,7 @@ from pathlib import Path
 from model import SMALL_TRUNK, TRUNK
 
 from noseprint.options import run
-from noseprint.training.options import FitOptions
+from noseprint.training.options import FitOptions, LossName
 
 HERE = Path(__file__).resolve().parent
 
@@ -21,7 +21,10 @@ class Options(FitOptions):
     """Side of the square input in pixels."""
     train_size: int | None = None
     """Side of the training images. None: that of the input; smaller ones train a convolutional trunk faster."""
+    loss: LossName = "supcon"
+    """supcon, batch-hard triplet, arcface or softmax (a classifier of the pooled feature); +smoothing adds CGD's."""
     temperature: float = 0.07
+    """Of supcon."""
     pseudo: bool = True
     """Train on the pseudo-identities of pseudo_produce too."""
 
@@ -38,20 +41,24 @@ def main(options: Options) -> None:
     from dataset import evaluation_view, training_tables, training_view
     from model import build_model
 
-    from noseprint.distributed import gather
     from noseprint.training.fit import fit
-    from noseprint.training.supcon import supcon_loss
+    from noseprint.training.losses import build_loss
 
     torch.manual_seed(options.seed)
     labelled, pseudo = training_tables(options.data, run=options.run, pseudo=options.pseudo)
     network = build_model(options.trunk, image_size=options.image_size, pretrained=options.pretrained)
-
-    def step(net: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return supcon_loss(*gather(net(images), labels), temperature=options.temperature)
-
+    loss = build_loss(
+        options.loss,
+        network=network,
+        labelled=labelled,
+        pseudo=pseudo,
+        holdout=options.holdout,
+        temperature=options.temperature,
+    )
     fit(
         network,
-        step=step,
+        step=loss,
+        criterion=loss,
         labelled=labelled,
         pseudo=pseudo,
         training_view=training_view(network.training_size(options.train_size)),

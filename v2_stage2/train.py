@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from noseprint.options import run
-from noseprint.training.options import FitOptions, require_same_holdout
+from noseprint.training.options import FitOptions, LossName, require_same_holdout
 
 HERE = Path(__file__).resolve().parent
 
@@ -19,7 +19,10 @@ class Options(FitOptions):
     """Side of the square input in pixels. None: that of the start weights."""
     train_size: int | None = None
     """Side of the training images. None: that of the input; smaller ones train a convolutional trunk faster."""
+    loss: LossName = "supcon"
+    """supcon, batch-hard triplet, arcface or softmax (a classifier of the pooled feature); +smoothing adds CGD's."""
     temperature: float = 0.07
+    """Of supcon."""
     pseudo: bool = True
     """Train on the pseudo-identities of pseudo_produce too."""
     start_from: Path | None = None
@@ -35,10 +38,9 @@ def main(options: Options) -> None:
     import torch  # here, not above: it takes seconds to load, and wrong options are told without it
     from dataset import evaluation_view, training_tables, training_view
 
-    from noseprint.distributed import gather
     from noseprint.models.weights import load_network
     from noseprint.training.fit import fit
-    from noseprint.training.supcon import supcon_loss
+    from noseprint.training.losses import build_loss
 
     torch.manual_seed(options.seed)
     labelled, pseudo = training_tables(options.data, run=options.run, pseudo=options.pseudo)
@@ -46,13 +48,18 @@ def main(options: Options) -> None:
     start = options.start_from or stage1
     network = load_network(start, trunk=options.trunk, image_size=options.image_size)
     require_same_holdout(start, options)
-
-    def step(net: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return supcon_loss(*gather(net(images), labels), temperature=options.temperature)
-
+    loss = build_loss(
+        options.loss,
+        network=network,
+        labelled=labelled,
+        pseudo=pseudo,
+        holdout=options.holdout,
+        temperature=options.temperature,
+    )
     fit(
         network,
-        step=step,
+        step=loss,
+        criterion=loss,
         labelled=labelled,
         pseudo=pseudo,
         training_view=training_view(network.training_size(options.train_size)),

@@ -98,17 +98,19 @@ class SupConNet(nn.Module):
             )
         return asked
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, *, pooled: bool = False) -> Tensor:
         """Training embedding: uint8 RGB images (B, 3, H, W) -> (B, dim) float32, each row of length 1.
 
         n(cat[n(W_1 g_1), ..., n(W_n g_n)]) with descriptors g and n the L2 normalisation (arXiv 1903.10663, fig. 2).
         Heads and normalisation run in float32 under autocast too: at temperature 0.07 half precision shows.
+        pooled: (B, dim + C), the first descriptor g_1 as it is behind the embedding, for losses that classify it.
         """
-        pooled = self._describe(images)
+        described = self._describe(images)
         with torch.autocast(images.device.type, enabled=False):
             weights = [weight.float() for weight in self.heads.parameters()]
-            projected = [F.normalize(F.linear(g, weight)) for g, weight in zip(pooled, weights, strict=True)]
-            return F.normalize(torch.cat(projected, dim=1))
+            projected = [F.normalize(F.linear(g, weight)) for g, weight in zip(described, weights, strict=True)]
+            embedding = F.normalize(torch.cat(projected, dim=1))
+            return torch.cat([embedding, described[0]], dim=1) if pooled else embedding
 
     def embed(self, images: Tensor) -> Tensor:
         """Inference embedding: uint8 RGB images (B, 3, H, W) -> (B, n*C) float32, each row of length 1.

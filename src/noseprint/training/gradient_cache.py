@@ -28,31 +28,31 @@ class ChunkedForward(nn.Module):
     def __init__(self, network: nn.Module, chunk_size: int, autocast: AbstractContextManager[object]) -> None:
         super().__init__()
         self.network, self._chunk_size, self._autocast = network, chunk_size, autocast
-        self._calls: list[tuple[Tensor, Tensor, list[_Randomness]]] = []
+        self._calls: list[tuple[Tensor, dict[str, bool], Tensor, list[_Randomness]]] = []
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Images (B, 3, H, W) -> embeddings (B, D) that collect a gradient."""
+    def forward(self, images: Tensor, **flags: bool) -> Tensor:
+        """Images (B, 3, H, W) -> embeddings (B, D) that collect a gradient; `flags` go to the network."""
         if not torch.is_grad_enabled():
-            return torch.cat([self.network(part) for part in torch.split(images, self._chunk_size)])
+            return torch.cat([self.network(part, **flags) for part in torch.split(images, self._chunk_size)])
         parts, randomness = [], []
         with torch.no_grad():
             for part in torch.split(images, self._chunk_size):
                 randomness.append(_Randomness(images.device))
-                parts.append(self.network(part))
+                parts.append(self.network(part, **flags))
         embeddings = torch.cat(parts).requires_grad_()
-        self._calls.append((images, embeddings, randomness))
+        self._calls.append((images, flags, embeddings, randomness))
         return embeddings
 
     def backward(self) -> None:
         """Carry the gradients of all embeddings given so far on to the network's parameters; forgets them."""
-        for images, embeddings, randomness in self._calls:
+        for images, flags, embeddings, randomness in self._calls:
             if embeddings.grad is None:  # the loss did not use them
                 continue
             gradients = torch.split(embeddings.grad, self._chunk_size)
             parts = zip(torch.split(images, self._chunk_size), gradients, randomness, strict=True)
             for part, gradient, former in parts:
                 with former.again(), self._autocast:
-                    again = self.network(part)
+                    again = self.network(part, **flags)
                 torch.autograd.backward(again, gradient)
         self._calls.clear()
 

@@ -4,10 +4,14 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from noseprint.errors import NoseprintError
 from noseprint.models.header import read_header
 from noseprint.options import check_run_name, check_workers
+
+LossName: TypeAlias = Literal["supcon", "supcon+smoothing", "triplet", "triplet+smoothing", "arcface", "softmax"]
+"""The losses of `noseprint.training.losses`, which loads torch; this is known without."""
 
 
 @dataclass(frozen=True)

@@ -67,9 +67,13 @@ class Updates:
         loss = self._add_gradient(images, labels, self._options.chunk_size)
         if loss is None:
             raise self._out_of_memory(images, labels)
-        sum_gradients(self._network.parameters())
+        for parameter in self._criterion.parameters():
+            if parameter.grad is not None:  # every rank has the whole batch's: their mean keeps the ranks alike
+                parameter.grad /= self._place.size
+        trained = [*self._network.parameters(), *self._criterion.parameters()]
+        sum_gradients(trained)
         self._scaler.unscale_(self._optimizer)
-        norm = nn.utils.clip_grad_norm_(self._network.parameters(), self._options.clip_norm)
+        norm = nn.utils.clip_grad_norm_(trained, self._options.clip_norm)
         if not self._scaler.is_enabled():  # which takes no step on a gradient that overflowed
             loss = loss + 0 * norm
         self._scaler.step(self._optimizer)

@@ -1,0 +1,262 @@
+"""What does each step of the method bring? The write-up's ladder on one harness.
+
+Every step is trained from the same ImageNet weights on the same identities (two thirds; the others are held out) for
+about as many photographs, keeps its last averaged weights, and is embedded as the recipes do. Scored are the held-out
+identities (each photograph against all others; balanced pairs) and, where the data folder carries labels, its test
+pairs and search: as they are, at low resolution (as the validation photographs), and blurred (as the test ones).
+Every finished (step, seed) is a line of OUT; the same command goes on with what is missing, then prints the tables.
+
+    python benchmarks/ladder.py OUT.jsonl [--data DIR] [--seeds 0 1 2] [--epochs N] [--steps NAME...] [--table]
+"""
+
+import argparse
+import importlib.util
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+from ladder_scores import CONDITIONS, Floats, of_holdout, of_test, tables
+from scipy.stats import rankdata
+
+from noseprint.data.augment import View
+from noseprint.data.demo import write_demo
+from noseprint.data.sampling import epoch_steps
+from noseprint.data.tables import read_labels, read_pairs, read_pseudo, read_retrieval, read_train, write_csv
+from noseprint.devices import default_workers
+from noseprint.evaluation.holdout import HOLDOUT_SEED, evaluate_holdout, split_holdout
+from noseprint.matching.calibration import fit_platt
+from noseprint.matching.embed import embed_images
+from noseprint.matching.pseudo import produce_pseudo
+from noseprint.models.network import SupConNet
+from noseprint.models.weights import load_network, save_weights
+from noseprint.training.fit import fit
+from noseprint.training.losses import build_loss
+from noseprint.training.options import FitOptions, LossName
+
+ROOT = Path(__file__).resolve().parents[1]
+HOLDOUT = 1 / 3
+EMBED_DEGRADED = 1  # the seed of what is degraded for scoring: one for all steps and seeds
+SMALL = {"epochs": 3, "batch_size": 64, "lr": 3e-4, "image_size": 192, "train_size": 128}  # of train.sh --small
+DEMO = SMALL | {"epochs": 6, "batch_size": 32, "lr": 5e-4, "image_size": 128}  # of train.sh --demo, thrice as long
+
+
+def recipe(folder: str) -> ModuleType:
+    """The dataset.py of a recipe folder."""
+    spec = importlib.util.spec_from_file_location(f"{folder}_dataset", ROOT / folder / "dataset.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+CROPPED, STAGE1, STAGE2 = recipe("pseudo_produce"), recipe("swin224_stage1"), recipe("swin224_stage2")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One training; without a loss, none. after: what the difference is to; start: whose weights it goes on from."""
+
+    after: str | None
+    loss: LossName | None = "supcon"
+    view: Callable[[int], View] = STAGE1.evaluation_view
+    descriptors: str = "SM"
+    trunk: str = "tf_efficientnet_lite0.in1k"
+    pseudo: bool = False
+    start: str | None = None
+
+
+LITE1, LITE2 = "tf_efficientnet_lite1.in1k", "tf_efficientnet_lite2.in1k"
+FINDER = "crop and mirror (finds the pseudo-identities)"
+FIRST, LAST = "+ pseudo-labels", "+ stage 2"
+STEPS = {
+    "untrained": Step(None, None),
+    "classifier": Step("untrained", "softmax", descriptors="S"),
+    "GeM + ArcFace": Step("classifier", "arcface", descriptors="G"),
+    "CGD, triplet + smoothing": Step("GeM + ArcFace", "triplet+smoothing"),
+    "SupCon + smoothing": Step("CGD, triplet + smoothing", "supcon+smoothing"),
+    "SupCon": Step("SupCon + smoothing"),
+    "+ low resolution": Step("SupCon", view=STAGE1.training_view),
+    FINDER: Step("SupCon", view=CROPPED.training_view),
+    FIRST: Step("+ low resolution", view=STAGE1.training_view, pseudo=True),
+    "as long again, no stage 2": Step(FIRST, view=STAGE1.training_view, pseudo=True, start=FIRST),
+    "lite1, stage 1": Step(FIRST, view=STAGE1.training_view, pseudo=True, trunk=LITE1),
+    "lite2, stage 1": Step(FIRST, view=STAGE1.training_view, pseudo=True, trunk=LITE2),
+    "lite1, stage 2": Step(LAST, view=STAGE2.training_view, pseudo=True, trunk=LITE1, start="lite1, stage 1"),
+    "lite2, stage 2": Step(LAST, view=STAGE2.training_view, pseudo=True, trunk=LITE2, start="lite2, stage 1"),
+    LAST: Step("as long again, no stage 2", view=STAGE2.training_view, pseudo=True, start=FIRST),
+}
+MEMBERS = ("lite1, stage 2", "lite2, stage 2", LAST)
+ENSEMBLES = {"ensemble, mean": LAST, "ensemble, rank": "ensemble, mean", "ensemble, calibrated": "ensemble, mean"}
+
+
+class Ladder:
+    """The trainings of one data folder and seed, their weights below `scratch`."""
+
+    def __init__(self, data: Path, *, seed: int, scratch: Path, settings: dict[str, float]) -> None:
+        self.name = f"{data.name}, {settings['epochs']} epochs"
+        self.data, self.seed, self.settings = data, seed, settings
+        self.scratch = scratch / f"{data.name}-{settings['epochs']}" / str(seed)
+        self.table = read_train(data)
+        held_out = split_holdout(self.table.identities, share=HOLDOUT, seed=HOLDOUT_SEED)
+        self.holdout = self.table.where(identity in held_out for identity in self.table.identities)
+        self.trained_on = len(self.table) - len(self.holdout)
+        self.sets = {"held-out identities": of_holdout(self.holdout)}
+        if read_labels(data, "test") or read_retrieval(data):
+            self.sets["test"] = of_test(data)
+
+    def weights(self, name: str) -> Path:
+        """The weights of a step, trained if they are not there."""
+        step = STEPS[name]
+        results = self.scratch / name.replace(" ", "_")
+        if (results / "seconds").is_file():
+            return results / "best.safetensors"
+        start = self.weights(step.start) if step.start else None
+        pseudo = read_pseudo(self.pseudo(), self.data) if step.pseudo else None
+        size, begin = int(self.settings["image_size"]), time.monotonic()
+        batch = int(self.settings["batch_size"])
+        alone, now = (epoch_steps(self.trained_on + more, batch) for more in (0, len(pseudo) if pseudo else 0))
+        epochs = max(1, round(self.settings["epochs"] * alone / now))  # more photographs, no more steps
+        options = FitOptions(
+            data=self.data,
+            epochs=epochs,
+            batch_size=batch,
+            lr=self.settings["lr"],
+            ema_epochs=alone / now,
+            eval_every=epochs,  # so that no epoch is chosen by the identities that score it
+            holdout=HOLDOUT,
+            seed=self.seed,
+        )
+        torch.manual_seed(self.seed)
+        network = load_network(start) if start else SupConNet(step.trunk, descriptors=step.descriptors, image_size=size)
+        if step.loss is None:
+            save_weights(results / "best.safetensors", network, extra={})
+            return results / "best.safetensors"
+        loss = build_loss(
+            step.loss, network=network, labelled=self.table, pseudo=pseudo, holdout=HOLDOUT, temperature=0.07
+        )
+        fit(
+            network,
+            step=loss,
+            criterion=loss,
+            labelled=self.table,
+            pseudo=pseudo,
+            training_view=step.view(int(self.settings["train_size"])),
+            evaluation_view=STAGE1.evaluation_view(size),
+            results=results,
+            options=options,
+        )
+        seconds = time.monotonic() - begin
+        (results / "seconds").write_text(json.dumps({"seconds": seconds, "images": epochs * now * batch}))
+        return results / "best.safetensors"
+
+    def pseudo(self) -> Path:
+        """The pseudo-identities that the finder sees among the validation pairs."""
+        out = self.scratch / "pseudo.csv"
+        if not out.is_file():
+            network, pairs = load_network(self.weights(FINDER)), read_pairs(self.data, "validation")
+            names = pairs.names()
+            view = CROPPED.evaluation_view(network.image_size)
+            known, asked = (
+                embed(network, paths, view) for paths in (self.holdout.paths, [pairs.folder / n for n in names])
+            )
+            scores = evaluate_holdout(known, self.holdout.identities, seed=HOLDOUT_SEED)
+            found = produce_pseudo(
+                pairs,
+                asked,
+                {name: row for row, name in enumerate(names)},
+                holdout_similarity=scores.similarity,
+                holdout_same=scores.same,
+                labelled=set(self.table.identities),
+            )
+            write_csv(out, ("dog ID", "nose print image"), found.rows)
+        return out
+
+    @cache  # noqa: B019 - the members' are asked for again, by their ensemble
+    def similarities(self, name: str) -> dict[tuple[str, str], Floats]:
+        """Of each set under each condition, (N, N)."""
+        network = load_network(self.weights(name))
+        found = {}
+        for condition, view in CONDITIONS.items():
+            for which, questions in self.sets.items():
+                rows = embed(network, questions.paths, view(network.image_size))
+                found[which, condition] = rows @ rows.T
+        return found
+
+    def fused(self, method: str) -> dict[tuple[str, str], Floats]:
+        """Of the members: the mean of cosines, of ranks among all entries, or of log-odds calibrated on the hold-out.
+
+        The calibration sees clean held-out pairs, which it is then scored on, too: two numbers a member.
+        """
+        members = [self.similarities(name) for name in MEMBERS]
+        if method == "ensemble, mean":
+            return {key: np.mean([m[key] for m in members], axis=0) for key in members[0]}
+        if method == "ensemble, rank":
+            return {
+                key: np.mean([rankdata(m[key]).reshape(m[key].shape) for m in members], axis=0) for key in members[0]
+            }
+        asked, at = self.sets["held-out identities"], ("held-out identities", "clean")
+        platts = [fit_platt(m[at][asked.pair_a, asked.pair_b], asked.same) for m in members]
+        return {
+            key: np.mean([p.slope * m[key] + p.intercept for p, m in zip(platts, members, strict=True)], axis=0)
+            for key in members[0]
+        }
+
+    def line(self, name: str) -> dict[str, object]:
+        """What is known of a step: its scores, set -> condition -> metric -> (value, low, high), and its cost."""
+        found = self.fused(name) if name in ENSEMBLES else self.similarities(name)
+        scores: dict[str, dict[str, object]] = {which: {} for which in self.sets}
+        for (which, condition), similarity in found.items():
+            scores[which][condition] = self.sets[which].score(similarity)
+        trained = name not in ENSEMBLES and STEPS[name].loss
+        cost = json.loads((self.weights(name).parent / "seconds").read_text()) if trained else {}
+        return {"data": self.name, "step": name, "seed": self.seed, **cost, "scores": scores}
+
+
+def embed(network: SupConNet, paths: object, view: View) -> Floats:
+    """Inference embeddings (N, D), as infer.py has them."""
+    run = partial(embed_images, network, view=view, seed=EMBED_DEGRADED, engine="auto")
+    return run(paths, device=torch.device("cpu"), workers=default_workers(torch.device("cpu")))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--data", type=Path, help="default: the synthetic demonstration, below --scratch")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--epochs", type=int, help="of the labelled photographs; default: 3, of the demonstration 6")
+    parser.add_argument("--scratch", type=Path, help="weights and what else may be deleted; default: beside OUT")
+    parser.add_argument("--steps", nargs="+", choices=[*STEPS, *ENSEMBLES], default=[*STEPS, *ENSEMBLES])
+    parser.add_argument("--table", action="store_true", help="only print what OUT holds")
+    given = parser.parse_args()
+    lines = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.is_file() else []
+    scratch = (given.scratch or given.out.with_suffix("")).resolve()
+    data = (given.data or scratch / "demo").resolve()
+    if not given.table:
+        if given.data is None:
+            write_demo(data)
+        settings = SMALL if given.data else DEMO
+        if given.epochs:
+            settings = settings | {"epochs": given.epochs}
+        for seed in given.seeds:
+            ladder = Ladder(data, seed=seed, scratch=scratch, settings=settings)
+            for name in given.steps:
+                if any((line["data"], line["step"], line["seed"]) == (ladder.name, name, seed) for line in lines):
+                    continue
+                print(f"== {ladder.name}, seed {seed}: {name}", file=sys.stderr, flush=True)
+                lines.append(json.loads(json.dumps(ladder.line(name))))
+                with given.out.open("a") as file:
+                    file.write(json.dumps(lines[-1]) + "\n")
+    for name in dict.fromkeys(line["data"] for line in lines):
+        print(tables(lines, data=name, after={n: step.after for n, step in STEPS.items()} | ENSEMBLES))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""What ladder.py asks of every step's network, and the tables of the answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import average_precision_score
+
+from noseprint.data.augment import A, View
+from noseprint.data.blur import MotionBlur
+from noseprint.data.tables import ImageTable
+from noseprint.evaluation.holdout import HOLDOUT_SEED
+from noseprint.evaluation.metrics import balanced_pairs, bootstrap_auc, bootstrap_mean, roc_auc
+from noseprint.evaluation.scoring import read_labelled
+
+Floats = npt.NDArray[np.floating]
+Line = dict  # of the JSONL: data, step, seed, scores, and of a training seconds, images
+
+
+def clean(size: int) -> View:
+    """As they are."""
+    return A.Resize(size, size)
+
+
+def low_resolution(size: int) -> View:
+    """As the validation photographs: what stage 1 does to nearly half of the training ones, to all."""
+    return A.Compose([A.OneOf([A.Resize(s, s) for s in (50, 60, 70, 80)], p=1), A.Resize(size, size)])
+
+
+def blurred(size: int) -> View:
+    """As the test photographs: a hand that moves, up to as far as stage 2 has it, and a strong compression."""
+    longest = max(3, round(size * 39 / 224) // 2 * 2 + 1)
+    return A.Compose(
+        [
+            A.Resize(size, size),
+            MotionBlur(blur_limit=(3, longest), p=1),
+            A.ImageCompression(quality_range=(50, 90), p=1),
+        ]
+    )
+
+
+CONDITIONS = {"clean": clean, "low resolution": low_resolution, "blurred": blurred}
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Photographs, the pairs asked about them, and the searches: a query row finds among the gallery, never itself."""
+
+    paths: tuple[Path, ...]
+    pair_a: npt.NDArray[np.intp]
+    pair_b: npt.NDArray[np.intp]
+    same: npt.NDArray[np.bool_]
+    identity_a: npt.ArrayLike
+    identity_b: npt.ArrayLike
+    identities: npt.NDArray[np.str_]
+    query: npt.NDArray[np.intp]
+    gallery: npt.NDArray[np.intp]
+
+    def score(self, similarity: Floats) -> dict[str, tuple[float, float, float]]:
+        """Figures with their 95 % intervals over identities, by the similarities (N, N) of all photographs."""
+        scores = {}
+        if len(self.same):
+            asked = similarity[self.pair_a, self.pair_b]
+            interval = bootstrap_auc(asked, self.same, self.identity_a, self.identity_b, seed=0)
+            scores["ROC AUC"] = (roc_auc(asked, self.same), *interval)
+        precision, hit, whose = [], [], []
+        for row in self.query:
+            gallery = self.gallery[self.gallery != row]
+            right, found = self.identities[gallery] == self.identities[row], similarity[row, gallery]
+            if right.any():
+                precision.append(average_precision_score(right, found))
+                hit.append(float(right[found.argmax()]))
+                whose.append(self.identities[row])
+        if whose:
+            scores["mAP"] = (float(np.mean(precision)), *bootstrap_mean(np.array(precision), whose, seed=0))
+            scores["Rank-1"] = (float(np.mean(hit)), *bootstrap_mean(np.array(hit), whose, seed=0))
+        return scores
+
+
+def of_holdout(table: ImageTable) -> Questions:
+    """Each held-out photograph is sought among all others."""
+    identities = np.array(table.identities)
+    a, b, same = balanced_pairs(table.identities, seed=HOLDOUT_SEED)
+    rows = np.arange(len(table))
+    return Questions(table.paths, a, b, same, identities[a], identities[b], identities, rows, rows)
+
+
+def of_test(data: Path) -> Questions:
+    """The labelled test pairs and the search that the data folder carries."""
+    known = read_labelled(data)
+    pairs, search = known.pairs, known.retrieval
+    a, b = (
+        np.array([known.index[pairs.folder / name] for name in side] if pairs else [], np.intp)
+        for side in ((pairs.image_a, pairs.image_b) if pairs else ((), ()))
+    )
+    named = dict(zip(search.paths, search.identities, strict=True)) if search else {}
+    roles = dict(zip(search.paths, search.is_query, strict=True)) if search else {}
+    query, gallery = ([row for row, path in enumerate(known.paths) if roles.get(path) is r] for r in (True, False))
+    identities = np.array([named.get(path, "") for path in known.paths])
+    return Questions(
+        known.paths, a, b, known.same, *known.clusters, identities, np.array(query, int), np.array(gallery, int)
+    )
+
+
+def tables(lines: list[Line], *, data: str, after: Mapping[str, str | None]) -> str:
+    """Markdown, a table a set and metric: mean of the seeds [mean of their intervals] mean ± spread of the difference.
+
+    after: each step, in order, and the one that its difference is to, seed by seed.
+    """
+    known = {(line["step"], line["seed"]): line for line in lines if line["data"] == data}
+    text = []
+    for which, conditions in next(iter(known.values()))["scores"].items():
+        for metric in conditions["clean"]:
+            text += ["", f"**{data}, {which}: {metric}**", ""]
+            text += ["| step | seeds | " + " | ".join(CONDITIONS) + " |", "|---" * (len(CONDITIONS) + 2) + "|"]
+            for name, before in after.items():
+                runs = {seed: line["scores"][which] for (step, seed), line in known.items() if step == name}
+                former = {seed: line["scores"][which] for (step, seed), line in known.items() if step == before}
+                if runs:
+                    cells = [_cell(runs, former, condition=condition, metric=metric) for condition in CONDITIONS]
+                    text.append(f"| {name} | {len(runs)} | " + " | ".join(cells) + " |")
+    cost = [line["seconds"] for line in known.values() if "seconds" in line]
+    return "\n".join([*text, "", f"{len(cost)} trainings, {sum(cost) / 60:.1f} minutes of training"])
+
+
+def _cell(runs: dict[int, Line], former: dict[int, Line], *, condition: str, metric: str) -> str:
+    value, low, high = np.mean([run[condition][metric] for run in runs.values()], axis=0)
+    gains = [runs[s][condition][metric][0] - former[s][condition][metric][0] for s in runs if s in former]
+    spread = f" ± {np.std(gains, ddof=1):.4f}" if len(gains) > 1 else ""
+    return f"{value:.4f} [{low:.3f}, {high:.3f}]" + (f" {np.mean(gains):+.4f}{spread}" if gains else "")

@@ -1,0 +1,26 @@
+"""`--loss` of every recipe."""
+
+import subprocess
+import sys
+from typing import get_args
+
+import pytest
+
+from noseprint.training.options import LossName
+
+from .conftest import FOLDERS, ROOT, SHORT, TINY
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_wrong_loss_fails_with_the_right_ones(folder):
+    command = [sys.executable, str(ROOT / folder / "train.py"), "--loss", "triplets"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    said = (done.stdout + done.stderr).replace(" ", "")
+    assert all(name in said for name in get_args(LossName))
+
+
+def test_a_training_with_a_loss_that_has_weights_is_not_gone_on_with_another(checkout):
+    options = (*TINY, *SHORT, "--no-pseudo")
+    checkout.works("swin224_stage1/train.py", *options, "--loss", "triplet+smoothing")
+    assert "loss was triplet+smoothing, is supcon" in checkout.run("swin224_stage1/train.py", *options).stderr
