@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from noseprint.data.listing import ImageListing
 from noseprint.data.rows import read_rows
@@ -19,30 +19,35 @@ from noseprint.files import atomic_write
 TRAIN_HEADER = ("dog ID", "nose print image")
 PAIR_HEADER = ("imageA", "imageB")
 LABEL_HEADER = (*PAIR_HEADER, "label")
+ENCOUNTER = "encounter"  # an optional last column: what one identity's photographs taken together have in common
 RETRIEVAL_HEADER = ("folder", "role", "identity", "image")
 PSEUDO_HEADER = TRAIN_HEADER
 
+T = TypeVar("T")
 Split = Literal["validation", "test"]
 PAIR_TABLES: dict[Split, str] = {"validation": "valid_data.csv", "test": "test_data.csv"}
 
 
 @dataclass(frozen=True)
 class ImageTable:
-    """Labelled images, one row an image."""
+    """Labelled images, one row an image; `encounters` is None where the table does not tell them."""
 
     paths: tuple[Path, ...]
     identities: tuple[str, ...]
+    encounters: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __add__(self, other: "ImageTable") -> "ImageTable":
+        """The rows of both, for training on: encounters are not carried along."""
         return ImageTable(self.paths + other.paths, self.identities + other.identities)
 
     def where(self, keep: Iterable[bool]) -> "ImageTable":
         """The rows for which `keep` (as long as the table) is true."""
-        rows = [(p, i) for p, i, k in zip(self.paths, self.identities, keep, strict=True) if k]
-        return ImageTable(tuple(p for p, _ in rows), tuple(i for _, i in rows))
+        kept = tuple(keep)
+        encounters = self.encounters and _where(self.encounters, kept)
+        return ImageTable(_where(self.paths, kept), _where(self.identities, kept), encounters)
 
 
 @dataclass(frozen=True)
@@ -63,12 +68,19 @@ class PairTable:
     def among(self, paths: Container[Path]) -> "PairTable":
         """The pairs of which both images are among `paths`."""
         known = {name for name in self.names() if self.folder / name in paths}
-        rows = [(a, b) for a, b in zip(self.image_a, self.image_b, strict=True) if a in known and b in known]
-        return PairTable(self.folder, tuple(a for a, _ in rows), tuple(b for _, b in rows))
+        return self.where(a in known and b in known for a, b in zip(self.image_a, self.image_b, strict=True))
+
+    def where(self, keep: Iterable[bool]) -> "PairTable":
+        """The rows for which `keep` (as long as the table) is true."""
+        kept = tuple(keep)
+        return PairTable(self.folder, _where(self.image_a, kept), _where(self.image_b, kept))
 
 
 def read_train(data: Path, *, missing_ok: bool = False) -> ImageTable:
     """Read `data/train/train_data.csv`; images lie in `data/train/images/`. An identity is any text.
+
+    A third column `encounter` (any text: a date, a session, a camera) may tell which photographs of one identity were
+    taken together.
 
     missing_ok: a photograph that is not there is no fault; whoever opens it must say so.
     Raises DataError with every fault: a missing table or image, a wrong header, an empty field, a name that leaves the
@@ -142,23 +154,32 @@ def read_labels(data: Path, split: Split) -> tuple[PairTable, tuple[bool, ...]] 
 
 @dataclass(frozen=True)
 class RetrievalTable:
-    """Images with their identity and their role in a search: "query" or "gallery"."""
+    """Images with their identity and their role in a search: "query" or "gallery"; encounters as in `ImageTable`."""
 
     paths: tuple[Path, ...]
     identities: tuple[str, ...]
     is_query: tuple[bool, ...]
+    encounters: tuple[str, ...] | None = None
+
+    def where(self, keep: Iterable[bool]) -> "RetrievalTable":
+        """The rows for which `keep` (as long as the table) is true."""
+        kept = tuple(keep)
+        encounters = self.encounters and _where(self.encounters, kept)
+        roles = _where(self.is_query, kept)
+        return RetrievalTable(_where(self.paths, kept), _where(self.identities, kept), roles, encounters)
 
 
 def read_retrieval(data: Path) -> RetrievalTable | None:
-    """Read `data/retrieval.csv` (folder,role,identity,image), or None where there is none."""
+    """Read `data/retrieval.csv` (folder,role,identity,image[,encounter]), or None where there is none."""
     path = data / "retrieval.csv"
     if not path.is_file():
         return None
     faults: list[Fault] = []
     names: dict[str, tuple[Path, _Names]] = {}
     first_line: dict[tuple[str, str], int] = {}
-    paths, identities, is_query = list[Path](), list[str](), list[bool]()
-    for line, (folder, role, identity, image) in read_rows(path, RETRIEVAL_HEADER, faults=faults):
+    paths, identities, is_query, encounters = list[Path](), list[str](), list[bool](), list[str]()
+    headers = ((*RETRIEVAL_HEADER, ENCOUNTER), RETRIEVAL_HEADER)
+    for line, (folder, role, identity, image, *encounter) in read_rows(path, *headers, faults=faults):
         if role not in ("query", "gallery"):
             faults.append(Fault(path, line, f"role {role!r} is neither query nor gallery"))
         if folder not in ("train", "validation", "test"):
@@ -174,10 +195,11 @@ def read_retrieval(data: Path) -> RetrievalTable | None:
         paths.append(images / name)
         identities.append(sys.intern(identity))
         is_query.append(role == "query")
+        encounters += map(sys.intern, encounter)
     if not faults and len(set(is_query)) < 2:
         faults.append(Fault(path, None, "a search needs both query and gallery rows"))
     _require_none(faults)
-    return RetrievalTable(tuple(paths), tuple(identities), tuple(is_query))
+    return RetrievalTable(tuple(paths), tuple(identities), tuple(is_query), tuple(encounters) or None)
 
 
 def image_folder(data: Path, split: str) -> Path:
@@ -202,8 +224,8 @@ def _read_labelled(path: Path, folder: Path, *, missing_ok: bool, may_be_empty: 
     faults: list[Fault] = []
     listing = ImageListing(folder, missing_ok=missing_ok)
     row_of: dict[str, int] = {}  # the images, in order
-    identities, lines = list[str](), array("q")
-    for line, (identity, image) in read_rows(path, TRAIN_HEADER, faults=faults):
+    identities, encounters, lines = list[str](), list[str](), array("q")
+    for line, (identity, image, *encounter) in read_rows(path, (*TRAIN_HEADER, ENCOUNTER), TRAIN_HEADER, faults=faults):
         if (first := row_of.setdefault(image, len(row_of))) < len(identities):
             whose = "the same identity" if identities[first] == identity else f"identity {identities[first]!r}"
             faults.append(
@@ -213,11 +235,12 @@ def _read_labelled(path: Path, folder: Path, *, missing_ok: bool, may_be_empty: 
         if problem := listing.problem(image):
             faults.append(Fault(path, line, problem))
         identities.append(sys.intern(identity))
+        encounters += map(sys.intern, encounter)
         lines.append(line)
     if not (faults or identities or may_be_empty):
         faults.append(Fault(path, None, "no images below the header"))
     _require_none(faults)
-    return ImageTable(tuple(folder / image for image in row_of), tuple(identities))
+    return ImageTable(tuple(folder / image for image in row_of), tuple(identities), tuple(encounters) or None)
 
 
 def _read_pairs(path: Path, *, folder: Path, listing: ImageListing | None) -> PairTable:
@@ -248,6 +271,10 @@ class _Names:
             self._faults.append(Fault(self._table, line, problem))
         self._known[name] = name
         return name
+
+
+def _where(column: Sequence[T], keep: Sequence[bool]) -> tuple[T, ...]:
+    return tuple(value for value, k in zip(column, keep, strict=True) if k)
 
 
 def _require_none(faults: Sequence[Fault]) -> None:

@@ -16,7 +16,8 @@ from noseprint.data.augment import A
 from noseprint.data.dataset import PlainImages
 from noseprint.data.tables import ImageTable, read_labels, read_retrieval, read_train
 from noseprint.errors import NoseprintError
-from noseprint.evaluation.scoring import read_labelled, score
+from noseprint.evaluation.labelled import read_labelled
+from noseprint.evaluation.scoring import score
 from noseprint.files import scratch_folder, writing
 from noseprint.matching.embed import embed_by, embedder
 from noseprint.models.network import SupConNet
@@ -132,6 +133,6 @@ def _cost(model: Any, network: SupConNet, data: Path, *, seed: int) -> list[str]
     if labelled:
         for name, embeddings in (("float32", whole), ("int8", coarse)):
             found = score(embeddings, labelled)
-            cells = (("ROC AUC", found.auc), ("mAP", found.map), ("Recall@1", found.recall_at_1))
+            cells = (("ROC AUC", found.auc), ("mAP", found.map), ("Rank-1", found.rank_1))
             told.append(f"{name:8}" + "  ".join(f"{label} {cell}" for label, cell in cells if cell))
     return told
