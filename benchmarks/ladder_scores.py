@@ -11,9 +11,11 @@ from sklearn.metrics import average_precision_score
 from noseprint.data.augment import A, View
 from noseprint.data.blur import MotionBlur
 from noseprint.data.tables import ImageTable
+from noseprint.evaluation.balanced import balanced_pairs
 from noseprint.evaluation.holdout import HOLDOUT_SEED
-from noseprint.evaluation.metrics import balanced_pairs, bootstrap_auc, bootstrap_mean, roc_auc
-from noseprint.evaluation.scoring import read_labelled
+from noseprint.evaluation.intervals import bootstrap_mean, bootstrap_pairs
+from noseprint.evaluation.labelled import read_labelled
+from noseprint.evaluation.metrics import areas, roc_auc
 
 Floats = npt.NDArray[np.floating]
 Line = dict  # of the JSONL: data, step, seed, scores, and of a training seconds, images
@@ -63,7 +65,7 @@ class Questions:
         scores = {}
         if len(self.same):
             asked = similarity[self.pair_a, self.pair_b]
-            interval = bootstrap_auc(asked, self.same, self.identity_a, self.identity_b, seed=0)
+            [interval] = bootstrap_pairs([areas], asked, self.same, self.identity_a, self.identity_b, seed=0)
             scores["ROC AUC"] = (roc_auc(asked, self.same), *interval)
         precision, hit, whose = [], [], []
         for row in self.query:
