@@ -49,7 +49,7 @@ def expand_queries(queries: Floats, gallery: Floats, *, k: int) -> Floats:
     for row, weight in zip(rows.T, np.clip(similarity.T, 0, None) ** 3, strict=True):  # a neighbour of all at a time
         expanded += weight[:, None] * gallery[row]
     length = np.linalg.norm(expanded, axis=1, keepdims=True)
-    return expanded / np.maximum(length, np.finfo(np.float32).tiny)
+    return np.asarray(expanded / np.maximum(length, np.finfo(np.float32).tiny), dtype=np.float32)
 
 
 class Nearest:
