@@ -30,7 +30,7 @@ class Options(FitOptions):
 
 
 FULL = Options(data=HERE.parent / "data", epochs=20, batch_size=60, lr=3e-5)
-SMALL = replace(FULL, run="small", small=True, train_size=128, epochs=3, batch_size=64, lr=3e-4)
+SMALL = replace(FULL, run="small", small=True, train_size=128, epochs=3, batch_size=64, lr=1e-4)
 
 
 def main(options: Options) -> None:

@@ -10,6 +10,7 @@ from noseprint.errors import NoseprintError
 from noseprint.evaluation.scoring import joined
 from noseprint.matching.arrays import write_arrays
 from noseprint.matching.embeddings import embed_with, photographs, read_embeddings, write_embeddings
+from noseprint.matching.search import expand_queries
 from noseprint.matching.which import which
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import save_weights
@@ -68,6 +69,19 @@ def test_which_finds_the_photograph_itself_and_names_it(demo, gallery, tmp_path)
     indexed = ask(gallery, demo / "train" / "images", tmp_path / "i.csv", use_index=True, top=1)
     assert [row["image"] for row in indexed] == [row["image"] for row in first]
     assert gallery.with_name("g.index.safetensors").is_file()
+
+
+def test_an_expanded_query_is_compared_in_place_of_the_query(demo, gallery, tmp_path):
+    one = demo / "train" / "images" / photographs(demo / "train" / "images")[1][0]
+    known = read_embeddings(gallery).matrix
+    moved = expand_queries(known[:1], known, k=2)
+    rows = ask(gallery, one, tmp_path / "f.csv", expand=2)
+    want = np.sort(known @ moved[0])[::-1][:3]
+    np.testing.assert_allclose([float(row["similarity"]) for row in rows], want, atol=1e-5)
+    assert want[0] < 0.9999  # the photograph itself, had its query not moved
+    with pytest.raises(NoseprintError, match="--expand -1"):
+        ask(gallery, one, tmp_path / "g.csv", expand=-1)
+    assert not (tmp_path / "g.csv").exists()
 
 
 def test_a_stale_index_is_refused(demo, gallery, weights, tmp_path):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 import noseprint.matching.search as module
 from noseprint.errors import NoseprintError
 from noseprint.matching.pairs import row_similarities
-from noseprint.matching.search import Nearest, search
+from noseprint.matching.search import Nearest, expand_queries, search
 
 
 def unit(n, d, seed):
@@ -93,3 +93,23 @@ def test_what_cannot_be_searched_is_refused():
     ):
         with pytest.raises(NoseprintError, match=says):
             search(queries, gallery, k=k)
+
+
+def test_an_expanded_query_leans_towards_its_nearest_images_by_their_similarity_cubed():
+    gallery = np.array([[1, 0, 0], [0.6, 0.8, 0], [-1, 0, 0]], np.float32)
+    query = np.array([[0.8, 0.6, 0], [0, 0, 1]], np.float32)
+    want = query[0] + 0.96**3 * gallery[1] + 0.8**3 * gallery[0]  # the third points away and weighs nothing
+    expanded = expand_queries(query, gallery, k=3)
+    np.testing.assert_allclose(expanded[0], want / np.linalg.norm(want), rtol=1e-6)
+    np.testing.assert_array_equal(expanded[1], query[1])
+    assert expanded.dtype == np.float32
+    want = query[0] + 0.96**3 * gallery[1]
+    np.testing.assert_allclose(expand_queries(query, gallery, k=1)[0], want / np.linalg.norm(want), rtol=1e-6)
+
+
+def test_expansion_reaches_what_only_the_nearest_image_resembles():
+    angle = np.radians([0, 20, 55, -50])  # query; its neighbour; the neighbour's neighbour; another individual
+    x = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
+    query, gallery = x[:1], x[1:]
+    assert search(query, gallery, k=3)[0].tolist() == [[0, 2, 1]]
+    assert search(expand_queries(query, gallery, k=1), gallery, k=3)[0].tolist() == [[0, 1, 2]]

@@ -20,6 +20,9 @@ class Search:
     """query,rank,image,similarity and, with --identities, identity."""
     top: int = 5
     """Images a query."""
+    expand: int = 0
+    """Move each query towards this many of its nearest images before the search (alpha query expansion): 1 finds more
+    of an individual that has several photographs in the gallery. Similarities are then those of the moved query."""
     identities: Path | None = None
     """Table of the gallery's identities, as train_data.csv: dog ID,nose print image."""
     weights: tuple[Path, ...] = ()
@@ -40,6 +43,7 @@ class Search:
             weights=self.weights,
             identities=self.identities,
             top=self.top,
+            expand=self.expand,
             use_index=self.index,
             device=choose_device(self.device),
         )

@@ -11,7 +11,7 @@ from noseprint.errors import DataError, Fault, NoseprintError
 from noseprint.files import check_output
 from noseprint.matching.embeddings import Embeddings, embed_with, photographs, read_embeddings, same_weights
 from noseprint.matching.index import Index, build_index, read_index, search_index, write_index
-from noseprint.matching.search import search
+from noseprint.matching.search import expand_queries, search
 
 
 def which(
@@ -22,26 +22,32 @@ def which(
     weights: Sequence[Path],
     identities: Path | None,
     top: int,
+    expand: int = 0,
     use_index: bool,
     device: torch.device,
 ) -> list[tuple[object, ...]]:
     """Write query,rank,image,similarity[,identity] into `out`, the `top` best images for each query; gives these rows.
 
-    The identity of an image that the table `identities` (dog ID,nose print image) does not name is left empty.
+    The identity of an image that the table `identities` (dog ID,nose print image) does not name is left empty. With
+    `expand` the queries, and so the similarities, are those of `expand_queries`.
     """
     if top < 1:
         raise NoseprintError(f"--top {top}: must be at least 1")
+    if expand < 0:
+        raise NoseprintError(f"--expand {expand}: must be 0 (off) or more, such as 1")
     folder, names = photographs(query)
     check_output(out, suffix=".csv", inputs=[gallery, *weights, *([identities] if identities else [])])
     known = read_embeddings(gallery)
     identity_of = _identities(identities, known.names) if identities else None
     chosen = same_weights(known, weights, file=gallery)
     index = _index(gallery, known) if use_index else None
-    queries = embed_with(chosen, folder, names, device=device)
+    queries = embed_with(chosen, folder, names, device=device).matrix
+    if expand:
+        queries = expand_queries(queries, known.matrix, k=expand)
     if index:
-        rows, similarity = search_index(index, queries.matrix, known.matrix, k=top)
+        rows, similarity = search_index(index, queries, known.matrix, k=top)
     else:
-        rows, similarity = search(queries.matrix, known.matrix, k=top)
+        rows, similarity = search(queries, known.matrix, k=top)
     table: list[tuple[object, ...]] = []
     for name, found, values in zip(names, rows, similarity, strict=True):
         for rank, (row, value) in enumerate(zip(found, values, strict=True), start=1):
