@@ -53,8 +53,8 @@ class Results:
 
     def add(self, **record: object) -> None:
         self.records.append(record)
-        with self.path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        with self.path.open("ab", buffering=0) as file:  # in one piece: several comparisons may write at a time
+            file.write(json.dumps(record).encode() + b"\n")
 
 
 class Comparison:

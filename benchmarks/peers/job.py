@@ -24,7 +24,7 @@ BATCH = 64
 
 
 class BudgetSpentError(Exception):
-    """Leaves a trainer that has no other way to stop between two epochs."""
+    """Leaves a trainer that cannot be asked to stop."""
 
 
 class Job:

@@ -54,7 +54,7 @@ def run(job: Job) -> None:
             if done >= 1:
                 break
             for group, at_most in zip(optimizer.param_groups, peak, strict=True):
-                group["lr"] = at_most * min(done / 0.05, 0.5 + 0.5 * math.cos(math.pi * done))
+                group["lr"] = at_most * min(0.1 + done / 0.05, 0.5 + 0.5 * math.cos(math.pi * done))
             loss = head(network(images), labels)
             optimizer.zero_grad()
             loss.backward()

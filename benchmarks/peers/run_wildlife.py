@@ -28,10 +28,10 @@ def run(job: Job) -> None:
     parameters = itertools.chain(backbone.parameters(), objective.parameters())
     optimizer = torch.optim.SGD(parameters, lr=job.setting["lr"], momentum=0.9)
 
-    def after_epoch(trainer: BasicTrainer, **_: object) -> None:
-        job.images += len(dataset)
-        if job.spent() * (1 + 1 / trainer.epoch) > 1:  # another epoch would not fit
+    def before_batch(_: object, batch: tuple[torch.Tensor]) -> None:
+        if job.spent() >= 1:
             raise BudgetSpentError
+        job.images += len(batch[0])
 
     trainer = BasicTrainer(
         dataset=dataset,
@@ -42,12 +42,13 @@ def run(job: Job) -> None:
         device="cpu",
         batch_size=BATCH,
         num_workers=0,
-        epoch_callback=after_epoch,
     )
+    watch = backbone.register_forward_pre_hook(before_batch)  # the trainer itself calls back after whole epochs only
     job.start()
     with suppress(BudgetSpentError):
         trainer.train()
     job.stop()
+    watch.remove()
     asked = pd.DataFrame({"path": job.embed, "identity": "?"})
     for side in job.sizes:
         view = T.Compose([T.Resize((side, side)), T.ToTensor(), T.Normalize(MEAN, STD)])
