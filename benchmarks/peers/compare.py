@@ -1,9 +1,9 @@
 """noseprint and its peers, side by side: same photographs, ImageNet weights, budget and scorer; tuned alike.
 
 Each peer is trained by its own public interface in a process of its own (run_PEER.py), with the settings that its
-documentation leads to. Tuning sees training identities alone: a third of them is held out, every setting of a peer's
-grid is trained on the rest for a quarter of the budget, the two best again for all of it. The best of these ten is
-trained on all training identities with each seed, and scored on the test roles. noseprint's own setting is the one that
+documentation leads to. Tuning sees training identities alone: a third of them is held out; two losses at three
+learning rates are trained on the rest for a quarter of the budget, the two best again for all of it at two image sizes.
+The best of these ten is trained on all training identities with each seed, and scored on the test roles. noseprint's own setting is the one that
 its recipes ship (docs/results.md says how it was chosen). Needs Linux, data with test/labels.csv and retrieval.csv.
 
     python benchmarks/peers/compare.py DATA --out FILE.jsonl [--peers timm oml] [--seeds 0 1 2] [--cpu-seconds 240]
@@ -33,10 +33,10 @@ LOSSES = {  # two a peer, the first its documentation's example
     "oml": ("triplet", "arcface"),
     "wildlife": ("arcface", "triplet"),
 }
-RATES = {"wildlife": (1e-3, 1e-2)}  # by SGD, as documented; the others by Adam or AdamW
-RATES_OF_ADAM = (1e-4, 3e-4)
+RATES = {"wildlife": (1e-3, 3e-3, 1e-2)}  # by SGD, as documented; the others by Adam or AdamW
+RATES_OF_ADAM = (3e-5, 1e-4, 3e-4)
 SIZES = {128: [128, 192], 192: [192, 224]}  # trained at: embedded at, since more pixels may help (arXiv 1906.06423)
-FIRST_ROUND, SECOND_ROUND = 0.25, 2  # the share of the budget that all settings get; how many get all of it
+FIRST_ROUND, SECOND_ROUND = 0.25, 2  # the share of the budget that each loss and rate gets; how many get all of it
 
 Setting = dict[str, Any]
 
@@ -74,11 +74,12 @@ class Comparison:
         out = split_holdout(self.table.identities, share=0.33, seed=HOLDOUT_SEED)
         train = self.table.where(identity not in out for identity in self.table.identities)
         held = self.table.where(identity in out for identity in self.table.identities)
-        grid = itertools.product(LOSSES[peer], RATES.get(peer, RATES_OF_ADAM), SIZES)
-        first = [{"loss": loss, "lr": rate, "size": size, "share": FIRST_ROUND} for loss, rate, size in grid]
+        grid = itertools.product(LOSSES[peer], RATES.get(peer, RATES_OF_ADAM))
+        first = [{"loss": loss, "lr": rate, "size": min(SIZES), "share": FIRST_ROUND} for loss, rate in grid]
         tried = [self._tried(peer, setting, train=train, held=held) for setting in first]
         best = sorted(tried, key=lambda record: -max(record["map"].values()))[:SECOND_ROUND]
-        tried += [self._tried(peer, {**record["setting"], "share": 1.0}, train=train, held=held) for record in best]
+        second = [{**record["setting"], "size": size, "share": 1.0} for record in best for size in SIZES]
+        tried += [self._tried(peer, setting, train=train, held=held) for setting in second]
         chosen = max(tried, key=lambda record: max(record["map"].values()))
         return {**chosen["setting"], "view": int(max(chosen["map"], key=chosen["map"].get))}
 

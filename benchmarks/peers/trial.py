@@ -185,4 +185,4 @@ def _call(command: list[str | Path], threads: int, *, memory: _Memory) -> None:
         memory.pid = child.pid
         output, _ = child.communicate()
     if child.returncode:
-        raise RuntimeError(f"{' '.join(map(str, command))} failed:\n{output[-4000:]}")
+        raise RuntimeError(f"{' '.join(map(str, command))} ended with {child.returncode}:\n{output[-4000:]}")
