@@ -1,0 +1,95 @@
+"""Scores of embeddings, and the table of what is in the file of results."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from noseprint.evaluation.metrics import bootstrap_auc, bootstrap_mean, retrieval_metrics, roc_auc
+from noseprint.evaluation.scoring import Labelled, read_labelled
+from noseprint.matching.pairs import pair_similarities
+
+Embeddings = npt.NDArray[np.float32]
+OURS = "noseprint"
+
+
+def hold_out_map(embeddings: Embeddings, identities: Sequence[str]) -> float:
+    """Mean average precision of each photograph sought among all others."""
+    return retrieval_metrics(embeddings, identities).map
+
+
+def answers(embeddings: Embeddings, labelled: Labelled) -> dict[str, list[float]]:
+    """The raw answers on the test photographs, from which the table is made: similarity of each pair, and each query's
+    average precision and hit."""
+    pairs, search = labelled.pairs, labelled.retrieval
+    if pairs is None or search is None:
+        raise SystemExit("the data folder needs test/labels.csv and retrieval.csv")
+    index = {name: labelled.index[pairs.folder / name] for name in pairs.names()}
+    rows, is_query = np.array([labelled.index[path] for path in search.paths]), np.array(search.is_query)
+    found = retrieval_metrics(embeddings[rows], search.identities, queries=is_query, gallery=~is_query)
+    return {
+        "similarity": [round(float(value), 6) for value in pair_similarities(embeddings, index, pairs)],
+        "average_precision": [round(float(value), 6) for value in found.average_precision],
+        "hit": [float(value) for value in found.hit],
+    }
+
+
+def print_table(records: Sequence[dict[str, Any]], data: Path) -> None:
+    """Markdown: every peer's final runs, and the settings tried."""
+    labelled = read_labelled(data)
+    search = labelled.retrieval
+    assert search is not None
+    has_match = {i for i, query in zip(search.identities, search.is_query, strict=True) if not query}
+    queries = [i for i, query in zip(search.identities, search.is_query, strict=True) if query and i in has_match]
+    final: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        if record["stage"] == "final":
+            final.setdefault(record["peer"], []).append(record)
+    ours = _mean(final.get(OURS, []), "average_precision")
+    print("| | seeds | mAP | Rank-1 | ROC AUC of the test pairs | mAP less noseprint's single network |")
+    print("|---|---|---|---|---|---|")
+    for peer, runs in final.items():
+        precision, hit = _mean(runs, "average_precision"), _mean(runs, "hit")
+        auc = [roc_auc(np.array(run["similarity"]), labelled.same) for run in runs]
+        spans = [bootstrap_auc(np.array(r["similarity"]), labelled.same, *labelled.clusters, seed=0) for r in runs]
+        cells = [
+            _cell(
+                [float(np.mean(run["average_precision"])) for run in runs], bootstrap_mean(precision, queries, seed=0)
+            ),
+            _cell([float(np.mean(run["hit"])) for run in runs], bootstrap_mean(hit, queries, seed=0)),
+            _cell(auc, (float(np.mean([low for low, _ in spans])), float(np.mean([high for _, high in spans])))),
+        ]
+        less = ""
+        if len(ours) and peer != OURS:
+            low, high = bootstrap_mean(precision - ours, queries, seed=0)
+            less = f"{np.mean(precision - ours):+.4f} [{low:+.4f}, {high:+.4f}]"
+        print(f"| {peer} | {len(runs)} | {' | '.join(cells)} | {less} |")
+    print("\n| | images/s | images/CPU s | seconds | CPU s | peak MiB | setting, versions |")
+    print("|---|---|---|---|---|---|---|")
+    for peer, runs in final.items():
+        of = {key: float(np.mean([run["used"][key] for run in runs])) for key in ("seconds", "cpu_seconds", "images")}
+        speed = [f"{of['images'] / of[key]:.0f}" if of[key] else "-" for key in ("seconds", "cpu_seconds")]
+        memory = max(run["used"]["memory_mib"] for run in runs)
+        what = ", ".join(f"{k} {v}" for k, v in {**runs[0]["setting"], **runs[0]["used"]["versions"]}.items())
+        print(
+            f"| {peer} | {' | '.join(speed)} | {of['seconds']:.0f} | {of['cpu_seconds']:.0f} | {memory:.0f} | {what} |"
+        )
+    tried = [record for record in records if record["stage"] == "tune"]
+    if tried:
+        print("\n| tried | setting | hold-out mAP, by the side embedded at | CPU s |\n|---|---|---|---|")
+    for record in tried:
+        setting = ", ".join(f"{key} {value}" for key, value in record["setting"].items())
+        maps = ", ".join(f"{size}: {value:.4f}" for size, value in record["map"].items())
+        print(f"| {record['peer']} | {setting} | {maps} | {record['used']['cpu_seconds']:.0f} |")
+
+
+def _mean(runs: Sequence[dict[str, Any]], key: str) -> npt.NDArray[np.float64]:
+    """Each query's value, averaged over the seeds."""
+    return np.mean([run[key] for run in runs], axis=0) if runs else np.zeros(0)
+
+
+def _cell(values: Sequence[float], interval: tuple[float, float]) -> str:
+    seeds = f", seeds {min(values):.4f} to {max(values):.4f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.4f} [{interval[0]:.4f}, {interval[1]:.4f}]{seeds}"
