@@ -26,7 +26,7 @@ from trial import MEMBERS, Embeddings, Used, Work, prepare, train_noseprint, tra
 
 from noseprint.data.tables import ImageTable, read_train
 from noseprint.evaluation.holdout import HOLDOUT_SEED, split_holdout
-from noseprint.evaluation.scoring import read_labelled
+from noseprint.evaluation.labelled import read_labelled
 
 LOSSES = {  # two a peer, the first its documentation's example
     "timm": ("arcface-0.3", "arcface-0.5"),

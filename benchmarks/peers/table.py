@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from noseprint.evaluation.metrics import bootstrap_auc, bootstrap_mean, retrieval_metrics, roc_auc
-from noseprint.evaluation.scoring import Labelled, read_labelled
+from noseprint.evaluation.intervals import bootstrap_mean, bootstrap_pairs
+from noseprint.evaluation.labelled import Labelled, read_labelled
+from noseprint.evaluation.metrics import areas, roc_auc
+from noseprint.evaluation.retrieval import retrieval_metrics
 from noseprint.matching.pairs import pair_similarities
 
 Embeddings = npt.NDArray[np.float32]
@@ -32,7 +34,7 @@ def answers(embeddings: Embeddings, labelled: Labelled) -> dict[str, list[float]
     return {
         "similarity": [round(float(value), 6) for value in pair_similarities(embeddings, index, pairs)],
         "average_precision": [round(float(value), 6) for value in found.average_precision],
-        "hit": [float(value) for value in found.hit],
+        "hit": [float(value) for value in found.hit[:, 0]],
     }
 
 
@@ -53,7 +55,8 @@ def print_table(records: Sequence[dict[str, Any]], data: Path) -> None:
     for peer, runs in final.items():
         precision, hit = _mean(runs, "average_precision"), _mean(runs, "hit")
         auc = [roc_auc(np.array(run["similarity"]), labelled.same) for run in runs]
-        spans = [bootstrap_auc(np.array(r["similarity"]), labelled.same, *labelled.clusters, seed=0) for r in runs]
+        similarity = [np.array(r["similarity"]) for r in runs]
+        spans = [bootstrap_pairs([areas], s, labelled.same, *labelled.clusters, seed=0)[0] for s in similarity]
         cells = [
             _cell(
                 [float(np.mean(run["average_precision"])) for run in runs], bootstrap_mean(precision, queries, seed=0)

@@ -19,7 +19,8 @@ import numpy.typing as npt
 import torch
 
 from noseprint import __version__
-from noseprint.evaluation.scoring import embed_labelled, joined, read_labelled
+from noseprint.evaluation.labelled import read_labelled
+from noseprint.evaluation.scoring import embed_labelled, joined
 from noseprint.models.trunk import build_trunk
 from noseprint.models.weights import load_network
 
