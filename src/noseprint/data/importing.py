@@ -1,0 +1,197 @@
+"""A data folder in the challenge's layout from a user's own photographs."""
+
+import hashlib
+import re
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from noseprint.data.division import Shot, choose_queries, divide, make_pairs
+from noseprint.data.images import decode, in_threads
+from noseprint.data.originals import Found, Original
+from noseprint.data.tables import (
+    LABEL_HEADER,
+    PAIR_HEADER,
+    PAIR_TABLES,
+    RETRIEVAL_HEADER,
+    TRAIN_HEADER,
+    write_csv,
+)
+from noseprint.errors import DataError, Fault, NoseprintError
+from noseprint.files import scratch_folder, writing
+
+IMPORTED_HEADER = ("original", "identity", "encounter", "folder", "image")
+_SHOWN = 100  # faults in a message
+_HEIC = (
+    "HEIC to JPEG: `magick mogrify -format jpg *.HEIC` (ImageMagick) or, on macOS, "
+    "`sips -s format jpeg *.HEIC --out .`; then move the HEIC files away"
+)
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """What becomes of a photograph."""
+
+    original: Original
+    split: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What was written: (split, individuals, photographs, pairs), and what was left out."""
+
+    splits: tuple[tuple[str, int, int, int], ...]
+    skipped: tuple[Fault, ...]
+
+
+def import_photographs(
+    found: Found,
+    target: Path,
+    *,
+    validation: float,
+    test: float,
+    pairs: int,
+    seed: int,
+    link: bool,
+    skip_bad: bool,
+) -> Imported:
+    """Write `target`: train, validation and test with their tables, labels.csv, retrieval.csv and imported.csv.
+
+    The photographs are copied (or hard-linked: `link`), byte for byte, under names that are unique in the folder;
+    imported.csv says which was which. Copies of a photograph of the same individual are left out and listed in
+    skipped.csv; so are, under `skip_bad`, those that cannot be used. `target` is made whole or not at all.
+
+    Raises NoseprintError, before anything is written, with all that cannot be used: broken files, other formats, one
+    photograph of two individuals; where `target` holds something; and as `divide`.
+    """
+    require_empty(target)
+    sound, skipped, faults = _look(found.originals)
+    faults = [*found.faults, *faults]
+    if faults and not skip_bad:
+        raise NoseprintError(_told(faults))
+    counts = Counter(original.identity for original in sound)
+    split_of = divide(counts, validation=validation, test=test, seed=seed)
+    sound.sort(key=lambda original: (original.identity, original.path))
+    copies = [_Copy(o, split_of[o.identity], _name(o, number)) for number, o in enumerate(sound, 1)]
+    skipped = [*faults, *skipped]
+    with writing(target), scratch_folder(target) as part:
+        whole = part / "data"
+        rows = _write(copies, whole, encounters=found.has_encounters, pairs=pairs, seed=seed, link=link)
+        if skipped:
+            write_csv(whole / "skipped.csv", ("image", "problem"), ((_plain(f.file), _plain(f)) for f in skipped))
+        whole.rename(target)
+    return Imported(
+        tuple(
+            (
+                split,
+                sum(given == split for given in split_of.values()),
+                sum(copy.split == split for copy in copies),
+                rows.get(split, 0),
+            )
+            for split in ("train", "validation", "test")
+        ),
+        tuple(skipped),
+    )
+
+
+def require_empty(target: Path) -> None:
+    """Raise NoseprintError where something lies at `target` but an empty folder."""
+    if target.is_symlink() or (target.exists() and not (target.is_dir() and not any(target.iterdir()))):
+        raise NoseprintError(f"{target} is there already: name a folder that does not exist; nothing is added to one")
+
+
+def alike_identities(originals: Sequence[Original]) -> list[tuple[str, ...]]:
+    """Identities whose names differ in case or spaces only: perhaps one individual, spelt in two ways."""
+    alike = defaultdict(set)
+    for original in originals:
+        alike["".join(original.identity.casefold().split())].add(original.identity)
+    return [tuple(sorted(names)) for names in alike.values() if len(names) > 1]
+
+
+def _look(originals: Sequence[Original]) -> tuple[list[Original], list[Fault], list[Fault]]:
+    """Those that can be used; copies of them; and what is wrong with the others."""
+    seen = list(zip(originals, in_threads(_digest, originals, label="photographs"), strict=True))
+    faults = [fault for _, fault in seen if isinstance(fault, Fault)]
+    by_digest: dict[str, list[Original]] = defaultdict(list)
+    for original, digest in seen:
+        if isinstance(digest, str):
+            by_digest[digest].append(original)
+    sound, copies = list[Original](), list[Fault]()
+    for equal in by_digest.values():
+        first, *others = equal
+        identities = sorted({original.identity for original in equal})
+        if len(identities) > 1:
+            problem = f"is the same file under {' and '.join(map(repr, identities))}: keep it where it belongs"
+            faults += [Fault(original.path, None, problem) for original in equal]
+        else:
+            sound.append(first)
+            copies += [Fault(other.path, None, f"is the same file as {first.path}: left out") for other in others]
+    return sound, copies, faults
+
+
+def _digest(original: Original) -> str | Fault:
+    try:
+        decode(original.path)
+    except DataError as error:
+        return error.faults[0]
+    return hashlib.sha256(original.path.read_bytes()).hexdigest()
+
+
+def _write(
+    copies: Sequence[_Copy], folder: Path, *, encounters: bool, pairs: int, seed: int, link: bool
+) -> dict[str, int]:
+    """Write the photographs and their tables into `folder`; return how many pairs each split has."""
+    shots: dict[str, dict[str, list[Shot]]] = {split: defaultdict(list) for split in ("train", *PAIR_TABLES)}
+    for copy in copies:
+        shots[copy.split][copy.original.identity].append(Shot(copy.name, copy.original.encounter))
+        to = folder / copy.split / "images" / copy.name
+        to.parent.mkdir(parents=True, exist_ok=True)
+        to.hardlink_to(copy.original.path.resolve()) if link else shutil.copyfile(copy.original.path, to)
+    seen = ("encounter",) * encounters
+    train = [(i, s.name, s.encounter) for i, of_one in shots["train"].items() for s in of_one]
+    write_csv(folder / "train" / "train_data.csv", (*TRAIN_HEADER, *seen), (row[: 2 + encounters] for row in train))
+    number: dict[str, int] = {}
+    for split, table in PAIR_TABLES.items():
+        rows = make_pairs(shots[split], most=pairs, seed=seed)
+        number[split] = len(rows)
+        write_csv(folder / split / table, PAIR_HEADER, (row[:2] for row in rows))
+        write_csv(folder / split / "labels.csv", LABEL_HEADER, rows)
+    search = list(_search(shots["test"], seed=seed))
+    write_csv(folder / "retrieval.csv", (*RETRIEVAL_HEADER, *seen), (row[: 4 + encounters] for row in search))
+    imported = (
+        (str(c.original.path.absolute()), c.original.identity, c.original.encounter, c.split, c.name) for c in copies
+    )
+    write_csv(folder / "imported.csv", IMPORTED_HEADER, imported)
+    return number
+
+
+def _search(shots: dict[str, list[Shot]], *, seed: int) -> Iterator[tuple[str, str, str, str, str]]:
+    rng = np.random.default_rng((seed, 2))
+    for identity, of_one in shots.items():
+        queries = choose_queries(of_one, rng)
+        for shot in of_one:
+            yield "test", "query" if shot.name in queries else "gallery", identity, shot.name, shot.encounter
+
+
+def _name(original: Original, number: int) -> str:
+    """Unique in any folder, on any disk: the number makes it so."""
+    word = re.sub(r"[^A-Za-z0-9]+", "-", original.identity)[:40].strip("-")
+    suffix = re.sub(r"[^a-z0-9.]", "", original.path.suffix.lower())[:8]
+    return f"{word or 'individual'}-{number:05d}{suffix}"
+
+
+def _told(faults: Sequence[Fault]) -> str:
+    lines = [f"{len(faults)} of the files cannot be used; --skip-bad leaves them out. Nothing was written."]
+    lines += [f"  {_plain(fault)}" for fault in faults[:_SHOWN]]
+    lines += [f"  and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
+    lines += [_HEIC] if any("HEIC" in fault.problem for fault in faults) else []
+    return "\n".join(lines)
+
+
+def _plain(text: object) -> str:
+    return str(text).encode(errors="backslashreplace").decode()
