@@ -1,41 +1,47 @@
 """Which individuals are trained on, which make pseudo-labels and which test, and the questions asked about them."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from noseprint.errors import NoseprintError
 
+T = TypeVar("T")
 LEAST = {"train": 6, "validation": 2, "test": 2}
-"""Individuals with two photographs or more: a third of the training's, two at least, is held out; a pair of different
-ones takes two."""
-_MOST_PHOTOGRAPHS = 100  # of an individual that same pairs are made of: 4,950 pairs
+"""Individuals seen twice or more: a third of the training's, two at least, is held out; a pair of different ones takes
+two."""
+_MOST_SHOTS = 100  # of an individual that same pairs are made of: 4,950 pairs
 
 
 @dataclass(frozen=True)
 class Shot:
-    """A photograph by its name, and the encounter it is from ("": not known)."""
+    """A photograph by its name, and the encounter it is from: its own name where that is not known."""
 
     name: str
     encounter: str
 
 
-def divide(photographs: Mapping[str, int], *, validation: float, test: float, seed: int) -> dict[str, str]:
-    """The split ("train", "validation", "test") of each identity; `photographs` counts those of each.
+Shots = Mapping[str, Sequence[Shot]]
+"""The photographs of each identity."""
 
-    The shares are of the identities with two photographs or more, at least LEAST of them; those with a single one are
-    shared out likewise. The rest trains. Raises NoseprintError where fewer than LEAST are left to train.
+
+def divide(shots: Shots, *, validation: float, test: float, seed: int) -> dict[str, str]:
+    """The split ("train", "validation", "test") of each identity.
+
+    The shares are of the identities of two encounters or more, at least LEAST of them; the others are shared out
+    likewise. The rest trains. Raises NoseprintError where fewer than LEAST are left to train.
     """
-    rng = np.random.default_rng((seed, 0))
-    several = sorted(identity for identity, count in photographs.items() if count > 1)
+    several = sorted(identity for identity, own in shots.items() if len(_encounters(own)) > 1)
+    single = sorted(set(shots) - set(several))
     if len(several) < sum(LEAST.values()):
         raise NoseprintError(
-            f"{len(several)} individuals have two photographs or more, and it takes {sum(LEAST.values())}: "
-            f"{LEAST['train']} to train (a third of them held out, to score it), {LEAST['validation']} for "
-            f"pseudo-labels, {LEAST['test']} to test. Photograph more individuals; fewer can be told apart without a "
-            "training, by `noseprint embed` and `noseprint search` with weights that were trained on others"
+            f"{len(several)} individuals have two photographs or more (of two encounters, where these are told), and "
+            f"it takes {sum(LEAST.values())}: {LEAST['train']} to train (a third of them held out, to score it), "
+            f"{LEAST['validation']} for pseudo-labels, {LEAST['test']} to test. Photograph more individuals; fewer can "
+            "be told apart without a training, by `noseprint embed` and `noseprint search` with weights of others"
         )
     many = {"test": max(LEAST["test"], round(test * len(several)))}
     many["validation"] = max(LEAST["validation"], round(validation * len(several)))
@@ -44,74 +50,71 @@ def divide(photographs: Mapping[str, int], *, validation: float, test: float, se
             f"--validation {validation} and --test {test} leave {max(left, 0)} of {len(several)} individuals to train, "
             f"{LEAST['train']} are needed: lower them"
         )
-    single = sorted(identity for identity, count in photographs.items() if count == 1)
     few = {"test": round(test * len(single)), "validation": round(validation * len(single))}
-    split = {}
+    rng = np.random.default_rng((seed, 0))
+    split: dict[str, str] = {}
     for identities, numbers in ((several, many), (single, few)):
-        shuffled = [identities[k] for k in rng.permutation(len(identities))]
-        ends = (numbers["test"], numbers["test"] + numbers["validation"])
-        for position, identity in enumerate(shuffled):
-            split[identity] = "test" if position < ends[0] else "validation" if position < ends[1] else "train"
+        kinds = ["test"] * numbers["test"] + ["validation"] * numbers["validation"]
+        split.update(itertools.zip_longest(_shuffled(identities, rng), kinds[: len(identities)], fillvalue="train"))
     return split
 
 
-def make_pairs(shots: Mapping[str, Sequence[Shot]], *, most: int, seed: int) -> list[tuple[str, str, int]]:
+def make_pairs(shots: Shots, *, most: int, seed: int) -> list[tuple[str, str, int]]:
     """Pairs (a, b, 1 = same individual) in random order, half of them the same, at most `most`.
 
-    Same pairs are taken from one individual after the other in turn, so that those with many photographs do not crowd
-    out the others, and across encounters where an individual has several. Different ones begin with each photograph in
-    turn.
+    Same pairs are of two encounters, and taken from one individual after the other in turn, so that those with many
+    photographs do not crowd out the others. Different ones begin with each photograph in turn.
     """
     rng = np.random.default_rng((seed, 1))
     turns = itertools.zip_longest(*(_same_pairs(shots[identity], rng) for identity in sorted(shots)))
     same = [pair for turn in turns for pair in turn if pair is not None]
-    counts = [len(of_one) for of_one in shots.values()]
+    counts = [len(own) for own in shots.values()]
     possible = (sum(counts) ** 2 - sum(count**2 for count in counts)) // 2
-    number = min(len(same), most // 2, possible)
-    everyone = [(shot.name, identity) for identity in sorted(shots) for shot in shots[identity]]
-    shuffled = [everyone[k] for k in rng.permutation(len(everyone))]
-    identities = sorted(shots)
-    different: dict[tuple[str, str], None] = {}
-    for name, identity in itertools.cycle(shuffled):
-        if len(different) == number:
-            break
-        other = identities[int(rng.integers(len(identities)))]
-        if other != identity:
-            second = shots[other][int(rng.integers(len(shots[other])))].name
-            different[min(name, second), max(name, second)] = None
-    rows = [(*pair, 1) for pair in same[:number]] + [(*pair, 0) for pair in different]
-    return [rows[k] for k in rng.permutation(len(rows))]
+    same = same[: min(most // 2, possible)]
+    different = set(itertools.islice(_different_pairs(shots, rng), len(same)))
+    return _shuffled([(*pair, 1) for pair in same] + [(*pair, 0) for pair in sorted(different)], rng)
 
 
 def choose_queries(shots: Sequence[Shot], rng: np.random.Generator) -> set[str]:
-    """A quarter of an individual's photographs, at least one, as queries of a search; of a single one none.
+    """Whole encounters of an individual, as queries of a search: a quarter of its photographs or just more.
 
-    Whole encounters where it has several, so that a query is not found by a photograph of the same minute.
+    Never all encounters, so that each query has something to find; none of an individual of one encounter.
     """
-    groups = _encounters(shots)
-    if len(groups) == 1:
-        groups = [[shot] for shot in shots]
     queries = set[str]()
-    for k in rng.permutation(len(groups))[:-1]:
-        if 4 * len(queries) >= len(shots):
-            break
-        queries.update(shot.name for shot in groups[k])
+    for group in _shuffled(_encounters(shots), rng)[:-1]:
+        if 4 * len(queries) < len(shots):
+            queries.update(shot.name for shot in group)
     return queries
 
 
 def _same_pairs(shots: Sequence[Shot], rng: np.random.Generator) -> list[tuple[str, str]]:
-    chosen = [shots[k] for k in sorted(rng.permutation(len(shots))[:_MOST_PHOTOGRAPHS])]
-    groups = _encounters(chosen)
-    within = groups if len(groups) == 1 else []
-    pairs = [pair for group in within for pair in itertools.combinations(group, 2)]
-    pairs += [pair for one, other in itertools.combinations(groups, 2) for pair in itertools.product(one, other)]
-    names = [(min(a.name, b.name), max(a.name, b.name)) for a, b in pairs]
-    return [names[k] for k in rng.permutation(len(names))]
+    groups = _encounters(_shuffled(shots, rng)[:_MOST_SHOTS])
+    pairs = [pair for one, other in itertools.combinations(groups, 2) for pair in itertools.product(one, other)]
+    return _shuffled([_pair(a.name, b.name) for a, b in pairs], rng)
+
+
+def _different_pairs(shots: Shots, rng: np.random.Generator) -> Iterator[tuple[str, str]]:
+    """Each possible pair once; asked for more than there are, it never ends."""
+    identities = sorted(shots)
+    seen = set()
+    for name, identity in itertools.cycle(_shuffled([(s.name, i) for i in identities for s in shots[i]], rng)):
+        other = identities[int(rng.integers(len(identities)))]
+        pair = _pair(name, shots[other][int(rng.integers(len(shots[other])))].name)
+        if other != identity and pair not in seen:
+            seen.add(pair)
+            yield pair
 
 
 def _encounters(shots: Sequence[Shot]) -> list[list[Shot]]:
-    """The photographs by encounter; one of which it is not known is by itself."""
-    groups: dict[object, list[Shot]] = {}
+    groups: dict[str, list[Shot]] = {}
     for shot in shots:
-        groups.setdefault(shot.encounter or shot, []).append(shot)
+        groups.setdefault(shot.encounter, []).append(shot)
     return list(groups.values())
+
+
+def _pair(a: str, b: str) -> tuple[str, str]:
+    return min(a, b), max(a, b)
+
+
+def _shuffled(items: Sequence[T], rng: np.random.Generator) -> list[T]:
+    return [items[k] for k in rng.permutation(len(items)).tolist()]

@@ -3,14 +3,14 @@
 import hashlib
 import re
 import shutil
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from noseprint.data.division import Shot, choose_queries, divide, make_pairs
+from noseprint.data.division import Shot, Shots, choose_queries, divide, make_pairs
 from noseprint.data.images import decode, in_threads
 from noseprint.data.originals import Found, Original
 from noseprint.data.tables import (
@@ -24,21 +24,13 @@ from noseprint.data.tables import (
 from noseprint.errors import DataError, Fault, NoseprintError
 from noseprint.files import scratch_folder, writing
 
+ENCOUNTER = "encounter"  # an optional last column of the tables of identities
 IMPORTED_HEADER = ("original", "identity", "encounter", "folder", "image")
 _SHOWN = 100  # faults in a message
 _HEIC = (
     "HEIC to JPEG: `magick mogrify -format jpg *.HEIC` (ImageMagick) or, on macOS, "
     "`sips -s format jpeg *.HEIC --out .`; then move the HEIC files away"
 )
-
-
-@dataclass(frozen=True)
-class _Copy:
-    """What becomes of a photograph."""
-
-    original: Original
-    split: str
-    name: str
 
 
 @dataclass(frozen=True)
@@ -70,33 +62,34 @@ def import_photographs(
     photograph of two individuals; where `target` holds something; and as `divide`.
     """
     require_empty(target)
-    sound, skipped, faults = _look(found.originals)
+    sound, copies, faults = _look(found.originals)
     faults = [*found.faults, *faults]
     if faults and not skip_bad:
         raise NoseprintError(_told(faults))
-    counts = Counter(original.identity for original in sound)
-    split_of = divide(counts, validation=validation, test=test, seed=seed)
     sound.sort(key=lambda original: (original.identity, original.path))
-    copies = [_Copy(o, split_of[o.identity], _name(o, number)) for number, o in enumerate(sound, 1)]
-    skipped = [*faults, *skipped]
+    shots: dict[str, list[Shot]] = defaultdict(list)
+    names = [_name(original, number) for number, original in enumerate(sound, 1)]
+    for original, name in zip(sound, names, strict=True):
+        shots[original.identity].append(Shot(name, original.encounter or name))
+    split_of = divide(shots, validation=validation, test=test, seed=seed)
+    left_out = [*faults, *copies]
     with writing(target), scratch_folder(target) as part:
         whole = part / "data"
-        rows = _write(copies, whole, encounters=found.has_encounters, pairs=pairs, seed=seed, link=link)
-        if skipped:
-            write_csv(whole / "skipped.csv", ("image", "problem"), ((_plain(f.file), _plain(f)) for f in skipped))
+        rows = []
+        for original, name in zip(sound, names, strict=True):
+            split = split_of[original.identity]
+            to = whole / split / "images" / name
+            to.parent.mkdir(parents=True, exist_ok=True)
+            to.hardlink_to(original.path.resolve()) if link else shutil.copyfile(original.path, to)
+            rows.append((_plain(original.path.absolute()), original.identity, original.encounter, split, name))
+        write_csv(whole / "imported.csv", IMPORTED_HEADER, rows)
+        if left_out:
+            write_csv(whole / "skipped.csv", ("image", "problem"), ((_plain(f.file), _plain(f)) for f in left_out))
+        parts = {s: {i: own for i, own in shots.items() if split_of[i] == s} for s in ("train", *PAIR_TABLES)}
+        numbers = _write_tables(whole, parts, encounters=found.has_encounters, pairs=pairs, seed=seed)
         whole.rename(target)
-    return Imported(
-        tuple(
-            (
-                split,
-                sum(given == split for given in split_of.values()),
-                sum(copy.split == split for copy in copies),
-                rows.get(split, 0),
-            )
-            for split in ("train", "validation", "test")
-        ),
-        tuple(skipped),
-    )
+    splits = [(s, len(own), sum(map(len, own.values())), numbers.get(s, 0)) for s, own in parts.items()]
+    return Imported(tuple(splits), tuple(left_out))
 
 
 def require_empty(target: Path) -> None:
@@ -142,40 +135,27 @@ def _digest(original: Original) -> str | Fault:
     return hashlib.sha256(original.path.read_bytes()).hexdigest()
 
 
-def _write(
-    copies: Sequence[_Copy], folder: Path, *, encounters: bool, pairs: int, seed: int, link: bool
+def _write_tables(
+    folder: Path, parts: Mapping[str, Shots], *, encounters: bool, pairs: int, seed: int
 ) -> dict[str, int]:
-    """Write the photographs and their tables into `folder`; return how many pairs each split has."""
-    shots: dict[str, dict[str, list[Shot]]] = {split: defaultdict(list) for split in ("train", *PAIR_TABLES)}
-    for copy in copies:
-        shots[copy.split][copy.original.identity].append(Shot(copy.name, copy.original.encounter))
-        to = folder / copy.split / "images" / copy.name
-        to.parent.mkdir(parents=True, exist_ok=True)
-        to.hardlink_to(copy.original.path.resolve()) if link else shutil.copyfile(copy.original.path, to)
-    seen = ("encounter",) * encounters
-    train = [(i, s.name, s.encounter) for i, of_one in shots["train"].items() for s in of_one]
+    """Write the tables of each split; return how many pairs those have that have pairs."""
+    seen = (ENCOUNTER,) * encounters
+    train = [(identity, shot.name, shot.encounter) for identity, own in parts["train"].items() for shot in own]
     write_csv(folder / "train" / "train_data.csv", (*TRAIN_HEADER, *seen), (row[: 2 + encounters] for row in train))
-    number: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     for split, table in PAIR_TABLES.items():
-        rows = make_pairs(shots[split], most=pairs, seed=seed)
-        number[split] = len(rows)
+        rows = make_pairs(parts[split], most=pairs, seed=seed)
+        numbers[split] = len(rows)
         write_csv(folder / split / table, PAIR_HEADER, (row[:2] for row in rows))
         write_csv(folder / split / "labels.csv", LABEL_HEADER, rows)
-    search = list(_search(shots["test"], seed=seed))
-    write_csv(folder / "retrieval.csv", (*RETRIEVAL_HEADER, *seen), (row[: 4 + encounters] for row in search))
-    imported = (
-        (str(c.original.path.absolute()), c.original.identity, c.original.encounter, c.split, c.name) for c in copies
-    )
-    write_csv(folder / "imported.csv", IMPORTED_HEADER, imported)
-    return number
-
-
-def _search(shots: dict[str, list[Shot]], *, seed: int) -> Iterator[tuple[str, str, str, str, str]]:
     rng = np.random.default_rng((seed, 2))
-    for identity, of_one in shots.items():
-        queries = choose_queries(of_one, rng)
-        for shot in of_one:
-            yield "test", "query" if shot.name in queries else "gallery", identity, shot.name, shot.encounter
+    search = []
+    for identity, own in parts["test"].items():
+        queries = choose_queries(own, rng)
+        roles = ["query" if shot.name in queries else "gallery" for shot in own]
+        search += [("test", role, identity, shot.name, shot.encounter) for role, shot in zip(roles, own, strict=True)]
+    write_csv(folder / "retrieval.csv", (*RETRIEVAL_HEADER, *seen), (row[: 4 + encounters] for row in search))
+    return numbers
 
 
 def _name(original: Original, number: int) -> str:

@@ -13,7 +13,7 @@ IMAGE_COLUMNS = ("nose print image", "path", "file_path", "image_path", "filenam
                  "photo", "photograph", "picture", "image_id")  # fmt: skip
 IDENTITY_COLUMNS = ("identity", "individual", "individual_id", "dog id", "animal_id", "animal", "name", "class",
                     "label", "id")  # fmt: skip
-ENCOUNTER_COLUMNS = ("encounter", "encounter_id", "session", "visit", "date")
+ENCOUNTER_COLUMNS = ("encounter", "encounter_id")
 _LITTER = {"thumbs.db", "desktop.ini"}
 
 
