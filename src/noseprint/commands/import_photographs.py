@@ -33,7 +33,7 @@ class Import:
     """Share of the individuals that test, at least 2 individuals."""
     validation: float = 0.1
     """Share of the individuals whose photographs are treated as unlabelled, for pseudo-labels; at least 2."""
-    pairs: int = 2000
+    pairs: int = 6000
     """Pairs of a split at most, half of them the same individual."""
     seed: int = 0
     """What decides who is in which part, and the pairs."""
