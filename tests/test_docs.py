@@ -148,21 +148,22 @@ class Reader:
             return
         folder, name = Path(script).parent.name, Path(script).name
         recipe = folder in FOLDERS
-        if really and recipe:
+        runs = really and recipe
+        if runs:
             options += {"train.py": SHORT if folder.endswith("stage2") else (*TINY, *SHORT)}.get(name, SHORT[2:])
         text = (ROOT / script).read_text()
         assert "tyro.cli(" in text or "parse_args(" in text or recipe, f"{script} has no parser that could be asked"
         with self.monkeypatch.context() as patch:
             patch.setattr(sys, "argv", [script, *options])
             patch.syspath_prepend(str(self.root / Path(script).parent))
-            if not (really and recipe):
+            if not runs:
                 self.stop_after(patch, tyro, "cli")
                 self.stop_after(patch, argparse.ArgumentParser, "parse_args")
             with leaving_well("python", script, *options):
                 for module in ("model", "dataset"):  # each folder has its own
                     sys.modules.pop(module, None)
                 runpy.run_path(str(self.root / script), run_name="__main__")
-                assert really and recipe, f"{script} did not look at its options"
+                assert runs, f"{script} did not look at its options"
 
     @staticmethod
     def stop_after(patch, owner, name):
