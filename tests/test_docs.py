@@ -25,6 +25,7 @@ import tyro
 from torch.distributed.run import get_args_parser
 
 from noseprint.cli import Command
+from noseprint.commands.import_photographs import Import
 from noseprint.data.demo import write_demo
 from noseprint.data.tables import read_train
 
@@ -185,11 +186,8 @@ def prepared(tmp_path_factory):
         shutil.copytree(ROOT / folder, root / folder, ignore=ignored)
     for script in ROOT.glob("*.sh"):
         shutil.copy(script, root)
-    write_demo(root / "data", train_identities=40, pair_identities=4, seed=0)
-    (root / "ckpts").mkdir()
-    (root / "data" / "demo").symlink_to(".")
-    shutil.copytree(root / "data" / "test" / "images", root / "new_photographs")
-    train = read_train(root / "data")
+    write_demo(root / "drawn", train_identities=40, pair_identities=2, seed=0)
+    train = read_train(root / "drawn")
     with (root / "table.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(("file", "animal"))
@@ -198,6 +196,10 @@ def prepared(tmp_path_factory):
             own.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, own)
             table.writerow((f"{identity}/{path.name}", identity))
+    Import(root / "photos", root / "data")()  # so that what a page imports is what the networks were trained on
+    (root / "data" / "demo").symlink_to(".")
+    (root / "ckpts").mkdir()
+    shutil.copytree(root / "data" / "test" / "images", root / "new_photographs")
     (root / "bin").mkdir()
     (root / "bin" / "sbatch").write_text("#!/bin/sh\necho 17\n")
     (root / "bin" / "sbatch").chmod(0o755)
