@@ -52,10 +52,9 @@ class Import:
 
     def __call__(self) -> None:
         """Read, divide, copy."""
-        from noseprint.data.importing import alike_identities, import_photographs, require_empty
+        from noseprint.data.importing import alike_identities, import_photographs
         from noseprint.data.originals import in_folders, in_table
 
-        require_empty(self.target)
         if self.source.is_dir():
             if self.target.resolve().is_relative_to(self.source.resolve()):
                 raise NoseprintError(f"{self.target} lies inside {self.source}: name a folder elsewhere")

@@ -61,7 +61,7 @@ def import_photographs(
     Raises NoseprintError, before anything is written, with all that cannot be used: broken files, other formats, one
     photograph of two individuals; where `target` holds something; and as `divide`.
     """
-    require_empty(target)
+    _require_empty(target)
     sound, copies, faults = _look(found.originals)
     faults = [*found.faults, *faults]
     if faults and not skip_bad:
@@ -92,7 +92,7 @@ def import_photographs(
     return Imported(tuple(splits), tuple(left_out))
 
 
-def require_empty(target: Path) -> None:
+def _require_empty(target: Path) -> None:
     """Raise NoseprintError where something lies at `target` but an empty folder."""
     if target.is_symlink() or (target.exists() and not (target.is_dir() and not any(target.iterdir()))):
         raise NoseprintError(f"{target} is there already: name a folder that does not exist; nothing is added to one")
