@@ -10,12 +10,14 @@ from noseprint.commands.embed import Embed
 from noseprint.commands.evaluate import Evaluate
 from noseprint.commands.export import Export
 from noseprint.commands.fuse import Fuse
+from noseprint.commands.import_photographs import Import
 from noseprint.commands.search import Search
 from noseprint.commands.weights import Weights
 from noseprint.options import speaking
 
 Command = (
     Annotated[DemoData, tyro.conf.subcommand("demo-data")]
+    | Annotated[Import, tyro.conf.subcommand("import")]
     | Annotated[Check, tyro.conf.subcommand("check")]
     | Annotated[Fuse, tyro.conf.subcommand("fuse")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]

@@ -1,0 +1,199 @@
+"""`noseprint import`: two ways in, one data folder out, and the user's files as they were."""
+
+import csv
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from noseprint.commands.import_photographs import Import
+from noseprint.data.images import decode
+from noseprint.data.tables import read_labels, read_pairs, read_retrieval, read_train
+from noseprint.errors import NoseprintError
+from noseprint.inspection.check import check
+
+
+def rows(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def everything(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def photos(demo, tmp_path):
+    """A folder for each of 12 dogs, of which one has a single photograph, with the names people give."""
+    folder = tmp_path / "photos"
+    for path, identity in zip(read_train(demo).paths, read_train(demo).identities, strict=True):
+        own = folder / f"Réx, {identity}" / ("2024" if identity == "3" else "")
+        own.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, own / f"{len(list(own.iterdir())) + 1}.JPG")
+    (folder / "Réx, 0" / ".DS_Store").write_bytes(b"x")
+    single = sorted((folder / "Réx, 11").iterdir())
+    for path in single[1:]:
+        path.unlink()
+    return folder
+
+
+@pytest.fixture
+def table(photos, tmp_path):
+    """The same as a table, semicolons between, paths relative to it, and a column for the encounters."""
+    found = sorted(path for path in photos.rglob("*.JPG"))
+    lines = [
+        f'{k};photos/{path.relative_to(photos).as_posix()};"{path.relative_to(photos).parts[0]}";{k % 2 or ""}'
+        for k, path in enumerate(found)
+    ]
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join(["no;Path;Individual;encounter", *lines, ""]), encoding="utf-8-sig")
+    return path
+
+
+def test_folders_become_a_data_folder_that_check_passes(photos, tmp_path, capsys):
+    before, target = everything(photos), tmp_path / "new" / "data"
+    Import(photos, target)()
+    assert everything(photos) == before
+    assert "train.sh --check --data" in capsys.readouterr().out
+    report = check(target)
+    assert (report.faults, report.remarks) == ([], [])
+    imported = rows(target / "imported.csv")
+    assert len(imported) == len(before) - 1
+    assert len({row["image"].casefold() for row in imported}) == len(imported)
+    split_of = {row["identity"]: row["folder"] for row in imported}
+    for row in imported:
+        assert row["folder"] == split_of[row["identity"]]
+        copy = target / row["folder"] / "images" / row["image"]
+        assert copy.read_bytes() == before[str(tmp_path.joinpath(row["original"]).relative_to(photos))]
+        assert copy.name.isascii()
+    whose = {row["image"]: row["identity"] for row in imported}
+    train, (pairs, same) = read_train(target), read_labels(target, "test")
+    assert {path.name: identity for path, identity in zip(train.paths, train.identities, strict=True)} == {
+        row["image"]: row["identity"] for row in imported if row["folder"] == "train"
+    }
+    assert read_pairs(target, "test") == pairs
+    assert tuple(whose[a] == whose[b] for a, b in zip(pairs.image_a, pairs.image_b, strict=True)) == same
+    assert len(read_pairs(target, "validation"))
+    search = read_retrieval(target)
+    assert {path.name for path in search.paths} == {r["image"] for r in imported if r["folder"] == "test"}
+    queried = {i for i, q in zip(search.identities, search.is_query, strict=True) if q}
+    assert queried == {i for i, s in split_of.items() if s == "test"}
+    assert not (target / "skipped.csv").exists()
+
+
+def test_a_table_is_read_whatever_parts_its_fields_and_tells_encounters(table, tmp_path, capsys):
+    Import(table, tmp_path / "data")()
+    assert "image 'Path', identity 'Individual', encounter 'encounter'" in capsys.readouterr().out
+    for name in ("train/train_data.csv", "retrieval.csv"):
+        found = rows(tmp_path / "data" / name)
+        assert list(found[0])[-1] == "encounter"
+        assert all(row["encounter"] for row in found)  # one that is not known is the photograph's own
+        assert len({row["encounter"] for row in found}) > 2
+    assert {row["encounter"] for row in rows(tmp_path / "data" / "imported.csv")} == {"", "1"}
+    assert check(tmp_path / "data").faults == []
+
+
+def test_the_folders_inside_may_be_encounters(photos, tmp_path):
+    Import(photos, tmp_path / "data", encounter_folders=True)()
+    assert {row["encounter"] for row in rows(tmp_path / "data" / "imported.csv")} == {"", "2024"}
+
+
+def test_the_same_seed_makes_the_same_bytes_and_links_are_no_copies(photos, tmp_path):
+    for name, seed, link in (("a", 0, False), ("b", 0, True), ("c", 1, False)):
+        Import(photos, tmp_path / name, seed=seed, link=link)()
+    assert everything(tmp_path / "a") == everything(tmp_path / "b") != everything(tmp_path / "c")
+    for name, links in (("a", 1), ("b", 2)):
+        assert {path.stat().st_nlink for path in (tmp_path / name / "train" / "images").iterdir()} == {links}
+
+
+def spoil(photos):
+    (photos / "Réx, 0" / "notes.txt").write_text("a good dog")
+    (photos / "Réx, 1" / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    (photos / "stray.jpg").write_bytes((photos / "Réx, 2" / "1.JPG").read_bytes() + b"\0")
+    shutil.copy(photos / "Réx, 4" / "1.JPG", photos / "Réx, 5" / "stolen.jpg")
+    shutil.copy(photos / "Réx, 6" / "1.JPG", photos / "Réx, 6" / "again.jpg")
+
+
+def test_all_that_cannot_be_used_is_named_at_once_and_nothing_written(photos, tmp_path):
+    spoil(photos)
+    before = everything(tmp_path)
+    with pytest.raises(NoseprintError) as told:
+        Import(photos, tmp_path / "data")()
+    for word in ("5 of the files", "notes.txt", "is HEIC", "magick mogrify", "stray.jpg", "'Réx, 4' and 'Réx, 5'"):
+        assert word in str(told.value)
+    assert everything(tmp_path) == before
+
+
+def test_skip_bad_leaves_them_out_and_lists_them_with_the_copies(photos, tmp_path):
+    spoil(photos)
+    Import(photos, tmp_path / "data", skip_bad=True)()
+    listed = {row["image"].rpartition("/")[2]: row["problem"] for row in rows(tmp_path / "data" / "skipped.csv")}
+    assert set(listed) == {"notes.txt", "phone.heic", "stray.jpg", "stolen.jpg", "1.JPG"} | (
+        set(listed) & {"again.jpg"}
+    )
+    assert any("is the same file as" in problem and "left out" in problem for problem in listed.values())
+    assert check(tmp_path / "data").faults == []
+    for row in rows(tmp_path / "data" / "imported.csv"):
+        decode(tmp_path / "data" / row["folder"] / "images" / row["image"])
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "says"),
+    [
+        ("a,b\nx,y\n", {}, "which column is the image"),
+        ("path,b\nx,y\n", {}, "which column is the identity"),
+        ("path,id\nx,y\n", {"identity_column": "dog"}, "there is no column 'dog'"),
+        ("path,id\nx.jpg,y\n", {}, r"table.csv, line 2: there is no photograph .*x.jpg"),
+        ("path,id\n,y\n", {}, "line 2: there is no photograph"),
+        ("path,id\nx.jpg,\n", {}, "line 2: the identity is empty"),
+        ("path,id\nx.jpg,y,z\n", {}, "3 fields, the header has 2"),
+        ('path,id\nx.jpg,"y\n', {}, "line 2.*look at the quotes"),
+        ("path,id\nx.jpg,y\x07\n", {}, "control character"),
+        ("path,id\n", {}, "no photographs below the header"),
+        ("", {}, "which column is the image"),
+    ],
+)
+def test_faults_of_a_table(tmp_path, text, options, says):
+    (tmp_path / "table.csv").write_text(text)
+    with pytest.raises(NoseprintError, match=says):
+        Import(tmp_path / "table.csv", tmp_path / "data", **options)()
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_table_that_is_not_utf_8_is_refused(tmp_path):
+    (tmp_path / "table.csv").write_bytes("path,id\nx,Ré\n".encode("latin-1"))
+    with pytest.raises(NoseprintError, match="UTF-8"):
+        Import(tmp_path / "table.csv", tmp_path / "data")()
+
+
+def test_where_it_may_not_write(photos, tmp_path):
+    full = tmp_path / "full"
+    full.mkdir()
+    Import(photos, full)()  # an empty folder is as good as none
+    for target, says in ((full, "is there already"), (photos / "data", "lies inside"), (tmp_path / "x", "no such")):
+        with pytest.raises(NoseprintError, match=says):
+            Import(photos if says != "no such" else tmp_path / "nowhere", target)()
+
+
+def test_five_dogs_are_told_how_many_it_takes(photos, tmp_path):
+    for folder in sorted(photos.iterdir())[5:]:
+        shutil.rmtree(folder)
+    done = subprocess.run(
+        [sys.executable, "-m", "noseprint", "import", str(photos), str(tmp_path / "data")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert "it takes 10: 6 to train" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_names_that_differ_in_case_are_pointed_out(photos, tmp_path, capsys):
+    shutil.copytree(photos / "Réx, 2", photos / "réx,2")
+    for path in (photos / "réx,2").iterdir():
+        path.write_bytes(path.read_bytes() + b"\0")  # other bytes, so another photograph
+    Import(photos, tmp_path / "data")()
+    assert "'Réx, 2' and 'réx,2' are taken for different individuals" in capsys.readouterr().out
