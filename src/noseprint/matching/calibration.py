@@ -217,9 +217,7 @@ def fit_calibration(
     return FITS[int(np.flatnonzero(excess.mean(axis=0) <= error)[0])](similarity, same)
 
 
-def cross_fitted(
-    similarity: npt.NDArray[np.floating], same: Flags, identity_a: Labels, identity_b: Labels
-) -> Floats:
+def cross_fitted(similarity: npt.NDArray[np.floating], same: Flags, identity_a: Labels, identity_b: Labels) -> Floats:
     """The probability (P,) of each pair by calibrations fitted (and chosen) without the identities of its fold.
 
     A pair of two folds is given the mean of its two log-odds. Raises NoseprintError where a pair is in no fold.
