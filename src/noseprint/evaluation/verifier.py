@@ -38,12 +38,16 @@ class Member:
 
 @dataclass(frozen=True)
 class HoldOut:
-    """What the verifier was made from: never trained on. `mark` tells one set of identities from another."""
+    """What the verifier was made from: identities never trained on, and a cohort of photographs of trained ones.
+
+    `mark` tells one set of identities from another; a pair has one held-out photograph at the least.
+    """
 
     share: float
     mark: str
     identities: int
     photographs: int
+    cohort: int
     same_pairs: int
     different_pairs: int
 

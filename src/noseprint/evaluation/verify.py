@@ -1,4 +1,4 @@
-"""Do two photographs show the same one, and how sure is that?"""
+"""Whether two photographs show the same one, and how sure that is."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
