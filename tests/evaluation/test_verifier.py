@@ -191,7 +191,7 @@ def test_similarity_probability_and_members(made, demo):
     verdict = verify((a, b), verifier, path=path, device=CPU, engine="torch")
     cosines = []
     for place in weights.values():
-            first, second = embed_images(load_network(place), [a, b], view=A.Resize(32, 32), device=CPU, workers=0)
+        first, second = embed_images(load_network(place), [a, b], view=A.Resize(32, 32), device=CPU, workers=0)
         cosines.append(float(first @ second))
     assert [cosine for _, cosine, _ in verdict.members.values()] == pytest.approx(cosines, abs=1e-5)
     assert verdict.similarity == pytest.approx(np.mean(cosines), abs=1e-5)
