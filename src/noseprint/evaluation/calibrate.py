@@ -205,8 +205,7 @@ def _point(
     last = int(np.searchsorted(curve.far, rate, side="right")) - 1
     threshold = min(float(curve.threshold[last]), 2.0)  # all above it tied: nothing is accepted
     true = np.sort(similarity[same])
-    fnmr = min(max(rate, least_far(len(true))), 0.5)
-    below = min(math.floor(fnmr * len(true)), len(true) - 1)
+    below = true[math.floor(rate * len(true))]
     size = int(max(a.max(), b.max())) + 1
     accepted = similarity >= threshold
     count = {  # pairs by the identities of their images
@@ -224,8 +223,7 @@ def _point(
         threshold=threshold,
         measured_fmr=Score(float(curve.far[last]), *interval(false)),
         tmr=Score(float(curve.tar[last]), *interval(true_rate)),
-        fnmr=fnmr,
-        fnmr_threshold=float(true[below]),
+        fnmr_threshold=float(below),
     )
 
 

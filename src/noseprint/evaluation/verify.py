@@ -71,7 +71,6 @@ class Verdict:
             "prior": self.prior,
             "calibration": self.family,
             "fmr": self.point.fmr,
-            "fnmr": self.point.fnmr,
             "different_below": low,
             "same_from": high,
             "members": [
