@@ -19,7 +19,17 @@ from noseprint.models.weights import save_weights
 ROOT = Path(__file__).parents[1]
 ALLOWED = (
     *("MIT", "MIT License", "MIT-CMU", "0BSD", "BSD", "BSD License", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "ISC"),
-    *("Apache-2.0", "Apache 2.0", "Apache Software License", "LLVM-exception", "PSF-2.0", "Zlib", "CC0-1.0", "MPL-2.0"),
+    *(
+        "Apache-2.0",
+        "Apache 2.0",
+        "Apache Software License",
+        "LLVM-exception",
+        "PSF-2.0",
+        "Python Software Foundation License",
+        "Zlib",
+        "CC0-1.0",
+        "MPL-2.0",
+    ),
 )
 NVIDIA = "NVIDIA's own licence"
 # What the packages do not say in a way that a program can read. What they bring along inside is not seen here: OpenCV's
