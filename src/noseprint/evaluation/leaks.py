@@ -106,7 +106,7 @@ def _couples(labelled: Labelled) -> Iterator[Couple]:
 
 
 def _near_copies(looks: Mapping[Path, Look], *, known: int) -> Iterator[Couple]:
-    """Every two photographs that are copies, but for two of the first `known`; first < second in the order of looks."""
+    """Every two photographs that are copies, in the order of `looks`; two of the first `known` may be passed over."""
     paths = list(looks)
     equal: dict[bytes, list[int]] = defaultdict(list)  # find_copies compares the first of equal ones only
     for place, look in enumerate(looks.values()):
@@ -116,7 +116,7 @@ def _near_copies(looks: Mapping[Path, Look], *, known: int) -> Iterator[Couple]:
         for copy in find_copies(list(looks.values()), known=known)
         for one, other in product(*(equal[looks[paths[place]].digest] for place in (copy.first, copy.second)))
         for i, j in [sorted((one, other))]
-        if i < j and j >= known
+        if i < j
     }
     return ((paths[i], paths[j]) for i, j in sorted(found))
 
