@@ -42,9 +42,14 @@ class Leaks:
 
 
 def learnt_from(data: Path, pseudo: Path) -> tuple[Path, ...]:
-    """The photographs of the training table of `data` and of the pseudo-labels in `pseudo`, where there are such."""
-    paths = read_train(data, missing_ok=True).paths if (data / "train" / "train_data.csv").is_file() else ()
-    return paths + (read_pseudo(pseudo, data, missing_ok=True).paths if pseudo.is_file() else ())
+    """The photographs of the training table of `data` and of the pseudo-labels in `pseudo`, where `data` has such.
+
+    So nothing is known of what networks learnt from another folder.
+    """
+    tables = [(data / "train" / "train_data.csv", "train"), (pseudo, "validation")]
+    known = [split for table, split in tables if table.is_file() and (data / split / "images").is_dir()]
+    paths = read_train(data, missing_ok=True).paths if "train" in known else ()
+    return paths + (read_pseudo(pseudo, data, missing_ok=True).paths if "validation" in known else ())
 
 
 def find_leaks(labelled: Labelled, learnt: Sequence[Path]) -> Leaks:
