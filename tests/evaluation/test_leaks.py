@@ -81,6 +81,13 @@ def test_photographs_learnt_from_under_a_pseudo_label_are_named_and_so_are_their
     assert leaks.compared == ((one, other),)
 
 
+def test_a_folder_of_test_photographs_alone_can_be_scored(data, tmp_path):
+    write_csv(tmp_path / "pseudo.csv", ("dog ID", "nose print image"), [("p0", "a.jpg")])
+    for folder in ("train", "validation"):
+        shutil.rmtree(data / folder)
+    assert learnt_from(data, tmp_path / "pseudo.csv") == ()
+
+
 def test_a_photograph_that_cannot_be_decoded_is_passed_over(data):
     learnt_from(data, Path("none.csv"))[0].write_bytes(b"")
     leaks_of(data)

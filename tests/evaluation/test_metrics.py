@@ -101,6 +101,11 @@ def test_tar_at_far_accepts_a_tie_in_part(positive, negative):
         assert tar_at_far(scores, same, far) == pytest.approx(expected)
 
 
+def test_tar_at_far_is_the_largest_where_the_curve_is_upright():
+    scores, same = np.repeat([2, 1, 0], [30, 5, 30]), np.repeat([False, True, False], [30, 5, 30])
+    assert tar_at_far(scores, same, 0.5) == 1
+
+
 def test_perfect_inverted_and_all_alike():
     same = np.repeat([True, False], 40)
     for scores, error, accepted_share in ((same, 0, 1), (~same, 1, 0), (np.zeros(80), 0.5, 0.75)):
