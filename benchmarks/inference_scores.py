@@ -1,6 +1,6 @@
 """What do OpenVINO's float32, bf16 and int8 do to a trained network's scores, against torch's float32?
 
-Prints, on the labelled photographs of a data folder: ROC AUC, mAP, Recall@1, cosines to torch's embeddings, the rank
+Prints, on the labelled photographs of a data folder: ROC AUC, mAP, Rank-1, cosines to torch's embeddings, the rank
 correlation of the test pairs' similarities, and images/s with decoding. int8 is quantised by the training photographs.
 bf16 is shown even where noseprint would not take it (models.runtime.LEAST_COSINE).
 
