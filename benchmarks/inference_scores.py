@@ -18,9 +18,8 @@ from noseprint.data.augment import A
 from noseprint.data.tables import read_train
 from noseprint.deploy.export import quantised
 from noseprint.devices import reuse_freed_memory
-from noseprint.evaluation.scoring import read_labelled, score
+from noseprint.evaluation.scoring import read_labelled, score, similarities
 from noseprint.matching.embed import embed_by, embedder
-from noseprint.matching.pairs import pair_similarities
 from noseprint.models.runtime import Runtime, compile_for_cpu, convert
 from noseprint.models.weights import load_network
 
@@ -34,7 +33,6 @@ def main() -> None:
     network, labelled = load_network(options.weights), read_labelled(options.data)
     if labelled.pairs is None:
         parser.error("the data folder has no labelled test pairs")
-    index = {name: labelled.index[labelled.pairs.folder / name] for name in labelled.pairs.names()}
     auto = embedder(network, device=torch.device("cpu"), engine="auto")
     print(f"chosen for these weights: {auto.precision if isinstance(auto, Runtime) else 'torch'}")
     ways = {
@@ -46,16 +44,16 @@ def main() -> None:
         ),
     }
     view = A.Resize(network.image_size, network.image_size)
-    print(f"{'':14}AUC       mAP     Recall@1  cosine mean, least  rank corr.  images/s")
+    print(f"{'':14}AUC       mAP     Rank-1    cosine mean, least  rank corr.  images/s")
     for way, embed in ways.items():
         begin = time.perf_counter()
         embeddings = embed_by(embed, labelled.paths, view=view, workers=0)
         rate = len(embeddings) / (time.perf_counter() - begin)
-        similarity = pair_similarities(embeddings, index, labelled.pairs)
+        similarity = similarities(embeddings, labelled)
         if way == "torch fp32":
             whole, ranked = embeddings, similarity
         found = score(embeddings, labelled)
-        figures = [f"{cell.value:.5f}" if cell else "-      " for cell in (found.auc, found.map, found.recall_at_1)]
+        figures = [f"{cell.value:.5f}" if cell else "-      " for cell in (found.auc, found.map, found.rank_1)]
         cosine = (embeddings * whole).sum(1)
         same = spearmanr(similarity, ranked).statistic
         print(f"{way:14}{'  '.join(figures)}   {cosine.mean():.6f} {cosine.min():.6f}  {same:.6f}    {rate:6.1f}")

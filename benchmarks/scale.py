@@ -20,7 +20,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from noseprint.evaluation.metrics import balanced_pairs, retrieval_metrics
+from noseprint.evaluation.balanced import balanced_pairs
+from noseprint.evaluation.retrieval import retrieval_metrics
 from noseprint.matching.index import build_index, search_index
 from noseprint.matching.pseudo import produce_pseudo
 from noseprint.matching.search import coarse_type, search

@@ -51,7 +51,7 @@ def train(program: list[str], options: list[str], *, epochs: int, data: Path, re
     seconds, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
     weights = recipe / "results" / "small" / "best.safetensors"
-    found = score_members({"": weights}, data, device=torch.device("cpu"), frozen=False)[""].map
+    found = score_members({"": weights}, data, device=torch.device("cpu")).scores[""].map
     assert found is not None
     return seconds, cpu, found.value
 

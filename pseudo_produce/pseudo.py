@@ -77,7 +77,7 @@ def main(options: Options) -> None:
         skipped = results / "skipped_pseudo.csv" if place.is_main else None
         sound = usable(needed, skip_bad=options.skip_bad, listed=skipped)
         holdout, pairs = holdout.where(path in sound for path in holdout.paths), pairs.among(sound)
-        require_scorable(holdout.identities, share=training["holdout"])
+        require_scorable(holdout.identities, share=training["holdout"], encounters=holdout.encounters)
         if not len(pairs):
             raise NoseprintError("no pair of validation photographs can be used: mend them, or train with --no-pseudo")
         names = pairs.names()
@@ -93,7 +93,9 @@ def main(options: Options) -> None:
         )
         if not place.is_main:
             return
-        scores = evaluate_holdout(known, holdout.identities, seed=HOLDOUT_SEED) if len(holdout) else None
+        scores = None
+        if len(holdout):
+            scores = evaluate_holdout(known, holdout.identities, seed=HOLDOUT_SEED, encounters=holdout.encounters)
         found = produce_pseudo(
             pairs,
             asked,

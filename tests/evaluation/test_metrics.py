@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from noseprint.errors import NoseprintError
-from noseprint.evaluation import metrics as module
+from noseprint.evaluation import arrays as module
 from noseprint.evaluation.metrics import (
     balanced_pairs,
     bootstrap_auc,
@@ -115,7 +115,7 @@ def test_retrieval_equals_a_naive_loop(seed, n, split, block):
     hits, precisions, left_out = naive_retrieval(x, label, queries, gallery)
     chosen = {"queries": queries, "gallery": gallery} if split else {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_BLOCK_VALUES", block)
+        patch.setattr(module, "BLOCK_VALUES", block)
         if not hits:
             with pytest.raises(NoseprintError, match="has a true match"):
                 retrieval_metrics(x, label, **chosen)
@@ -207,7 +207,7 @@ def test_bootstrap_holds_the_score_and_is_wider_than_over_pairs():
 def test_bootstrap_does_not_depend_on_its_blocks(monkeypatch):
     scores, same, a, b = verification()
     whole = bootstrap_auc(scores, same, a, b, seed=0, replicates=50)
-    monkeypatch.setattr(module, "_BLOCK_VALUES", 3 * len(same))
+    monkeypatch.setattr(module, "BLOCK_VALUES", 3 * len(same))
     assert bootstrap_auc(scores, same, a, b, seed=0, replicates=50) == pytest.approx(whole, abs=1e-12)
 
 

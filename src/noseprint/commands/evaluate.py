@@ -28,16 +28,17 @@ class Evaluate(Campaign):
 
         weights, tables = self.weights, self.similarities
         if not any(path.is_file() for path in weights.values()) and all(path.is_file() for path in tables.values()):
-            scores = score_tables(tables, self.data)  # the networks lie elsewhere: predict_ckpt.sh
+            found = score_tables(tables, self.data)  # the networks lie elsewhere: predict_ckpt.sh
         else:
             device = choose_device(self.device)
-            scores = score_members(weights, self.data, device=device, frozen=self.frozen, engine=self.engine)
-        print(f"{'':25}{'ROC AUC of the test pairs':28}{'mAP':28}Recall@1   (value [95 % interval over identities])")
-        for name, found in scores.items():
-            cells = (found.auc, found.map, found.recall_at_1)
+            found = score_members(weights, self.data, device=device, frozen=self.frozen, engine=self.engine)
+        scores = found.scores
+        print(f"{'':25}{'ROC AUC of the test pairs':28}{'mAP':28}Rank-1     (value [95 % interval over identities])")
+        for name, of in scores.items():
+            cells = (of.auc, of.map, of.rank_1)
             print(f"{name:25}" + "".join(f"{str(cell) if cell else '-':28}" for cell in cells).rstrip())
         if "ensemble" in scores:
             print("The ensemble is the mean of the members' cosines.")
         if self.json:
             with atomic_write(self.json) as part:
-                part.write_text(json.dumps({name: found.to_json() for name, found in scores.items()}, indent=1) + "\n")
+                part.write_text(json.dumps({name: of.to_json() for name, of in scores.items()}, indent=1) + "\n")

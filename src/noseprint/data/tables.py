@@ -19,6 +19,7 @@ from noseprint.files import atomic_write
 TRAIN_HEADER = ("dog ID", "nose print image")
 PAIR_HEADER = ("imageA", "imageB")
 LABEL_HEADER = (*PAIR_HEADER, "label")
+ENCOUNTER = "encounter"  # an optional last column: what one identity's photographs taken together have in common
 RETRIEVAL_HEADER = ("folder", "role", "identity", "image")
 PSEUDO_HEADER = TRAIN_HEADER
 
@@ -28,21 +29,27 @@ PAIR_TABLES: dict[Split, str] = {"validation": "valid_data.csv", "test": "test_d
 
 @dataclass(frozen=True)
 class ImageTable:
-    """Labelled images, one row an image."""
+    """Labelled images, one row an image; `encounters` is None where the table does not tell them."""
 
     paths: tuple[Path, ...]
     identities: tuple[str, ...]
+    encounters: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __add__(self, other: "ImageTable") -> "ImageTable":
+        """The rows of both, for training on: encounters are not carried along."""
         return ImageTable(self.paths + other.paths, self.identities + other.identities)
 
     def where(self, keep: Iterable[bool]) -> "ImageTable":
         """The rows for which `keep` (as long as the table) is true."""
-        rows = [(p, i) for p, i, k in zip(self.paths, self.identities, keep, strict=True) if k]
-        return ImageTable(tuple(p for p, _ in rows), tuple(i for _, i in rows))
+        rows = [row for row, k in zip(range(len(self)), keep, strict=True) if k]
+        return ImageTable(
+            tuple(self.paths[row] for row in rows),
+            tuple(self.identities[row] for row in rows),
+            tuple(self.encounters[row] for row in rows) if self.encounters else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,9 @@ class PairTable:
 
 def read_train(data: Path, *, missing_ok: bool = False) -> ImageTable:
     """Read `data/train/train_data.csv`; images lie in `data/train/images/`. An identity is any text.
+
+    A third column `encounter` (any text: a date, a session, a camera) may tell which photographs of one identity were
+    taken together.
 
     missing_ok: a photograph that is not there is no fault; whoever opens it must say so.
     Raises DataError with every fault: a missing table or image, a wrong header, an empty field, a name that leaves the
@@ -142,23 +152,25 @@ def read_labels(data: Path, split: Split) -> tuple[PairTable, tuple[bool, ...]] 
 
 @dataclass(frozen=True)
 class RetrievalTable:
-    """Images with their identity and their role in a search: "query" or "gallery"."""
+    """Images with their identity and their role in a search: "query" or "gallery"; encounters as in `ImageTable`."""
 
     paths: tuple[Path, ...]
     identities: tuple[str, ...]
     is_query: tuple[bool, ...]
+    encounters: tuple[str, ...] | None = None
 
 
 def read_retrieval(data: Path) -> RetrievalTable | None:
-    """Read `data/retrieval.csv` (folder,role,identity,image), or None where there is none."""
+    """Read `data/retrieval.csv` (folder,role,identity,image[,encounter]), or None where there is none."""
     path = data / "retrieval.csv"
     if not path.is_file():
         return None
     faults: list[Fault] = []
     names: dict[str, tuple[Path, _Names]] = {}
     first_line: dict[tuple[str, str], int] = {}
-    paths, identities, is_query = list[Path](), list[str](), list[bool]()
-    for line, (folder, role, identity, image) in read_rows(path, RETRIEVAL_HEADER, faults=faults):
+    paths, identities, is_query, encounters = list[Path](), list[str](), list[bool](), list[str]()
+    headers = ((*RETRIEVAL_HEADER, ENCOUNTER), RETRIEVAL_HEADER)
+    for line, (folder, role, identity, image, *encounter) in read_rows(path, *headers, faults=faults):
         if role not in ("query", "gallery"):
             faults.append(Fault(path, line, f"role {role!r} is neither query nor gallery"))
         if folder not in ("train", "validation", "test"):
@@ -174,10 +186,11 @@ def read_retrieval(data: Path) -> RetrievalTable | None:
         paths.append(images / name)
         identities.append(sys.intern(identity))
         is_query.append(role == "query")
+        encounters += map(sys.intern, encounter)
     if not faults and len(set(is_query)) < 2:
         faults.append(Fault(path, None, "a search needs both query and gallery rows"))
     _require_none(faults)
-    return RetrievalTable(tuple(paths), tuple(identities), tuple(is_query))
+    return RetrievalTable(tuple(paths), tuple(identities), tuple(is_query), tuple(encounters) or None)
 
 
 def image_folder(data: Path, split: str) -> Path:
@@ -202,8 +215,8 @@ def _read_labelled(path: Path, folder: Path, *, missing_ok: bool, may_be_empty: 
     faults: list[Fault] = []
     listing = ImageListing(folder, missing_ok=missing_ok)
     row_of: dict[str, int] = {}  # the images, in order
-    identities, lines = list[str](), array("q")
-    for line, (identity, image) in read_rows(path, TRAIN_HEADER, faults=faults):
+    identities, encounters, lines = list[str](), list[str](), array("q")
+    for line, (identity, image, *encounter) in read_rows(path, (*TRAIN_HEADER, ENCOUNTER), TRAIN_HEADER, faults=faults):
         if (first := row_of.setdefault(image, len(row_of))) < len(identities):
             whose = "the same identity" if identities[first] == identity else f"identity {identities[first]!r}"
             faults.append(
@@ -213,11 +226,12 @@ def _read_labelled(path: Path, folder: Path, *, missing_ok: bool, may_be_empty: 
         if problem := listing.problem(image):
             faults.append(Fault(path, line, problem))
         identities.append(sys.intern(identity))
+        encounters += map(sys.intern, encounter)
         lines.append(line)
     if not (faults or identities or may_be_empty):
         faults.append(Fault(path, None, "no images below the header"))
     _require_none(faults)
-    return ImageTable(tuple(folder / image for image in row_of), tuple(identities))
+    return ImageTable(tuple(folder / image for image in row_of), tuple(identities), tuple(encounters) or None)
 
 
 def _read_pairs(path: Path, *, folder: Path, listing: ImageListing | None) -> PairTable:

@@ -132,6 +132,6 @@ def _cost(model: Any, network: SupConNet, data: Path, *, seed: int) -> list[str]
     if labelled:
         for name, embeddings in (("float32", whole), ("int8", coarse)):
             found = score(embeddings, labelled)
-            cells = (("ROC AUC", found.auc), ("mAP", found.map), ("Recall@1", found.recall_at_1))
+            cells = (("ROC AUC", found.auc), ("mAP", found.map), ("Rank-1", found.rank_1))
             told.append(f"{name:8}" + "  ".join(f"{label} {cell}" for label, cell in cells if cell))
     return told

@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from noseprint.errors import NoseprintError
-from noseprint.evaluation.metrics import balanced_pairs, retrieval_metrics, roc_auc
+from noseprint.evaluation.balanced import balanced_pairs
+from noseprint.evaluation.metrics import roc_auc
+from noseprint.evaluation.retrieval import retrieval_metrics
 from noseprint.matching.pairs import row_similarities
 
 _AT_LEAST = 8
@@ -20,10 +22,10 @@ HOLDOUT_SEED = (
 
 @dataclass(frozen=True)
 class HoldoutScores:
-    """ROC AUC on balanced pairs, Recall@1 and mAP (each image against all others), and the pairs for calibration."""
+    """ROC AUC on balanced pairs, Rank-1 and mAP (each image against all others), and the pairs for calibration."""
 
     auc: float
-    recall_at_1: float
+    rank_1: float
     map: float
     similarity: npt.NDArray[np.float32]
     same: npt.NDArray[np.bool_]
@@ -35,7 +37,7 @@ def split_holdout(identities: Sequence[str], *, share: float, seed: int) -> set[
     Chosen among the M identities with two images or more, by the smallest hashes of (seed, identity):
     max(round(share * M), 8) of them, but at most a third of M. So neither the order of the rows nor further images of
     these identities change the choice, a further identity moves at most a few, and a larger share holds out the same
-    identities and more. share 0 holds out none.
+    identities and more. share 0 holds out none. An identity is held out whole, whatever its encounters.
 
     Raises NoseprintError for a share outside [0, 0.5], and where fewer than two could be held out.
     """
@@ -53,29 +55,39 @@ def split_holdout(identities: Sequence[str], *, share: float, seed: int) -> set[
     return set(sorted(eligible, key=lambda identity: (_hash(identity, seed), identity))[:number])
 
 
-def require_scorable(identities: Sequence[str], *, share: float) -> None:
+def require_scorable(identities: Sequence[str], *, share: float, encounters: Sequence[str] | None = None) -> None:
     """Refuse a hold-out, `identities` (N,) of its images, of which too little is left to score it: see `usable`.
 
-    Raises NoseprintError unless two identities have two images, or `share` is 0.
+    Raises NoseprintError unless two identities have two images (of two of `encounters` (N,), where these are known), or
+    `share` is 0.
     """
-    if share > 0 and sum(images >= 2 for images in Counter(identities).values()) < 2:
+    apart = Counter(identities if encounters is None else (i for i, _ in set(zip(identities, encounters, strict=True))))
+    if share > 0 and sum(images >= 2 for images in apart.values()) < 2:
+        what = "photographs" if encounters is None else "photographs of two encounters"
         raise NoseprintError(
-            "of the identities held out, too few photographs can be used to score a training: mend the broken ones, or "
+            f"of the identities held out, too few {what} can be used to score a training: mend the broken ones, or "
             "train on all identities with --holdout 0, which keeps the last epoch and calibrates nothing"
         )
 
 
 def evaluate_holdout(
-    embeddings: npt.NDArray[np.float32], identities: Sequence[str], *, seed: int, max_pairs: int = 20_000
+    embeddings: npt.NDArray[np.float32],
+    identities: Sequence[str],
+    *,
+    seed: int,
+    max_pairs: int = 20_000,
+    encounters: Sequence[str] | None = None,
 ) -> HoldoutScores:
     """Score embeddings (N, D) of held-out images; `identities` (N,). The pairs depend on the seed alone.
 
+    Two photographs of one identity from one of `encounters` (N,) are near copies and flatter: they are no pair, and in
+    the search neither right nor wrong.
     Raises NoseprintError where there is no same pair or no different one, or an embedding is not finite.
     """
-    retrieval = retrieval_metrics(embeddings, identities)
-    a, b, same = balanced_pairs(identities, seed=seed, max_pairs=max_pairs)
+    retrieval = retrieval_metrics(embeddings, identities, encounters=encounters)
+    a, b, same = balanced_pairs(identities, seed=seed, max_pairs=max_pairs, encounters=encounters)
     similarity = row_similarities(embeddings, a, b)
-    return HoldoutScores(roc_auc(similarity, same), retrieval.recall_at_1, retrieval.map, similarity, same)
+    return HoldoutScores(roc_auc(similarity, same), retrieval.rank_1, retrieval.map, similarity, same)
 
 
 def _hash(identity: str, seed: int) -> bytes:

@@ -1,7 +1,8 @@
 """Scores of each member and of their ensemble on a data folder that carries labels."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,18 @@ from noseprint.data.augment import A
 from noseprint.data.tables import PairTable, RetrievalTable, read_labels, read_retrieval
 from noseprint.devices import default_workers
 from noseprint.errors import NoseprintError
+from noseprint.evaluation.intervals import bootstrap_mean, bootstrap_pairs, identity_clusters
 from noseprint.evaluation.metrics import (
-    bootstrap_auc,
-    bootstrap_mean,
-    identity_clusters,
-    retrieval_metrics,
-    roc_auc,
+    Accepted,
+    Weights,
+    accepted,
+    areas,
+    checked,
+    equal_errors,
+    tars_at,
+    unsupported,
 )
+from noseprint.evaluation.retrieval import RANKS, retrieval_metrics
 from noseprint.matching.embed import embed_images
 from noseprint.matching.fuse import fuse
 from noseprint.matching.options import Engine
@@ -27,7 +33,8 @@ from noseprint.models.network import SupConNet
 from noseprint.models.weights import load_network, read_header
 
 Embeddings = npt.NDArray[np.float32]
-Interval = tuple[float, float]
+Similarity = npt.NDArray[np.floating]
+FARS = {"tar_at_1e_1": 1e-1, "tar_at_1e_2": 1e-2, "tar_at_1e_3": 1e-3}
 
 
 @dataclass(frozen=True)
@@ -44,11 +51,22 @@ class Score:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of one member or ensemble; None where the folder carries no labels for it."""
+    """Scores of one member or ensemble; None where the folder carries no labels for it, or too few.
+
+    Of the test pairs: `auc` (ROC), `eer`, the true accept rates at a false accept rate of 1e-1, 1e-2, 1e-3. Of the
+    search of queries in the gallery: the others.
+    """
 
     auc: Score | None = None
+    eer: Score | None = None
+    tar_at_1e_1: Score | None = None
+    tar_at_1e_2: Score | None = None
+    tar_at_1e_3: Score | None = None
     map: Score | None = None
-    recall_at_1: Score | None = None
+    rank_1: Score | None = None
+    rank_5: Score | None = None
+    rank_10: Score | None = None
+    precision_at_5: Score | None = None
 
     def to_json(self) -> dict[str, object]:
         """The figures as plain numbers."""
@@ -120,27 +138,67 @@ def joined(members: Mapping[str, Embeddings]) -> Embeddings:
 
 
 def score(embeddings: Embeddings, labelled: Labelled, *, seed: int = 0) -> Scores:
-    """ROC AUC of the test pairs, mAP and Recall@1 of queries against the gallery, with intervals."""
-    auc = mean_ap = recall = None
-    if labelled.pairs:
-        pairs = labelled.pairs
-        index = {name: labelled.index[pairs.folder / name] for name in pairs.names()}
-        similarity = pair_similarities(embeddings, index, pairs)
-        interval = bootstrap_auc(similarity, labelled.same, *labelled.clusters, seed=seed)
-        auc = Score(roc_auc(similarity, labelled.same), *interval)
-    if labelled.retrieval:
-        table = labelled.retrieval
-        rows = np.array([labelled.index[path] for path in table.paths])
-        is_query = np.array(table.is_query)
-        found = retrieval_metrics(embeddings[rows], table.identities, queries=is_query, gallery=~is_query)
-        identities = np.unique(np.array(table.identities), return_inverse=True)[1][found.query]
-        mean_ap = Score(found.map, *bootstrap_mean(found.average_precision, identities, seed=seed))
-        recall = Score(found.recall_at_1, *bootstrap_mean(found.hit, identities, seed=seed))
-    return Scores(auc, mean_ap, recall)
+    """Every score of embeddings (N, D) of the images of `labelled`."""
+    pairs = score_pairs(similarities(embeddings, labelled), labelled, seed=seed) if labelled.pairs else Scores()
+    return replace(pairs, **_search_scores(embeddings, labelled, seed=seed)) if labelled.retrieval else pairs
 
 
-def score_tables(members: Mapping[str, Path], data: Path, *, seed: int = 0) -> dict[str, Scores]:
-    """ROC AUC of each member's similarity.csv (name -> file) and, under "ensemble", of their mean.
+def similarities(embeddings: Embeddings, labelled: Labelled) -> Similarity:
+    """Similarities (P,) of the test pairs of `labelled`, by embeddings (N, D) of its images."""
+    pairs = labelled.pairs
+    if pairs is None:
+        return np.zeros(0, np.float32)
+    index = {name: labelled.index[pairs.folder / name] for name in pairs.names()}
+    return pair_similarities(embeddings, index, pairs)
+
+
+def score_pairs(similarity: Similarity, labelled: Labelled, *, seed: int = 0) -> Scores:
+    """The scores of similarities (P,) of the test pairs of `labelled`."""
+    figures: dict[str, Callable[[Accepted], Weights]] = {"auc": areas, "eer": equal_errors}
+    different = int(np.sum(~labelled.same))
+    for name, far in FARS.items():
+        if not unsupported(different, far):
+            figures[name] = partial(tars_at, far=far)
+    values, same = checked(similarity, labelled.same)
+    curve = accepted(values, same, np.ones((1, len(same))))
+    intervals = bootstrap_pairs(list(figures.values()), values, same, *labelled.clusters, seed=seed)
+    found = zip(figures.items(), intervals, strict=True)
+    return Scores(**{name: Score(float(figure(curve)[0]), *interval) for (name, figure), interval in found})
+
+
+def _search_scores(embeddings: Embeddings, labelled: Labelled, *, seed: int) -> dict[str, Score]:
+    table = labelled.retrieval
+    if table is None:
+        return {}
+    rows = np.array([labelled.index[path] for path in table.paths])
+    is_query = np.array(table.is_query)
+    found = retrieval_metrics(
+        embeddings[rows], table.identities, queries=is_query, gallery=~is_query, encounters=table.encounters
+    )
+    values = {"map": found.average_precision, "precision_at_5": found.precision_at_5}
+    values |= {f"rank_{k}": hit for k, hit in zip(RANKS, found.hit.T, strict=True)}
+    identity = np.array(table.identities)[found.query]
+    return {name: Score(float(np.mean(of)), *bootstrap_mean(of, identity, seed=seed)) for name, of in values.items()}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of every member, and what they were counted from.
+
+    By name: each member, "<member> untrained" where asked for, and "ensemble" where there are several members.
+    """
+
+    labelled: Labelled
+    scores: dict[str, Scores]
+    similarity: dict[str, Similarity]
+    """(P,) of the test pairs; empty arrays where there are none."""
+    embeddings: dict[str, Embeddings]
+    """(N, D) of `labelled.paths`, of the members only; `joined` gives the ensemble's. None where only similarities
+    are at hand."""
+
+
+def score_tables(members: Mapping[str, Path], data: Path, *, seed: int = 0) -> Evaluation:
+    """Scores of each member's similarity.csv (name -> file) and, under "ensemble", of their mean.
 
     For members whose network is not at hand, such as the checkpoints of 2022; a search needs `score_members`.
     """
@@ -151,12 +209,9 @@ def score_tables(members: Mapping[str, Path], data: Path, *, seed: int = 0) -> d
     asked = {name: {name: table} for name, table in tables.items()}
     if len(tables) > 1:
         asked["ensemble"] = tables
-    scores = {}
-    for name, fused in asked.items():
-        similarity = fuse(fused, labelled.pairs)
-        interval = bootstrap_auc(similarity, labelled.same, *labelled.clusters, seed=seed)
-        scores[name] = Scores(auc=Score(roc_auc(similarity, labelled.same), *interval))
-    return scores
+    similarity: dict[str, Similarity] = {name: fuse(fused, labelled.pairs) for name, fused in asked.items()}
+    scores = {name: score_pairs(values, labelled, seed=seed) for name, values in similarity.items()}
+    return Evaluation(labelled, scores, similarity, {})
 
 
 def score_members(
@@ -164,30 +219,36 @@ def score_members(
     data: Path,
     *,
     device: torch.device,
-    frozen: bool,
+    frozen: bool = False,
     seed: int = 0,
     engine: Engine = "auto",
-) -> dict[str, Scores]:
+) -> Evaluation:
     """Scores of each member (name -> weights file) and, under "ensemble", of the mean of their cosines.
 
     frozen: also score each member's pretrained trunk before any training, as "<member> untrained".
     """
     labelled = read_labelled(data)
-    scores: dict[str, Scores] = {}
-    embeddings: dict[str, Embeddings] = {}
-    if frozen:
-        baselines: dict[tuple[str, int, str], Scores] = {}
-        for name, weights in members.items():
-            header = read_header(weights)
-            key = (header.trunk, header.image_size, header.descriptors)
-            if key not in baselines:
-                network = SupConNet(header.trunk, descriptors=header.descriptors, image_size=header.image_size)
-                embedded = embed_labelled(network, labelled, device=device, label=f"{name} untrained", engine=engine)
-                baselines[key] = score(embedded, labelled, seed=seed)
-            scores[f"{name} untrained"] = baselines[key]
+    found = Evaluation(labelled, {}, {}, {})
+
+    def add(name: str, embeddings: Embeddings) -> None:
+        found.scores[name] = score(embeddings, labelled, seed=seed)
+        found.similarity[name] = similarities(embeddings, labelled)
+
+    untrained: dict[tuple[str, int, str], str] = {}
+    for name, weights in members.items() if frozen else ():
+        header = read_header(weights)
+        first = untrained.setdefault((header.trunk, header.image_size, header.descriptors), f"{name} untrained")
+        if first == f"{name} untrained":
+            network = SupConNet(header.trunk, descriptors=header.descriptors, image_size=header.image_size)
+            add(first, embed_labelled(network, labelled, device=device, label=first, engine=engine))
+        else:
+            found.scores[f"{name} untrained"] = found.scores[first]
+            found.similarity[f"{name} untrained"] = found.similarity[first]
     for name, weights in members.items():
-        embeddings[name] = embed_labelled(load_network(weights), labelled, device=device, label=name, engine=engine)
-        scores[name] = score(embeddings[name], labelled, seed=seed)
+        found.embeddings[name] = embed_labelled(
+            load_network(weights), labelled, device=device, label=name, engine=engine
+        )
+        add(name, found.embeddings[name])
     if len(members) > 1:
-        scores["ensemble"] = score(joined(embeddings), labelled, seed=seed)
-    return scores
+        add("ensemble", joined(found.embeddings))
+    return found

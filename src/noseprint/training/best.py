@@ -63,8 +63,9 @@ class Best:
         if not len(self._holdout):
             self._write(network, None)
             return {}
-        scores = evaluate_holdout(embeddings, self._holdout.identities, seed=HOLDOUT_SEED)
-        found = {"auc": scores.auc, "recall_at_1": scores.recall_at_1, "map": scores.map}
+        table = self._holdout
+        scores = evaluate_holdout(embeddings, table.identities, seed=HOLDOUT_SEED, encounters=table.encounters)
+        found = {"auc": scores.auc, "rank_1": scores.rank_1, "map": scores.map}
         self._highest_auc = max(self._highest_auc, scores.auc)
         if scores.auc >= self._highest_auc - SAME_AUC:
             self._kept = found

@@ -82,7 +82,7 @@ def fit(
         if pseudo:
             train = train + pseudo.where(path in sound for path in pseudo.paths)
         holdout = labelled.where(identity in held_out for identity in labelled.identities)
-        require_scorable(holdout.identities, share=options.holdout)
+        require_scorable(holdout.identities, share=options.holdout, encounters=holdout.encounters)
         training = _Training(
             network=network,
             step=step,
@@ -298,7 +298,7 @@ def _digest(rows: Iterable[tuple[object, object]]) -> str:
 def _line(record: dict[str, Any], epochs: int) -> str:
     scores = "".join(
         f", hold-out {name} {record[key]:.4f}"
-        for name, key in (("AUC", "auc"), ("Recall@1", "recall_at_1"), ("mAP", "map"))
+        for name, key in (("AUC", "auc"), ("Rank-1", "rank_1"), ("mAP", "map"))
         if key in record
     )
     return f"epoch {record['epoch']}/{epochs}: loss {record['loss']:.4f}, {record['images_per_s']:.0f} images/s{scores}"
