@@ -24,7 +24,7 @@ import torch
 from noseprint.data import tables
 from noseprint.data.images import Image, decode
 from noseprint.errors import NoseprintError
-from noseprint.matching.calibration import Platt
+from noseprint.matching.calibration import Beta, Calibration, Isotonic, Platt, calibration_from_json
 from noseprint.matching.infer import InferOptions, calibration_of
 from noseprint.matching.pairs import read_similarities
 from noseprint.models.network import SupConNet
@@ -247,17 +247,19 @@ def _repacked(archive: bytes, pickle: bytes) -> bytes:
 
 
 def _others(folder: Path) -> dict[str, Target]:
-    def promise(found: Platt) -> None:
-        assert np.isfinite(found.probability(np.array([-1.0, 0.0, 1.0]))).all()
+    def promise(found: Calibration) -> None:
+        assert np.isfinite(found.probability(np.array([-1.0, 0.0, 1.0]), prior=0.01)).all()
+        assert calibration_from_json(found.to_json()) == found
 
     def calibration(content: bytes) -> bool:
-        return _accepts(lambda: Platt.from_json(content.decode("utf-8", "surrogateescape")), promise)
+        return _accepts(lambda: calibration_from_json(content.decode("utf-8", "surrogateescape")), promise)
 
     def options(content: bytes) -> bool:
         words = content.decode("utf-8", "surrogateescape").split("\n")
         train = _parses(words, Trained(data=folder, epochs=1, batch_size=2, lr=1.0))
         return _parses(words, InferOptions(data=folder)) or train
 
+    fitted = (Platt(5.0, -2.0), Beta(7.0, 0.5, 1.0), Isotonic((0.25, 0.5, 0.75), (-2.0, 0.0, 3.0)))
     words: Sequence[Sequence[str]] = (
         ("--data", "x y", "--epochs", "3", "--batch-size", "88", "--lr", "5e-5", "--run", "small", "--no-pretrained"),
         ("--small", "--seed", "7", "--device", "cpu", "--workers", "2", "--trunk", "resnet18.a1_in1k", "--restart"),
@@ -265,7 +267,14 @@ def _others(folder: Path) -> dict[str, Target]:
         ("--help",),
     )
     return {
-        "calibration": Target((Platt(5.0, -2.0).to_json().encode(), b'{"slope": 1, "intercept": 1e300}'), calibration),
+        "calibration": Target(
+            (
+                *(fitted.to_json().encode() for fitted in fitted),
+                b'{"slope": 5.0, "intercept": -2.0}',
+                b'{"slope": 1, "intercept": 1e300}',
+            ),
+            calibration,
+        ),
         "options": Target(tuple("\n".join(line).encode() for line in words), options),
     }
 

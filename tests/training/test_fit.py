@@ -18,7 +18,7 @@ from noseprint.data.augment import A
 from noseprint.data.tables import ImageTable, read_train
 from noseprint.errors import NoseprintError
 from noseprint.evaluation.holdout import split_holdout
-from noseprint.matching.calibration import Platt
+from noseprint.matching.calibration import calibration_from_json
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import load_network, read_header
 from noseprint.training.fit import fit
@@ -69,7 +69,7 @@ def test_leaves_the_best_averaged_weights_with_their_scores_and_calibration(tmp_
     highest = [max(record["auc"] for record in found[: i + 1]) for i in range(3)]
     kept = [record for record, high in zip(found, highest, strict=True) if record["auc"] >= high - 0.001][-1]
     assert json.loads(header.extra["holdout"])["auc"] == kept["auc"]
-    Platt.from_json(header.extra["calibration"])
+    calibration_from_json(header.extra["calibration"])
     assert json.loads(header.extra["training"]) == {"holdout": 0.2}
     assert load_network(tmp_path / "best.safetensors").image_size == SIZE
 

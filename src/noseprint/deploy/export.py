@@ -18,13 +18,15 @@ from noseprint.data.tables import ImageTable, read_labels, read_retrieval, read_
 from noseprint.errors import NoseprintError
 from noseprint.evaluation.scoring import read_labelled, score
 from noseprint.files import scratch_folder, writing
+from noseprint.matching.calibration import Isotonic, calibration_from_json
 from noseprint.matching.embed import embed_by, embedder
 from noseprint.models.network import SupConNet
 from noseprint.models.runtime import Runtime, compile_for_cpu, convert, import_openvino
 from noseprint.models.weights import fingerprint, load_network, read_header
 
-FORMAT = "noseprint bundle 1"
+FORMAT = "noseprint bundle 2"
 CALIBRATION_IMAGES = 300
+_KNOTS = 401
 LOOK = 500
 """Photographs on which int8 is compared with float32 where none are labelled."""
 
@@ -63,7 +65,7 @@ def export(weights: Path, out: Path, *, int8: Path | None = None, seed: int = 0)
         "weights": "int8" if int8 else "float32",
         "precision": "f32",
         "holdout": json.loads(header.extra.get("holdout", "null")),
-        "calibration": json.loads(header.extra.get("calibration", "null")),
+        "calibration": _knots(header.extra["calibration"]) if "calibration" in header.extra else None,
     }
     with writing(out), scratch_folder(out) as scratch:
         bundle = scratch / "bundle"
@@ -73,6 +75,13 @@ def export(weights: Path, out: Path, *, int8: Path | None = None, seed: int = 0)
         (bundle / "bundle.json").write_text(json.dumps(about, indent=1) + "\n")
         bundle.replace(out)
     return told
+
+
+def _knots(calibration: str) -> dict[str, list[float]]:
+    """Any calibration as points between which log-odds are linear, for a reader of few lines."""
+    fitted = calibration_from_json(calibration)
+    similarity = np.union1d(np.linspace(-1, 1, _KNOTS), fitted.at if isinstance(fitted, Isotonic) else ())
+    return {"similarity": similarity.tolist(), "log_odds": fitted.log_odds(similarity).tolist()}
 
 
 def quantised(model: Any, table: ImageTable, network: SupConNet, *, seed: int) -> Any:

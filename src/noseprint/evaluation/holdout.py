@@ -1,8 +1,9 @@
 """Identities that are never trained on, and the scores they give."""
 
 import hashlib
+import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,8 @@ class HoldoutScores:
     map: float
     similarity: npt.NDArray[np.float32]
     same: npt.NDArray[np.bool_]
+    identity_a: npt.NDArray[np.str_]
+    identity_b: npt.NDArray[np.str_]
 
 
 def split_holdout(identities: Sequence[str], *, share: float, seed: int) -> set[str]:
@@ -87,7 +90,14 @@ def evaluate_holdout(
     retrieval = retrieval_metrics(embeddings, identities, encounters=encounters)
     a, b, same = balanced_pairs(identities, seed=seed, max_pairs=max_pairs, encounters=encounters)
     similarity = row_similarities(embeddings, a, b)
-    return HoldoutScores(roc_auc(similarity, same), retrieval.rank_1, retrieval.map, similarity, same)
+    names = np.asarray(identities)
+    auc = roc_auc(similarity, same)
+    return HoldoutScores(auc, retrieval.rank_1, retrieval.map, similarity, same, names[a], names[b])
+
+
+def holdout_mark(identities: Iterable[str]) -> str:
+    """16 hexadecimal digits that tell one set of held-out identities from another."""
+    return hashlib.sha256(json.dumps(sorted(set(identities))).encode()).hexdigest()[:16]
 
 
 def _hash(identity: str, seed: int) -> bytes:

@@ -52,13 +52,32 @@ def bootstrap_pairs(
     Raises NoseprintError as `metrics.roc_curve`, and where no replicate is left.
     """
     scores, same = checked(scores, same)
-    names, cluster = np.unique(np.concatenate([np.asarray(cluster_a), np.asarray(cluster_b)]), return_inverse=True)
-    a, b = cluster[: len(same)], cluster[len(same) :]
     values: list[list[Weights]] = []
-    for times in _resampled(len(names), replicates, len(same), seed=seed):
-        curve = accepted(scores, same, times[:, a] * np.where(a == b, 1.0, times[:, b]))
+    for weight in resampled_pairs(cluster_a, cluster_b, seed=seed, replicates=replicates):
+        curve = accepted(scores, same, weight)
         values.append([figure(curve) for figure in figures])
-    return [_interval(np.concatenate(found)) for found in zip(*values, strict=True)]
+    return [interval(np.concatenate(found)) for found in zip(*values, strict=True)]
+
+
+def resampled_pairs(
+    cluster_a: Labels, cluster_b: Labels, *, seed: int, replicates: int = 1000
+) -> Iterator[npt.NDArray[np.float64]]:
+    """What each pair weighs in each replicate of `bootstrap_pairs`, in blocks (R, P) of up to 32 MiB."""
+    names, cluster = np.unique(np.concatenate([np.asarray(cluster_a), np.asarray(cluster_b)]), return_inverse=True)
+    a, b = np.split(cluster, 2)
+    for times in _resampled(len(names), replicates, len(a), seed=seed):
+        yield times[:, a] * np.where(a == b, 1.0, times[:, b])
+
+
+def interval(values: npt.NDArray[np.float64]) -> Interval:
+    """95 % percentile interval of a figure's replicates (R,); those that are not finite are left out."""
+    values = values[np.isfinite(values)]
+    if len(values) == 0:
+        raise NoseprintError(
+            "no replicate holds both same and different pairs: there are too few identities for an interval"
+        )
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def bootstrap_mean(values: Floats, clusters: Labels, *, seed: int, replicates: int = 1000) -> tuple[float, float]:
@@ -72,7 +91,7 @@ def bootstrap_mean(values: Floats, clusters: Labels, *, seed: int, replicates: i
     total = np.bincount(cluster, weights=np.asarray(values, dtype=np.float64))
     size = np.bincount(cluster).astype(np.float64)
     means = [(times @ total) / (times @ size) for times in _resampled(len(names), replicates, len(names), seed=seed)]
-    return _interval(np.concatenate(means))
+    return interval(np.concatenate(means))
 
 
 def _resampled(clusters: int, replicates: int, width: int, *, seed: int) -> Iterator[npt.NDArray[np.float64]]:
@@ -81,13 +100,3 @@ def _resampled(clusters: int, replicates: int, width: int, *, seed: int) -> Iter
     chance = np.full(clusters, 1 / clusters)
     for part in blocks(np.arange(replicates), max(clusters, width)):
         yield rng.multinomial(clusters, chance, size=len(part)).astype(np.float64)
-
-
-def _interval(values: npt.NDArray[np.float64]) -> tuple[float, float]:
-    values = values[np.isfinite(values)]
-    if len(values) == 0:
-        raise NoseprintError(
-            "no replicate holds both same and different pairs: there are too few identities for an interval"
-        )
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)

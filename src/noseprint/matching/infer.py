@@ -12,7 +12,7 @@ from noseprint.data.tables import Split, read_pairs
 from noseprint.devices import default_workers
 from noseprint.distributed import World, telling_of_lost_ranks, world
 from noseprint.lock import lock
-from noseprint.matching.calibration import Platt
+from noseprint.matching.calibration import Calibration, calibration_from_json
 from noseprint.matching.options import InferOptions
 from noseprint.matching.pairs import pair_similarities, write_similarities
 from noseprint.matching.shared import embed_shared
@@ -23,7 +23,7 @@ _SIMILARITY: dict[Split, str] = {"test": "similarity.csv", "validation": "simila
 
 
 def infer(
-    network: SupConNet, *, views: Sequence[View], calibration: Platt | None, results: Path, options: InferOptions
+    network: SupConNet, *, views: Sequence[View], calibration: Calibration | None, results: Path, options: InferOptions
 ) -> None:
     """Write the similarity of every pair of the split into `results`: imageA,imageB,prediction[,probability].
 
@@ -46,7 +46,7 @@ def _infer(
     network: SupConNet,
     *,
     views: Sequence[View],
-    calibration: Platt | None,
+    calibration: Calibration | None,
     out: Path,
     options: InferOptions,
     place: World,
@@ -76,9 +76,9 @@ def _infer(
     print(f"{len(pairs)} pairs of {len(names)} images in {time.monotonic() - start:.1f} s: {out}", flush=True)
 
 
-def calibration_of(weights: Path) -> Platt | None:
+def calibration_of(weights: Path) -> Calibration | None:
     """The calibration stored beside the weights; None where they carry none, as the checkpoints of 2022."""
     if weights.suffix == ".pth":
         return None
     stored = read_header(weights).extra.get("calibration")
-    return Platt.from_json(stored) if stored else None
+    return calibration_from_json(stored) if stored else None

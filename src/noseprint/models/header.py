@@ -174,8 +174,10 @@ def _check_extra(extra: dict[str, str]) -> None:
         held = json.loads(extra.get(name, "{}"))
         if not isinstance(held, dict):
             raise TypeError(f"{name} is no table of names and values")
-        # `training` may tell more than numbers; of it only the share of the hold-out is read.
-        numbers = [held.get("holdout", 0.0)] if name == "training" else held.values()
+        # `training` may tell more than numbers; of it only the share of the hold-out is read. What a calibration is
+        # made of, its own reader checks.
+        values = [held.get("holdout", 0.0)] if name == "training" else [held[key] for key in held if key != "family"]
+        numbers = [number for value in values for number in (value if isinstance(value, list) else [value])]
         if not all(type(value) in (int, float) and math.isfinite(value) for value in numbers):
             raise ValueError(f"{name} {extra[name][:100]!r}")
 

@@ -7,8 +7,8 @@ from typing import Any
 from noseprint.data.augment import View
 from noseprint.data.tables import ImageTable
 from noseprint.distributed import World
-from noseprint.evaluation.holdout import HOLDOUT_SEED, HoldoutScores, evaluate_holdout
-from noseprint.matching.calibration import fit_platt
+from noseprint.evaluation.holdout import HOLDOUT_SEED, HoldoutScores, evaluate_holdout, holdout_mark
+from noseprint.matching.calibration import fit_calibration
 from noseprint.matching.shared import embed_shared
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import save_weights
@@ -84,5 +84,7 @@ class Best:
         extra = dict(self._extra)
         if scores:
             extra["holdout"] = json.dumps(self._kept)
-            extra["calibration"] = fit_platt(scores.similarity, scores.same).to_json()
+            extra["held_out"] = holdout_mark(self._holdout.identities)
+            pairs = (scores.similarity, scores.same, scores.identity_a, scores.identity_b)
+            extra["calibration"] = fit_calibration(*pairs).to_json()
         save_weights(self._results / "best.safetensors", network, extra=extra)

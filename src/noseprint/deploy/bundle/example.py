@@ -27,6 +27,6 @@ def embed(path: str) -> np.ndarray:
 if __name__ == "__main__":
     similarity = float(embed(sys.argv[1]) @ embed(sys.argv[2]))
     answer = {"similarity": similarity}
-    if platt := ABOUT["calibration"]:  # the probability where half of all pairs are the same
-        answer["probability"] = float(1 / (1 + np.exp(-(platt["slope"] * similarity + platt["intercept"]))))
+    if knots := ABOUT["calibration"]:  # the probability where half of all pairs are the same
+        answer["probability"] = float(1 / (1 + np.exp(-np.interp(similarity, knots["similarity"], knots["log_odds"]))))
     print(json.dumps(answer))
