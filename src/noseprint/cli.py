@@ -10,6 +10,7 @@ from noseprint.commands.embed import Embed
 from noseprint.commands.evaluate import Evaluate
 from noseprint.commands.export import Export
 from noseprint.commands.fuse import Fuse
+from noseprint.commands.report import Report
 from noseprint.commands.search import Search
 from noseprint.commands.weights import Weights
 from noseprint.options import speaking
@@ -19,6 +20,7 @@ Command = (
     | Annotated[Check, tyro.conf.subcommand("check")]
     | Annotated[Fuse, tyro.conf.subcommand("fuse")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Weights, tyro.conf.subcommand("weights")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Embed, tyro.conf.subcommand("embed")]

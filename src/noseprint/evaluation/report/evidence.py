@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from noseprint.evaluation.intervals import bootstrap_gain, bootstrap_mean
-from noseprint.evaluation.metrics import areas, roc_auc
+from noseprint.evaluation.intervals import bootstrap_mean, interval, resampled_pairs
+from noseprint.evaluation.metrics import accepted, areas, checked, roc_auc
 from noseprint.evaluation.retrieval import RetrievalScores, retrieval_metrics
 from noseprint.evaluation.scoring import Embeddings, Evaluation, Labelled, Score, joined
 
@@ -108,8 +108,14 @@ def hardest(
 def _auc_gain(
     similarity: npt.NDArray[np.floating], others: npt.NDArray[np.floating], labelled: Labelled, *, seed: int
 ) -> Score:
-    interval = bootstrap_gain(areas, similarity, others, labelled.same, *labelled.clusters, seed=seed)
-    return Score(roc_auc(similarity, labelled.same) - roc_auc(others, labelled.same), *interval)
+    """Both are counted in each replicate: what makes a replicate easy for both cancels."""
+    (ours, same), (theirs, _) = checked(similarity, labelled.same), checked(others, labelled.same)
+    differences = [
+        areas(accepted(ours, same, weights)) - areas(accepted(theirs, same, weights))
+        for weights in resampled_pairs(*labelled.clusters, seed=seed)
+    ]
+    gain = roc_auc(similarity, same) - roc_auc(others, same)
+    return Score(gain, *interval(np.concatenate(differences)))
 
 
 def _map_gain(whole: RetrievalScores, others: Embeddings, labelled: Labelled, seed: int) -> Score:

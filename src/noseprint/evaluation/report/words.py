@@ -15,14 +15,14 @@ def headline(evaluation: Evaluation) -> list[str]:
     if best.auc:
         told.append(
             f"Shown a pair of the same individual and a pair of two different ones, {who} finds the same pair more "
-            f"alike in {_percent(best.auc)}."
+            f"alike in {_percent(best.auc, 'of cases')}."
         )
     if best.eer:
         told.append(
-            f"At the threshold where both errors are equally frequent, it errs on {_percent(best.eer)} of the pairs."
+            f"At the threshold where both errors are equally frequent, it errs on {_percent(best.eer, 'of the pairs')}."
         )
     if best.rank_1:
-        told.append(f"Asked which known individual a photograph shows, its first answer is right in {_percent(best.rank_1)} of the searches.")
+        told.append(f"Asked which known individual a photograph shows, its first answer is right in {_percent(best.rank_1, 'of the searches')}.")
     return told
 
 
@@ -61,7 +61,7 @@ def _better(name: str, gain: Score, what: str) -> str:
     return f"Whether the ensemble is better than its best member, {name}, this data cannot decide: {interval}."
 
 
-def _percent(score: Score) -> str:
-    return f"{100 * score.value:.1f} % (95 % interval {100 * score.low:.1f} to {100 * score.high:.1f} %)"
+def _percent(score: Score, of: str) -> str:
+    return f"{100 * score.value:.1f} % {of} (95 % interval {100 * score.low:.1f} to {100 * score.high:.1f} %)"
 
 
