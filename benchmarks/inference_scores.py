@@ -18,7 +18,8 @@ from noseprint.data.augment import A
 from noseprint.data.tables import read_train
 from noseprint.deploy.export import quantised
 from noseprint.devices import reuse_freed_memory
-from noseprint.evaluation.scoring import read_labelled, score, similarities
+from noseprint.evaluation.labelled import read_labelled
+from noseprint.evaluation.scoring import score, similarities
 from noseprint.matching.embed import embed_by, embedder
 from noseprint.models.runtime import Runtime, compile_for_cpu, convert
 from noseprint.models.weights import load_network

@@ -6,8 +6,9 @@ import torch
 
 from noseprint.data.tables import read_pairs
 from noseprint.errors import NoseprintError
+from noseprint.evaluation.labelled import read_labelled
 from noseprint.evaluation.metrics import roc_auc
-from noseprint.evaluation.scoring import joined, read_labelled, score, score_members, score_tables
+from noseprint.evaluation.scoring import joined, score, score_members, score_tables
 from noseprint.matching.pairs import row_similarities, write_similarities
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import save_weights

@@ -1,11 +1,28 @@
 """noseprint evaluate."""
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from textwrap import fill
+from typing import TYPE_CHECKING, Literal
 
 from noseprint.commands.campaign import Campaign
+
+if TYPE_CHECKING:
+    from noseprint.evaluation.scoring import Evaluation, Scores
+
+_PAIRS = {
+    "auc": "ROC AUC",
+    "eer": "EER",
+    "tar_at_1e_1": "TAR at FAR 0.1",
+    "tar_at_1e_2": "TAR at FAR 0.01",
+    "tar_at_1e_3": "TAR at FAR 0.001",
+}
+_SEARCH = {"map": "mAP", "rank_1": "Rank-1", "rank_5": "Rank-5", "precision_at_5": "Precision@5"}
+_CHANGED = {"auc": "ROC AUC", "map": "mAP", "rank_1": "Rank-1"}
+_LINE = 120
+_CELL = 25
 
 
 @dataclass(frozen=True)
@@ -18,27 +35,88 @@ class Evaluate(Campaign):
     engine: Literal["auto", "torch", "openvino"] = "auto"
     """What runs the networks, as for infer.py."""
     json: Path | None = None
-    """Write the scores there, too."""
+    """Write the scores there, too, with what they were counted from."""
 
     def __call__(self) -> None:
-        """Score and print a table."""
+        """Score and print tables."""
         from noseprint.devices import choose_device
+        from noseprint.evaluation.leaks import learnt_from
         from noseprint.evaluation.scoring import score_members, score_tables
         from noseprint.files import atomic_write
 
         weights, tables = self.weights, self.similarities
+        learnt = learnt_from(self.data, self.of("pseudo_produce") / "pseudo.csv")
         if not any(path.is_file() for path in weights.values()) and all(path.is_file() for path in tables.values()):
-            found = score_tables(tables, self.data)  # the networks lie elsewhere: predict_ckpt.sh
+            found = score_tables(tables, self.data, learnt=learnt)  # the networks lie elsewhere: predict_ckpt.sh
         else:
             device = choose_device(self.device)
-            found = score_members(weights, self.data, device=device, frozen=self.frozen, engine=self.engine)
-        scores = found.scores
-        print(f"{'':25}{'ROC AUC of the test pairs':28}{'mAP':28}Rank-1     (value [95 % interval over identities])")
-        for name, of in scores.items():
-            cells = (of.auc, of.map, of.rank_1)
-            print(f"{name:25}" + "".join(f"{str(cell) if cell else '-':28}" for cell in cells).rstrip())
-        if "ensemble" in scores:
-            print("The ensemble is the mean of the members' cosines.")
+            found = score_members(
+                weights, self.data, device=device, frozen=self.frozen, engine=self.engine, learnt=learnt
+            )
+        for line in _described(found):
+            print(line)
         if self.json:
             with atomic_write(self.json) as part:
-                part.write_text(json.dumps({name: of.to_json() for name, of in scores.items()}, indent=1) + "\n")
+                part.write_text(json.dumps(found.to_json(), indent=1) + "\n")
+
+
+def _described(found: "Evaluation") -> Iterator[str]:
+    """Tables of the scores, what they were counted from, and what flatters them."""
+    facts = found.labelled.facts()
+    if pairs := facts.get("pairs"):
+        yield "Test pairs: {same} same, {different} different, of {identities} identities".format_map(pairs)
+        yield from _table(_PAIRS, found.scores)
+        if found.refused:
+            asked = ", ".join(_PAIRS[name].removeprefix("TAR at FAR ") for name in found.refused)
+            yield f"Not at FAR {asked}: by the rule of 30 these pairs support {pairs['least_far']:.2g} at the lowest."
+    if (search := facts.get("search")) and any(of.map for of in found.scores.values()):
+        found_in = "Search: {queries} queries, {gallery} images in the gallery, {identities} identities"
+        yield found_in.format_map(search)
+        yield from _table(_SEARCH, found.scores)
+        if search["without_match"]:
+            yield f"Left out: {search['without_match']} queries that have no match in the gallery."
+    ensemble = " The ensemble is the mean of the members' cosines." if "ensemble" in found.scores else ""
+    yield f"In brackets: 95 % intervals, from a bootstrap over identities.{ensemble}"
+    if leaks := found.leaks:
+        copies = [*leaks.copies, *leaks.compared]
+        if copies:
+            yield _filled(
+                f"Near copies: {len(leaks.copies)} photographs of ones learnt from, {len(leaks.compared)} couples that "
+                f"are compared, such as {copies[0][0].name} and {copies[0][1].name}."
+                + _change(found.scores, found.without_copies)
+            )
+        if leaks.learnt:
+            yield _filled(
+                f"Learnt from themselves: {len(leaks.learnt)} of {len(found.labelled.paths)} photographs, such as "
+                f"{leaks.learnt[0].name}." + _change(found.scores, found.without_learnt)
+            )
+
+
+def _filled(text: str) -> str:
+    return fill(text, _LINE, subsequent_indent="  ")
+
+
+def _table(headings: Mapping[str, str], scores: Mapping[str, "Scores"]) -> Iterator[str]:
+    """A line a name, as many columns side by side as fit on a line; columns without a score are left out."""
+    known = [name for name in headings if any(getattr(of, name) for of in scores.values())]
+    first = max(map(len, scores)) + 2
+    step = max(1, (_LINE - first) // _CELL)
+    for columns in (known[i : i + step] for i in range(0, len(known), step)):
+        yield _row("", [headings[name] for name in columns], first)
+        for name, of in scores.items():
+            yield _row(name, [str(getattr(of, column) or "-") for column in columns], first)
+
+
+def _row(name: str, cells: Sequence[str], first: int) -> str:
+    return (f"{name:{first}}" + "".join(f"{cell:{_CELL}}" for cell in cells)).rstrip()
+
+
+def _change(scores: Mapping[str, "Scores"], without: Mapping[str, "Scores"]) -> str:
+    """What the scores of the last, which is the ensemble where there is one, become without some photographs."""
+    name = list(scores)[-1]
+    told = []
+    for key, heading in _CHANGED.items():
+        before, after = getattr(scores[name], key), getattr(without[name], key)
+        if before and after:
+            told.append(f"{heading} {after.value:.4f} ({after.value - before.value:+.4f})")
+    return f" Without them {name} has {', '.join(told) or 'too little to score'}."

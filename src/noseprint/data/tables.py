@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from noseprint.data.listing import ImageListing
 from noseprint.data.rows import read_rows
@@ -23,6 +23,7 @@ ENCOUNTER = "encounter"  # an optional last column: what one identity's photogra
 RETRIEVAL_HEADER = ("folder", "role", "identity", "image")
 PSEUDO_HEADER = TRAIN_HEADER
 
+T = TypeVar("T")
 Split = Literal["validation", "test"]
 PAIR_TABLES: dict[Split, str] = {"validation": "valid_data.csv", "test": "test_data.csv"}
 
@@ -44,12 +45,9 @@ class ImageTable:
 
     def where(self, keep: Iterable[bool]) -> "ImageTable":
         """The rows for which `keep` (as long as the table) is true."""
-        rows = [row for row, k in zip(range(len(self)), keep, strict=True) if k]
-        return ImageTable(
-            tuple(self.paths[row] for row in rows),
-            tuple(self.identities[row] for row in rows),
-            tuple(self.encounters[row] for row in rows) if self.encounters else None,
-        )
+        kept = tuple(keep)
+        encounters = self.encounters and _where(self.encounters, kept)
+        return ImageTable(_where(self.paths, kept), _where(self.identities, kept), encounters)
 
 
 @dataclass(frozen=True)
@@ -70,8 +68,12 @@ class PairTable:
     def among(self, paths: Container[Path]) -> "PairTable":
         """The pairs of which both images are among `paths`."""
         known = {name for name in self.names() if self.folder / name in paths}
-        rows = [(a, b) for a, b in zip(self.image_a, self.image_b, strict=True) if a in known and b in known]
-        return PairTable(self.folder, tuple(a for a, _ in rows), tuple(b for _, b in rows))
+        return self.where(a in known and b in known for a, b in zip(self.image_a, self.image_b, strict=True))
+
+    def where(self, keep: Iterable[bool]) -> "PairTable":
+        """The rows for which `keep` (as long as the table) is true."""
+        kept = tuple(keep)
+        return PairTable(self.folder, _where(self.image_a, kept), _where(self.image_b, kept))
 
 
 def read_train(data: Path, *, missing_ok: bool = False) -> ImageTable:
@@ -158,6 +160,13 @@ class RetrievalTable:
     identities: tuple[str, ...]
     is_query: tuple[bool, ...]
     encounters: tuple[str, ...] | None = None
+
+    def where(self, keep: Iterable[bool]) -> "RetrievalTable":
+        """The rows for which `keep` (as long as the table) is true."""
+        kept = tuple(keep)
+        encounters = self.encounters and _where(self.encounters, kept)
+        roles = _where(self.is_query, kept)
+        return RetrievalTable(_where(self.paths, kept), _where(self.identities, kept), roles, encounters)
 
 
 def read_retrieval(data: Path) -> RetrievalTable | None:
@@ -262,6 +271,10 @@ class _Names:
             self._faults.append(Fault(self._table, line, problem))
         self._known[name] = name
         return name
+
+
+def _where(column: Sequence[T], keep: Sequence[bool]) -> tuple[T, ...]:
+    return tuple(value for value, k in zip(column, keep, strict=True) if k)
 
 
 def _require_none(faults: Sequence[Fault]) -> None:

@@ -16,7 +16,8 @@ from noseprint.data.augment import A
 from noseprint.data.dataset import PlainImages
 from noseprint.data.tables import ImageTable, read_labels, read_retrieval, read_train
 from noseprint.errors import NoseprintError
-from noseprint.evaluation.scoring import read_labelled, score
+from noseprint.evaluation.labelled import read_labelled
+from noseprint.evaluation.scoring import score
 from noseprint.files import scratch_folder, writing
 from noseprint.matching.calibration import Isotonic, calibration_from_json
 from noseprint.matching.embed import embed_by, embedder

@@ -1,7 +1,7 @@
 """Scores of each member and of their ensemble on a data folder that carries labels."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -10,10 +10,11 @@ import numpy.typing as npt
 import torch
 
 from noseprint.data.augment import A
-from noseprint.data.tables import PairTable, RetrievalTable, read_labels, read_retrieval
 from noseprint.devices import default_workers
 from noseprint.errors import NoseprintError
-from noseprint.evaluation.intervals import bootstrap_mean, bootstrap_pairs, identity_clusters
+from noseprint.evaluation.intervals import bootstrap_mean, bootstrap_pairs
+from noseprint.evaluation.labelled import Labelled, read_labelled
+from noseprint.evaluation.leaks import Leaks, find_leaks, without
 from noseprint.evaluation.metrics import (
     Accepted,
     Weights,
@@ -68,53 +69,6 @@ class Scores:
     rank_10: Score | None = None
     precision_at_5: Score | None = None
 
-    def to_json(self) -> dict[str, object]:
-        """The figures as plain numbers."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """What a data folder carries to score against: labelled test pairs, a search, or both; and their images."""
-
-    pairs: PairTable | None
-    same: npt.NDArray[np.bool_]
-    clusters: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
-    retrieval: RetrievalTable | None
-    paths: tuple[Path, ...]
-    index: dict[Path, int]
-
-
-def read_labelled(data: Path) -> Labelled:
-    """Read `data/test/labels.csv` and `data/retrieval.csv`. Raises NoseprintError where there is neither.
-
-    The identities of the pairs' images, over which the bootstrap draws, come from retrieval.csv where it names them
-    all, else from the pairs: images joined by same-pairs are one identity.
-    """
-    labels, retrieval = read_labels(data, "test"), read_retrieval(data)
-    if labels is None and retrieval is None:
-        raise NoseprintError(
-            f"{data} carries no labels to score against: add test/labels.csv (imageA,imageB,label) "
-            "or retrieval.csv (folder,role,identity,image)"
-        )
-    pairs, same = labels if labels else (None, ())
-    paths: list[Path] = [pairs.folder / name for name in pairs.names()] if pairs else []
-    paths += list(retrieval.paths) if retrieval else []
-    paths = list(dict.fromkeys(paths))
-    empty = np.zeros(0, np.intp)
-    clusters = (empty, empty)
-    if pairs:
-        known = dict(zip(retrieval.paths, retrieval.identities, strict=True)) if retrieval else {}
-        named = [[known.get(pairs.folder / name) for name in side] for side in (pairs.image_a, pairs.image_b)]
-        if None in named[0] or None in named[1]:
-            clusters = identity_clusters(pairs, np.array(same))
-        else:
-            number = {identity: i for i, identity in enumerate(dict.fromkeys(known.values()))}
-            clusters = (np.array([number[i] for i in named[0] if i]), np.array([number[i] for i in named[1] if i]))
-    return Labelled(
-        pairs, np.array(same, bool), clusters, retrieval, tuple(paths), {path: row for row, path in enumerate(paths)}
-    )
-
 
 def embed_labelled(
     network: SupConNet, labelled: Labelled, *, device: torch.device, label: str, engine: Engine = "auto"
@@ -139,8 +93,8 @@ def joined(members: Mapping[str, Embeddings]) -> Embeddings:
 
 def score(embeddings: Embeddings, labelled: Labelled, *, seed: int = 0) -> Scores:
     """Every score of embeddings (N, D) of the images of `labelled`."""
-    pairs = score_pairs(similarities(embeddings, labelled), labelled, seed=seed) if labelled.pairs else Scores()
-    return replace(pairs, **_search_scores(embeddings, labelled, seed=seed)) if labelled.retrieval else pairs
+    scores = score_pairs(similarities(embeddings, labelled), labelled, seed=seed)
+    return replace(scores, **score_search(embeddings, labelled, seed=seed))
 
 
 def similarities(embeddings: Embeddings, labelled: Labelled) -> Similarity:
@@ -154,6 +108,8 @@ def similarities(embeddings: Embeddings, labelled: Labelled) -> Similarity:
 
 def score_pairs(similarity: Similarity, labelled: Labelled, *, seed: int = 0) -> Scores:
     """The scores of similarities (P,) of the test pairs of `labelled`."""
+    if not labelled.pairs:
+        return Scores()
     figures: dict[str, Callable[[Accepted], Weights]] = {"auc": areas, "eer": equal_errors}
     different = int(np.sum(~labelled.same))
     for name, far in FARS.items():
@@ -166,7 +122,8 @@ def score_pairs(similarity: Similarity, labelled: Labelled, *, seed: int = 0) ->
     return Scores(**{name: Score(float(figure(curve)[0]), *interval) for (name, figure), interval in found})
 
 
-def _search_scores(embeddings: Embeddings, labelled: Labelled, *, seed: int) -> dict[str, Score]:
+def score_search(embeddings: Embeddings, labelled: Labelled, *, seed: int = 0) -> dict[str, Score]:
+    """The fields of `Scores` that tell of the search: embeddings (N, D) of the images of `labelled`."""
     table = labelled.retrieval
     if table is None:
         return {}
@@ -181,7 +138,7 @@ def _search_scores(embeddings: Embeddings, labelled: Labelled, *, seed: int) -> 
     return {name: Score(float(np.mean(of)), *bootstrap_mean(of, identity, seed=seed)) for name, of in values.items()}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Evaluation:
     """The scores of every member, and what they were counted from.
 
@@ -189,29 +146,71 @@ class Evaluation:
     """
 
     labelled: Labelled
-    scores: dict[str, Scores]
-    similarity: dict[str, Similarity]
+    leaks: Leaks | None
+    """None where nobody said what the networks learnt from."""
+    scores: dict[str, Scores] = field(default_factory=dict)
+    similarity: dict[str, Similarity] = field(default_factory=dict)
     """(P,) of the test pairs; empty arrays where there are none."""
-    embeddings: dict[str, Embeddings]
+    embeddings: dict[str, Embeddings] = field(default_factory=dict)
     """(N, D) of `labelled.paths`, of the members only; `joined` gives the ensemble's. None where only similarities
     are at hand."""
+    without_copies: dict[str, Scores] = field(default_factory=dict)
+    """The scores without near copies of what was learnt from, and with no near copies compared; where there are any."""
+    without_learnt: dict[str, Scores] = field(default_factory=dict)
+    """The scores without the photographs that were themselves learnt from; where there are any."""
+
+    def add(self, name: str, similarity: Similarity, embeddings: Embeddings | None, *, seed: int) -> None:
+        """Score similarities (P,) of the test pairs and, where they are at hand, embeddings (N, D)."""
+
+        def scores(labelled: Labelled, keep: npt.NDArray[np.bool_]) -> Scores:
+            found = score_pairs(similarity[keep], labelled, seed=seed)
+            return found if embeddings is None else replace(found, **score_search(embeddings, labelled, seed=seed))
+
+        self.similarity[name] = similarity
+        self.scores[name] = scores(self.labelled, np.ones(len(similarity), bool))
+        if not self.leaks:
+            return
+        if self.leaks.copies or self.leaks.compared:
+            copies = {copy for copy, _ in self.leaks.copies}
+            rest = without(self.labelled, photographs=copies, compared=self.leaks.compared)
+            self.without_copies[name] = scores(*rest)
+        if self.leaks.learnt:
+            self.without_learnt[name] = scores(*without(self.labelled, photographs=self.leaks.learnt))
+
+    def to_json(self) -> dict[str, object]:
+        """The scores by name, and under "data" what they were counted from and what flatters them."""
+        named = {"scores": self.scores, "without_copies": self.without_copies, "without_learnt": self.without_learnt}
+        plain = {key: {name: asdict(of) for name, of in scores.items()} for key, scores in named.items()}
+        data = {"refused": self.refused, "leaks": self.leaks and self.leaks.to_json()}
+        return plain.pop("scores") | {"data": self.labelled.facts() | data | plain}
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Why a true accept rate is not given, by its name in `Scores`."""
+        different = int(np.sum(~self.labelled.same))
+        asked = FARS.items() if self.labelled.pairs else ()
+        return {name: problem for name, far in asked if (problem := unsupported(different, far))}
 
 
-def score_tables(members: Mapping[str, Path], data: Path, *, seed: int = 0) -> Evaluation:
+def score_tables(
+    members: Mapping[str, Path], data: Path, *, seed: int = 0, learnt: Sequence[Path] | None = None
+) -> Evaluation:
     """Scores of each member's similarity.csv (name -> file) and, under "ensemble", of their mean.
 
-    For members whose network is not at hand, such as the checkpoints of 2022; a search needs `score_members`.
+    For members whose network is not at hand, such as the checkpoints of 2022; a search needs `score_members`, as which
+    otherwise.
     """
-    labelled = read_labelled(data)
+    labelled = replace(read_labelled(data), retrieval=None)
     if labelled.pairs is None:
         raise NoseprintError(f"{data} has no test/labels.csv, and similarity.csv files answer for test pairs only")
     tables = {name: read_similarities(path) for name, path in members.items()}
     asked = {name: {name: table} for name, table in tables.items()}
     if len(tables) > 1:
         asked["ensemble"] = tables
-    similarity: dict[str, Similarity] = {name: fuse(fused, labelled.pairs) for name, fused in asked.items()}
-    scores = {name: score_pairs(values, labelled, seed=seed) for name, values in similarity.items()}
-    return Evaluation(labelled, scores, similarity, {})
+    found = Evaluation(labelled, None if learnt is None else find_leaks(labelled, learnt))
+    for name, together in asked.items():
+        found.add(name, fuse(together, labelled.pairs), None, seed=seed)
+    return found
 
 
 def score_members(
@@ -222,32 +221,30 @@ def score_members(
     frozen: bool = False,
     seed: int = 0,
     engine: Engine = "auto",
+    learnt: Sequence[Path] | None = None,
 ) -> Evaluation:
     """Scores of each member (name -> weights file) and, under "ensemble", of the mean of their cosines.
 
     frozen: also score each member's pretrained trunk before any training, as "<member> untrained".
+    learnt: the photographs that the networks learnt from (`learnt_from`); with them leaks are looked for.
     """
     labelled = read_labelled(data)
-    found = Evaluation(labelled, {}, {}, {})
+    found = Evaluation(labelled, None if learnt is None else find_leaks(labelled, learnt))
+    embed = partial(embed_labelled, labelled=labelled, device=device, engine=engine)
 
     def add(name: str, embeddings: Embeddings) -> None:
-        found.scores[name] = score(embeddings, labelled, seed=seed)
-        found.similarity[name] = similarities(embeddings, labelled)
+        found.add(name, similarities(embeddings, labelled), embeddings, seed=seed)
 
-    untrained: dict[tuple[str, int, str], str] = {}
+    untrained: dict[tuple[str, int, str], Embeddings] = {}
     for name, weights in members.items() if frozen else ():
         header = read_header(weights)
-        first = untrained.setdefault((header.trunk, header.image_size, header.descriptors), f"{name} untrained")
-        if first == f"{name} untrained":
+        key = (header.trunk, header.image_size, header.descriptors)
+        if key not in untrained:
             network = SupConNet(header.trunk, descriptors=header.descriptors, image_size=header.image_size)
-            add(first, embed_labelled(network, labelled, device=device, label=first, engine=engine))
-        else:
-            found.scores[f"{name} untrained"] = found.scores[first]
-            found.similarity[f"{name} untrained"] = found.similarity[first]
+            untrained[key] = embed(network, label=f"{name} untrained")
+        add(f"{name} untrained", untrained[key])
     for name, weights in members.items():
-        found.embeddings[name] = embed_labelled(
-            load_network(weights), labelled, device=device, label=name, engine=engine
-        )
+        found.embeddings[name] = embed(load_network(weights), label=name)
         add(name, found.embeddings[name])
     if len(members) > 1:
         add("ensemble", joined(found.embeddings))

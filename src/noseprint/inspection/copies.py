@@ -34,21 +34,23 @@ class Copy:
     """Of their details, MIN_CORRELATION..1; 1 for equal pixels."""
 
 
-def find_copies(looks: Sequence[Look]) -> list[Copy]:
+def find_copies(looks: Sequence[Look], *, known: int = 0) -> list[Copy]:
     """Every copy with the first of its equals, every near-copy with its original.
 
+    known: the first so many are not compared with one another, only with the others.
     Time grows with the square of the number of photographs (seconds for 24,000), memory with the number.
     """
     first_of: dict[bytes, int] = {}
     exact = [(first_of.setdefault(look.digest, k), k) for k, look in enumerate(looks)]
     distinct = list(first_of.values())
-    pairs = [(distinct[i], distinct[j]) for i, j in _alike(_hashes([looks[k].thumbnail for k in distinct]))]
+    hashes = _hashes([looks[k].thumbnail for k in distinct])
+    pairs = [(distinct[i], distinct[j]) for i, j in _alike(hashes, known=sum(k < known for k in distinct))]
 
     def compare(pair: tuple[int, int]) -> Copy:
         return Copy(*pair, _agreement(*(looks[k].thumbnail for k in pair)))
 
     found = [copy for copy in in_threads(compare, pairs, label="likely copies") if copy.correlation >= MIN_CORRELATION]
-    found += [Copy(i, j, 1.0) for i, j in exact if i != j]
+    found += [Copy(i, j, 1.0) for i, j in exact if i != j and j >= known]
     return sorted(found, key=lambda copy: (copy.first, copy.second))
 
 
@@ -60,16 +62,18 @@ def _hashes(thumbnails: Sequence[Thumbnail]) -> Hashes:
     return np.packbits(bits, axis=1).view(np.uint64)
 
 
-def _alike(hashes: Hashes) -> Iterator[tuple[int, int]]:
-    """Pairs of at most MAX_DISTANCE differing bits: each row with its NEAREST later ones."""
+def _alike(hashes: Hashes, *, known: int) -> Iterator[tuple[int, int]]:
+    """Pairs of at most MAX_DISTANCE differing bits: each row with its NEAREST later ones beyond the `known`."""
     for start in range(0, len(hashes), _BLOCK):
-        block, later = hashes[start : start + _BLOCK], hashes[start:]
+        first = max(start, known)
+        block, later = hashes[start : start + _BLOCK], hashes[first:]
         words = range(hashes.shape[1])
         distance = sum(np.bitwise_count(block[:, None, w] ^ later[None, :, w]).astype(np.uint16) for w in words)
-        for i, row in enumerate(np.asarray(distance)):
-            near = i + 1 + np.flatnonzero(row[i + 1 :] <= MAX_DISTANCE)
+        for i, row in enumerate(np.asarray(distance), start=start):
+            own = max(i + 1 - first, 0)
+            near = own + np.flatnonzero(row[own:] <= MAX_DISTANCE)
             for j in near[np.argsort(row[near], kind="stable")[:NEAREST]]:
-                yield start + i, start + int(j)
+                yield i, first + int(j)
 
 
 def _agreement(one: Thumbnail, other: Thumbnail) -> float:
