@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Scores the test pairs with the networks that train.sh made, and fuses them into final_result.csv.
+# Scores the test pairs with the networks that train.sh made, and fuses them into final_result.csv; makes from the
+# photographs held out of the training what noseprint verify decides by.
 #
 #   bash predict.sh [--data DIR]            after bash train.sh
 #   bash predict.sh --small --data DIR      after bash train.sh --small
@@ -43,6 +44,7 @@ set_up requirements.txt
 
 infer() { run_script "$1_stage2/infer.py" "${RUN[@]}"; }
 in_lanes "$JOBS" infer "${PICKED[@]}"
+make_verifier "${PICKED[@]}"
 fuse_and_score "$METHOD" "${PICKED[@]}"
 
 if [ "$SIZE" = demo ] && [ "$DRY" = 0 ]; then

@@ -99,6 +99,14 @@ need_data() {  # TABLE...
     "name another folder with --data DIR, or see the method work first: bash train.sh --demo"
 }
 
+make_verifier() {  # MEMBER...: results/RUN/verifier.json, by which noseprint verify decides
+  local member calibrate=(python -m noseprint calibrate --data "$DATA" --where-possible)
+  [ -z "$NAME" ] || calibrate+=(--run "$NAME")
+  calibrate+=(--members)
+  for member; do calibrate+=("${member}_stage2"); done
+  perform "${calibrate[@]}"
+}
+
 fuse_and_score() {  # METHOD MEMBER...: final_result.csv, and a table of scores where the data has labels
   local method=$1 member fuse score
   shift

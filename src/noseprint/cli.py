@@ -4,6 +4,7 @@ from typing import Annotated
 
 import tyro
 
+from noseprint.commands.calibrate import Calibrate
 from noseprint.commands.check import Check
 from noseprint.commands.demo_data import DemoData
 from noseprint.commands.embed import Embed
@@ -12,6 +13,7 @@ from noseprint.commands.export import Export
 from noseprint.commands.fuse import Fuse
 from noseprint.commands.report import Report
 from noseprint.commands.search import Search
+from noseprint.commands.verify import Verify
 from noseprint.commands.weights import Weights
 from noseprint.options import speaking
 
@@ -21,6 +23,8 @@ Command = (
     | Annotated[Fuse, tyro.conf.subcommand("fuse")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Report, tyro.conf.subcommand("report")]
+    | Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
+    | Annotated[Verify, tyro.conf.subcommand("verify")]
     | Annotated[Weights, tyro.conf.subcommand("weights")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Embed, tyro.conf.subcommand("embed")]

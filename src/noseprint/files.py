@@ -70,14 +70,14 @@ def scratch_folder(beside: Path) -> Iterator[Path]:
             os.close(handle)
 
 
-def check_output(path: Path, *, suffix: str, inputs: Iterable[Path]) -> None:
+def check_output(path: Path, *, suffix: str, inputs: Iterable[Path], option: str = "--out") -> None:
     """Refuse to write `path` before any work is done for it: another suffix, a folder, or one of the `inputs`."""
     if path.suffix != suffix or path.is_dir():
-        raise NoseprintError(f"--out {path}: give a file whose name ends in {suffix}")
+        raise NoseprintError(f"{option} {path}: give a file whose name ends in {suffix}")
     if not path.parent.is_dir():
-        raise NoseprintError(f"--out {path}: there is no folder {path.parent}; make it, or write elsewhere")
+        raise NoseprintError(f"{option} {path}: there is no folder {path.parent}; make it, or write elsewhere")
     if path.exists() and any(path.samefile(known) for known in inputs if known.exists()):
-        raise NoseprintError(f"--out {path}: is read by the same command, and would be lost; write elsewhere")
+        raise NoseprintError(f"{option} {path}: is read by the same command, and would be lost; write elsewhere")
 
 
 @contextmanager

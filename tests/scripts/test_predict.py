@@ -23,12 +23,18 @@ def fused(checkout, *names, run="", method="mean"):
     return [*similarities(*names, run=run), "--pairs", pairs, "--out", "final_result.csv", "--method", method]
 
 
+def calibrated(checkout, *names, run=()):
+    data = str(checkout.root / "data")
+    return ["--data", data, "--where-possible", *run, "--members", *(f"{name}_stage2" for name in names)]
+
+
 def test_scores_with_every_member_and_fuses(trained):
     out = trained.ok("predict.sh")
     calls = trained.calls()
     data = str(trained.root / "data")
     assert [(call["script"], call["args"]) for call in calls] == [
         *((f"{name}_stage2/infer.py", ["--data", data]) for name in MEMBERS),
+        ("noseprint calibrate", calibrated(trained, *MEMBERS)),
         ("noseprint fuse", fused(trained, *MEMBERS)),
     ]
     assert f"{trained.root}/final_result.csv" in out
@@ -38,7 +44,8 @@ def test_scores_with_every_member_and_fuses(trained):
 def test_members_and_method_in_the_methods_order(trained):
     trained.ok("predict.sh", "--members", "b7ns,swin224", "--method", "rank", "--jobs", "2")
     calls = trained.calls()
-    assert {call["script"] for call in calls[:-1]} == {"swin224_stage2/infer.py", "b7ns_stage2/infer.py"}
+    assert {call["script"] for call in calls[:-2]} == {"swin224_stage2/infer.py", "b7ns_stage2/infer.py"}
+    assert calls[-2]["args"] == calibrated(trained, "swin224", "b7ns")
     assert calls[-1]["args"] == fused(trained, "swin224", "b7ns", method="rank")
 
 
@@ -90,7 +97,8 @@ def test_dry_run_writes_nothing(trained):
     before = trained.files()
     lines = trained.ok("predict.sh", "--dry-run").splitlines()
     assert [line.split()[2] for line in lines[:4]] == [f"{name}_stage2/infer.py" for name in MEMBERS]
-    assert "fuse" in lines[4]
+    assert "calibrate" in lines[4]
+    assert "fuse" in lines[5]
     assert trained.files() == before
 
 
@@ -150,6 +158,8 @@ def test_ckpts_uses_what_is_there(checkout, names, used):
     calls = checkout.calls()
     assert weights(calls) == dict(zip(used, names, strict=True))
     assert calls[0]["args"][-2:] == ["--run", "ckpts"]
+    assert "No verifier is made" in out
+    assert "noseprint calibrate" not in {call["script"] for call in calls}
     assert calls[-1]["args"] == fused(checkout, *used, run="ckpts/")
     for name in MEMBERS:
         assert (f"{name}: missing" in out) == (name not in used)

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from noseprint.data.images import decode, in_threads
+from noseprint.data.quality import grey_square, measure
 from noseprint.errors import DataError, Fault
 
 Thumbnail = np.ndarray[tuple[int, int], np.dtype[np.uint8]]
@@ -22,11 +23,9 @@ class Look:
     """One photograph at a glance."""
 
     short_side: int
-    """px."""
     sharpness: float
-    """Variance of the Laplacian of the grey picture at 128 x 128 px: the same whatever size a photograph has."""
     brightness: float
-    """Mean grey value, 0..255."""
+    """As in `data.quality.Quality`."""
     digest: bytes
     """Equal for equal pixels, whatever the file around them."""
     thumbnail: Thumbnail
@@ -43,11 +42,12 @@ def _look(path: Path) -> Look | Fault:
         image = decode(path)
     except DataError as error:
         return error.faults[0]
-    grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (2 * SIDE, 2 * SIDE), interpolation=cv2.INTER_AREA)
+    grey = grey_square(image)
+    quality = measure(image, grey)
     return Look(
-        short_side=min(image.shape[:2]),
-        sharpness=float(cv2.Laplacian(grey, cv2.CV_64F).var()),
-        brightness=float(grey.mean()),
+        short_side=quality.short_side,
+        sharpness=quality.sharpness,
+        brightness=quality.brightness,
         digest=hashlib.blake2b(image.data, digest_size=16, person=str(image.shape[1]).encode()).digest(),
         thumbnail=cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA),
     )

@@ -125,9 +125,11 @@ def calibration_from_json(text: str) -> Calibration:
                 raise ValueError("knots that do not rise")
             return Isotonic(at, odds)
         numbers = [_number(values[name]) for name in names]
-        if kind is Beta and min(numbers[:2]) < 0:
+        if kind is Platt:
+            return Platt(*numbers)
+        if min(numbers[:2]) < 0:
             raise ValueError("a or b below 0")
-        return kind(*numbers)
+        return Beta(*numbers)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise NoseprintError(f"calibration {text[:200]!r} is none ({type(error).__name__}): calibrate again") from error
 
@@ -215,9 +217,7 @@ def fit_calibration(
     return FITS[int(np.flatnonzero(excess.mean(axis=0) <= error)[0])](similarity, same)
 
 
-def cross_fitted(
-    similarity: npt.NDArray[np.floating], same: Flags, identity_a: Labels, identity_b: Labels
-) -> Floats:
+def cross_fitted(similarity: npt.NDArray[np.floating], same: Flags, identity_a: Labels, identity_b: Labels) -> Floats:
     """The probability (P,) of each pair by calibrations fitted (and chosen) without the identities of its fold.
 
     A pair of two folds is given the mean of its two log-odds. Raises NoseprintError where a pair is in no fold.
@@ -278,7 +278,7 @@ def _beta_features(similarity: Values) -> Floats:
 def _even(same: Flags) -> Floats:
     """Weights (P,) of mean 1 by which same and different pairs count alike; 1 each where they are as many."""
     share = same.mean()
-    return np.where(same, 0.5 / share, 0.5 / (1 - share))
+    return np.asarray(np.where(same, 0.5 / share, 0.5 / (1 - share)))
 
 
 def _loss(log_odds: Floats, same: Flags) -> float:

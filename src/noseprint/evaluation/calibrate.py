@@ -1,0 +1,261 @@
+"""A verifier from the photographs that no network was trained on."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from noseprint.data.augment import A, apply_view
+from noseprint.data.images import Image, decode, find_faults
+from noseprint.data.quality import Quality, measure
+from noseprint.data.tables import ImageTable, read_train
+from noseprint.devices import default_workers
+from noseprint.errors import NoseprintError
+from noseprint.evaluation.balanced import balanced_pairs
+from noseprint.evaluation.holdout import HOLDOUT_SEED, holdout_mark, require_scorable, split_holdout
+from noseprint.evaluation.intervals import interval
+from noseprint.evaluation.metrics import least_far, roc_curve
+from noseprint.evaluation.reliability import ReliabilityScores, reliability_scores
+from noseprint.evaluation.scoring import Score, joined
+from noseprint.evaluation.verifier import HoldOut, Member, Point, Verifier
+from noseprint.matching.calibration import Calibration, cross_fitted, fit_calibration
+from noseprint.matching.embed import embed_by, embedder
+from noseprint.matching.options import Engine
+from noseprint.matching.pairs import row_similarities
+from noseprint.matching.quality import DEGRADATIONS, Level, Limit, Limits, learn_limit, reduced
+from noseprint.models.header import fingerprint, read_header
+from noseprint.models.weights import load_network
+
+RATES = (0.1, 0.01, 0.001)
+MOST_PHOTOGRAPHS = 2000
+"""Of a larger hold-out as many whole identities are taken as have no more: two million pairs."""
+DEGRADED = 40
+"""Photographs that are degraded to learn what a photograph must have."""
+
+Embeddings = npt.NDArray[np.float32]
+Flags = npt.NDArray[np.bool_]
+
+
+class NothingHeldOut(NoseprintError):
+    """Weights that no verifier can be made for: they were trained on everything, or do not tell."""
+
+
+def calibrate(
+    weights: Mapping[str, Path], data: Path, *, folder: Path, device: torch.device, engine: Engine = "auto"
+) -> Verifier:
+    """Make the verifier of `weights` (member -> file), to be written into `folder`, from the hold-out in `data`.
+
+    Calibrations are fitted to balanced pairs, thresholds counted on all pairs, limits learnt from degraded copies of
+    DEGRADED photographs. Raises NothingHeldOut where the weights carry no hold-out, NoseprintError where members were
+    trained on different identities, the data are not those of the training, or too few of the hold-out can be read.
+    """
+    share = _share(weights)
+    table = _hold_out(weights, data, share=share)
+    rows = _some(table.identities)
+    embeddings: dict[str, Embeddings] = {}
+    degraded: dict[str, Embeddings] = {}
+    for name, path in weights.items():
+        network = load_network(path)
+        embed = embedder(network.to(device), device=device, engine=engine)
+        view = A.Resize(network.image_size, network.image_size)
+        embeddings[name] = embed_by(embed, table.paths, view=view, workers=default_workers(device), label=name)
+        degraded[name] = np.stack(
+            [
+                embed(_batch([apply_view(view, image, (0,)) for image in _degraded(decode(table.paths[row]))])).numpy()
+                for row in rows
+            ],
+            axis=1,
+        )  # (levels, photographs, D)
+    members = []
+    for name, path in weights.items():
+        calibration, reliability = _calibrated(embeddings[name], table)
+        place = Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+        members.append(Member(name, place, fingerprint(path), calibration, reliability))
+    whole = joined(embeddings)
+    calibration, reliability = _calibrated(whole, table)
+    a, b, same = _all_pairs(table)
+    similarity = row_similarities(whole, a, b)
+    identity = np.unique(np.asarray(table.identities), return_inverse=True)[1]
+    different = int((~same).sum())
+    rates = [rate for rate in RATES if rate >= least_far(different)]
+    if not rates and (lowest := math.ceil(100 * least_far(different)) / 100) < 1:
+        rates = [lowest]
+    if not rates:
+        raise NoseprintError(f"the hold-out has {different} different pairs, too few for any threshold: hold out more")
+    points = tuple(_point(rate, similarity, same, identity[a], identity[b]) for rate in rates)
+    copies = np.stack([joined({name: degraded[name][level] for name in degraded}) for level in range(_LEVELS)])
+    return Verifier(
+        members=tuple(members),
+        calibration=calibration,
+        reliability=reliability,
+        holdout=HoldOut(
+            share=share,
+            mark=holdout_mark(table.identities),
+            identities=len(set(table.identities)),
+            photographs=len(table),
+            same_pairs=len(same) - different,
+            different_pairs=different,
+        ),
+        least_fmr=least_far(different),
+        points=points,
+        quality=_limits(whole, copies, rows, table, points[-1]),
+    )
+
+
+_LEVELS = sum(len(levels) for _, levels in DEGRADATIONS.values())
+
+
+def _share(weights: Mapping[str, Path]) -> float:
+    """The share of the identities that was held out from every one of the members."""
+    shares: dict[str, float] = {}
+    for name, path in weights.items():
+        if path.suffix == ".pth":
+            raise NothingHeldOut(f"{path}: a .pth file does not say what was held out from its training")
+        share = json.loads(read_header(path).extra.get("training", "{}")).get("holdout")
+        if not share:
+            why = "was trained on all identities" if share == 0 else "does not say what was held out from its training"
+            raise NothingHeldOut(f"{path}: {why}; a verifier is made from photographs that were not trained on")
+        shares[name] = share
+    if len(set(shares.values())) > 1:
+        told = ", ".join(f"{name} {share}" for name, share in shares.items())
+        raise NoseprintError(f"the members held out different shares of the identities ({told}): train them alike")
+    return float(next(iter(shares.values())))
+
+
+def _hold_out(weights: Mapping[str, Path], data: Path, *, share: float) -> ImageTable:
+    """The photographs of the identities that were held out; broken ones are named and left out."""
+    table = read_train(data, missing_ok=True)
+    held_out = split_holdout(table.identities, share=share, seed=HOLDOUT_SEED)
+    table = table.where(identity in held_out for identity in table.identities)
+    faults = find_faults(table.paths)
+    for fault in faults:
+        print(f"left out: {fault}", flush=True)
+    broken = {fault.file for fault in faults}
+    table = table.where(path not in broken for path in table.paths)
+    require_scorable(table.identities, share=share, encounters=table.encounters)
+    mark = holdout_mark(table.identities)
+    for path in weights.values():
+        if read_header(path).extra.get("held_out", mark) != mark:
+            raise NoseprintError(
+                f"{path} was trained while other identities were held out than {data} gives now: its train_data.csv, or "
+                "what of it can be read, has changed since; name the data of the training with --data, or train again"
+            )
+    kept, photographs = set[str](), 0
+    for identity in sorted(held_out):
+        photographs += table.identities.count(identity)
+        if photographs <= MOST_PHOTOGRAPHS or len(kept) < 2:
+            kept.add(identity)
+    return table.where(identity in kept for identity in table.identities)
+
+
+def _some(identities: tuple[str, ...]) -> npt.NDArray[np.intp]:
+    """Up to DEGRADED rows, drawn with a fixed seed."""
+    return np.sort(np.random.default_rng(HOLDOUT_SEED).permutation(len(identities))[:DEGRADED])
+
+
+def _calibrated(embeddings: Embeddings, table: ImageTable) -> tuple[Calibration, ReliabilityScores]:
+    a, b, same = balanced_pairs(table.identities, seed=HOLDOUT_SEED, encounters=table.encounters)
+    names = np.asarray(table.identities)
+    similarity = row_similarities(embeddings, a, b)
+    pairs = (similarity, same, names[a], names[b])
+    probability = cross_fitted(*pairs)
+    return fit_calibration(*pairs), reliability_scores(probability, same, names[a], names[b])
+
+
+def _all_pairs(table: ImageTable) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Flags]:
+    """Every pair of photographs but those of one encounter."""
+    a, b = np.triu_indices(len(table), 1)
+    names = np.asarray(table.identities)
+    same = names[a] == names[b]
+    if table.encounters is not None:
+        met = np.asarray(table.encounters)
+        apart = ~same | (met[a] != met[b])
+        a, b, same = a[apart], b[apart], same[apart]
+    return a, b, same
+
+
+def _point(
+    rate: float, similarity: npt.NDArray[np.float32], same: Flags, a: npt.NDArray[np.intp], b: npt.NDArray[np.intp]
+) -> Point:
+    curve = roc_curve(similarity, same)
+    last = int(np.searchsorted(curve.far, rate, side="right")) - 1
+    threshold = min(float(curve.threshold[last]), 2.0)  # all above it tied: nothing is accepted
+    true = np.sort(similarity[same])
+    fnmr = min(max(rate, least_far(len(true))), 0.5)
+    below = min(math.floor(fnmr * len(true)), len(true) - 1)
+    size = int(max(a.max(), b.max())) + 1
+    accepted = similarity >= threshold
+    count = {  # pairs by the identities of their images
+        kind: np.bincount(a[mask] * size + b[mask], minlength=size * size).reshape(size, size).astype(np.float64)
+        for kind, mask in (("false", accepted & ~same), ("different", ~same), ("true", accepted & same), ("same", same))
+    }
+    times = np.random.default_rng(0).multinomial(size, np.full(size, 1 / size), size=1000).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        false = np.einsum("ri,ij,rj->r", times, count["false"], times, optimize=True) / np.einsum(
+            "ri,ij,rj->r", times, count["different"], times, optimize=True
+        )
+        true_rate = (times @ np.diag(count["true"])) / (times @ np.diag(count["same"]))
+    return Point(
+        fmr=rate,
+        threshold=threshold,
+        measured_fmr=Score(float(curve.far[last]), *interval(false)),
+        tmr=Score(float(curve.tar[last]), *interval(true_rate)),
+        fnmr=fnmr,
+        fnmr_threshold=float(true[below]),
+    )
+
+
+def _degraded(image: Image) -> list[Image]:
+    image = reduced(image)
+    return [degrade(image, level) for degrade, levels in DEGRADATIONS.values() for level in levels]
+
+
+def _batch(images: list[Image]) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2)))
+
+
+def _limits(
+    whole: Embeddings, copies: Embeddings, rows: npt.NDArray[np.intp], table: ImageTable, point: Point
+) -> Limits:
+    """What a photograph must have; whole (N, D), copies (levels, photographs, D) of the photographs `rows`."""
+    names = np.asarray(table.identities)
+    other = rows[:, None] != np.arange(len(table))[None]
+    if table.encounters is not None:
+        met = np.asarray(table.encounters)
+        other &= met[rows][:, None] != met[None]
+    match = (names[rows][:, None] == names[None]) & other
+    mismatch = np.triu(names[rows][:, None] != names[rows][None], 1)
+    plain, worse = list[Quality](), list[list[Quality]]()
+    for row in rows:
+        picture = decode(table.paths[row])
+        plain.append(measure(picture))
+        worse.append([measure(copy) for copy in _degraded(picture)])
+
+    def level(embeddings: Embeddings, found: list[float]) -> Level:
+        return Level(
+            measured=float(np.median(found)),
+            tmr=_share_of((embeddings @ whole.T)[match], point.threshold),
+            fmr=_share_of((embeddings @ embeddings.T)[mismatch], point.threshold),
+        )
+
+    limits: dict[str, Limit] = {}
+    start = 0
+    for kind, (_, steps) in DEGRADATIONS.items():
+        undegraded = [float(getattr(quality, kind)) for quality in plain]
+        levels = [level(whole[rows], undegraded)]
+        for at in range(start, start + len(steps)):
+            found = [float(getattr(qualities[at], kind)) for qualities in worse]
+            if np.median(found) < levels[-1].measured:  # small photographs are not made smaller by a larger size
+                levels.append(level(copies[at], found))
+        start += len(steps)
+        limits[kind] = learn_limit(levels, fmr=point.fmr, undegraded=undegraded)
+    return Limits(fmr=point.fmr, photographs=len(rows), **limits)
+
+
+def _share_of(similarity: npt.NDArray[np.float32], threshold: float) -> float:
+    return float(np.mean(similarity >= threshold)) if len(similarity) else 0.0

@@ -1,0 +1,169 @@
+"""Are probabilities right? Proper scores, calibration error, and the curve that shows where they are not."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from noseprint.errors import NoseprintError
+from noseprint.evaluation.arrays import Labels
+from noseprint.evaluation.intervals import Interval, interval, resampled_pairs
+from noseprint.evaluation.scoring import Score
+from noseprint.matching.precision import wilson_interval
+
+Floats = npt.NDArray[np.floating]
+Flags = npt.NDArray[np.bool_]
+_LEAST = 1e-15  # a probability of 0 for what happens costs -ln of this, not infinity
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """The reliability curve: of each of K bins the mean probability, the share that are the same, and the pairs.
+
+    `low` and `high` (K,) bound the share, 95 %.
+    """
+
+    probability: npt.NDArray[np.float64]
+    share: npt.NDArray[np.float64]
+    low: npt.NDArray[np.float64]
+    high: npt.NDArray[np.float64]
+    pairs: npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class ReliabilityScores:
+    """How right probabilities are, each with its interval; 0 is best. Of even odds all the way: 0.693, 0.25, 0."""
+
+    log_loss: Score
+    brier: Score
+    calibration_error: Score
+
+
+def brier(probability: Floats, same: Flags) -> float:
+    """Mean of (probability - same)^2 over pairs (P,), 0..1 (Brier, Monthly Weather Review 78, 1950).
+
+    Raises NoseprintError as `reliability_curve`.
+    """
+    p, y = _checked(probability, same)
+    return float(np.mean((p - y) ** 2))
+
+
+def log_loss(probability: Floats, same: Flags) -> float:
+    """Mean of -ln of the probability of what was so, in nats; a probability of 0 counts as 1e-15.
+
+    Raises NoseprintError as `reliability_curve`.
+    """
+    return float(np.mean(_surprise(*_checked(probability, same))))
+
+
+def expected_calibration_error(probability: Floats, same: Flags, bins: int = 10) -> float:
+    """Mean over the pairs of |share of same pairs - mean probability| of their bin, 0..1.
+
+    Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning" (AAAI 2015), with bins of equal mass
+    in place of equal width: probabilities crowd at 0 and 1, where equal widths would leave a few pairs to most bins.
+    Even perfect probabilities have an error above 0, the larger the fewer pairs a bin has. Raises NoseprintError as
+    `reliability_curve`.
+    """
+    p, y = _checked(probability, same)
+    return float(_calibration_errors(p, y, np.ones((1, len(p))), bins)[0])
+
+
+def reliability_curve(
+    probability: Floats,
+    same: Flags,
+    *,
+    identity_a: Labels | None = None,
+    identity_b: Labels | None = None,
+    bins: int = 10,
+    seed: int = 0,
+) -> Reliability:
+    """The share of same pairs against the probability they were given, in up to `bins` bins of equal mass.
+
+    Bins are parted at the quantiles of the probabilities (P,), equal ones stay together (scikit-learn's
+    `calibration_curve` with strategy "quantile"). `identity_a`, `identity_b` (P,): the two images' identities, over
+    which the bounds are bootstrapped; a bin without a replicate has the bounds (0, 1). Without them Wilson's score
+    interval, which takes pairs for independent and is too narrow where they share identities.
+
+    Raises NoseprintError where there are no pairs or a probability is outside 0..1.
+    """
+    p, y = _checked(probability, same)
+    bin_of = _bins(p, bins)
+    size = np.bincount(bin_of)
+    share = np.bincount(bin_of, y) / size
+    if identity_a is None or identity_b is None:
+        low, high = _wilson(share, size)
+    else:
+        one_hot = np.eye(len(size))[bin_of]
+        shares = []
+        for weight in resampled_pairs(identity_a, identity_b, seed=seed):
+            with np.errstate(invalid="ignore"):
+                shares.append((weight * y) @ one_hot / (weight @ one_hot))
+        low, high = np.array([_bounds(column) for column in np.concatenate(shares).T]).T
+    return Reliability(np.bincount(bin_of, p) / size, share, low, high, size)
+
+
+def reliability_scores(
+    probability: Floats, same: Flags, identity_a: Labels, identity_b: Labels, *, bins: int = 10, seed: int = 0
+) -> ReliabilityScores:
+    """Log loss, Brier score and calibration error of pairs (P,), with 95 % intervals from a bootstrap over identities.
+
+    The interval of the calibration error lies too high: resampling adds noise to the bins, and noise only adds to it.
+    Raises NoseprintError as `reliability_curve`.
+    """
+    p, y = _checked(probability, same)
+    surprise, error = _surprise(p, y), (p - y) ** 2
+    found: list[npt.NDArray[np.float64]] = []
+    for weight in resampled_pairs(identity_a, identity_b, seed=seed):
+        total = weight.sum(axis=1)
+        weight = weight[total > 0]
+        total = total[total > 0]
+        calibration = _calibration_errors(p, y, weight, bins)
+        found.append(np.stack([weight @ surprise / total, weight @ error / total, calibration]))
+    bounds = [interval(values) for values in np.concatenate(found, axis=1)]
+    return ReliabilityScores(
+        Score(float(surprise.mean()), *bounds[0]),
+        Score(float(error.mean()), *bounds[1]),
+        Score(expected_calibration_error(p, same, bins), *bounds[2]),
+    )
+
+
+def _calibration_errors(
+    p: npt.NDArray[np.float64], y: npt.NDArray[np.float64], weight: npt.NDArray[np.float64], bins: int
+) -> npt.NDArray[np.float64]:
+    """The calibration error (R,) under each row of weights (R, P); the bins are those of the unweighted pairs."""
+    bin_of = _bins(p, bins)
+    one_hot = np.eye(bin_of.max() + 1)[bin_of]
+    return np.asarray(np.abs((weight * (y - p)) @ one_hot).sum(axis=1) / weight.sum(axis=1))
+
+
+def _bins(p: npt.NDArray[np.float64], bins: int) -> npt.NDArray[np.intp]:
+    """Each pair's bin, 0 ... K - 1, none of them empty."""
+    if bins < 1:
+        raise NoseprintError(f"{bins} bins: must be at least 1")
+    edges = np.quantile(p, np.linspace(0, 1, bins + 1))
+    return np.unique(np.searchsorted(edges[1:-1], p), return_inverse=True)[1]
+
+
+def _surprise(p: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.asarray(-np.log(np.maximum(np.where(y == 1, p, 1 - p), _LEAST)))
+
+
+def _bounds(values: npt.NDArray[np.float64]) -> Interval:
+    return interval(values) if np.isfinite(values).any() else (0.0, 1.0)
+
+
+def _wilson(
+    share: npt.NDArray[np.float64], size: npt.NDArray[np.intp]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    bounds = [wilson_interval(round(s * n), int(n)) for s, n in zip(share, size, strict=True)]
+    low, high = np.array(bounds).T
+    return low, high
+
+
+def _checked(probability: Floats, same: Flags) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    p, y = np.asarray(probability, np.float64), np.asarray(same, np.float64)
+    if p.shape != y.shape or p.ndim != 1:
+        raise ValueError(f"probability {p.shape} and same {y.shape} are not two lists of one length")
+    if len(p) == 0 or not ((p >= 0) & (p <= 1)).all():
+        raise NoseprintError(f"of {len(p)} probabilities each must be in 0..1, and there must be one: calibrate again")
+    return p, y

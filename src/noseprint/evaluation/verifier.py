@@ -1,0 +1,196 @@
+"""What decides whether two photographs show the same one: networks, calibrations, thresholds, limits; and its file."""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from noseprint import __version__
+from noseprint.errors import NoseprintError
+from noseprint.evaluation.reliability import ReliabilityScores
+from noseprint.evaluation.scoring import Score
+from noseprint.files import atomic_write
+from noseprint.matching.calibration import Calibration, calibration_from_json
+from noseprint.matching.quality import Limits
+from noseprint.models.header import fingerprint, shown
+
+FORMAT = "noseprint verifier 1"
+_MOST_BYTES = 2**24
+
+
+@dataclass(frozen=True)
+class Member:
+    """One network: its recipe folder, its weights (seen from the verifier's folder) and how right its calibration is.
+
+    `reliability` is of cross-fitted probabilities of the hold-out's balanced pairs.
+    """
+
+    name: str
+    weights: str
+    fingerprint: str
+    calibration: Calibration
+    reliability: ReliabilityScores
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """What the verifier was made from: never trained on. `mark` tells one set of identities from another."""
+
+    share: float
+    mark: str
+    identities: int
+    photographs: int
+    same_pairs: int
+    different_pairs: int
+
+
+@dataclass(frozen=True)
+class Point:
+    """A pair of thresholds, for one false-match rate.
+
+    At most `fmr` of the hold-out's different pairs reach `threshold`; at most `fnmr` of the same pairs lie below
+    `fnmr_threshold`, where `fnmr` is `fmr` or the lowest rate that the same pairs support (rule of 30). A pair is
+    called the same at or above both, different below both; between them, whichever is higher, it cannot be told.
+    `measured_fmr` and `tmr` (true-match rate) are those at `threshold`, with intervals over identities.
+    """
+
+    fmr: float
+    threshold: float
+    measured_fmr: Score
+    tmr: Score
+    fnmr: float
+    fnmr_threshold: float
+
+    @property
+    def band(self) -> tuple[float, float]:
+        """Similarities from the first on and below the second cannot be told."""
+        return min(self.threshold, self.fnmr_threshold), max(self.threshold, self.fnmr_threshold)
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """All that `noseprint verify` needs. `calibration`, `reliability` and `points` are of the ensemble's mean cosine.
+
+    `least_fmr`: the lowest false-match rate that the hold-out supports; `points` has the highest rate first.
+    """
+
+    members: tuple[Member, ...]
+    calibration: Calibration
+    reliability: ReliabilityScores
+    holdout: HoldOut
+    least_fmr: float
+    points: tuple[Point, ...]
+    quality: Limits
+
+    def point(self, fmr: float | None) -> Point:
+        """The thresholds for a false-match rate; None: the lowest there is. Raises NoseprintError for another one."""
+        if fmr is None:
+            return self.points[-1]
+        for point in self.points:
+            if math.isclose(point.fmr, fmr, rel_tol=1e-9):
+                return point
+        known = ", ".join(f"{point.fmr:g}" for point in self.points)
+        if fmr < self.points[-1].fmr:
+            raise NoseprintError(
+                f"--fmr {fmr:g}: the {self.holdout.different_pairs} different pairs of the hold-out do not support it "
+                f"(30 false matches are needed to state a rate); the lowest they do is {self.points[-1].fmr:g}"
+            )
+        raise NoseprintError(f"--fmr {fmr:g}: this verifier has thresholds for {known}")
+
+
+def write_verifier(path: Path, verifier: Verifier) -> None:
+    """Write it, whole or not at all; the same verifier gives the same bytes."""
+    told = {"format": FORMAT, "version": __version__, **_plain(verifier)}
+    with atomic_write(path) as part:
+        part.write_text(json.dumps(told, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_verifier(path: Path) -> Verifier:
+    """Read what `write_verifier` wrote. Raises NoseprintError for anything else, naming what is wrong."""
+    if not path.is_file():
+        raise NoseprintError(f"{path}: no such verifier; make it with noseprint calibrate")
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError("too large")
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(told, dict) or told.pop("format", None) != FORMAT:
+            raise ValueError(f"its format is not {FORMAT!r}")
+        told.pop("version", None)
+        verifier: Verifier = _read(Verifier, told, "verifier")
+        _require_sense(verifier)
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, NoseprintError, OSError) as error:
+        raise NoseprintError(f"{path}: no verifier ({shown(str(error))}); make it with noseprint calibrate") from error
+    return verifier
+
+
+def weights_of(verifier: Verifier, path: Path) -> dict[str, Path]:
+    """Each member's weights, for the verifier read from `path`.
+
+    Raises NoseprintError where they are missing or not those that it was made with.
+    """
+    found = {member.name: path.parent / member.weights for member in verifier.members}
+    for member in verifier.members:
+        weights = found[member.name]
+        if not weights.is_file():
+            raise NoseprintError(f"{weights}: no such weights file, which {path} was made with; calibrate again")
+        if fingerprint(weights) != member.fingerprint:
+            raise NoseprintError(f"{weights}: are not the weights that {path} was made with; calibrate again")
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses as dicts; calibrations as their own JSON."""
+    if isinstance(value, Calibration):
+        return json.loads(value.to_json())
+    if isinstance(value, Score):
+        return asdict(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    return [_plain(part) for part in value] if isinstance(value, tuple) else value
+
+
+def _read(kind: Any, value: Any, where: str) -> Any:
+    """`value`, of JSON, as the type `kind`, strictly."""
+    if kind == Calibration:
+        return calibration_from_json(json.dumps(value))
+    if get_origin(kind) is UnionType:  # T | None
+        return None if value is None else _read(get_args(kind)[0], value, where)
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"{where} is no list")
+        return tuple(_read(get_args(kind)[0], part, where) for part in value)
+    if is_dataclass(kind):
+        types = get_type_hints(kind)
+        if not isinstance(value, dict) or set(value) != set(types):
+            raise ValueError(f"{where} has not just {', '.join(types)}")
+        make: Callable[..., Any] = kind  # type: ignore[assignment]
+        return make(**{name: _read(types[name], value[name], name) for name in types})
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind or (kind is float and not math.isfinite(value)):
+        raise ValueError(f"{where} {str(value)[:50]!r} is no {kind.__name__}")
+    if kind is str and not (value.isprintable() and 0 < len(value) < 4096):
+        raise ValueError(f"{where} {value[:50]!r}")
+    return value
+
+
+def _require_sense(verifier: Verifier) -> None:
+    """Refuse numbers that cannot be."""
+    rates = [point.fmr for point in verifier.points]
+    if not verifier.members or len({member.name for member in verifier.members}) < len(verifier.members):
+        raise ValueError("no members, or one twice")
+    if any(not re.fullmatch("[0-9a-f]{16}", member.fingerprint) for member in verifier.members):
+        raise ValueError("a fingerprint that is none")
+    if not rates or rates != sorted(set(rates), reverse=True):
+        raise ValueError("false-match rates that do not fall")
+    for point in verifier.points:
+        if not (0 < point.fmr < 1 and 0 < point.fnmr < 1 and all(-2 <= value <= 2 for value in point.band)):
+            raise ValueError(f"thresholds {point.band} at false-match rate {point.fmr}")
+    limits = verifier.quality
+    for limit in (limits.short_side, limits.sharpness, limits.brightness):
+        if limit.least is not None and limit.least < 0:
+            raise ValueError(f"a limit of {limit.least}")

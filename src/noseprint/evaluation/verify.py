@@ -1,0 +1,145 @@
+"""Do two photographs show the same one, and how sure is that?"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from noseprint import __version__
+from noseprint.data.augment import A
+from noseprint.data.images import decode
+from noseprint.data.quality import Quality, measure
+from noseprint.errors import NoseprintError
+from noseprint.evaluation.verifier import Point, Verifier, weights_of
+from noseprint.matching.calibration import family_of, probability_at
+from noseprint.matching.embed import embed_images
+from noseprint.matching.options import Engine
+from noseprint.matching.quality import Shortfall, shortfalls
+from noseprint.models.weights import load_network
+
+FORMAT = "noseprint verdict 1"
+Decision = Literal["same", "different", "cannot tell"]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why it was decided so: a code for programs, the photograph where one is concerned, words for people.
+
+    Codes: above_threshold, below_threshold, uncertain; short_side, sharpness, brightness (a photograph's shortfall).
+    """
+
+    code: str
+    photograph: str | None
+    value: float
+    limit: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a verifier says of two photographs."""
+
+    photographs: tuple[str, str]
+    similarity: float
+    """Mean of the members' cosines, -1..1."""
+    probability: float
+    """That they show the same one, at the prior."""
+    decision: Decision
+    reasons: tuple[Reason, ...]
+    prior: float
+    family: str
+    point: Point
+    members: dict[str, tuple[str, float, float]]
+    """Of each member the fingerprint of its weights, its cosine and its probability at the prior."""
+    quality: tuple[Quality, Quality]
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as plain numbers and text, in the layout of docs/verify.md."""
+        low, high = self.point.band
+        return {
+            "format": FORMAT,
+            "noseprint": __version__,
+            "photographs": [
+                {"file": name, **asdict(quality)} for name, quality in zip(self.photographs, self.quality, strict=True)
+            ],
+            "decision": self.decision,
+            "reasons": [asdict(reason) for reason in self.reasons],
+            "similarity": self.similarity,
+            "probability": self.probability,
+            "prior": self.prior,
+            "calibration": self.family,
+            "fmr": self.point.fmr,
+            "fnmr": self.point.fnmr,
+            "different_below": low,
+            "same_from": high,
+            "members": [
+                {"name": name, "fingerprint": mark, "similarity": cosine, "probability": probability}
+                for name, (mark, cosine, probability) in self.members.items()
+            ],
+        }
+
+
+def verify(
+    photographs: tuple[Path, Path],
+    verifier: Verifier,
+    *,
+    path: Path,
+    fmr: float | None = None,
+    prior: float = 0.5,
+    device: torch.device,
+    engine: Engine = "auto",
+) -> Verdict:
+    """Compare two photographs by the `verifier` that was read from `path`.
+
+    fmr: the false-match rate to decide at, None: the lowest the verifier has. prior: see `probability_at`; it moves the
+    probability, not the decision, which is made by the thresholds. Raises NoseprintError for a rate the verifier lacks,
+    a prior outside (0, 1), weights that are not its own, and a photograph that cannot be read.
+    """
+    point = verifier.point(fmr)
+    probability_at(np.zeros(1), prior)
+    quality = measure(decode(photographs[0])), measure(decode(photographs[1]))
+    members: dict[str, tuple[str, float, float]] = {}
+    for member, weights in zip(verifier.members, weights_of(verifier, path).values(), strict=True):
+        network = load_network(weights)
+        view = A.Resize(network.image_size, network.image_size)
+        a, b = embed_images(network.to(device), photographs, view=view, device=device, workers=0, engine=engine)
+        cosine = float(a @ b)
+        if not np.isfinite(cosine):
+            raise NoseprintError(f"{weights}: gives embeddings that are not finite; train it again")
+        members[member.name] = member.fingerprint, cosine, float(member.calibration.probability(cosine, prior))
+    similarity = float(np.mean([cosine for _, cosine, _ in members.values()]))
+    names = str(photographs[0]), str(photographs[1])
+    short = [
+        (name, found) for name, part in zip(names, quality, strict=True) for found in shortfalls(part, verifier.quality)
+    ]
+    decision, reasons = decide(similarity, point, short)
+    return Verdict(
+        photographs=names,
+        similarity=similarity,
+        probability=float(verifier.calibration.probability(similarity, prior)),
+        decision=decision,
+        reasons=reasons,
+        prior=prior,
+        family=family_of(verifier.calibration),
+        point=point,
+        members=members,
+        quality=quality,
+    )
+
+
+def decide(similarity: float, point: Point, short: list[tuple[str, Shortfall]]) -> tuple[Decision, tuple[Reason, ...]]:
+    """The decision by the thresholds, unless a photograph falls short of a limit; and all reasons for it."""
+    if short:
+        found = (Reason(s.measure, name, s.value, s.least, f"{name}: {s}") for name, s in short)
+        return "cannot tell", tuple(found)
+    low, high = point.band
+    if similarity >= high:
+        text = f"similarity {similarity:.3f}, the same from {high:.3f}"
+        return "same", (Reason("above_threshold", None, similarity, high, text),)
+    if similarity < low:
+        text = f"similarity {similarity:.3f}, different below {low:.3f}"
+        return "different", (Reason("below_threshold", None, similarity, low, text),)
+    text = f"similarity {similarity:.3f}, uncertain from {low:.3f} to {high:.3f}"
+    return "cannot tell", (Reason("uncertain", None, similarity, high, text),)
