@@ -1,72 +1,76 @@
 """noseprint report."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from noseprint.commands.campaign import Campaign
+from noseprint.commands.evaluate import Evaluate, described, write_scores
+from noseprint.errors import NoseprintError
 
 if TYPE_CHECKING:
-    from noseprint.evaluation.scoring import Evaluation
+    from noseprint.evaluation.verifier import Verifier
 
 _UNLABELLED = (
-    "This data carries no labels, so nothing here says how well the networks do on it; the hold-out, below, is what is "
-    "known. Scores need test/labels.csv or retrieval.csv (data/README.md)."
+    "This data carries no labels, so how good the answers for it are is not known; the hold-out, below, is what is. "
+    "For scores add test/labels.csv or retrieval.csv (data/README.md)."
 )
-_LATER = "Not scored yet: bash predict.sh answers the test pairs and makes this report again, with their scores."
+_LATER = "Not scored yet: bash predict.sh answers the test pairs and makes this report again."
+_UNVERIFIED = "No thresholds: noseprint calibrate sets them on the hold-out, and noseprint verify decides by them."
 
 
 @dataclass(frozen=True)
-class Report(Campaign):
-    """Write what is known of a run as one HTML page, results/RUN/report.html, and its scores as scores.json.
+class Report(Evaluate):
+    """Write what is known of a run as one HTML page, results/RUN/report.html, and the scores as scores.json beside it.
 
-    Scored as by `noseprint evaluate` where the data folder carries labels. What is not there is told to be missing.
+    Scored and printed as by `noseprint evaluate`, where the data folder carries labels. The page says what is missing.
     """
 
     scores: bool = True
-    """Embed the labelled photographs and score them; without, the report is of the trainings and the data alone."""
-    frozen: bool = False
-    """Also score each pretrained trunk before any training."""
-    device: str = "auto"
-    engine: Literal["auto", "torch", "openvino"] = "auto"
-    """What runs the networks, as for infer.py."""
+    """Score; without, the page is of the trainings and the photographs alone."""
 
     def __call__(self) -> None:
-        """Score, write, and print the scores."""
-        from noseprint.evaluation.report.folders import read_json, read_pseudo_labels, read_trainings
+        """Score, print and write."""
+        from noseprint.evaluation.report.folders import read_pseudo_labels, read_trainings
         from noseprint.evaluation.report.made import MEASURED
         from noseprint.evaluation.report.page import Material, render
         from noseprint.files import atomic_write
         from noseprint.inspection.check import measure
 
-        found, missing = self._evaluation()
-        folders = dict.fromkeys(["pseudo_produce"] + [m.replace("_stage2", s) for m in self.members for s in ("_stage1", "_stage2")])
+        labelled = any((self.data / name).is_file() for name in ("test/labels.csv", "retrieval.csv"))
+        found = self.evaluation() if self.scores and labelled else None
+        if found:
+            for line in described(found):
+                print(line)
+            write_scores(self.json or self.results / "scores.json", found)
+        verifier, no_verifier = self._verifier()
+        members = [folder for name in self.members for folder in (name.replace("_stage2", "_stage1"), name)]
+        folders = {folder: self.of(folder) for folder in ("pseudo_produce", *members)}
         material = Material(
             name=self.name,
             data=self.data.resolve().name,
             members=self.members,
             evaluation=found,
-            no_scores=missing,
-            trainings=read_trainings({folder: self.of(folder) for folder in folders}),
+            no_scores="" if found else _LATER if labelled else _UNLABELLED,
+            trainings=read_trainings(folders),
             splits=measure(self.data, most=MEASURED) if self.data.is_dir() else [],
             pseudo=read_pseudo_labels(self.of("pseudo_produce"), self.data),
-            verifier=read_json(self.results / "verifier.json"),
+            verifier=verifier,
+            no_verifier=no_verifier,
         )
         page = self.results / "report.html"
         with atomic_write(page) as part:
             part.write_text(render(material), encoding="utf-8")
-        print(f"The report: {page}")
+        print(f"The report, for a browser: {page}")
 
-    def _evaluation(self) -> "tuple[Evaluation | None, str]":
-        """The scores, or why there are none."""
-        from noseprint.devices import choose_device
-        from noseprint.evaluation.scoring import score_members, score_tables
+    def _verifier(self) -> "tuple[Verifier | None, str]":
+        """The verifier of these weights, or why there is none."""
+        from noseprint.evaluation.verifier import read_verifier, weights_of
 
-        if not self.scores:
-            return None, _LATER
-        weights, tables = self.weights, self.similarities
-        if not any((self.data / name).is_file() for name in ("test/labels.csv", "retrieval.csv")):
-            return None, _UNLABELLED
-        if not any(path.is_file() for path in weights.values()) and all(path.is_file() for path in tables.values()):
-            return score_tables(tables, self.data), ""
-        device = choose_device(self.device)
-        return score_members(weights, self.data, device=device, frozen=self.frozen, engine=self.engine), ""
+        path = self.results / "verifier.json"
+        if not path.is_file():
+            return None, _UNVERIFIED
+        try:
+            verifier = read_verifier(path)
+            weights_of(verifier, path)
+        except NoseprintError as error:
+            return None, f"No thresholds: {error}."
+        return verifier, ""

@@ -6,71 +6,125 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from noseprint.evaluation.reliability import reliability_curve, reliability_scores
+from noseprint.evaluation.reliability import ReliabilityScores, reliability_curve, reliability_scores
 from noseprint.evaluation.report import charts
 from noseprint.evaluation.report.evidence import members_of
 from noseprint.evaluation.report.folders import Training, readable
-from noseprint.evaluation.report.layout import Captioned, Grid
-from noseprint.evaluation.scoring import Evaluation
-from noseprint.matching.calibration import calibration_from_json, probability_at
+from noseprint.evaluation.report.layout import Grid
+from noseprint.evaluation.scoring import Evaluation, Score
+from noseprint.evaluation.verifier import Verifier
+from noseprint.matching.calibration import Calibration, calibration_from_json, family_of, probability_at
 
 Floats = npt.NDArray[np.float64]
+_GRID = ("", "Brier score", "log loss", "ECE")
 
 
-def probabilities(evaluation: Evaluation, trainings: Mapping[str, Training]) -> dict[str, Floats]:
-    """Each member's, and the ensemble's, log-odds calibrated on the hold-out, as probabilities of the test pairs.
+def probabilities(
+    evaluation: Evaluation, trainings: Mapping[str, Training], verifier: Verifier | None
+) -> dict[str, Floats]:
+    """What the calibrations of the hold-out say of the test pairs: by member, and under "ensemble".
 
-    The prior is the share of same pairs in the test: what a calibration says is judged, not how many are the same. The
-    ensemble's log-odds are the mean of the members'. {} unless every member carries a calibration.
+    Those of the verifier, else those in the members' weights, whose mean log-odds are then the ensemble's. The prior is
+    the share of same pairs in the test: judged is what a calibration says, not how many are the same. {} where a member
+    has none.
     """
-    labelled = evaluation.labelled
+    labelled, names = evaluation.labelled, members_of(evaluation)
     if labelled.pairs is None:
         return {}
-    odds: dict[str, Floats] = {}
-    for name in members_of(evaluation):
-        header = trainings[name].header if name in trainings else None
-        stored = header.extra.get("calibration") if header else None
-        calibration = readable(lambda text=stored: calibration_from_json(text)) if stored else None  # type: ignore[misc]
-        if calibration is None:
-            return {}
-        odds[name] = calibration.log_odds(evaluation.similarity[name])
-    if len(odds) > 1:
-        odds["ensemble"] = np.mean(list(odds.values()), axis=0)
+    known = _calibrations(trainings)
+    if verifier and {member.name for member in verifier.members} == set(names):
+        known = {member.name: member.calibration for member in verifier.members} | {"ensemble": verifier.calibration}
+    if not set(names) <= set(known):
+        return {}
+    odds = {name: known[name].log_odds(evaluation.similarity[name]) for name in names}
+    if "ensemble" in evaluation.similarity:
+        whole = known.get("ensemble")
+        mean = np.mean(list(odds.values()), axis=0)
+        odds["ensemble"] = whole.log_odds(evaluation.similarity["ensemble"]) if whole else mean
     prior = float(np.mean(labelled.same))
     return {name: probability_at(values, prior) for name, values in odds.items()}
 
 
-def section(verifier: dict[str, Any] | None, found: dict[str, Floats], evaluation: Evaluation | None) -> dict[str, Any]:
-    """Thresholds, reliability diagram and its figures."""
-    told: dict[str, Any] = {"missing": "", "thresholds": None, "about": "", "charts": [], "figures": None}
-    if verifier is None:
-        told["missing"] = (
-            "No thresholds yet: noseprint calibrate sets them by the hold-out, for noseprint verify to decide with."
+def section(
+    verifier: Verifier | None, missing: str, found: Mapping[str, Floats], evaluation: Evaluation | None
+) -> dict[str, Any]:
+    """Thresholds, reliability diagram and its figures; `missing` says why there is no verifier."""
+    told: dict[str, Any] = {"missing": missing, "about": "", "thresholds": None, "charts": [], "tables": []}
+    if verifier:
+        held = verifier.holdout
+        told["about"] = (
+            f"Set on {held.photographs:,} photographs of {held.identities} individuals that no training saw; noseprint "
+            "verify decides by them. Between “different below” and “the same from” it says “cannot tell”."
+        )
+        told["thresholds"] = _thresholds(verifier, evaluation)
+        rows = {member.name: member.reliability for member in verifier.members} | {"ensemble": verifier.reliability}
+        curves = {member.name: family_of(member.calibration) for member in verifier.members}
+        curves["ensemble"] = family_of(verifier.calibration)
+        told["tables"].append(
+            (
+                "Probabilities on the hold-out, each individual's by curves fitted without it",
+                Grid((*_GRID, "curve"), [(name, *_cells(of), curves[name]) for name, of in rows.items()]),
+            )
         )
     if found and evaluation:
         labelled = evaluation.labelled
-        rows = []
-        for name, probability in found.items():
-            of = reliability_scores(probability, labelled.same, *labelled.clusters)
-            rows.append([name, str(of.brier), str(of.log_loss), str(of.calibration_error)])
-        whose = "ensemble" if "ensemble" in found else next(iter(found))
-        curve = reliability_curve(
-            found[whose], labelled.same, identity_a=labelled.clusters[0], identity_b=labelled.clusters[1]
-        )
-        chart = charts.reliability({"test pairs": (curve.probability, curve.share, curve.low, curve.high)})
-        share = 100 * float(np.mean(labelled.same))
-        pictures: list[Captioned] = [
+        share = f"{100 * float(np.mean(labelled.same)):.0f} %"
+        rows = {name: reliability_scores(of, labelled.same, *labelled.clusters) for name, of in found.items()}
+        told["tables"].append(
             (
-                chart,
-                "Of the pairs that were said to be the same with some probability, the share that is. On the dotted "
-                "line the probabilities are right; below it they promise too much. Band: 95 %.",
+                f"Probabilities on the test pairs, of which {share} are the same",
+                Grid(_GRID, [(name, *_cells(of)) for name, of in rows.items()]),
             )
-        ]
-        told["charts"] = pictures
-        told["figures"] = Grid((f"test pairs, {share:.0f} % the same", "Brier score", "log loss", "ECE"), rows)
+        )
+        told["charts"].append(_diagram(found["ensemble" if "ensemble" in found else next(iter(found))], evaluation))
     return told
 
 
-def thresholds(verifier: dict[str, Any] | None) -> dict[str, float]:
-    """The thresholds on the ensemble's similarity, by what they are called."""
-    return {}
+def lines(verifier: Verifier | None, evaluation: Evaluation | None) -> dict[str, float]:
+    """The thresholds to draw among the ensemble's similarities: those of the lowest false-match rate."""
+    if not (verifier and evaluation) or {member.name for member in verifier.members} != set(members_of(evaluation)):
+        return {}
+    low, high = verifier.points[-1].band
+    return {"different below": low, "the same from": high}
+
+
+def _thresholds(verifier: Verifier, evaluation: Evaluation | None) -> Grid:
+    heads = ["false matches allowed", "different below", "the same from", "hold-out: false matches", "true matches"]
+    test = lines(verifier, evaluation)
+    rows = []
+    for point in verifier.points:
+        low, high = point.band
+        row = [f"{100 * point.fmr:g} %", f"{low:.4f}", f"{high:.4f}", _percent(point.measured_fmr), _percent(point.tmr)]
+        if test and evaluation and evaluation.labelled.pairs:
+            accepted = evaluation.similarity.get("ensemble", next(iter(evaluation.similarity.values()))) >= point.threshold
+            same = evaluation.labelled.same
+            row += [f"{100 * accepted[~same].mean():.1f} %", f"{100 * accepted[same].mean():.1f} %"]
+        rows.append(row)
+    if rows and len(rows[0]) > len(heads):
+        heads += ["test: false matches", "true matches"]
+    return Grid(heads, rows)
+
+
+def _diagram(probability: Floats, evaluation: Evaluation) -> Any:
+    labelled = evaluation.labelled
+    a, b = labelled.clusters
+    curve = reliability_curve(probability, labelled.same, identity_a=a, identity_b=b)
+    return (
+        charts.reliability({"test pairs": (curve.probability, curve.share, curve.low, curve.high)}),
+        "Of the pairs said to be the same with some probability, the share that is. On the dotted line the probabilities "
+        "are right; below it they promise too much. Band: 95 %.",
+    )
+
+
+def _calibrations(trainings: Mapping[str, Training]) -> dict[str, Calibration]:
+    stored = {name: one.header.extra.get("calibration") for name, one in trainings.items() if one.header}
+    read = {name: readable(lambda text=text: calibration_from_json(text)) for name, text in stored.items() if text}  # type: ignore[misc]
+    return {name: calibration for name, calibration in read.items() if calibration}
+
+
+def _cells(found: ReliabilityScores) -> tuple[Score, Score, Score]:
+    return found.brier, found.log_loss, found.calibration_error
+
+
+def _percent(score: Score) -> str:
+    return f"{100 * score.value:.1f} % [{100 * score.low:.1f}, {100 * score.high:.1f}]"

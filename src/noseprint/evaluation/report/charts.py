@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MaxNLocator
 
 from noseprint.evaluation.report.svg import DIFFERENT, GRID, HEIGHT, INK, LINES, MUTED, SAME, Chart, canvas
 
@@ -127,7 +127,6 @@ def histories(
     name: str,
     label: str,
     looks: Mapping[str, tuple[int, bool]],
-    log: bool = False,
 ) -> Chart:
     """One figure of the trainings over their epochs: name -> (epochs, values); looks: name -> (colour, dashed)."""
     with canvas(name, height=HEIGHT - 50) as drawing:
@@ -136,8 +135,6 @@ def histories(
             number, dashed = looks[row]
             few = "o" if len(epochs) < 20 else ""
             axes.plot(epochs, values, color=LINES[number % 5], linestyle=_DASHES[dashed], marker=few, markersize=3)
-        if log:
-            axes.set_yscale("log")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel("epoch")
         axes.set_title(label, fontsize=11, loc="left")
@@ -162,7 +159,6 @@ def spread(splits: Mapping[str, Floats], *, name: str, label: str, log: bool = F
             look = {"color": LINES[number % 5], "linestyle": _DASHES[number % 3]}
             part = np.clip(part, edges[0], edges[-1])
             axes.hist(part, bins=list(edges), weights=share, histtype="step", linewidth=1.6, label=split, **look)
-        axes.xaxis.set_minor_locator(NullLocator()) if not log else None
         axes.set_xlabel(label)
         axes.set_ylabel("share, %")
         if len(splits) > 1:

@@ -7,16 +7,17 @@ from pathlib import Path
 
 from noseprint.evaluation.report.photographs import thumbnail
 from noseprint.evaluation.report.svg import Chart
+from noseprint.evaluation.scoring import Score
 
 Captioned = tuple[Chart, str]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A table: its first column names the rows."""
+    """A table: its first column names the rows; a score shows its interval."""
 
     heads: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[str | Score]]
 
 
 @dataclass(frozen=True)

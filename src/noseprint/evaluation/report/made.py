@@ -31,7 +31,7 @@ def training(trainings: Mapping[str, Training]) -> dict[str, Any] | None:
     for name, (keys, label, caption) in _CURVES.items():
         lines = {who: found for who, one in trainings.items() if (found := one.values(*keys))[0]}
         if lines:
-            chart = charts.histories(lines, name=f"training-{name}", label=label, looks=looks, log=name == "loss")
+            chart = charts.histories(lines, name=f"training-{name}", label=label, looks=looks)
             pictures.append((chart, caption))
     return {
         "table": Grid(

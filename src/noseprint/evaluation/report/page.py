@@ -12,6 +12,7 @@ from noseprint.evaluation.report import calibrated, made, results, words
 from noseprint.evaluation.report.evidence import gain_over_best, members_of
 from noseprint.evaluation.report.folders import PseudoLabels, Training
 from noseprint.evaluation.scoring import Evaluation
+from noseprint.evaluation.verifier import Verifier
 from noseprint.inspection.check import SplitFigures
 
 _SECTIONS = {
@@ -41,18 +42,20 @@ class Material:
     trainings: dict[str, Training]
     splits: list[SplitFigures]
     pseudo: PseudoLabels | None
-    verifier: dict[str, Any] | None
+    verifier: Verifier | None
+    no_verifier: str
+    """Why there is no `verifier`, and how to get one."""
 
 
 def render(material: Material) -> str:
     """The page as HTML: the same material gives the same text."""
     found = material.evaluation
-    probability = calibrated.probabilities(found, material.trainings) if found else {}
+    probability = calibrated.probabilities(found, material.trainings, material.verifier) if found else {}
     sections: dict[str, Any] = {
         "scores": results.scores(found) if found else None,
         "members": results.members(found) if found else None,
-        "verification": results.verification(found, calibrated.thresholds(material.verifier)) if found else None,
-        "calibration": calibrated.section(material.verifier, probability, found),
+        "verification": results.verification(found, calibrated.lines(material.verifier, found)) if found else None,
+        "calibration": calibrated.section(material.verifier, material.no_verifier, probability, found),
         "hard": results.hard(found, probability) if found else None,
         "training": made.training(material.trainings),
         "pseudo": made.pseudo(material.pseudo),

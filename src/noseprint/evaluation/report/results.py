@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from noseprint.evaluation.metrics import least_far, roc_curve, unsupported
+from noseprint.evaluation.metrics import least_far, roc_curve
 from noseprint.evaluation.report import charts
 from noseprint.evaluation.report.evidence import correlations, hardest, member_gains, members_of
 from noseprint.evaluation.report.layout import Captioned, shown
@@ -35,12 +35,18 @@ def scores(evaluation: Evaluation) -> dict[str, Any]:
     if any(name in FARS for name in columns):
         terms.insert(2, _TAR)
     labelled = evaluation.labelled
-    on = []
-    refused = []
+    on, refused = [], ""
     if labelled.pairs:
-        different = int((~labelled.same).sum())
         on.append(f"{len(labelled.pairs):,} labelled test pairs")
-        refused = [f"TAR, since {told}" for far in FARS.values() if (told := unsupported(different, far))]
+        if evaluation.refused:
+            rates = " and ".join(f"{100 * FARS[name]:g} %" for name in evaluation.refused)
+            lowest = 100 * least_far(int((~labelled.same).sum()))
+            refused = (
+                f"TAR at FAR {rates} is not stated: to state a rate takes 30 errors (rule of 30), and the lowest that "
+                f"these pairs support is {lowest:.2g} %."
+                if lowest < 100
+                else "TAR is not stated: to state a rate takes 30 errors (rule of 30), and there are fewer different pairs."
+            )
     if labelled.retrieval and "map" in columns:
         queries = sum(labelled.retrieval.is_query)
         on.append(f"{queries:,} searches among {len(labelled.retrieval.paths) - queries:,} photographs")
@@ -90,11 +96,11 @@ def members(evaluation: Evaluation) -> dict[str, Any] | None:
     return told
 
 
-def verification(evaluation: Evaluation, thresholds: dict[str, float]) -> list[Captioned]:
+def verification(evaluation: Evaluation, thresholds: Mapping[str, float]) -> dict[str, Any] | None:
     """ROC, DET and the similarities behind them; `thresholds` are drawn into the ensemble's histogram."""
     labelled = evaluation.labelled
     if labelled.pairs is None:
-        return []
+        return None
     names = [name for name in evaluation.similarity if name == "ensemble" or name in members_of(evaluation)]
     curves = {}
     for name in names:
@@ -103,7 +109,7 @@ def verification(evaluation: Evaluation, thresholds: dict[str, float]) -> list[C
     lowest = least_far(int((~labelled.same).sum()))
     whose = "ensemble" if "ensemble" in names else names[0]
     grey = " Grey: too few pairs to be sure." if lowest < 1 else " There are too few different pairs to be sure anywhere."
-    pictures = [
+    pictures: list[Captioned] = [
         (
             charts.similarities(
                 evaluation.similarity[whose], labelled.same, name="similarities", thresholds=thresholds
@@ -122,13 +128,7 @@ def verification(evaluation: Evaluation, thresholds: dict[str, float]) -> list[C
             f"the lower left is better; the dotted line meets a curve at its equal error rate.{grey}",
         ),
     ]
-    if whose == "ensemble":
-        for name in names[:-1]:
-            chart = charts.similarities(
-                evaluation.similarity[name], labelled.same, name=f"similarities-{names.index(name)}", thresholds={}, title=name
-            )
-            pictures.append((chart, f"The same of {name} alone."))
-    return pictures
+    return {"charts": pictures, "alone": [_alone(evaluation, name) for name in names[:-1]]}
 
 
 def hard(evaluation: Evaluation, probabilities: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, Any] | None:
@@ -150,6 +150,14 @@ def hard(evaluation: Evaluation, probabilities: Mapping[str, npt.NDArray[np.floa
             for pair in found
         ]
     return told
+
+
+def _alone(evaluation: Evaluation, name: str) -> Captioned:
+    similarity, same = evaluation.similarity[name], evaluation.labelled.same
+    chart = charts.similarities(
+        similarity, same, name=f"similarities-{members_of(evaluation).index(name)}", thresholds={}, title=name
+    )
+    return chart, f"Similarities that {name} gives."
 
 
 def _correlation(evaluation: Evaluation) -> dict[str, Any]:

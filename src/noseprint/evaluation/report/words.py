@@ -49,6 +49,27 @@ def verdict(evaluation: Evaluation, over_best: tuple[str, Gain] | None) -> list[
             if lowest < 1
             else f"{different:,} different pairs are too few for any statement about a false-match rate."
         )
+    return told + _flattered(evaluation)
+
+
+def _flattered(evaluation: Evaluation) -> list[str]:
+    """What of the scored photographs the networks knew, and the scores without it."""
+    leaks = evaluation.leaks
+    if leaks is None:
+        return []
+    told = []
+    name = "ensemble" if "ensemble" in evaluation.scores else members_of(evaluation)[0]
+    for photographs, what, without in (
+        (len(leaks.learnt), "were learnt from, as labelled or pseudo-labelled ones", evaluation.without_learnt),
+        (len({*leaks.copies, *leaks.compared}), "are near copies of others", evaluation.without_copies),
+    ):
+        if photographs:
+            figures = [("ROC AUC", without[name].auc), ("mAP", without[name].map), ("Rank-1", without[name].rank_1)]
+            rest = ", ".join(f"{term} {score}" for term, score in figures if score) or "too little to score"
+            told.append(
+                f"Flattering: {photographs:,} of the {len(evaluation.labelled.paths):,} scored photographs {what}. "
+                f"Without them: {rest}."
+            )
     return told
 
 
