@@ -1,6 +1,8 @@
 """noseprint report."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from noseprint.commands.evaluate import Evaluate, described, write_scores
@@ -13,7 +15,7 @@ _UNLABELLED = (
     "This data carries no labels, so how good the answers for it are is not known; the hold-out, below, is what is. "
     "For scores add test/labels.csv or retrieval.csv (data/README.md)."
 )
-_LATER = "Not scored yet: bash predict.sh answers the test pairs and makes this report again."
+_LATER = "Not scored yet: bash predict.sh, after bash train.sh, answers the test pairs and makes this report again."
 _UNVERIFIED = "No thresholds: noseprint calibrate sets them on the hold-out, and noseprint verify decides by them."
 
 
@@ -25,7 +27,7 @@ class Report(Evaluate):
     """
 
     scores: bool = True
-    """Score; without, the page is of the trainings and the photographs alone."""
+    """Score; without, the page is of the trainings and the photographs alone, and one newer than the weights stays."""
 
     def __call__(self) -> None:
         """Score, print and write."""
@@ -35,8 +37,12 @@ class Report(Evaluate):
         from noseprint.files import atomic_write
         from noseprint.inspection.check import measure
 
-        labelled = any((self.data / name).is_file() for name in ("test/labels.csv", "retrieval.csv"))
-        found = self.evaluation() if self.scores and labelled else None
+        page = self.results / "report.html"
+        if not self.scores and _newer(page, self.weights.values()):
+            print(f"The report is newer than the weights, and stays: {page}")
+            return
+        no_scores = self._unscored()
+        found = None if no_scores else self.evaluation()
         if found:
             for line in described(found):
                 print(line)
@@ -49,17 +55,25 @@ class Report(Evaluate):
             data=self.data.resolve().name,
             members=self.members,
             evaluation=found,
-            no_scores="" if found else _LATER if labelled else _UNLABELLED,
+            no_scores=no_scores,
             trainings=read_trainings(folders),
             splits=measure(self.data, most=MEASURED) if self.data.is_dir() else [],
             pseudo=read_pseudo_labels(self.of("pseudo_produce"), self.data),
             verifier=verifier,
             no_verifier=no_verifier,
         )
-        page = self.results / "report.html"
         with atomic_write(page) as part:
             part.write_text(render(material), encoding="utf-8")
         print(f"The report, for a browser: {page}")
+
+    def _unscored(self) -> str:
+        """Why nothing can be scored, or nothing."""
+        networks = [path.is_file() for path in self.weights.values()]
+        answers = not any(networks) and all(path.is_file() for path in self.similarities.values())
+        if not self.scores or not (all(networks) or answers):
+            return _LATER
+        labels = ["test/labels.csv"] if answers else ["test/labels.csv", "retrieval.csv"]  # a search needs the networks
+        return "" if any((self.data / name).is_file() for name in labels) else _UNLABELLED
 
     def _verifier(self) -> "tuple[Verifier | None, str]":
         """The verifier of these weights, or why there is none."""
@@ -74,3 +88,7 @@ class Report(Evaluate):
         except NoseprintError as error:
             return None, f"No thresholds: {error}."
         return verifier, ""
+
+
+def _newer(page: Path, files: Iterable[Path]) -> bool:
+    return page.is_file() and all(page.stat().st_mtime > path.stat().st_mtime for path in files if path.is_file())

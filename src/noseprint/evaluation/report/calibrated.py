@@ -96,7 +96,7 @@ def _thresholds(verifier: Verifier, evaluation: Evaluation | None) -> Grid:
         low, high = point.band
         row = [f"{100 * point.fmr:g} %", f"{low:.4f}", f"{high:.4f}", _percent(point.measured_fmr), _percent(point.tmr)]
         if test and evaluation and evaluation.labelled.pairs:
-            accepted = evaluation.similarity.get("ensemble", next(iter(evaluation.similarity.values()))) >= point.threshold
+            accepted = evaluation.similarity[list(evaluation.similarity)[-1]] >= point.threshold
             same = evaluation.labelled.same
             row += [f"{100 * accepted[~same].mean():.1f} %", f"{100 * accepted[same].mean():.1f} %"]
         rows.append(row)
@@ -111,8 +111,8 @@ def _diagram(probability: Floats, evaluation: Evaluation) -> Any:
     curve = reliability_curve(probability, labelled.same, identity_a=a, identity_b=b)
     return (
         charts.reliability({"test pairs": (curve.probability, curve.share, curve.low, curve.high)}),
-        "Of the pairs said to be the same with some probability, the share that is. On the dotted line the probabilities "
-        "are right; below it they promise too much. Band: 95 %.",
+        "Of the pairs said to be the same with some probability, the share that is. On the dotted line the "
+        "probabilities are right; below it they promise too much. Band: 95 %.",
     )
 
 

@@ -1,6 +1,7 @@
 """The charts of the report, each from plain arrays."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +49,7 @@ def det(curves: Curves, *, least_far: float) -> Chart:
         _unsure(axes, float(_deviate(np.array([least_far]))[0]))
         ticks = _deviate(np.array(_DET_TICKS))
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(FixedLocator(ticks))
+            axis.set_major_locator(FixedLocator(ticks.tolist()))
             axis.set_major_formatter(FixedFormatter([f"{100 * tick:g}" for tick in _DET_TICKS]))
         axes.set_xlim(lowest, highest)
         axes.set_ylim(lowest, highest)
@@ -83,7 +84,7 @@ def similarities(
 
 
 def reliability(curves: Mapping[str, tuple[Floats, Floats, Floats, Floats]]) -> Chart:
-    """Reliability diagram: name -> (mean probability, share that is the same, its lower and upper bound) of each bin."""
+    """Reliability diagram: name -> (mean probability, share of same pairs, its lower and upper bound) by bin."""
     with canvas("reliability") as drawing:
         axes = drawing.axes
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="dotted", label="perfect")
@@ -106,7 +107,10 @@ def intervals(rows: Mapping[str, tuple[float, float, float]], *, name: str, labe
     with canvas(name, height=52 + 26 * len(rows)) as drawing:
         axes = drawing.axes
         for place, (row, (value, low, high)) in enumerate(rows.items()):
-            look = {"color": INK if row == ENSEMBLE else LINES[0], "linewidth": 3 if row == ENSEMBLE else 2}
+            look: dict[str, Any] = {
+                "color": INK if row == ENSEMBLE else LINES[0],
+                "linewidth": 3 if row == ENSEMBLE else 2,
+            }
             axes.plot([low, high], [place, place], **look)
             axes.plot([value], [place], marker="o", markersize=7, **look)
         if zero:
@@ -156,9 +160,16 @@ def spread(splits: Mapping[str, Floats], *, name: str, label: str, log: bool = F
             edges = np.arange(low - 0.5, high + 1) if whole else np.linspace(low, high + 1e-9, 25)
         for number, (split, part) in enumerate(splits.items()):
             share = np.full(len(part), 100 / max(1, len(part)))
-            look = {"color": LINES[number % 5], "linestyle": _DASHES[number % 3]}
-            part = np.clip(part, edges[0], edges[-1])
-            axes.hist(part, bins=list(edges), weights=share, histtype="step", linewidth=1.6, label=split, **look)
+            look: dict[str, Any] = {"color": LINES[number % 5], "linestyle": _DASHES[number % 3]}
+            axes.hist(
+                np.clip(part, edges[0], edges[-1]),
+                bins=list(edges),
+                weights=share,
+                histtype="step",
+                linewidth=1.6,
+                label=split,
+                **look,
+            )
         axes.set_xlabel(label)
         axes.set_ylabel("share, %")
         if len(splits) > 1:
@@ -167,7 +178,7 @@ def spread(splits: Mapping[str, Floats], *, name: str, label: str, log: bool = F
     return drawing.chart(f"Histogram of {label}; medians: {medians}.")
 
 
-def _line(name: str, among: Curves) -> dict[str, object]:
+def _line(name: str, among: Curves) -> dict[str, Any]:
     if name == ENSEMBLE:
         return {"color": INK, "linewidth": 2.4, "zorder": 3}
     number = [other for other in among if other != ENSEMBLE].index(name)

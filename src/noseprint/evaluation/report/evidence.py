@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from noseprint.evaluation.intervals import bootstrap_mean, interval, resampled_pairs
+from noseprint.evaluation.labelled import Labelled
 from noseprint.evaluation.metrics import accepted, areas, checked, roc_auc
 from noseprint.evaluation.retrieval import RetrievalScores, retrieval_metrics
-from noseprint.evaluation.scoring import Embeddings, Evaluation, Labelled, Score, joined
+from noseprint.evaluation.scoring import Embeddings, Evaluation, Score, joined
 
 Similarities = Mapping[str, npt.NDArray[np.floating]]
 

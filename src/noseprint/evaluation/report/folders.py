@@ -23,10 +23,10 @@ class Training:
     epochs: tuple[dict[str, float], ...]
     header: WeightsHeader | None
 
-    def values(self, *names: str) -> tuple[list[float], list[float]]:
-        """(epochs, values) of the first of `names` that an epoch's record has; epochs without are left out."""
-        found = [(record["epoch"], [record[name] for name in names if name in record]) for record in self.epochs]
-        return [epoch for epoch, values in found if values], [values[0] for _, values in found if values]
+    def values(self, name: str) -> tuple[list[float], list[float]]:
+        """(epochs, values) of one figure; epochs without it are left out."""
+        found = [(record["epoch"], record[name]) for record in self.epochs if name in record]
+        return [epoch for epoch, _ in found], [value for _, value in found]
 
     @property
     def seconds(self) -> float | None:
@@ -128,8 +128,6 @@ def _right(
     if labels is None:
         return None
     rows, same = labels
-    known = {
-        frozenset(pair): label for *pair, label in zip(rows.image_a, rows.image_b, same, strict=True)
-    }
+    known = {frozenset(pair): label for *pair, label in zip(rows.image_a, rows.image_b, same, strict=True)}
     told = [known[frozenset(pair)] for pair in accepted if frozenset(pair) in known]
     return (sum(told), len(told)) if told else None

@@ -15,11 +15,17 @@ MEASURED = 2_000
 """Photographs of a split that are measured at most."""
 _ACCEPTED, _REFUSED = 6, 4  # pairs shown
 _CURVES = {
-    "loss": (("loss",), "Loss", "Falling means that it still learns. The two stages see other images: compare a curve with itself."),
-    "lr": (("lr",), "Learning rate", "How large the steps were: up during the warm-up, then down to almost nothing."),
-    "auc": (("auc",), "Hold-out ROC AUC", "On individuals never trained on: the score that chooses the weights. Falling at the end would mean overfitting."),
-    "map": (("map",), "Hold-out mAP", "The same as a search: each photograph among all others of the hold-out."),
-}  # fmt: skip
+    "loss": (
+        "Loss",
+        "Falling means that it still learns. The stages see other images: compare a curve only with itself.",
+    ),
+    "lr": ("Learning rate", "How large the steps were: up during the warm-up, then down to almost nothing."),
+    "auc": (
+        "Hold-out ROC AUC",
+        "On individuals never trained on: chooses the weights that are kept. Falling at the end means overfitting.",
+    ),
+    "map": ("Hold-out mAP", "The same as a search: each photograph of the hold-out among all its others."),
+}
 
 
 def training(trainings: Mapping[str, Training]) -> dict[str, Any] | None:
@@ -28,8 +34,8 @@ def training(trainings: Mapping[str, Training]) -> dict[str, Any] | None:
         return None
     looks = _looks(list(trainings))
     pictures: list[Captioned] = []
-    for name, (keys, label, caption) in _CURVES.items():
-        lines = {who: found for who, one in trainings.items() if (found := one.values(*keys))[0]}
+    for name, (label, caption) in _CURVES.items():
+        lines = {who: found for who, one in trainings.items() if (found := one.values(name))[0]}
         if lines:
             chart = charts.histories(lines, name=f"training-{name}", label=label, looks=looks)
             pictures.append((chart, caption))
@@ -65,10 +71,14 @@ def pseudo(labels: PseudoLabels | None) -> dict[str, Any] | None:
     if labels.right:
         right, of = labels.right
         words.append(f"Labels that no training saw say: {right:,} of {of:,} are ({100 * right / of:.1f} %).")
-    chosen = np.unique(np.linspace(0, max(0, len(labels.accepted) - 1), _ACCEPTED).round().astype(int))
+    last = len(labels.accepted) - 1
+    rows = np.unique(np.linspace(0, last, _ACCEPTED).round().astype(int)) if last >= 0 else ()
+    chosen = [labels.accepted[row] for row in rows]
     return {
         "told": " ".join(words),
-        "accepted": [shown(*labels.accepted[row], "") for row in chosen] if labels.accepted else [],
+        "accepted": [shown(labels.accepted[row][0], labels.accepted[row][1], "") for row in chosen]
+        if labels.accepted
+        else [],
         "refused": [shown(a, b, f"similarity {s:.3f}: {why}") for a, b, s, why in labels.refused[:_REFUSED]],
     }
 
@@ -95,23 +105,23 @@ def photographs(splits: Sequence[SplitFigures]) -> dict[str, Any] | None:
         pictures.append(
             (
                 charts.spread(per_identity, name="per-identity", label="photographs of an individual"),
-                "Individuals with one photograph teach nothing about what stays the same; two is the least, more is better.",
+                "One photograph of an individual does not tell what stays the same; two are the least.",
             )
         )
-    pictures += [
+    for name, label, caption in (
         (
-            charts.spread(
-                {split.name: np.array(split.short_sides) for split in splits}, name="sides", label="short side, px", log=True
-            ),
+            "short_sides",
+            "short side, px",
             "Where test photographs are smaller than those trained on, stage 1's coarsening has to make up for it.",
         ),
         (
-            charts.spread(
-                {split.name: np.array(split.sharpness) for split in splits}, name="sharpness", label="sharpness", log=True
-            ),
-            "Variance of the Laplacian at 128 px: a test split far left of the training split is blurred in comparison.",
+            "sharpness",
+            "sharpness",
+            "Variance of the Laplacian at 128 px: test photographs far left of those trained on are blurred.",
         ),
-    ]
+    ):
+        values = {split.name: np.array(getattr(split, name)) for split in splits}
+        pictures.append((charts.spread(values, name=name, label=label, log=True), caption))
     most = max(len(split.short_sides) for split in splits)
     sampled = f", of at most {MEASURED:,} photographs a split" if most < max(split.images for split in splits) else ""
     return {

@@ -45,7 +45,7 @@ def scores(evaluation: Evaluation) -> dict[str, Any]:
                 f"TAR at FAR {rates} is not stated: to state a rate takes 30 errors (rule of 30), and the lowest that "
                 f"these pairs support is {lowest:.2g} %."
                 if lowest < 100
-                else "TAR is not stated: to state a rate takes 30 errors (rule of 30), and there are fewer different pairs."
+                else "TAR is not stated: a rate takes 30 errors (rule of 30), and there are fewer different pairs."
             )
     if labelled.retrieval and "map" in columns:
         queries = sum(labelled.retrieval.is_query)
@@ -108,7 +108,9 @@ def verification(evaluation: Evaluation, thresholds: Mapping[str, float]) -> dic
         curves[name] = (roc.far, roc.tar)
     lowest = least_far(int((~labelled.same).sum()))
     whose = "ensemble" if "ensemble" in names else names[0]
-    grey = " Grey: too few pairs to be sure." if lowest < 1 else " There are too few different pairs to be sure anywhere."
+    grey = (
+        " Grey: too few pairs to be sure." if lowest < 1 else " There are too few different pairs to be sure anywhere."
+    )
     pictures: list[Captioned] = [
         (
             charts.similarities(

@@ -1,11 +1,11 @@
-"""Charts as SVG that lies inside a page: its text stays text, its colours are the page's, the same input gives the same
-bytes."""
+"""Charts as SVG inside a page: text stays text, colours are the page's, the same input gives the same bytes."""
 
 import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -20,7 +20,7 @@ LINES = ("#010107", "#010108", "#010109", "#01010a", "#01010b")
 _VARIABLE = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "paper", SAME: "same", DIFFERENT: "different"} | {
     line: f"line-{number}" for number, line in enumerate(LINES, start=1)
 }
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "noseprint",
     "font.size": 11,
@@ -58,14 +58,13 @@ class Chart:
 class Canvas:
     """Axes to draw on, and the chart they become when the drawing is done."""
 
-    def __init__(self, axes: Axes) -> None:
-        self.axes = axes
+    def __init__(self, axes: Axes, *, height: int) -> None:
+        self.axes, self.height = axes, height
         self.markup = ""
 
     def chart(self, alt: str) -> Chart:
         """The finished drawing."""
-        width, height = self.axes.figure.get_size_inches() * 72
-        return Chart(self.markup, round(width), round(height), alt)
+        return Chart(self.markup, WIDTH, self.height, alt)
 
 
 @contextmanager
@@ -74,7 +73,7 @@ def canvas(name: str, *, height: int = HEIGHT) -> Iterator[Canvas]:
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
         FigureCanvasSVG(figure)
-        drawing = Canvas(figure.add_subplot())
+        drawing = Canvas(figure.add_subplot(), height=height)
         yield drawing
         text = io.StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})

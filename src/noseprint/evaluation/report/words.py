@@ -2,7 +2,7 @@
 
 from noseprint.evaluation.metrics import least_far
 from noseprint.evaluation.report.evidence import Gain, members_of
-from noseprint.evaluation.scoring import Evaluation, Score
+from noseprint.evaluation.scoring import Evaluation, Score, Scores
 
 _FEW = 30  # identities below which an interval itself is a rough guess
 
@@ -22,7 +22,10 @@ def headline(evaluation: Evaluation) -> list[str]:
             f"At the threshold where both errors are equally frequent, it errs on {_percent(best.eer, 'of the pairs')}."
         )
     if best.rank_1:
-        told.append(f"Asked which known individual a photograph shows, its first answer is right in {_percent(best.rank_1, 'of the searches')}.")
+        told.append(
+            "Asked which known individual a photograph shows, its first answer is right in "
+            f"{_percent(best.rank_1, 'of the searches')}."
+        )
     return told
 
 
@@ -57,20 +60,24 @@ def _flattered(evaluation: Evaluation) -> list[str]:
     leaks = evaluation.leaks
     if leaks is None:
         return []
-    told = []
     name = "ensemble" if "ensemble" in evaluation.scores else members_of(evaluation)[0]
-    for photographs, what, without in (
-        (len(leaks.learnt), "were learnt from, as labelled or pseudo-labelled ones", evaluation.without_learnt),
-        (len({*leaks.copies, *leaks.compared}), "are near copies of others", evaluation.without_copies),
-    ):
-        if photographs:
-            figures = [("ROC AUC", without[name].auc), ("mAP", without[name].map), ("Rank-1", without[name].rank_1)]
-            rest = ", ".join(f"{term} {score}" for term, score in figures if score) or "too little to score"
-            told.append(
-                f"Flattering: {photographs:,} of the {len(evaluation.labelled.paths):,} scored photographs {what}. "
-                f"Without them: {rest}."
-            )
+    scored = f"of the {len(evaluation.labelled.paths):,} scored photographs"
+    told = []
+    if leaks.learnt:
+        what = f"{len(leaks.learnt):,} {scored} were learnt from, as labelled or pseudo-labelled ones"
+        told.append(f"May flatter: {what}. Without them: {_rest(evaluation.without_learnt[name])}.")
+    if leaks.copies:
+        what = f"{len(leaks.copies):,} {scored} are near copies of ones learnt from"
+        told.append(f"May flatter: {what}. Without near copies: {_rest(evaluation.without_copies[name])}.")
+    elif leaks.compared:
+        what = f"{len(leaks.compared):,} comparisons are of near copies with each other"
+        told.append(f"May flatter: {what}. Without them: {_rest(evaluation.without_copies[name])}.")
     return told
+
+
+def _rest(scores: Scores) -> str:
+    figures = {"ROC AUC": scores.auc, "mAP": scores.map, "Rank-1": scores.rank_1}
+    return ", ".join(f"{term} {score}" for term, score in figures.items() if score) or "too little to score"
 
 
 def _better(name: str, gain: Score, what: str) -> str:
@@ -84,5 +91,3 @@ def _better(name: str, gain: Score, what: str) -> str:
 
 def _percent(score: Score, of: str) -> str:
     return f"{100 * score.value:.1f} % {of} (95 % interval {100 * score.low:.1f} to {100 * score.high:.1f} %)"
-
-
