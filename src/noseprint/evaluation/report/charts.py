@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from noseprint.evaluation.report.svg import DIFFERENT, GRID, HEIGHT, INK, LINES, MUTED, SAME, Chart, canvas
 
@@ -17,6 +17,7 @@ ENSEMBLE = "ensemble"
 _DASHES = ("solid", (0, (4, 2)), (0, (1, 1.5)))
 _DET_TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 _BINS = 40
+_LONGEST = 20  # characters of a name
 
 
 def roc(curves: Curves, *, least_far: float) -> Chart:
@@ -25,7 +26,9 @@ def roc(curves: Curves, *, least_far: float) -> Chart:
         axes = drawing.axes
         smallest = min((float(far[far > 0].min()) for far, _ in curves.values() if (far > 0).any()), default=0.5)
         for name, (far, tar) in curves.items():
-            axes.plot(np.maximum(far, smallest / 2), tar, drawstyle="steps-post", label=name, **_line(name, curves))
+            axes.plot(
+                np.maximum(far, smallest / 2), tar, drawstyle="steps-post", label=_short(name), **_line(name, curves)
+            )
         axes.set_xscale("log")
         axes.set_xlim(smallest / 2, 1)
         axes.set_ylim(0, 1.02)
@@ -44,7 +47,7 @@ def det(curves: Curves, *, least_far: float) -> Chart:
         axes = drawing.axes
         lowest, highest = float(_deviate(np.array([_DET_TICKS[0]]))[0]), float(_deviate(np.array([0.5]))[0])
         for name, (far, tar) in curves.items():
-            axes.plot(_deviate(far), _deviate(1 - tar), label=name, **_line(name, curves))
+            axes.plot(_deviate(far), _deviate(1 - tar), label=_short(name), **_line(name, curves))
         axes.plot([lowest, highest], [lowest, highest], color=MUTED, linewidth=0.8, linestyle="dotted")
         _unsure(axes, float(_deviate(np.array([least_far]))[0]))
         ticks = _deviate(np.array(_DET_TICKS))
@@ -75,7 +78,7 @@ def similarities(
         axes.set_xlabel("similarity (cosine)")
         axes.set_ylabel("share of its pairs, %")
         if title:
-            axes.set_title(title, fontsize=11)
+            axes.set_title(_short(title), fontsize=11)
         axes.legend(loc="best" if thresholds or len(similarity) < 10_000 else "upper center")
     return drawing.chart(
         f"Histograms{f' of {title}' if title else ''}: same pairs around {np.median(similarity[same]):.2f}, "
@@ -115,7 +118,7 @@ def intervals(rows: Mapping[str, tuple[float, float, float]], *, name: str, labe
             axes.plot([value], [place], marker="o", markersize=7, **look)
         if zero:
             axes.axvline(0, color=MUTED, linewidth=1, linestyle="dotted")
-        axes.set_yticks(range(len(rows)), list(rows))
+        axes.set_yticks(range(len(rows)), [_short(row) for row in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
@@ -155,6 +158,9 @@ def spread(splits: Mapping[str, Floats], *, name: str, label: str, log: bool = F
             low = max(low, high / 1e4, 1e-3)
             edges = np.geomspace(low, max(high, low * 1.1), 25)
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
         else:
             whole = high - low < 25 and np.array_equal(values, np.round(values))
             edges = np.arange(low - 0.5, high + 1) if whole else np.linspace(low, high + 1e-9, 25)
@@ -201,6 +207,11 @@ def _deviate(share: Floats) -> npt.NDArray[np.float64]:
     """Normal deviate of shares, those of 0 and 1 moved to where no axis reaches."""
     inside = np.clip(np.asarray(share, dtype=np.float64), 1e-9, 1 - 1e-9)
     return np.asarray(torch.special.ndtri(torch.from_numpy(inside)).numpy(), dtype=np.float64)
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for the chart; the tables have the whole one."""
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
 
 
 def _listed(names: Mapping[str, object]) -> str:

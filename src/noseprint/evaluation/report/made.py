@@ -76,9 +76,7 @@ def pseudo(labels: PseudoLabels | None) -> dict[str, Any] | None:
     chosen = [labels.accepted[row] for row in rows]
     return {
         "told": " ".join(words),
-        "accepted": [shown(labels.accepted[row][0], labels.accepted[row][1], "") for row in chosen]
-        if labels.accepted
-        else [],
+        "accepted": [shown(a, b, "") for a, b in chosen],
         "refused": [shown(a, b, f"similarity {s:.3f}: {why}") for a, b, s, why in labels.refused[:_REFUSED]],
     }
 

@@ -87,6 +87,7 @@ def members(evaluation: Evaluation) -> dict[str, Any] | None:
         )
         pictures.append((chart, "Right of the dotted line the member helps, left of it it harms."))
     told: dict[str, Any] = {
+        "correlation": None,
         "heads": list(scored.values()),
         "rows": [(who, [getattr(gain, name) for name in scored]) for who, gain in gains.items()],
         "charts": pictures,

@@ -23,6 +23,7 @@ _VARIABLE = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "paper", SAME: "sa
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "noseprint",
+    "text.parse_math": False,  # names are names, whatever stands in them
     "font.size": 11,
     "text.color": INK,
     "axes.edgecolor": MUTED,
