@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from noseprint.evaluation.metrics import ERRORS_NEEDED
 from noseprint.evaluation.reliability import ReliabilityScores, reliability_curve, reliability_scores
 from noseprint.evaluation.report import charts
 from noseprint.evaluation.report.evidence import members_of
@@ -57,6 +58,7 @@ def section(
             "verify decides by them. Between “different below” and “the same from” it says “cannot tell”."
         )
         told["thresholds"] = _thresholds(verifier, evaluation)
+        told["missing"] = _warning(verifier, evaluation)
         rows = {member.name: member.reliability for member in verifier.members} | {"ensemble": verifier.reliability}
         curves = {member.name: family_of(member.calibration) for member in verifier.members}
         curves["ensemble"] = family_of(verifier.calibration)
@@ -88,19 +90,40 @@ def lines(verifier: Verifier | None, evaluation: Evaluation | None) -> dict[str,
     return {"different below": low, "the same from": high}
 
 
+def _warning(verifier: Verifier, evaluation: Evaluation | None) -> str:
+    """That a threshold lets through more on the test pairs than it should: more than twice as many, of 30 at least."""
+    for point in verifier.points:
+        accepted = _accepted(verifier, evaluation, point.threshold)
+        if accepted and accepted[0].sum() >= ERRORS_NEEDED and accepted[0].mean() > 2 * point.fmr:
+            return (
+                f"The threshold meant to let {100 * point.fmr:g} % of different pairs pass lets "
+                f"{100 * accepted[0].mean():.1f} % of the test's pass: the test is harder than the hold-out, or the "
+                "hold-out too small. Do not rely on these thresholds for photographs like the test's: hold out more "
+                "(--holdout), or hold out photographs like them."
+            )
+    return ""
+
+
+def _accepted(
+    verifier: Verifier, evaluation: Evaluation | None, threshold: float
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]] | None:
+    """Which different, which same test pairs reach the threshold; None where the verifier is of other members."""
+    if evaluation is None or not evaluation.labelled.pairs or not lines(verifier, evaluation):
+        return None
+    reached = evaluation.similarity[list(evaluation.similarity)[-1]] >= threshold
+    return reached[~evaluation.labelled.same], reached[evaluation.labelled.same]
+
+
 def _thresholds(verifier: Verifier, evaluation: Evaluation | None) -> Grid:
     heads = ["false matches allowed", "different below", "the same from", "hold-out: false matches", "true matches"]
-    test = lines(verifier, evaluation)
     rows = []
     for point in verifier.points:
         low, high = point.band
         row = [f"{100 * point.fmr:g} %", f"{low:.4f}", f"{high:.4f}", _percent(point.measured_fmr), _percent(point.tmr)]
-        if test and evaluation and evaluation.labelled.pairs:
-            accepted = evaluation.similarity[list(evaluation.similarity)[-1]] >= point.threshold
-            same = evaluation.labelled.same
-            row += [f"{100 * accepted[~same].mean():.1f} %", f"{100 * accepted[same].mean():.1f} %"]
+        if accepted := _accepted(verifier, evaluation, point.threshold):
+            row += [f"{100 * reached.mean():.1f} %" for reached in accepted]
         rows.append(row)
-    if rows and len(rows[0]) > len(heads):
+    if len(rows[0]) > len(heads):
         heads += ["test: false matches", "true matches"]
     return Grid(heads, rows)
 

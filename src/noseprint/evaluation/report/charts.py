@@ -179,7 +179,7 @@ def spread(splits: Mapping[str, Floats], *, name: str, label: str, log: bool = F
         axes.set_xlabel(label)
         axes.set_ylabel("share, %")
         if len(splits) > 1:
-            axes.legend(loc="upper right")
+            axes.legend(loc="best")
     medians = ", ".join(f"{split} {np.median(part):.4g}" for split, part in splits.items())
     return drawing.chart(f"Histogram of {label}; medians: {medians}.")
 
