@@ -13,11 +13,14 @@ import pytest
 
 from noseprint.evaluation.labelled import read_labelled
 from noseprint.evaluation.leaks import Leaks
+from noseprint.evaluation.reliability import ReliabilityScores
 from noseprint.evaluation.report.folders import read_pseudo_labels, read_trainings
 from noseprint.evaluation.report.page import Material, render
-from noseprint.evaluation.scoring import Evaluation, joined, similarities
+from noseprint.evaluation.scoring import Evaluation, Score, joined, similarities
+from noseprint.evaluation.verifier import HoldOut, Member, Point, Verifier
 from noseprint.inspection.check import measure
 from noseprint.matching.calibration import fit_platt
+from noseprint.matching.quality import Limit, Limits
 from noseprint.models.header import WeightsHeader
 
 HOSTILE = '"><img src=x onerror=alert(1)><script>alert(2)</script>'
@@ -284,3 +287,26 @@ def test_pseudo_labels_are_judged_by_labels_that_no_training_saw(tmp_path, demo)
     assert [(one.name, other.name) for one, other in found.accepted] == [(a, b), (b, c)]
     assert found.right == (1, 2)
     assert found.refused[0][:2] == (Path(data / "validation" / "images" / a), Path(data / "validation" / "images" / b))
+
+
+def verifier_of(found, *, threshold):
+    calibration = fit_platt(found.similarity["ensemble"], found.labelled.same)
+    score = Score(0.5, 0.4, 0.6)
+    of = ReliabilityScores(score, score, score)
+    members = tuple(Member(name, "w", "0" * 16, calibration, of) for name in ("one", "two"))
+    point = Point(0.01, threshold, score, score, 0.01, threshold + 0.1)
+    limit = Limit(None, ())
+    limits = Limits(0.01, 9, limit, limit, limit)
+    return Verifier(members, calibration, of, HoldOut(0.2, "m", 8, 99, 50, 60), 0.01, (point,), limits)
+
+
+@pytest.mark.parametrize(("threshold", "warned"), [(-2.0, True), (2.0, False)])
+def test_thresholds_that_the_test_pairs_do_not_bear_out_are_warned_of(demo, threshold, warned, monkeypatch):
+    monkeypatch.setattr("noseprint.evaluation.report.calibrated.ERRORS_NEEDED", 5)  # the demo is small
+    found = evaluated(demo, ("one", "two"))
+    text = Page(
+        render(nothing(evaluation=found, verifier=verifier_of(found, threshold=threshold), no_verifier=""))
+    ).text
+    assert "8 individuals" in text
+    assert "test: false matches" in text
+    assert ("Do not rely on" in text) == warned
