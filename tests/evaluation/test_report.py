@@ -308,5 +308,5 @@ def test_thresholds_that_the_test_pairs_do_not_bear_out_are_warned_of(demo, thre
         render(nothing(evaluation=found, verifier=verifier_of(found, threshold=threshold), no_verifier=""))
     ).text
     assert "8 individuals" in text
-    assert "test: false matches" in text
+    assert "test: different called the same" in text
     assert ("Do not rely on" in text) == warned

@@ -91,13 +91,13 @@ def lines(verifier: Verifier | None, evaluation: Evaluation | None) -> dict[str,
 
 
 def _warning(verifier: Verifier, evaluation: Evaluation | None) -> str:
-    """That a threshold lets through more on the test pairs than it should: more than twice as many, of 30 at least."""
+    """That too many different test pairs are called the same: over twice the rate allowed, and 30 at the least."""
     for point in verifier.points:
-        accepted = _accepted(verifier, evaluation, point.threshold)
+        accepted = _accepted(verifier, evaluation, point.band[1])
         if accepted and accepted[0].sum() >= ERRORS_NEEDED and accepted[0].mean() > 2 * point.fmr:
             return (
-                f"The threshold meant to let {100 * point.fmr:g} % of different pairs pass lets "
-                f"{100 * accepted[0].mean():.1f} % of the test's pass: the test is harder than the hold-out, or the "
+                f"Where {100 * point.fmr:g} % of different pairs may be called the same, "
+                f"{100 * accepted[0].mean():.1f} % of the test's are: the test is harder than the hold-out, or the "
                 "hold-out too small. Do not rely on these thresholds for photographs like the test's: hold out more "
                 "(--holdout), or hold out photographs like them."
             )
@@ -107,7 +107,7 @@ def _warning(verifier: Verifier, evaluation: Evaluation | None) -> str:
 def _accepted(
     verifier: Verifier, evaluation: Evaluation | None, threshold: float
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]] | None:
-    """Which different, which same test pairs reach the threshold; None where the verifier is of other members."""
+    """Which different, which same test pairs reach a threshold; None where the verifier is of other members."""
     if evaluation is None or not evaluation.labelled.pairs or not lines(verifier, evaluation):
         return None
     reached = evaluation.similarity[list(evaluation.similarity)[-1]] >= threshold
@@ -120,11 +120,11 @@ def _thresholds(verifier: Verifier, evaluation: Evaluation | None) -> Grid:
     for point in verifier.points:
         low, high = point.band
         row = [f"{100 * point.fmr:g} %", f"{low:.4f}", f"{high:.4f}", _percent(point.measured_fmr), _percent(point.tmr)]
-        if accepted := _accepted(verifier, evaluation, point.threshold):
+        if accepted := _accepted(verifier, evaluation, high):
             row += [f"{100 * reached.mean():.1f} %" for reached in accepted]
         rows.append(row)
     if len(rows[0]) > len(heads):
-        heads += ["test: false matches", "true matches"]
+        heads += ["test: different called the same", "same called the same"]
     return Grid(heads, rows)
 
 

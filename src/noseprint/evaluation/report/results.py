@@ -16,9 +16,9 @@ _HARD = 6  # pairs of either kind
 _COLUMNS = {
     "auc": ("ROC AUC", "chance that a same pair is found more alike than a different one; 0.5 is guessing, 1 perfect"),
     "eer": ("EER", "equal error rate: the errors where both kinds are equally frequent; 0 is perfect"),
-    "tar_at_1e_1": ("TAR at FAR 10 %", ""),
-    "tar_at_1e_2": ("TAR at FAR 1 %", ""),
-    "tar_at_1e_3": ("TAR at FAR 0.1 %", ""),
+    "tar_at_1e_1": ("TAR at FAR 10 %", ""),
+    "tar_at_1e_2": ("TAR at FAR 1 %", ""),
+    "tar_at_1e_3": ("TAR at FAR 0.1 %", ""),
     "map": ("mAP", "mean average precision: how near the top a search puts all photographs of the individual"),
     "rank_1": ("Rank-1", "share of searches whose first answer is right; Rank-5: one of the first five"),
     "rank_5": ("Rank-5", ""),
