@@ -1,11 +1,15 @@
 import csv
 import json
+import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+from noseprint.data.tables import read_retrieval, read_train
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import save_weights
 
@@ -63,8 +67,32 @@ def test_evaluate_prints_a_table_and_writes_json(tmp_path, demo):
     words = ("evaluate", "--small", "--data", demo, "--root", tmp_path, "--members", "one", "two", "--json", "s.json")
     done = noseprint(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert [line.split()[0] for line in done.stdout.splitlines()[1:4]] == ["one", "two", "ensemble"]
-    assert set(json.loads((tmp_path / "s.json").read_text())) == {"one", "two", "ensemble"}
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 120
+    tables = [n + 1 for n, line in enumerate(lines) if line.split()[:1] in (["ROC"], ["mAP"])]
+    assert len(tables) == 2
+    for n in tables:
+        assert [line.split()[0] for line in lines[n : n + 3]] == ["one", "two", "ensemble"]
+    assert "by the rule of 30" in done.stdout
+    assert "Near copies" not in done.stdout
+    assert "Learnt from" not in done.stdout
+    found = json.loads((tmp_path / "s.json").read_text())
+    assert set(found) == {"one", "two", "ensemble", "data"}
+    assert f"{found['ensemble']['rank_5']['value']:.4f} [{found['ensemble']['rank_5']['low']:.4f}" in done.stdout
+
+
+def test_evaluate_says_what_flatters_the_scores(tmp_path, demo):
+    data = Path(shutil.copytree(demo, tmp_path / "data"))
+    network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
+    save_weights(tmp_path / "one" / "results" / "best.safetensors", network, extra={})
+    table = read_retrieval(data)
+    taught, query = read_train(data).paths[0], table.paths[table.is_query.index(True)]
+    shutil.copyfile(taught, query)
+    done = noseprint("evaluate", "--data", data, "--root", tmp_path, "--members", "one", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert f"Near copies: 1 photographs of ones learnt from, 0 couples that are compared, such as {query.name}" in said
+    assert re.search(r"Without them one has ROC AUC 0\.\d{4} \([+-]0\.\d{4}\), mAP 0", said)
 
 
 def test_embed_and_search(tmp_path, demo):

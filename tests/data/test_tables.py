@@ -7,6 +7,7 @@ import pytest
 
 from noseprint.data.tables import (
     ImageTable,
+    RetrievalTable,
     image_folder,
     read_labels,
     read_pairs,
@@ -156,6 +157,44 @@ def test_a_search_that_cannot_be_scored_is_refused(data, rows, says):
 
 
 HEADER = "dog ID,nose print image\n"
+
+
+def test_an_encounter_column_is_read_where_there_is_one(data):
+    assert read_train(data).encounters is None
+    table = data / "train" / "train_data.csv"
+    table.write_text("dog ID,nose print image,encounter,weather\n7,A*n1.jpg,2024-05-01,sun\n8,b 2.jpg,north gate,\n")
+    found = read_train(data)
+    assert found.identities == ("7", "8")
+    assert found.encounters == ("2024-05-01", "north gate")
+    assert found.where([False, True]).encounters == ("north gate",)
+    assert found.where([False, False]) == ImageTable((), (), ())
+    assert (found + found).encounters is None
+    table.write_text("dog ID,nose print image,weather,encounter\n7,A*n1.jpg,sun,1\n")
+    assert read_train(data).encounters is None
+    search = data / "retrieval.csv"
+    search.write_text("folder,role,identity,image,encounter\ntest,query,9,b 2.jpg,a\ntest,gallery,9,A*n1.jpg,b\n")
+    found = read_retrieval(data)
+    assert found.encounters == ("a", "b")
+    assert found.where([True, False]) == RetrievalTable(found.paths[:1], ("9",), (True,), ("a",))
+
+
+def test_faults_of_encounters_are_told_with_all_others(data):
+    (data / "train" / "train_data.csv").write_text(
+        "dog ID,nose print image,encounter\n7,A*n1.jpg,\n7,none.jpg,1\n7,b 2.jpg\n8,b 2.jpg,2,3\n"
+    )
+    with pytest.raises(DataError) as error:
+        read_train(data)
+    found = [(fault.line, fault.problem) for fault in error.value.faults]
+    assert found[0] == (2, "encounter is empty")
+    assert (found[1][0], "is missing" in found[1][1]) == (3, True)
+    assert found[2] == (4, "2 fields, expected 3 (dog ID,nose print image,encounter)")
+    assert (found[3][0], "4 fields, the header has 3" in found[3][1]) == (5, True)
+    (data / "retrieval.csv").write_text(
+        "folder,role,identity,image,encounter\ntest,query,9,b 2.jpg,\nx,y,9,b 2.jpg,1\n"
+    )
+    with pytest.raises(DataError) as error:
+        read_retrieval(data)
+    assert [fault.line for fault in error.value.faults] == [2, 3, 3]
 
 
 def faults_of(data, text, encoding="utf-8", **options):

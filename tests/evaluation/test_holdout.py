@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from noseprint.errors import NoseprintError
-from noseprint.evaluation.holdout import evaluate_holdout, split_holdout
+from noseprint.evaluation.holdout import evaluate_holdout, require_scorable, split_holdout
 
 
 def images(n, *, per=2, start=0):
@@ -85,10 +85,34 @@ def test_scores_of_the_holdout():
     assert scores.auc == pytest.approx(roc_auc_score(scores.same, scores.similarity))
     assert 0.8 < scores.auc < 1
     assert 0.3 < scores.map < 1
-    assert 0.3 < scores.recall_at_1 <= 1
+    assert 0.3 < scores.rank_1 <= 1
     again = evaluate_holdout(x, identities, seed=0)
     np.testing.assert_array_equal(scores.similarity, again.similarity)
     assert len(evaluate_holdout(x, identities, seed=0, max_pairs=50).same) == 50
+
+
+def test_photographs_of_one_encounter_do_not_flatter_the_holdout():
+    rng = np.random.default_rng(0)
+    identities, encounters = images(20, per=4), ["morning", "morning", "evening", "evening"] * 20
+    x = np.repeat(rng.standard_normal((40, 16)), 2, axis=0)  # alike within an encounter, otherwise by chance
+    x = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+    flattered = evaluate_holdout(x, identities, seed=0)
+    assert flattered.rank_1 == 1
+    honest = evaluate_holdout(x, identities, seed=0, encounters=encounters)
+    assert honest.same.sum() == 20 * 4
+    assert honest.auc < 0.65 < flattered.auc
+    assert honest.rank_1 < 0.3
+
+
+def test_a_holdout_of_one_encounter_an_identity_is_refused_before_the_training():
+    identities = images(5, per=3)
+    require_scorable(identities, share=0.05)
+    require_scorable(identities, share=0.05, encounters=["a", "b", "b"] * 5)
+    require_scorable(identities, share=0, encounters=["a"] * 15)
+    with pytest.raises(NoseprintError, match="too few photographs of two encounters"):
+        require_scorable(identities, share=0.05, encounters=["a", "b", "b", *["a"] * 12])
+    with pytest.raises(NoseprintError, match="too few photographs can be used"):
+        require_scorable(images(5, per=1), share=0.05)
 
 
 def test_one_identity_cannot_be_scored():

@@ -1,4 +1,6 @@
 import csv
+import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +10,15 @@ from noseprint.data.tables import read_pairs
 from noseprint.errors import NoseprintError
 from noseprint.evaluation.labelled import read_labelled
 from noseprint.evaluation.metrics import roc_auc
-from noseprint.evaluation.scoring import joined, score, score_members, score_tables
+from noseprint.evaluation.scoring import (
+    FARS,
+    Evaluation,
+    joined,
+    score,
+    score_members,
+    score_tables,
+    similarities,
+)
 from noseprint.matching.pairs import row_similarities, write_similarities
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import save_weights
@@ -35,13 +45,13 @@ def embeddings_of(demo, labelled, noise):
 def test_embeddings_that_know_the_identity_score_one_and_random_ones_score_chance(demo):
     labelled = read_labelled(demo)
     known = score(embeddings_of(demo, labelled, 0.0), labelled)
-    assert (known.auc.value, known.map.value, known.recall_at_1.value) == (1, 1, 1)
+    assert (known.auc.value, known.map.value, known.rank_1.value) == (1, 1, 1)
+    assert (known.eer.value, known.precision_at_5.value, known.rank_5.value) == (0, 1, 1)
     chance = score(embeddings_of(demo, labelled, 100.0), labelled)
     assert chance.auc.low < 0.5 < chance.auc.high
     between = score(embeddings_of(demo, labelled, 2.0), labelled)
     assert between.auc.low <= between.auc.value <= between.auc.high
     assert chance.map.value < between.map.value < 1
-    assert known.to_json()["auc"]["value"] == 1
 
 
 def test_the_clusters_of_the_bootstrap_are_the_identities(demo):
@@ -67,9 +77,32 @@ def test_members_are_scored_from_their_weights(tmp_path, demo):
         network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
         weights[name] = tmp_path / f"{name}.safetensors"
         save_weights(weights[name], network, extra={})
-    scores = score_members(weights, demo, device=CPU, frozen=False)
-    assert list(scores) == ["one", "two", "ensemble"]
-    assert all(0 <= found.map.value <= 1 for found in scores.values())
+    found = score_members(weights, demo, device=CPU)
+    assert list(found.scores) == list(found.similarity) == ["one", "two", "ensemble"]
+    assert all(0 <= of.map.value <= 1 for of in found.scores.values())
+    labelled = found.labelled
+    assert list(found.embeddings) == ["one", "two"]
+    for name, embeddings in (*found.embeddings.items(), ("ensemble", joined(found.embeddings))):
+        assert len(embeddings) == len(labelled.paths)
+        assert found.scores[name] == score(embeddings, labelled)
+        assert found.scores[name].auc.value == roc_auc(found.similarity[name], labelled.same)
+        np.testing.assert_array_equal(found.similarity[name], similarities(embeddings, labelled))
+    assert (found.leaks, found.without_copies, found.without_learnt) == (None, {}, {})
+    told = json.loads(json.dumps(found.to_json()))
+    assert told["one"]["auc"]["value"] == found.scores["one"].auc.value
+    assert told["data"]["pairs"]["same"] == labelled.same.sum()
+    assert set(told["data"]["refused"]) == {name for name, far in FARS.items() if far < 30 / (~labelled.same).sum()}
+
+
+def test_a_false_accept_rate_without_support_is_no_score(demo):
+    labelled = read_labelled(demo)
+    scores = score(embeddings_of(demo, labelled, 1.0), labelled)
+    different = int((~labelled.same).sum())
+    for name, far in FARS.items():
+        assert (getattr(scores, name) is None) == (different * far < 30)
+    refused = Evaluation(labelled, None).refused
+    assert "rule of 30" in refused["tar_at_1e_3"]
+    assert Evaluation(replace(labelled, pairs=None, same=labelled.same[:0]), None).refused == {}
 
 
 def test_tables_are_scored_without_a_network(tmp_path, demo):
@@ -79,11 +112,13 @@ def test_tables_are_scored_without_a_network(tmp_path, demo):
     similarity = labelled.same + random.normal(size=len(pairs))
     write_similarities(tmp_path / "a.csv", pairs, similarity)
     write_similarities(tmp_path / "b.csv", pairs, -similarity)
-    scores = score_tables({"a": tmp_path / "a.csv", "b": tmp_path / "b.csv"}, demo)
+    found = score_tables({"a": tmp_path / "a.csv", "b": tmp_path / "b.csv"}, demo)
+    scores = found.scores
     assert scores["a"].auc.value == pytest.approx(roc_auc(similarity, labelled.same))
     assert scores["b"].auc.value == pytest.approx(1 - scores["a"].auc.value)
     assert scores["ensemble"].auc.value == pytest.approx(0.5)
     assert scores["a"].map is None
+    assert found.embeddings == {}
 
 
 def test_a_folder_without_labels_is_named(tmp_path):

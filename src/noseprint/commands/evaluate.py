@@ -89,13 +89,13 @@ def described(found: "Evaluation") -> Iterator[str]:
         if copies:
             yield _filled(
                 f"Near copies: {len(leaks.copies)} photographs of ones learnt from, {len(leaks.compared)} couples that "
-                f"are compared, such as {copies[0][0].name} and {copies[0][1].name}."
-                + _change(found.scores, found.without_copies)
+                f"are compared, such as {copies[0][0].name} and {copies[0][1].name}. "
+                + _change("Without them", found.scores, found.without_copies)
             )
         if leaks.learnt:
             yield _filled(
                 f"Learnt from themselves: {len(leaks.learnt)} of {len(found.labelled.paths)} photographs, such as "
-                f"{leaks.learnt[0].name}." + _change(found.scores, found.without_learnt)
+                f"{leaks.learnt[0].name}. " + _change("On the others alone", found.scores, found.without_learnt)
             )
 
 
@@ -118,7 +118,7 @@ def _row(name: str, cells: Sequence[str], first: int) -> str:
     return (f"{name:{first}}" + "".join(f"{cell:{_CELL}}" for cell in cells)).rstrip()
 
 
-def _change(scores: Mapping[str, "Scores"], without: Mapping[str, "Scores"]) -> str:
+def _change(where: str, scores: Mapping[str, "Scores"], without: Mapping[str, "Scores"]) -> str:
     """What the scores of the last, which is the ensemble where there is one, become without some photographs."""
     name = list(scores)[-1]
     told = []
@@ -126,4 +126,4 @@ def _change(scores: Mapping[str, "Scores"], without: Mapping[str, "Scores"]) -> 
         before, after = getattr(scores[name], key), getattr(without[name], key)
         if before and after:
             told.append(f"{heading} {after.value:.4f} ({after.value - before.value:+.4f})")
-    return f" Without them {name} has {', '.join(told) or 'too little to score'}."
+    return f"{where} {name} has {', '.join(told) or 'too little to score'}."

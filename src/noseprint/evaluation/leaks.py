@@ -42,9 +42,14 @@ class Leaks:
 
 
 def learnt_from(data: Path, pseudo: Path) -> tuple[Path, ...]:
-    """The photographs of the training table of `data` and of the pseudo-labels in `pseudo`, where there are such."""
-    paths = read_train(data, missing_ok=True).paths if (data / "train" / "train_data.csv").is_file() else ()
-    return paths + (read_pseudo(pseudo, data, missing_ok=True).paths if pseudo.is_file() else ())
+    """The photographs of the training table of `data` and of the pseudo-labels in `pseudo`, where `data` has such.
+
+    So nothing is known of what networks learnt from another folder.
+    """
+    tables = [(data / "train" / "train_data.csv", "train"), (pseudo, "validation")]
+    known = [split for table, split in tables if table.is_file() and (data / split / "images").is_dir()]
+    paths = read_train(data, missing_ok=True).paths if "train" in known else ()
+    return paths + (read_pseudo(pseudo, data, missing_ok=True).paths if "validation" in known else ())
 
 
 def find_leaks(labelled: Labelled, learnt: Sequence[Path]) -> Leaks:
@@ -106,7 +111,7 @@ def _couples(labelled: Labelled) -> Iterator[Couple]:
 
 
 def _near_copies(looks: Mapping[Path, Look], *, known: int) -> Iterator[Couple]:
-    """Every two photographs that are copies, but for two of the first `known`; first < second in the order of looks."""
+    """Every two photographs that are copies, in the order of `looks`; two of the first `known` may be passed over."""
     paths = list(looks)
     equal: dict[bytes, list[int]] = defaultdict(list)  # find_copies compares the first of equal ones only
     for place, look in enumerate(looks.values()):
@@ -116,7 +121,7 @@ def _near_copies(looks: Mapping[Path, Look], *, known: int) -> Iterator[Couple]:
         for copy in find_copies(list(looks.values()), known=known)
         for one, other in product(*(equal[looks[paths[place]].digest] for place in (copy.first, copy.second)))
         for i, j in [sorted((one, other))]
-        if i < j and j >= known
+        if i < j
     }
     return ((paths[i], paths[j]) for i, j in sorted(found))
 

@@ -157,7 +157,8 @@ class Evaluation:
     without_copies: dict[str, Scores] = field(default_factory=dict)
     """The scores without near copies of what was learnt from, and with no near copies compared; where there are any."""
     without_learnt: dict[str, Scores] = field(default_factory=dict)
-    """The scores without the photographs that were themselves learnt from; where there are any."""
+    """The scores without the photographs that were themselves learnt from; where there are any. It is another, smaller
+    search, in which networks before any training score differently, too."""
 
     def add(self, name: str, similarity: Similarity, embeddings: Embeddings | None, *, seed: int) -> None:
         """Score similarities (P,) of the test pairs and, where they are at hand, embeddings (N, D)."""
