@@ -85,6 +85,7 @@ done
 [ "${#networks[@]}" = 0 ] || in_lanes "$JOBS" network "${networks[@]}"
 
 if [ "$TO" != 3 ] || [ -n "$ONLY" ]; then exit; fi
+[ "$SIZE" = demo ] || make_report --no-scores
 predict=(bash predict.sh)
 case $SIZE in
   demo) predict+=(--demo) ;;

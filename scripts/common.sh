@@ -107,23 +107,24 @@ make_verifier() {  # MEMBER...: results/RUN/verifier.json, by which noseprint ve
   perform "${calibrate[@]}"
 }
 
-fuse_and_score() {  # METHOD MEMBER...: final_result.csv, and a table of scores where the data has labels
-  local method=$1 member fuse score
+fuse_and_score() {  # METHOD MEMBER...: final_result.csv, and the report, with scores where the data has labels
+  local method=$1 member fuse report=()
   shift
   fuse=(python -m noseprint fuse)
   for member; do fuse+=("$(made_by "${member}_stage2/infer.py")"); done
   fuse+=(--pairs "$DATA/test/test_data.csv" --out final_result.csv --method "$method")
-  score=(python -m noseprint evaluate --data "$DATA")
-  [ -z "$NAME" ] || score+=(--run "$NAME")
-  [ "$SIZE" != demo ] || score+=(--frozen)
-  score+=(--members)
-  for member; do score+=("${member}_stage2"); done
+  [ "$SIZE" != demo ] || report+=(--frozen)
+  report+=(--members)
+  for member; do report+=("${member}_stage2"); done
   perform "${fuse[@]}"
-  # A search needs the networks; of given weights only the similarities are at hand.
-  if [ -f "$DATA/test/labels.csv" ] || { [ "$NAME" != ckpts ] && [ -f "$DATA/retrieval.csv" ]; }; then
-    perform "${score[@]}"
-  fi
+  make_report "${report[@]}"
   [ "$DRY" = 1 ] || say "The answer, one row a test pair, is in $ROOT/final_result.csv."
+}
+
+make_report() {  # OPTION...: results/RUN/report.html
+  local report=(python -m noseprint report --data "$DATA")
+  [ -z "$NAME" ] || report+=(--run "$NAME")
+  perform "${report[@]}" "$@"
 }
 
 perform() {  # COMMAND...

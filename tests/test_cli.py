@@ -139,3 +139,24 @@ def test_weights_are_described_without_building_anything(tmp_path):
     done = noseprint("weights", "w.safetensors", cwd=tmp_path)
     assert done.returncode == 1
     assert "1 tensors are not finite (heads.0.weight" in done.stderr
+
+
+def test_report_writes_a_page_and_the_scores_and_keeps_what_it_knows(tmp_path, demo):
+    for name in ("one", "two"):
+        network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
+        save_weights(tmp_path / name / "results" / "best.safetensors", network, extra={})
+    words = ["report", "--data", demo, "--root", tmp_path, "--device", "cpu", "--members", "one", "two"]
+    page = tmp_path / "results" / "report.html"
+    done = noseprint(*words, "--no-scores")
+    assert done.returncode == 0, done.stderr
+    assert "Not scored yet" in page.read_text()
+    assert not (tmp_path / "results" / "scores.json").exists()
+    done = noseprint(*words)
+    assert done.returncode == 0, done.stderr
+    assert "ensemble" in done.stdout
+    assert str(page) in done.stdout
+    scored = page.read_text()
+    assert json.loads((tmp_path / "results" / "scores.json").read_text())["ensemble"]["auc"]
+    assert "Hardest pairs" in scored
+    assert "newer than the weights" in noseprint(*words, "--no-scores").stdout
+    assert page.read_text() == scored

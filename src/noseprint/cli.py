@@ -12,6 +12,7 @@ from noseprint.commands.evaluate import Evaluate
 from noseprint.commands.export import Export
 from noseprint.commands.fuse import Fuse
 from noseprint.commands.import_photographs import Import
+from noseprint.commands.report import Report
 from noseprint.commands.search import Search
 from noseprint.commands.verify import Verify
 from noseprint.commands.weights import Weights
@@ -23,6 +24,7 @@ Command = (
     | Annotated[Check, tyro.conf.subcommand("check")]
     | Annotated[Fuse, tyro.conf.subcommand("fuse")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
     | Annotated[Verify, tyro.conf.subcommand("verify")]
     | Annotated[Weights, tyro.conf.subcommand("weights")]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from noseprint.data.images import decode
-from noseprint.inspection.check import check
+from noseprint.inspection.check import check, measure
 from noseprint.inspection.report import HEADER, render, write_findings
 
 
@@ -169,3 +169,20 @@ finally:
     assert "is empty" in done.stdout
     assert "image," in (tmp_path / "f.csv").read_text()
     assert done.stderr == ""
+
+
+def test_measuring_alone_gives_the_figures_of_a_check(data):
+    whole = check(data).splits
+    assert measure(data, most=10**6) == whole
+    for some, all_of_it in zip(measure(data, most=10), whole, strict=True):
+        assert some.images == all_of_it.images
+        assert some.per_identity == all_of_it.per_identity
+        assert 5 <= len(some.sharpness) <= 10
+        assert set(some.sharpness) <= set(all_of_it.sharpness)
+
+
+def test_measuring_passes_over_what_is_broken(data):
+    images(data, "train")[0].write_bytes(b"")
+    (data / "test" / "test_data.csv").unlink()
+    whole, some = check(data).splits, measure(data, most=10**6)
+    assert [split.short_sides for split in some] == [split.short_sides for split in whole]

@@ -36,6 +36,7 @@ def test_scores_with_every_member_and_fuses(trained):
         *((f"{name}_stage2/infer.py", ["--data", data]) for name in MEMBERS),
         ("noseprint calibrate", calibrated(trained, *MEMBERS)),
         ("noseprint fuse", fused(trained, *MEMBERS)),
+        ("noseprint report", ["--data", data, "--members", *STAGE_2]),
     ]
     assert f"{trained.root}/final_result.csv" in out
     assert (trained.root / "v2_stage2/results/infer.log").is_file()
@@ -44,16 +45,9 @@ def test_scores_with_every_member_and_fuses(trained):
 def test_members_and_method_in_the_methods_order(trained):
     trained.ok("predict.sh", "--members", "b7ns,swin224", "--method", "rank", "--jobs", "2")
     calls = trained.calls()
-    assert {call["script"] for call in calls[:-2]} == {"swin224_stage2/infer.py", "b7ns_stage2/infer.py"}
-    assert calls[-2]["args"] == calibrated(trained, "swin224", "b7ns")
-    assert calls[-1]["args"] == fused(trained, "swin224", "b7ns", method="rank")
-
-
-@pytest.mark.parametrize("file", ["test/labels.csv", "retrieval.csv"])
-def test_scores_against_labels_where_there_are_any(trained, file):
-    (trained.root / "data" / file).write_text("labels")
-    assert "ensemble 0.987" in trained.ok("predict.sh")
-    assert trained.calls()[-1]["args"] == ["--data", str(trained.root / "data"), "--members", *STAGE_2]
+    assert {call["script"] for call in calls[:-3]} == {"swin224_stage2/infer.py", "b7ns_stage2/infer.py"}
+    assert calls[-3]["args"] == calibrated(trained, "swin224", "b7ns")
+    assert calls[-2]["args"] == fused(trained, "swin224", "b7ns", method="rank")
 
 
 def test_small_run(checkout, tmp_path, data_writer):
@@ -160,7 +154,8 @@ def test_ckpts_uses_what_is_there(checkout, names, used):
     assert calls[0]["args"][-2:] == ["--run", "ckpts"]
     assert "No verifier is made" in out
     assert "noseprint calibrate" not in {call["script"] for call in calls}
-    assert calls[-1]["args"] == fused(checkout, *used, run="ckpts/")
+    assert calls[-2]["args"] == fused(checkout, *used, run="ckpts/")
+    assert calls[-1]["script"] == "noseprint report"
     for name in MEMBERS:
         assert (f"{name}: missing" in out) == (name not in used)
 
@@ -194,11 +189,3 @@ def test_ckpts_two_for_one_member_is_refused(checkout, names):
     assert "keep one" in result.stderr
     assert all(name in result.stderr for name in names)
     assert checkout.called() == []
-
-
-@pytest.mark.parametrize(("file", "scored"), [("test/labels.csv", True), ("retrieval.csv", False)])
-def test_given_weights_are_scored_on_pairs_only(checkout, file, scored):
-    """A search would need the networks, and what the published files hold only their recipe can build."""
-    (checkout.root / "data" / file).write_text("labels")
-    put(checkout, "swin224_stage2.pth")
-    assert ("ensemble 0.987" in checkout.ok("predict_ckpt.sh")) == scored

@@ -39,28 +39,35 @@ class Evaluate(Campaign):
 
     def __call__(self) -> None:
         """Score and print tables."""
+        found = self.evaluation()
+        for line in described(found):
+            print(line)
+        if self.json:
+            write_scores(self.json, found)
+
+    def evaluation(self) -> "Evaluation":
+        """Score by the networks or, where they lie elsewhere, by what they said of the test pairs."""
         from noseprint.devices import choose_device
         from noseprint.evaluation.leaks import learnt_from
         from noseprint.evaluation.scoring import score_members, score_tables
-        from noseprint.files import atomic_write
 
         weights, tables = self.weights, self.similarities
         learnt = learnt_from(self.data, self.of("pseudo_produce") / "pseudo.csv")
         if not any(path.is_file() for path in weights.values()) and all(path.is_file() for path in tables.values()):
-            found = score_tables(tables, self.data, learnt=learnt)  # the networks lie elsewhere: predict_ckpt.sh
-        else:
-            device = choose_device(self.device)
-            found = score_members(
-                weights, self.data, device=device, frozen=self.frozen, engine=self.engine, learnt=learnt
-            )
-        for line in _described(found):
-            print(line)
-        if self.json:
-            with atomic_write(self.json) as part:
-                part.write_text(json.dumps(found.to_json(), indent=1) + "\n")
+            return score_tables(tables, self.data, learnt=learnt)  # predict_ckpt.sh
+        device = choose_device(self.device)
+        return score_members(weights, self.data, device=device, frozen=self.frozen, engine=self.engine, learnt=learnt)
 
 
-def _described(found: "Evaluation") -> Iterator[str]:
+def write_scores(path: Path, found: "Evaluation") -> None:
+    """Write the scores as JSON, with what they were counted from."""
+    from noseprint.files import atomic_write
+
+    with atomic_write(path) as part:
+        part.write_text(json.dumps(found.to_json(), indent=1) + "\n")
+
+
+def described(found: "Evaluation") -> Iterator[str]:
     """Tables of the scores, what they were counted from, and what flatters them."""
     facts = found.labelled.facts()
     if pairs := facts.get("pairs"):

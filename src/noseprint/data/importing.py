@@ -14,6 +14,7 @@ from noseprint.data.division import Shot, Shots, choose_queries, divide, make_pa
 from noseprint.data.images import decode, in_threads
 from noseprint.data.originals import Found, Original
 from noseprint.data.tables import (
+    ENCOUNTER,
     LABEL_HEADER,
     PAIR_HEADER,
     PAIR_TABLES,
@@ -24,7 +25,6 @@ from noseprint.data.tables import (
 from noseprint.errors import DataError, Fault, NoseprintError
 from noseprint.files import scratch_folder, writing
 
-ENCOUNTER = "encounter"  # an optional last column of the tables of identities
 IMPORTED_HEADER = ("original", "identity", "encounter", "folder", "image")
 _SHOWN = 100  # faults in a message
 _HEIC = (

@@ -121,6 +121,7 @@ class _Training:
         self.epoch_steps = epoch_steps(len(train), options.batch_size)
         self.steps = self.epoch_steps * options.epochs
         self.settings = self._settings(network)
+        self.epoch_start = time.monotonic()  # on resuming moved back by what the epoch had taken
         self.updates = Updates(
             network,
             step=step,
@@ -155,7 +156,7 @@ class _Training:
         log = MetricsLog(self.results / "metrics.jsonl", resume_step=first) if self.place.is_main else None
         bar = progress(total=self.steps, initial=first, unit="step", desc="training", shown=self.place.is_main)
         losses: list[Tensor] = []
-        epoch_start, images_seen = time.monotonic(), 0
+        begun, images_seen = time.monotonic(), 0
         if self.place.is_main:
             print(self.begins, flush=True)
         with bar, stop_requested() as stop, closing(batches_of(loader)) as batches:
@@ -169,7 +170,7 @@ class _Training:
                     bar.set_postfix(loss=f"{losses[-1].item():.4f}")
                 line = ""
                 if epoch_ends:
-                    seconds = time.monotonic() - epoch_start
+                    seconds = time.monotonic() - begun
                     scores = {}
                     if number == self.steps or number // self.epoch_steps % self.options.eval_every == 0:
                         scores = self.best.score_and_keep(self.updates.average)
@@ -179,12 +180,13 @@ class _Training:
                         "loss": torch.stack(losses).mean().item(),
                         "lr": self.updates.rate(number - 1),
                         "images_per_s": round(images_seen / seconds, 1),
+                        "seconds": round(time.monotonic() - self.epoch_start, 1),
                         **scores,
                     }
                     if log:
                         log.write(record)
                         line = _line(record, self.options.epochs)
-                    losses, images_seen = [], 0
+                    losses, images_seen, self.epoch_start = [], 0, time.monotonic()
                 interrupted = stop.signal is not None
                 if self.place.size > 1:  # all ranks leave at the same step, and asking each other waits for the device
                     agreed = epoch_ends or number % CHECK_EVERY == 0
@@ -197,7 +199,7 @@ class _Training:
                 if interrupted and number < self.steps:
                     raise Interrupted(stop.signal, f"saved after step {number} of {self.steps} in {self.results}")
                 if epoch_ends:
-                    epoch_start = time.monotonic()
+                    begun = time.monotonic()
             if stop.signal is not None and self.place.size == 1:
                 raise Interrupted(stop.signal, f"trained to the end, in {self.results}")
         wait_for_all()
@@ -262,7 +264,8 @@ class _Training:
     def _save(self, number: int) -> None:
         if not self.place.is_main:
             return
-        state = {"step": number, "settings": self.settings, **self.best.state(), **self.updates.state()}
+        counts = {"step": number, "epoch_seconds": time.monotonic() - self.epoch_start}
+        state = {**counts, "settings": self.settings, **self.best.state(), **self.updates.state()}
         save_state(self.results / "last", state)
 
     def _resume(self) -> int:
@@ -277,6 +280,7 @@ class _Training:
         require_same(state["settings"], self.settings, where=self.results / "last")
         self.updates.load(state)
         self.best.load(state)
+        self.epoch_start = time.monotonic() - float(state.get("epoch_seconds", 0))
         done = int(state["step"])
         if self.place.is_main:
             if done == self.steps:

@@ -1,0 +1,94 @@
+"""noseprint report."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from noseprint.commands.evaluate import Evaluate, described, write_scores
+from noseprint.errors import NoseprintError
+
+if TYPE_CHECKING:
+    from noseprint.evaluation.verifier import Verifier
+
+_UNLABELLED = (
+    "This data carries no labels, so how good the answers for it are is not known; the hold-out, below, is what is. "
+    "For scores add test/labels.csv or retrieval.csv (data/README.md)."
+)
+_LATER = "Not scored yet: bash predict.sh, after bash train.sh, answers the test pairs and makes this report again."
+_UNVERIFIED = "No thresholds: noseprint calibrate sets them on the hold-out, and noseprint verify decides by them."
+
+
+@dataclass(frozen=True)
+class Report(Evaluate):
+    """Write what is known of a run as one HTML page, results/RUN/report.html, and the scores as scores.json beside it.
+
+    Scored and printed as by `noseprint evaluate`, where the data folder carries labels. The page says what is missing.
+    """
+
+    scores: bool = True
+    """Score; without, the page is of the trainings and the photographs alone, and one newer than the weights stays."""
+
+    def __call__(self) -> None:
+        """Score, print and write."""
+        from noseprint.evaluation.report.folders import read_pseudo_labels, read_trainings
+        from noseprint.evaluation.report.made import MEASURED
+        from noseprint.evaluation.report.page import Material, render
+        from noseprint.files import atomic_write
+        from noseprint.inspection.check import measure
+
+        page = self.results / "report.html"
+        if not self.scores and _newer(page, self.weights.values()):
+            print(f"The report is newer than the weights, and stays: {page}")
+            return
+        no_scores = self._unscored()
+        found = None if no_scores else self.evaluation()
+        if found:
+            for line in described(found):
+                print(line)
+            write_scores(self.json or self.results / "scores.json", found)
+        verifier, no_verifier = self._verifier()
+        members = [folder for name in self.members for folder in (name.replace("_stage2", "_stage1"), name)]
+        folders = {folder: self.of(folder) for folder in ("pseudo_produce", *members)}
+        material = Material(
+            name=self.name,
+            data=self.data.resolve().name,
+            members=self.members,
+            evaluation=found,
+            no_scores=no_scores,
+            trainings=read_trainings(folders),
+            splits=measure(self.data, most=MEASURED) if self.data.is_dir() else [],
+            pseudo=read_pseudo_labels(self.of("pseudo_produce"), self.data),
+            verifier=verifier,
+            no_verifier=no_verifier,
+        )
+        with atomic_write(page) as part:
+            part.write_text(render(material), encoding="utf-8")
+        print(f"The report, for a browser: {page}")
+
+    def _unscored(self) -> str:
+        """Why nothing can be scored, or nothing."""
+        networks = [path.is_file() for path in self.weights.values()]
+        answers = not any(networks) and all(path.is_file() for path in self.similarities.values())
+        if not self.scores or not (all(networks) or answers):
+            return _LATER
+        labels = ["test/labels.csv"] if answers else ["test/labels.csv", "retrieval.csv"]  # a search needs the networks
+        return "" if any((self.data / name).is_file() for name in labels) else _UNLABELLED
+
+    def _verifier(self) -> "tuple[Verifier | None, str]":
+        """The verifier of these weights, or why there is none."""
+        from noseprint.evaluation.verifier import read_verifier, weights_of
+
+        path = self.results / "verifier.json"
+        if not path.is_file():
+            return None, _UNVERIFIED
+        try:
+            verifier = read_verifier(path)
+            weights_of(verifier, path)
+        except NoseprintError as error:
+            return None, f"No thresholds: {error}."
+        return verifier, ""
+
+
+def _newer(page: Path, files: Iterable[Path]) -> bool:
+    return page.is_file() and all(page.stat().st_mtime > path.stat().st_mtime for path in files if path.is_file())

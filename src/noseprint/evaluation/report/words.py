@@ -1,0 +1,93 @@
+"""The report's first lines: what was made, how good it is, and how sure that is, for a reader without the terms."""
+
+from noseprint.evaluation.metrics import least_far
+from noseprint.evaluation.report.evidence import Gain, members_of
+from noseprint.evaluation.scoring import Evaluation, Score, Scores
+
+_FEW = 30  # identities below which an interval itself is a rough guess
+
+
+def headline(evaluation: Evaluation) -> list[str]:
+    """What the ensemble (or the only member) scores, a sentence a figure."""
+    best = evaluation.scores.get("ensemble") or evaluation.scores[members_of(evaluation)[0]]
+    who = "the ensemble" if "ensemble" in evaluation.scores else "the network"
+    told = []
+    if best.auc:
+        told.append(
+            f"Shown a pair of the same individual and a pair of two different ones, {who} finds the same pair more "
+            f"alike in {_percent(best.auc, 'of cases')}."
+        )
+    if best.eer:
+        told.append(
+            f"At the threshold where both errors are equally frequent, it errs on {_percent(best.eer, 'of the pairs')}."
+        )
+    if best.rank_1:
+        told.append(
+            "Asked which known individual a photograph shows, its first answer is right in "
+            f"{_percent(best.rank_1, 'of the searches')}."
+        )
+    return told
+
+
+def verdict(evaluation: Evaluation, over_best: tuple[str, Gain] | None) -> list[str]:
+    """How sure that is, and what the data cannot say."""
+    told = []
+    if over_best:
+        name, gain = over_best
+        score, what = (gain.map, "mAP") if gain.map else (gain.auc, "ROC AUC")
+        if score:
+            told.append(_better(name, score, what))
+    labelled = evaluation.labelled
+    if labelled.pairs:
+        identities = len({*labelled.clusters[0].tolist(), *labelled.clusters[1].tolist()})
+        different = int((~labelled.same).sum())
+        few = " That is few: take the intervals themselves as rough." if identities < _FEW else ""
+        told.append(
+            f"The intervals say how far the figures would move with other individuals of the same kind; they rest on "
+            f"{identities} individuals.{few} Photographs from elsewhere may score worse."
+        )
+        lowest = least_far(different)
+        told.append(
+            f"{different:,} different pairs support no statement about false-match rates below {100 * lowest:.2g} %."
+            if lowest < 1
+            else f"{different:,} different pairs are too few for any statement about a false-match rate."
+        )
+    return told + _flattered(evaluation)
+
+
+def _flattered(evaluation: Evaluation) -> list[str]:
+    """What of the scored photographs the networks knew, and the scores without it."""
+    leaks = evaluation.leaks
+    if leaks is None:
+        return []
+    name = "ensemble" if "ensemble" in evaluation.scores else members_of(evaluation)[0]
+    scored = f"of the {len(evaluation.labelled.paths):,} scored photographs"
+    told = []
+    if leaks.learnt:
+        what = f"{len(leaks.learnt):,} {scored} were learnt from, as labelled or pseudo-labelled ones"
+        told.append(f"May flatter: {what}. Without them: {_rest(evaluation.without_learnt[name])}.")
+    if leaks.copies:
+        what = f"{len(leaks.copies):,} {scored} are near copies of ones learnt from"
+        told.append(f"May flatter: {what}. Without near copies: {_rest(evaluation.without_copies[name])}.")
+    elif leaks.compared:
+        what = f"{len(leaks.compared):,} comparisons are of near copies with each other"
+        told.append(f"May flatter: {what}. Without them: {_rest(evaluation.without_copies[name])}.")
+    return told
+
+
+def _rest(scores: Scores) -> str:
+    figures = {"ROC AUC": scores.auc, "mAP": scores.map, "Rank-1": scores.rank_1}
+    return ", ".join(f"{term} {score}" for term, score in figures.items() if score) or "too little to score"
+
+
+def _better(name: str, gain: Score, what: str) -> str:
+    interval = f"{what} {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
+    if gain.low > 0:
+        return f"The ensemble is better than its best member, {name}, beyond the interval: {interval}."
+    if gain.high < 0:
+        return f"The ensemble is worse than its best member, {name}, beyond the interval: {interval}. Use that member."
+    return f"Whether the ensemble is better than its best member, {name}, this data cannot decide: {interval}."
+
+
+def _percent(score: Score, of: str) -> str:
+    return f"{100 * score.value:.1f} % {of} (95 % interval {100 * score.low:.1f} to {100 * score.high:.1f} %)"
