@@ -25,7 +25,7 @@ class Calibrate(Campaign):
     def __call__(self) -> None:
         """Calibrate, write and print."""
         from noseprint.devices import choose_device
-        from noseprint.evaluation.calibrate import NothingHeldOut, calibrate
+        from noseprint.evaluation.calibrate import NothingHeldOutError, calibrate
         from noseprint.evaluation.verifier import write_verifier
 
         out = self.results / "verifier.json"
@@ -33,7 +33,7 @@ class Calibrate(Campaign):
             verifier = calibrate(
                 self.weights, self.data, folder=out.parent, device=choose_device(self.device), engine=self.engine
             )
-        except NothingHeldOut as error:
+        except NothingHeldOutError as error:
             if not self.where_possible:
                 raise
             print(f"No verifier is made: {error}.")
@@ -51,13 +51,13 @@ def _told(verifier: "Verifier") -> list[str]:
     held = verifier.holdout
     lines = [
         f"{held.photographs} photographs of {held.identities} identities that no network was trained on: "
-        f"{held.same_pairs} same, {held.different_pairs} different pairs",
+        f"{held.same_pairs} same pairs; {held.different_pairs} different ones, also with {held.cohort} others",
         f"{'':25}{'curve':10}{'log loss':26}{'Brier':26}calibration error   (value [95 % interval over identities])",
     ]
     rows = [(member.name, member.calibration, member.reliability) for member in verifier.members]
     for name, calibration, found in [*rows, ("ensemble", verifier.calibration, verifier.reliability)]:
         cells = (found.log_loss, found.brier, found.calibration_error)
-        lines.append(f"{name:25}{family_of(calibration):10}" + "".join(f"{str(cell):26}" for cell in cells).rstrip())
+        lines.append(f"{name:25}{family_of(calibration):10}" + "".join(f"{cell!s:26}" for cell in cells).rstrip())
     for point in verifier.points:
         low, high = point.band
         lines.append(

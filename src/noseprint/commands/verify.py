@@ -11,7 +11,7 @@ from noseprint.options import check_run_name
 
 @dataclass(frozen=True)
 class Verify:
-    """Do two photographs show the same one? Similarity, probability and a decision: same, different or cannot tell.
+    """Say whether two photographs show the same one: similarity, probability; same, different or cannot tell.
 
     Exits with 0 whatever the decision is, with 1 where there is none.
     """
@@ -31,8 +31,8 @@ class Verify:
     fmr: float | None = None
     """False-match rate to decide at. None: the lowest of 0.1, 0.01, 0.001 that the hold-out supports."""
     prior: float = 0.5
-    """Share of same pairs among those that you ask about: 1 / N for a photograph against each of a gallery of N. It moves
-    the probability, not the decision."""
+    """Share of same pairs among those that you ask about: 1 / N for a photograph against each of a gallery of N.
+    It moves the probability, not the decision."""
     json: bool = False
     """Print JSON."""
     picture: Path | None = None

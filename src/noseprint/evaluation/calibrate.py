@@ -16,7 +16,6 @@ from noseprint.data.quality import Quality, measure
 from noseprint.data.tables import ImageTable, read_train
 from noseprint.devices import default_workers
 from noseprint.errors import NoseprintError
-from noseprint.evaluation.balanced import balanced_pairs
 from noseprint.evaluation.holdout import HOLDOUT_SEED, holdout_mark, require_scorable, split_holdout
 from noseprint.evaluation.intervals import interval
 from noseprint.evaluation.metrics import least_far, roc_curve
@@ -34,14 +33,21 @@ from noseprint.models.weights import load_network
 RATES = (0.1, 0.01, 0.001)
 MOST_PHOTOGRAPHS = 2000
 """Of a larger hold-out as many whole identities are taken as have no more: two million pairs."""
+COHORT = 200
+"""Photographs of trained identities that the hold-out is compared with: a small hold-out has few pairs of identities
+(8 give 28), and how alike individuals may be is seen on many only."""
+MOST_SAME = 10_000
+"""Same pairs, and as many different ones, that a calibration is fitted to."""
 DEGRADED = 40
 """Photographs that are degraded to learn what a photograph must have."""
 
 Embeddings = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
+Rows = npt.NDArray[np.intp]
+Pairs = tuple[Rows, Rows, Flags]
 
 
-class NothingHeldOut(NoseprintError):
+class NothingHeldOutError(NoseprintError):
     """Weights that no verifier can be made for: they were trained on everything, or do not tell."""
 
 
@@ -50,13 +56,16 @@ def calibrate(
 ) -> Verifier:
     """Make the verifier of `weights` (member -> file), to be written into `folder`, from the hold-out in `data`.
 
-    Calibrations are fitted to balanced pairs, thresholds counted on all pairs, limits learnt from degraded copies of
-    DEGRADED photographs. Raises NothingHeldOut where the weights carry no hold-out, NoseprintError where members were
+    Pairs are of two held-out photographs, or of a held-out one and one of a cohort of trained identities. Calibrations
+    are fitted to balanced ones, thresholds counted on all, limits learnt from degraded copies of DEGRADED photographs.
+    Raises NothingHeldOutError where the weights carry no hold-out, NoseprintError where members were
     trained on different identities, the data are not those of the training, or too few of the hold-out can be read.
     """
     share = _share(weights)
-    table = _hold_out(weights, data, share=share)
-    rows = _some(table.identities)
+    held_out, cohort = _photographs(weights, data, share=share)
+    table = held_out + cohort
+    rows = np.sort(_some(len(held_out), DEGRADED))
+    pairs = _pairs(table, len(held_out))
     embeddings: dict[str, Embeddings] = {}
     degraded: dict[str, Embeddings] = {}
     for name, path in weights.items():
@@ -73,12 +82,12 @@ def calibrate(
         )  # (levels, photographs, D)
     members = []
     for name, path in weights.items():
-        calibration, reliability = _calibrated(embeddings[name], table)
+        calibration, reliability = _calibrated(embeddings[name], table, pairs)
         place = Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
         members.append(Member(name, place, fingerprint(path), calibration, reliability))
     whole = joined(embeddings)
-    calibration, reliability = _calibrated(whole, table)
-    a, b, same = _all_pairs(table)
+    calibration, reliability = _calibrated(whole, table, pairs)
+    a, b, same = pairs
     similarity = row_similarities(whole, a, b)
     identity = np.unique(np.asarray(table.identities), return_inverse=True)[1]
     different = int((~same).sum())
@@ -95,15 +104,16 @@ def calibrate(
         reliability=reliability,
         holdout=HoldOut(
             share=share,
-            mark=holdout_mark(table.identities),
-            identities=len(set(table.identities)),
-            photographs=len(table),
+            mark=holdout_mark(held_out.identities),
+            identities=len(set(held_out.identities)),
+            photographs=len(held_out),
+            cohort=len(cohort),
             same_pairs=len(same) - different,
             different_pairs=different,
         ),
         least_fmr=least_far(different),
         points=points,
-        quality=_limits(whole, copies, rows, table, points[-1]),
+        quality=_limits(whole[: len(held_out)], copies, rows, held_out, points[-1]),
     )
 
 
@@ -115,11 +125,11 @@ def _share(weights: Mapping[str, Path]) -> float:
     shares: dict[str, float] = {}
     for name, path in weights.items():
         if path.suffix == ".pth":
-            raise NothingHeldOut(f"{path}: a .pth file does not say what was held out from its training")
+            raise NothingHeldOutError(f"{path}: a .pth file does not say what was held out from its training")
         share = json.loads(read_header(path).extra.get("training", "{}")).get("holdout")
         if not share:
             why = "was trained on all identities" if share == 0 else "does not say what was held out from its training"
-            raise NothingHeldOut(f"{path}: {why}; a verifier is made from photographs that were not trained on")
+            raise NothingHeldOutError(f"{path}: {why}; a verifier is made from photographs that were not trained on")
         shares[name] = share
     if len(set(shares.values())) > 1:
         told = ", ".join(f"{name} {share}" for name, share in shares.items())
@@ -127,49 +137,58 @@ def _share(weights: Mapping[str, Path]) -> float:
     return float(next(iter(shares.values())))
 
 
-def _hold_out(weights: Mapping[str, Path], data: Path, *, share: float) -> ImageTable:
-    """The photographs of the identities that were held out; broken ones are named and left out."""
-    table = read_train(data, missing_ok=True)
-    held_out = split_holdout(table.identities, share=share, seed=HOLDOUT_SEED)
-    table = table.where(identity in held_out for identity in table.identities)
-    faults = find_faults(table.paths)
-    for fault in faults:
-        print(f"left out: {fault}", flush=True)
-    broken = {fault.file for fault in faults}
-    table = table.where(path not in broken for path in table.paths)
+def _photographs(weights: Mapping[str, Path], data: Path, *, share: float) -> tuple[ImageTable, ImageTable]:
+    """Those of the identities that were held out, and the cohort; broken ones are named and left out."""
+    everyone = read_train(data, missing_ok=True)
+    held_out = split_holdout(everyone.identities, share=share, seed=HOLDOUT_SEED)
+    trained = everyone.where(identity not in held_out for identity in everyone.identities)
+    chosen = {trained.paths[row] for row in _some(len(trained), COHORT)}
+    cohort = _readable(trained.where(path in chosen for path in trained.paths))
+    table = _readable(everyone.where(identity in held_out for identity in everyone.identities))
     require_scorable(table.identities, share=share, encounters=table.encounters)
     mark = holdout_mark(table.identities)
     for path in weights.values():
         if read_header(path).extra.get("held_out", mark) != mark:
             raise NoseprintError(
-                f"{path} was trained while other identities were held out than {data} gives now: its train_data.csv, or "
-                "what of it can be read, has changed since; name the data of the training with --data, or train again"
+                f"{path} was trained with other identities held out than {data} gives now: its train_data.csv, or "
+                "what of it can be read, has changed; name the data of the training with --data, or train again"
             )
     kept, photographs = set[str](), 0
     for identity in sorted(held_out):
         photographs += table.identities.count(identity)
         if photographs <= MOST_PHOTOGRAPHS or len(kept) < 2:
             kept.add(identity)
-    return table.where(identity in kept for identity in table.identities)
+    return table.where(identity in kept for identity in table.identities), cohort
 
 
-def _some(identities: tuple[str, ...]) -> npt.NDArray[np.intp]:
-    """Up to DEGRADED rows, drawn with a fixed seed."""
-    return np.sort(np.random.default_rng(HOLDOUT_SEED).permutation(len(identities))[:DEGRADED])
+def _readable(table: ImageTable) -> ImageTable:
+    faults = find_faults(table.paths)
+    for fault in faults:
+        print(f"left out: {fault}", flush=True)
+    broken = {fault.file for fault in faults}
+    return table.where(path not in broken for path in table.paths)
 
 
-def _calibrated(embeddings: Embeddings, table: ImageTable) -> tuple[Calibration, ReliabilityScores]:
-    a, b, same = balanced_pairs(table.identities, seed=HOLDOUT_SEED, encounters=table.encounters)
+def _some(number: int, most: int) -> Rows:
+    """Up to `most` of `number` rows, drawn with a fixed seed."""
+    return np.random.default_rng(HOLDOUT_SEED).permutation(number)[:most]
+
+
+def _calibrated(embeddings: Embeddings, table: ImageTable, pairs: Pairs) -> tuple[Calibration, ReliabilityScores]:
+    """The calibration by as many same as different ones of the pairs, and how right it is for unseen identities."""
+    same_rows, other_rows = np.flatnonzero(pairs[2]), np.flatnonzero(~pairs[2])
+    number = min(len(same_rows), len(other_rows), MOST_SAME)
+    drawn = np.concatenate([rows[_some(len(rows), number)] for rows in (same_rows, other_rows)])
+    a, b, same = pairs[0][drawn], pairs[1][drawn], pairs[2][drawn]
     names = np.asarray(table.identities)
-    similarity = row_similarities(embeddings, a, b)
-    pairs = (similarity, same, names[a], names[b])
-    probability = cross_fitted(*pairs)
-    return fit_calibration(*pairs), reliability_scores(probability, same, names[a], names[b])
+    labelled = (row_similarities(embeddings, a, b), same, names[a], names[b])
+    return fit_calibration(*labelled), reliability_scores(cross_fitted(*labelled), same, names[a], names[b])
 
 
-def _all_pairs(table: ImageTable) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Flags]:
-    """Every pair of photographs but those of one encounter."""
+def _pairs(table: ImageTable, held_out: int) -> Pairs:
+    """Every pair with one of the first `held_out` photographs, but those of one identity in one encounter."""
     a, b = np.triu_indices(len(table), 1)
+    a, b = a[a < held_out], b[a < held_out]
     names = np.asarray(table.identities)
     same = names[a] == names[b]
     if table.encounters is not None:
@@ -186,8 +205,7 @@ def _point(
     last = int(np.searchsorted(curve.far, rate, side="right")) - 1
     threshold = min(float(curve.threshold[last]), 2.0)  # all above it tied: nothing is accepted
     true = np.sort(similarity[same])
-    fnmr = min(max(rate, least_far(len(true))), 0.5)
-    below = min(math.floor(fnmr * len(true)), len(true) - 1)
+    below = true[math.floor(rate * len(true))]
     size = int(max(a.max(), b.max())) + 1
     accepted = similarity >= threshold
     count = {  # pairs by the identities of their images
@@ -205,8 +223,7 @@ def _point(
         threshold=threshold,
         measured_fmr=Score(float(curve.far[last]), *interval(false)),
         tmr=Score(float(curve.tar[last]), *interval(true_rate)),
-        fnmr=fnmr,
-        fnmr_threshold=float(true[below]),
+        fnmr_threshold=float(below),
     )
 
 
@@ -230,6 +247,10 @@ def _limits(
         other &= met[rows][:, None] != met[None]
     match = (names[rows][:, None] == names[None]) & other
     mismatch = np.triu(names[rows][:, None] != names[rows][None], 1)
+    # The few held-out identities may be easier or harder to tell apart than others: what degradation does to false
+    # matches is seen from the threshold that keeps the promise among just them.
+    among = np.triu(names[:, None] != names[None], 1)
+    own = float(np.quantile((whole @ whole.T)[among], 1 - point.fmr))
     plain, worse = list[Quality](), list[list[Quality]]()
     for row in rows:
         picture = decode(table.paths[row])
@@ -240,7 +261,7 @@ def _limits(
         return Level(
             measured=float(np.median(found)),
             tmr=_share_of((embeddings @ whole.T)[match], point.threshold),
-            fmr=_share_of((embeddings @ embeddings.T)[mismatch], point.threshold),
+            fmr=_share_of((embeddings @ embeddings.T)[mismatch], own),
         )
 
     limits: dict[str, Limit] = {}

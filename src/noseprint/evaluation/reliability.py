@@ -114,11 +114,10 @@ def reliability_scores(
     surprise, error = _surprise(p, y), (p - y) ** 2
     found: list[npt.NDArray[np.float64]] = []
     for weight in resampled_pairs(identity_a, identity_b, seed=seed):
-        total = weight.sum(axis=1)
-        weight = weight[total > 0]
-        total = total[total > 0]
-        calibration = _calibration_errors(p, y, weight, bins)
-        found.append(np.stack([weight @ surprise / total, weight @ error / total, calibration]))
+        drawn = weight[weight.any(axis=1)]
+        total = drawn.sum(axis=1)
+        calibration = _calibration_errors(p, y, drawn, bins)
+        found.append(np.stack([drawn @ surprise / total, drawn @ error / total, calibration]))
     bounds = [interval(values) for values in np.concatenate(found, axis=1)]
     return ReliabilityScores(
         Score(float(surprise.mean()), *bounds[0]),

@@ -38,12 +38,16 @@ class Member:
 
 @dataclass(frozen=True)
 class HoldOut:
-    """What the verifier was made from: never trained on. `mark` tells one set of identities from another."""
+    """What the verifier was made from: identities never trained on, and a cohort of photographs of trained ones.
+
+    `mark` tells one set of identities from another; a pair has one held-out photograph at the least.
+    """
 
     share: float
     mark: str
     identities: int
     photographs: int
+    cohort: int
     same_pairs: int
     different_pairs: int
 
@@ -52,9 +56,10 @@ class HoldOut:
 class Point:
     """A pair of thresholds, for one false-match rate.
 
-    At most `fmr` of the hold-out's different pairs reach `threshold`; at most `fnmr` of the same pairs lie below
-    `fnmr_threshold`, where `fnmr` is `fmr` or the lowest rate that the same pairs support (rule of 30). A pair is
-    called the same at or above both, different below both; between them, whichever is higher, it cannot be told.
+    At most `fmr` of the hold-out's different pairs reach `threshold`; at most the same share of its same pairs lies
+    below `fnmr_threshold`, none where they are few. A pair is called the same at or above both, different below both;
+    between them, whichever is higher, it cannot be told. The same pairs may be too few for a rule of 30: that moves
+    their threshold down, towards "cannot tell".
     `measured_fmr` and `tmr` (true-match rate) are those at `threshold`, with intervals over identities.
     """
 
@@ -62,7 +67,6 @@ class Point:
     threshold: float
     measured_fmr: Score
     tmr: Score
-    fnmr: float
     fnmr_threshold: float
 
     @property
@@ -188,7 +192,7 @@ def _require_sense(verifier: Verifier) -> None:
     if not rates or rates != sorted(set(rates), reverse=True):
         raise ValueError("false-match rates that do not fall")
     for point in verifier.points:
-        if not (0 < point.fmr < 1 and 0 < point.fnmr < 1 and all(-2 <= value <= 2 for value in point.band)):
+        if not (0 < point.fmr < 1 and all(-2 <= value <= 2 for value in point.band)):
             raise ValueError(f"thresholds {point.band} at false-match rate {point.fmr}")
     limits = verifier.quality
     for limit in (limits.short_side, limits.sharpness, limits.brightness):

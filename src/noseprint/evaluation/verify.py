@@ -1,4 +1,4 @@
-"""Do two photographs show the same one, and how sure is that?"""
+"""Whether two photographs show the same one, and how sure that is."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -71,7 +71,6 @@ class Verdict:
             "prior": self.prior,
             "calibration": self.family,
             "fmr": self.point.fmr,
-            "fnmr": self.point.fnmr,
             "different_below": low,
             "same_from": high,
             "members": [

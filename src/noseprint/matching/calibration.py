@@ -112,7 +112,10 @@ def probability_at(log_odds: Floats, prior: float = 0.5) -> Floats:
 
 
 def calibration_from_json(text: str) -> Calibration:
-    """Read what `to_json` wrote; of older weights {"slope", "intercept"} is Platt's. NoseprintError for anything else."""
+    """Read what `to_json` wrote; {"slope", "intercept"} of older weights is Platt's.
+
+    Raises NoseprintError for anything else.
+    """
     try:
         values = json.loads(text)
         kind = _FAMILIES[values.pop("family", "platt")]

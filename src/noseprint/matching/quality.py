@@ -31,7 +31,7 @@ class Level:
     """One step of degradation: the median of the `measured` values, and what verification makes of it.
 
     `tmr`: share of the true matches found between a degraded and an undegraded photograph; `fmr`: share of the
-    different pairs of two degraded photographs that match.
+    different pairs of two degraded photographs that match, where of undegraded ones the promised rate would.
     """
 
     measured: float

@@ -1,0 +1,325 @@
+"""calibrate, verify, and the file between them, with tiny networks on synthetic prints."""
+
+import dataclasses
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from noseprint.data.augment import A
+from noseprint.data.images import decode
+from noseprint.data.tables import read_train
+from noseprint.errors import NoseprintError
+from noseprint.evaluation.calibrate import NothingHeldOutError, calibrate
+from noseprint.evaluation.holdout import HOLDOUT_SEED, holdout_mark, split_holdout
+from noseprint.evaluation.picture import draw
+from noseprint.evaluation.scoring import Score
+from noseprint.evaluation.verifier import FORMAT, Point, read_verifier, weights_of, write_verifier
+from noseprint.evaluation.verify import decide, verify
+from noseprint.matching.embed import embed_images
+from noseprint.models.network import SupConNet
+from noseprint.models.weights import load_network, save_weights
+
+CPU = torch.device("cpu")
+
+
+def write_weights(path, *, seed=0, **extra):
+    torch.manual_seed(seed)
+    network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
+    save_weights(path, network, extra={"training": '{"holdout": 0.2}'} | extra)
+    return path
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, demo):
+    """A root with two members and their verifier: never change it."""
+    root = tmp_path_factory.mktemp("root")
+    weights = {
+        name: write_weights(root / name / "results" / "small" / "best.safetensors", seed=seed)
+        for seed, name in enumerate(("one", "two"))
+    }
+    folder = root / "results" / "small"
+    verifier = calibrate(weights, demo, folder=folder, device=CPU, engine="torch")
+    write_verifier(folder / "verifier.json", verifier)
+    return folder / "verifier.json", verifier, weights
+
+
+def noseprint(*words):
+    return subprocess.run(
+        [sys.executable, "-m", "noseprint", *map(str, words)], capture_output=True, text=True, timeout=120
+    )
+
+
+def test_it_is_made_from_the_hold_out_alone(made, demo):
+    _, verifier, _ = made
+    table = read_train(demo)
+    held_out = split_holdout(table.identities, share=0.2, seed=HOLDOUT_SEED)
+    images = sum(identity in held_out for identity in table.identities)
+    told = verifier.holdout
+    assert (told.identities, told.photographs, told.share) == (len(held_out), images, 0.2)
+    assert told.mark == holdout_mark(held_out)
+    assert told.cohort == min(200, len(table) - images)
+    of_each = [sum(identity == one for identity in table.identities) for one in held_out]
+    assert told.same_pairs == sum(n * (n - 1) // 2 for n in of_each)
+    assert told.different_pairs == images * (images - 1) // 2 - told.same_pairs + images * told.cohort
+    assert verifier.least_fmr == pytest.approx(30 / told.different_pairs)
+    assert [point.fmr for point in verifier.points] == [r for r in (0.1, 0.01, 0.001) if r >= verifier.least_fmr]
+
+
+def test_thresholds_keep_their_promise_on_the_hold_out(made, demo):
+    _, verifier, weights = made
+    table = read_train(demo)
+    held_out = split_holdout(table.identities, share=0.2, seed=HOLDOUT_SEED)
+    sides = [load_network(path) for path in weights.values()]
+    embeddings = [embed_images(n, table.paths, view=A.Resize(32, 32), device=CPU, workers=0) for n in sides]
+    similarity = np.mean([e @ e.T for e in embeddings], axis=0)
+    point = verifier.points[0]
+    false = total = low = same = 0
+    for i, first in enumerate(table.identities):
+        for j, second in enumerate(table.identities[:i]):
+            if first == second and first in held_out:
+                same += 1
+                low += similarity[i, j] < point.fnmr_threshold - 1e-6
+            elif first != second and (first in held_out or second in held_out):
+                total += 1
+                false += similarity[i, j] >= point.threshold - 1e-6
+    assert total == verifier.holdout.different_pairs  # the cohort is everyone here
+    assert false / total <= point.fmr + 2 / total
+    assert false / total == pytest.approx(point.measured_fmr.value, abs=2 / total)
+    assert low / same <= point.fmr
+    assert point.measured_fmr.low <= point.measured_fmr.value <= point.measured_fmr.high
+
+
+def test_the_same_again_gives_the_same_bytes(made, demo, tmp_path):
+    path, _, weights = made
+    again = calibrate(weights, demo, folder=path.parent, device=CPU, engine="torch")
+    write_verifier(tmp_path / "verifier.json", again)
+    assert (tmp_path / "verifier.json").read_bytes() == path.read_bytes()
+
+
+def test_the_file_gives_back_every_bit(made):
+    path, verifier, weights = made
+    assert read_verifier(path) == verifier
+    found = weights_of(verifier, path)
+    assert {name: place.resolve() for name, place in found.items()} == weights
+
+
+def changed(path, out, edit):
+    told = json.loads(path.read_text())
+    edit(told)
+    out.write_text(json.dumps(told))
+    return out
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda t: t.update(format="noseprint verifier 2"),
+        lambda t: t.pop("points"),
+        lambda t: t.update(more=1),
+        lambda t: t.update(points=[]),
+        lambda t: t["points"].reverse() if len(t["points"]) > 1 else t.update(points=t["points"] * 2),
+        lambda t: t["points"][0].update(threshold=float("nan")),
+        lambda t: t["points"][0].update(threshold=1e9),
+        lambda t: t["points"][0].update(fmr="0.1"),
+        lambda t: t["points"][0].update(fmr=True),
+        lambda t: t["members"].append(t["members"][0]),
+        lambda t: t.update(members=[]),
+        lambda t: t["members"][0].update(fingerprint="x"),
+        lambda t: t["members"][0].update(name="a\x1b[31m"),
+        lambda t: t["members"][0].update(calibration={"slope": "1", "intercept": 0}),
+        lambda t: t["calibration"].clear(),
+        lambda t: t["quality"]["sharpness"].update(least=-1),
+        lambda t: t.update(holdout=None),
+        lambda t: t.update(least_fmr=10**400),
+    ],
+)
+def test_a_file_that_lies_is_refused(made, tmp_path, edit):
+    wrong = changed(made[0], tmp_path / "verifier.json", edit)
+    with pytest.raises(NoseprintError, match="noseprint calibrate") as error:
+        read_verifier(wrong)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize("text", ["", "5", "[" * 100_000, '{"format": "noseprint verifier 1"}', "\xff"])
+def test_what_is_no_verifier_is_refused(tmp_path, text):
+    (tmp_path / "v.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(NoseprintError, match="noseprint calibrate"):
+        read_verifier(tmp_path / "v.json")
+
+
+def test_other_weights_are_refused(made, tmp_path):
+    path, *_ = made
+    root = shutil.copytree(path.parents[2], tmp_path / "root")
+    copy = root / "results" / "small" / "verifier.json"
+    weights_of(read_verifier(copy), copy)
+    write_weights(root / "two" / "results" / "small" / "best.safetensors", seed=9)
+    with pytest.raises(NoseprintError, match=r"two.* not the weights .*calibrate again"):
+        weights_of(read_verifier(copy), copy)
+    (root / "two" / "results" / "small" / "best.safetensors").unlink()
+    with pytest.raises(NoseprintError, match="no such weights file"):
+        weights_of(read_verifier(copy), copy)
+
+
+def test_weights_that_no_verifier_can_be_made_for(tmp_path, demo):
+    none = write_weights(tmp_path / "all.safetensors", training='{"holdout": 0.0}')
+    silent = write_weights(tmp_path / "silent.safetensors", training="{}")
+    for path, says in ((none, "trained on all"), (silent, "does not say"), (tmp_path / "a.pth", "does not say")):
+        with pytest.raises(NothingHeldOutError, match=says):
+            calibrate({"m": path}, demo, folder=tmp_path, device=CPU)
+    a, b = (
+        write_weights(tmp_path / "a.safetensors"),
+        write_weights(tmp_path / "b.safetensors", training='{"holdout": 0.3}'),
+    )
+    with pytest.raises(NoseprintError, match=r"different shares .*a 0\.2, b 0\.3"):
+        calibrate({"a": a, "b": b}, demo, folder=tmp_path, device=CPU)
+    stale = write_weights(tmp_path / "c.safetensors", held_out=holdout_mark(["1", "2"]))
+    with pytest.raises(NoseprintError, match="with other identities held out"):
+        calibrate({"c": stale}, demo, folder=tmp_path, device=CPU)
+
+
+def test_similarity_probability_and_members(made, demo):
+    path, verifier, weights = made
+    a, b = sorted((demo / "test" / "images").iterdir())[:2]
+    verdict = verify((a, b), verifier, path=path, device=CPU, engine="torch")
+    cosines = []
+    for place in weights.values():
+        first, second = embed_images(load_network(place), [a, b], view=A.Resize(32, 32), device=CPU, workers=0)
+        cosines.append(float(first @ second))
+    assert [cosine for _, cosine, _ in verdict.members.values()] == pytest.approx(cosines, abs=1e-5)
+    assert verdict.similarity == pytest.approx(np.mean(cosines), abs=1e-5)
+    assert verdict.probability == pytest.approx(float(verifier.calibration.probability(verdict.similarity)))
+    rare = verify((a, b), verifier, path=path, device=CPU, prior=0.001, engine="torch")
+    assert rare.probability < verdict.probability
+    assert rare.decision == verdict.decision
+    back = verify((b, a), verifier, path=path, device=CPU, engine="torch")
+    assert (back.similarity, back.decision) == (pytest.approx(verdict.similarity, abs=1e-6), verdict.decision)
+    with pytest.raises(NoseprintError, match="prior 1"):
+        verify((a, b), verifier, path=path, device=CPU, prior=1)
+
+
+def point(threshold, fnmr_threshold):
+    return Point(0.01, threshold, Score(0.01, 0, 0.02), Score(0.9, 0.8, 1.0), fnmr_threshold)
+
+
+@pytest.mark.parametrize("thresholds", [(0.7, 0.5), (0.5, 0.7)])  # whichever of the two is higher
+def test_three_answers(thresholds):
+    answers = {s: decide(s, point(*thresholds), []) for s in (0.49, 0.5, 0.69, 0.7)}
+    told = {s: (answer, reasons[0].code) for s, (answer, reasons) in answers.items()}
+    assert told == {
+        0.49: ("different", "below_threshold"),
+        0.5: ("cannot tell", "uncertain"),
+        0.69: ("cannot tell", "uncertain"),
+        0.7: ("same", "above_threshold"),
+    }
+
+
+def test_a_rate_that_is_not_supported_is_refused_with_the_lowest_that_is(made):
+    _, verifier, _ = made
+    lowest = verifier.points[-1].fmr
+    assert verifier.point(None).fmr == verifier.point(lowest).fmr == lowest
+    with pytest.raises(NoseprintError, match=rf"do not support it .*lowest they do is {lowest:g}"):
+        verifier.point(lowest / 10)
+    with pytest.raises(NoseprintError, match="has thresholds for"):
+        verifier.point(0.5)
+
+
+def limited(verifier, **least):
+    limits = {name: dataclasses.replace(getattr(verifier.quality, name), least=value) for name, value in least.items()}
+    return dataclasses.replace(verifier, quality=dataclasses.replace(verifier.quality, **limits))
+
+
+def test_a_photograph_beyond_a_limit_cannot_be_told(made, demo, tmp_path):
+    path, verifier, _ = made
+    good = sorted((demo / "test" / "images").iterdir())[0]
+    strict = limited(verifier, short_side=40.0, sharpness=None, brightness=30.0)
+    small = tmp_path / "small.png"
+    cv2.imwrite(str(small), cv2.resize(decode(good)[:, :, ::-1], (50, 31)))
+    verdict = verify((good, small), strict, path=path, device=CPU, engine="torch")
+    assert verdict.decision == "cannot tell"
+    assert [(r.code, r.photograph, r.value, r.limit) for r in verdict.reasons] == [("short_side", str(small), 31, 40)]
+    assert "too small (short side 31 px; below 40" in verdict.reasons[0].text
+    dark = tmp_path / "dark.png"
+    cv2.imwrite(str(dark), decode(good) // 8)
+    verdict = verify((dark, small), strict, path=path, device=CPU, engine="torch")
+    assert [reason.code for reason in verdict.reasons] == ["brightness", "short_side"]
+
+
+@pytest.mark.parametrize("shapes", [((2000, 30), (30, 2000)), ((1, 1), (600, 800))])
+def test_the_picture_holds_photographs_of_any_shape(made, demo, tmp_path, shapes):
+    path, verifier, _ = made
+    places = []
+    for number, shape in enumerate(shapes):
+        places.append(tmp_path / f"{'é' * 50}{number}.png")
+        cv2.imwrite(str(places[-1]), np.full((*shape, 3), (255, 0, 0), np.uint8))
+    verdict = verify(tuple(places), verifier, path=path, device=CPU, engine="torch")
+    picture = draw(verdict, [decode(place) for place in places])
+    assert picture.shape[1] == 1008
+    blue = (picture == (0, 0, 255)).all(axis=2)
+    rows, _ = np.nonzero(blue)
+    assert blue[:, :504].any()
+    assert blue[:, 504:].any()
+    assert rows.max() < 496
+    assert (picture[500:] < 120).any()  # the words
+
+
+def test_the_commands(made, demo, tmp_path):
+    path, *_ = made
+    root = shutil.copytree(path.parents[2], tmp_path / "root")
+    written = root / "results" / "small" / "verifier.json"
+    written.unlink()
+    words = ("--small", "--root", root)
+    done = noseprint("calibrate", *words, "--data", demo, "--members", "one", "two", "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "ensemble" in done.stdout
+    assert json.loads(written.read_text())["format"] == FORMAT
+    a, b = sorted((demo / "test" / "images").iterdir())[:2]
+    picture = tmp_path / "both.png"
+    done = noseprint("verify", a, b, *words, "--json", "--picture", picture, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert set(told) == {
+        *("format", "noseprint", "photographs", "decision", "reasons", "similarity", "probability", "prior"),
+        *("calibration", "fmr", "different_below", "same_from", "members"),
+    }
+    assert told["decision"] in ("same", "different", "cannot tell")
+    assert decode(picture).shape[1] == 1008
+    moved = shutil.move(root, tmp_path / "elsewhere")
+    done = noseprint("verify", a, a, "--verifier", os.path.join(moved, "results/small/verifier.json"))  # noqa: PTH118
+    assert done.returncode == 0, done.stderr
+    before = written.with_name("x").parent, a.read_bytes()
+    for options, says in (
+        (("--picture", a), "give a file whose name ends in .png"),
+        (("--fmr", "0.00001"), "do not support it"),
+        (("--prior", "2"), "prior 2.0"),
+        (("--run", "other"), "no such verifier"),
+    ):
+        done = noseprint("verify", a, b, "--root", moved, *(() if "--run" in options else ("--small",)), *options)
+        assert done.returncode == 1
+        assert says in done.stderr
+        assert "Traceback" not in done.stderr
+    assert a.read_bytes() == before[1]
+    png = tmp_path / "a.png"
+    cv2.imwrite(str(png), decode(a))
+    kept = png.read_bytes()
+    done = noseprint("verify", png, b, "--root", moved, "--small", "--picture", png)
+    assert (done.returncode, png.read_bytes()) == (1, kept)
+    assert "--picture" in done.stderr
+
+
+def test_where_possible_tells_why_there_is_no_verifier(demo, tmp_path):
+    write_weights(tmp_path / "one" / "results" / "best.safetensors", training='{"holdout": 0}')
+    words = ("calibrate", "--root", tmp_path, "--data", demo, "--members", "one")
+    done = noseprint(*words)
+    assert (done.returncode, "trained on all identities" in done.stderr) == (1, True)
+    done = noseprint(*words, "--where-possible")
+    assert done.returncode == 0, done.stderr
+    assert "No verifier is made" in done.stdout
+    assert not (tmp_path / "results").exists()
