@@ -55,7 +55,8 @@ def section(
         held = verifier.holdout
         told["about"] = (
             f"Set on {held.photographs:,} photographs of {held.identities} individuals that no training saw, compared "
-            f"with each other and with {held.cohort:,} photographs of trained ones; noseprint verify decides by them. Between “different below” and “the same from” it says “cannot tell”."
+            f"with each other and with {held.cohort:,} photographs of trained ones; noseprint verify decides by "
+            "them. Between “different below” and “the same from” it says “cannot tell”."
         )
         told["thresholds"] = _thresholds(verifier, evaluation)
         told["missing"] = _warning(verifier, evaluation)
