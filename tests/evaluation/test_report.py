@@ -294,10 +294,11 @@ def verifier_of(found, *, threshold):
     score = Score(0.5, 0.4, 0.6)
     of = ReliabilityScores(score, score, score)
     members = tuple(Member(name, "w", "0" * 16, calibration, of) for name in ("one", "two"))
-    point = Point(0.01, threshold, score, score, 0.01, threshold + 0.1)
+    point = Point(fmr=0.01, threshold=threshold, measured_fmr=score, tmr=score, fnmr_threshold=threshold + 0.1)
     limit = Limit(None, ())
     limits = Limits(0.01, 9, limit, limit, limit)
-    return Verifier(members, calibration, of, HoldOut(0.2, "m", 8, 99, 50, 60), 0.01, (point,), limits)
+    held = HoldOut(share=0.2, mark="m", identities=8, photographs=99, cohort=70, same_pairs=50, different_pairs=60)
+    return Verifier(members, calibration, of, held, 0.01, (point,), limits)
 
 
 @pytest.mark.parametrize(("threshold", "warned"), [(-2.0, True), (2.0, False)])

@@ -54,8 +54,9 @@ def section(
     if verifier:
         held = verifier.holdout
         told["about"] = (
-            f"Set on {held.photographs:,} photographs of {held.identities} individuals that no training saw; noseprint "
-            "verify decides by them. Between “different below” and “the same from” it says “cannot tell”."
+            f"Set on {held.photographs:,} photographs of {held.identities} individuals that no training saw, compared "
+            f"with each other and with {held.cohort:,} photographs of trained ones; noseprint verify decides by "
+            "them. Between “different below” and “the same from” it says “cannot tell”."
         )
         told["thresholds"] = _thresholds(verifier, evaluation)
         told["missing"] = _warning(verifier, evaluation)
