@@ -217,6 +217,8 @@ def prepared(tmp_path_factory):
                 (root / folder / "results" / run).mkdir(parents=True, exist_ok=True)
                 if file != root / folder / "results" / run / file.name:
                     shutil.copy(file, root / folder / "results" / run)
+    with pytest.MonkeyPatch.context() as patch:
+        Reader(root, patch).types(["noseprint", "calibrate", "--small", "--data", "data"])
     shutil.copy(root / "v2_stage2/results/best.safetensors", root / "ckpts" / "v2_stage2.safetensors")
     shutil.copy(root / "v2_stage2/results/best.safetensors", root)
     return root
