@@ -31,7 +31,7 @@ from noseprint.data.sampling import epoch_steps
 from noseprint.data.tables import read_labels, read_pairs, read_pseudo, read_retrieval, read_train, write_csv
 from noseprint.devices import default_workers
 from noseprint.evaluation.holdout import HOLDOUT_SEED, evaluate_holdout, split_holdout
-from noseprint.matching.calibration import fit_platt
+from noseprint.matching.calibration_fit import fit_platt
 from noseprint.matching.embed import embed_images
 from noseprint.matching.pseudo import produce_pseudo
 from noseprint.models.network import SupConNet

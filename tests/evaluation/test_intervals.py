@@ -120,12 +120,22 @@ def test_intervals_over_identities_hold_the_truth_as_often_as_they_say_and_those
 
 
 def test_bootstrap_leaves_out_empty_replicates_and_refuses_when_none_is_left():
-    scores, same = np.array([0.9, 0.1]), np.array([True, False])
-    assert interval_of_auc(scores, same, ["a", "a"], ["a", "b"], seed=0) == (1, 1)
+    scores, same = np.array([0.9, 0.1, 0.2, 0.1]), np.array([True, False, False, False])
+    a, b = ["a", "a", "c", "e"], ["a", "b", "d", "a"]
+    assert interval_of_auc(scores, same, a, b, seed=0) == (1, 1)
     with pytest.raises(NoseprintError, match="too few identities"):
-        interval_of_auc(scores, same, ["a", "a"], ["a", "b"], seed=3, replicates=1)  # draws one of the two twice
+        interval_of_auc(scores, same, a, b, seed=2, replicates=1)  # draws no a, so no same pair
     with pytest.raises(NoseprintError, match="needs same and different"):
-        interval_of_auc(scores, np.array([True, True]), ["a", "b"], ["a", "b"], seed=0)
+        interval_of_auc(scores, np.ones(4, bool), a, b, seed=0)
+
+
+def test_of_four_identities_an_interval_is_everything():
+    scores, same = np.array([0.9, 0.9, 0.1, 0.2]), np.array([True, True, False, False])
+    assert interval_of_auc(scores, same, ["a", "b", "c", "a"], ["a", "b", "d", "b"], seed=0) == (0, 1)
+    assert interval_of_auc(scores, same, ["a", "b", "c", "e"], ["a", "b", "d", "b"], seed=0) == (1, 1)
+    values = np.full(10, 0.5)
+    assert bootstrap_mean(values, np.repeat(np.arange(4), 3)[:10], seed=0) == (0, 1)
+    assert bootstrap_mean(values, np.repeat(np.arange(5), 2), seed=0) == (0.5, 0.5)
 
 
 def test_bootstrap_mean_equals_a_loop():

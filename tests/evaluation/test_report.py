@@ -19,7 +19,7 @@ from noseprint.evaluation.report.page import Material, render
 from noseprint.evaluation.scoring import Evaluation, Score, joined, similarities
 from noseprint.evaluation.verifier import HoldOut, Member, Point, Verifier
 from noseprint.inspection.check import measure
-from noseprint.matching.calibration import fit_platt
+from noseprint.matching.calibration_fit import fit_platt
 from noseprint.matching.quality import Limit, Limits
 from noseprint.models.header import WeightsHeader
 

@@ -96,6 +96,12 @@ def test_thresholds_keep_their_promise_on_the_hold_out(made, demo):
     assert point.measured_fmr.low <= point.measured_fmr.value <= point.measured_fmr.high
 
 
+def test_a_caution_stands_while_few_identities_are_held_out(made):
+    _, verifier, _ = made
+    assert dataclasses.replace(verifier, holdout=dataclasses.replace(verifier.holdout, identities=24)).caution
+    assert dataclasses.replace(verifier, holdout=dataclasses.replace(verifier.holdout, identities=25)).caution is None
+
+
 def test_the_same_again_gives_the_same_bytes(made, demo, tmp_path):
     path, _, weights = made
     again = calibrate(weights, demo, folder=path.parent, device=CPU, engine="torch")
@@ -279,6 +285,7 @@ def test_the_commands(made, demo, tmp_path):
     done = noseprint("calibrate", *words, "--data", demo, "--members", "one", "two", "--device", "cpu")
     assert done.returncode == 0, done.stderr
     assert "ensemble" in done.stdout
+    assert "caution: made from" in done.stdout
     assert json.loads(written.read_text())["format"] == FORMAT
     a, b = sorted((demo / "test" / "images").iterdir())[:2]
     picture = tmp_path / "both.png"
@@ -287,8 +294,9 @@ def test_the_commands(made, demo, tmp_path):
     told = json.loads(done.stdout)
     assert set(told) == {
         *("format", "noseprint", "photographs", "decision", "reasons", "similarity", "probability", "prior"),
-        *("calibration", "fmr", "different_below", "same_from", "members"),
+        *("calibration", "fmr", "caution", "different_below", "same_from", "members"),
     }
+    assert "held-out identities, which are few" in told["caution"]
     assert told["decision"] in ("same", "different", "cannot tell")
     assert decode(picture).shape[1] == 1008
     moved = shutil.move(root, tmp_path / "elsewhere")

@@ -6,19 +6,14 @@ from scipy.optimize import minimize
 from sklearn.isotonic import IsotonicRegression
 
 from noseprint.errors import NoseprintError
-from noseprint.matching.calibration import (
-    Beta,
-    Isotonic,
-    Platt,
-    calibration_from_json,
+from noseprint.matching.calibration import Beta, Isotonic, Platt, calibration_from_json, family_of, probability_at
+from noseprint.matching.calibration_fit import (
     cross_fitted,
-    family_of,
     fit_beta,
     fit_calibration,
     fit_isotonic,
     fit_platt,
     identity_folds,
-    probability_at,
 )
 
 

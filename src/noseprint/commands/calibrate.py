@@ -72,4 +72,4 @@ def _told(verifier: "Verifier") -> list[str]:
             if limit.least is None
             else f"{what}: below {how.format(limit.least)}"
         )
-    return lines
+    return [*lines, f"caution: {verifier.caution}"] if verifier.caution else lines

@@ -66,3 +66,5 @@ class Verify:
             print(f"  {reason.text}")
         rate = verdict.point.measured_fmr
         print(f"  at a false-match rate of {verdict.point.fmr:g}, on the hold-out {rate}")
+        if verdict.caution:
+            print(f"  {verdict.caution}")

@@ -22,7 +22,8 @@ from noseprint.evaluation.metrics import least_far, roc_curve
 from noseprint.evaluation.reliability import ReliabilityScores, reliability_scores
 from noseprint.evaluation.scoring import Score, joined
 from noseprint.evaluation.verifier import HoldOut, Member, Point, Verifier
-from noseprint.matching.calibration import Calibration, cross_fitted, fit_calibration
+from noseprint.matching.calibration import Calibration
+from noseprint.matching.calibration_fit import cross_fitted, fit_calibration
 from noseprint.matching.embed import embed_by, embedder
 from noseprint.matching.options import Engine
 from noseprint.matching.pairs import row_similarities

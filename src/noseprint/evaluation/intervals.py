@@ -12,6 +12,8 @@ from noseprint.matching.groups import DisjointSets
 from noseprint.matching.pairs import Pairs
 
 Interval = tuple[float, float]
+FEWEST = 5
+"""Identities below which an interval says nothing: all figures here lie in 0..1, and so wide is it then."""
 
 
 def identity_clusters(pairs: Pairs, same: npt.NDArray[np.bool_]) -> tuple[Indices, Indices]:
@@ -52,6 +54,8 @@ def bootstrap_pairs(
     Raises NoseprintError as `metrics.roc_curve`, and where no replicate is left.
     """
     scores, same = checked(scores, same)
+    if len(np.union1d(cluster_a, cluster_b)) < FEWEST:
+        return [(0.0, 1.0)] * len(figures)
     values: list[list[Weights]] = []
     for weight in resampled_pairs(cluster_a, cluster_b, seed=seed, replicates=replicates):
         curve = accepted(scores, same, weight)
@@ -81,13 +85,15 @@ def interval(values: npt.NDArray[np.float64]) -> Interval:
 
 
 def bootstrap_mean(values: Floats, clusters: Labels, *, seed: int, replicates: int = 1000) -> tuple[float, float]:
-    """95 % percentile interval of the mean of values (Q,), resampling the identities `clusters` (Q,) they belong to.
+    """95 % percentile interval of the mean of values (Q,) in 0..1, resampling the identities `clusters` (Q,) of them.
 
-    Raises NoseprintError where there are no values.
+    With fewer identities than FEWEST, (0, 1). Raises NoseprintError where there are no values.
     """
     names, cluster = np.unique(np.asarray(clusters), return_inverse=True)
     if len(cluster) == 0:
         raise NoseprintError("there are no values to give an interval for: no query was scored")
+    if len(names) < FEWEST:
+        return 0.0, 1.0
     total = np.bincount(cluster, weights=np.asarray(values, dtype=np.float64))
     size = np.bincount(cluster).astype(np.float64)
     means = [(times @ total) / (times @ size) for times in _resampled(len(names), replicates, len(names), seed=seed)]

@@ -19,6 +19,8 @@ from noseprint.matching.quality import Limits
 from noseprint.models.header import fingerprint, shown
 
 FORMAT = "noseprint verifier 1"
+FEW_IDENTITIES = 25
+"""Of fewer held out neither the rates nor their intervals are to be relied on."""
 _MOST_BYTES = 2**24
 
 
@@ -89,6 +91,16 @@ class Verifier:
     least_fmr: float
     points: tuple[Point, ...]
     quality: Limits
+
+    @property
+    def caution(self) -> str | None:
+        """What whoever relies on the rates must know; None where enough identities were held out."""
+        if self.holdout.identities >= FEW_IDENTITIES:
+            return None
+        return (
+            f"made from {self.holdout.identities} held-out identities, which are few: among others, false matches may "
+            "be several times as frequent. Train with a larger --holdout to be surer"
+        )
 
     def point(self, fmr: float | None) -> Point:
         """The thresholds for a false-match rate; None: the lowest there is. Raises NoseprintError for another one."""

@@ -54,6 +54,8 @@ class Verdict:
     members: dict[str, tuple[str, float, float]]
     """Of each member the fingerprint of its weights, its cosine and its probability at the prior."""
     quality: tuple[Quality, Quality]
+    caution: str | None
+    """`Verifier.caution`."""
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain numbers and text, in the layout of docs/verify.md."""
@@ -71,6 +73,7 @@ class Verdict:
             "prior": self.prior,
             "calibration": self.family,
             "fmr": self.point.fmr,
+            "caution": self.caution,
             "different_below": low,
             "same_from": high,
             "members": [
@@ -125,6 +128,7 @@ def verify(
         point=point,
         members=members,
         quality=quality,
+        caution=verifier.caution,
     )
 
 

@@ -8,7 +8,7 @@ from noseprint.data.augment import View
 from noseprint.data.tables import ImageTable
 from noseprint.distributed import World
 from noseprint.evaluation.holdout import HOLDOUT_SEED, HoldoutScores, evaluate_holdout, holdout_mark
-from noseprint.matching.calibration import fit_calibration
+from noseprint.matching.calibration_fit import fit_calibration
 from noseprint.matching.shared import embed_shared
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import save_weights

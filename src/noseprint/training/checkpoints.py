@@ -87,3 +87,13 @@ class MetricsLog:
                 for name, value in record.items():
                     self._events.add_scalar(name, value, record["step"])
                 self._events.flush()
+
+
+def told(record: dict[str, Any], epochs: int) -> str:
+    """A record of the metrics as a line to read."""
+    scores = "".join(
+        f", hold-out {name} {record[key]:.4f}"
+        for name, key in (("AUC", "auc"), ("Rank-1", "rank_1"), ("mAP", "map"))
+        if key in record
+    )
+    return f"epoch {record['epoch']}/{epochs}: loss {record['loss']:.4f}, {record['images_per_s']:.0f} images/s{scores}"

@@ -1,7 +1,6 @@
 """The one training loop."""
 
 import hashlib
-import json
 import math
 import time
 from collections.abc import Iterable
@@ -28,7 +27,7 @@ from noseprint.lock import lock
 from noseprint.models.network import SupConNet
 from noseprint.progress import progress
 from noseprint.training.best import Best
-from noseprint.training.checkpoints import MetricsLog, differing, load_state, require_same, save_state
+from noseprint.training.checkpoints import MetricsLog, differing, load_state, require_same, save_state, told
 from noseprint.training.faults import tell_faulty_batch
 from noseprint.training.gradient_cache import Step
 from noseprint.training.interrupt import Interrupted, stop_requested
@@ -138,7 +137,7 @@ class _Training:
             train=train,
             view=evaluation_view,
             results=results,
-            extra={"recipe": recipe, "training": json.dumps({"holdout": options.holdout})},
+            extra={"recipe": recipe, "training": options.noted()},
             place=place,
             workers=self.workers,
             cache=options.cache,
@@ -185,7 +184,7 @@ class _Training:
                     }
                     if log:
                         log.write(record)
-                        line = _line(record, self.options.epochs)
+                        line = told(record, self.options.epochs)
                     losses, images_seen, self.epoch_start = [], 0, time.monotonic()
                 interrupted = stop.signal is not None
                 if self.place.size > 1:  # all ranks leave at the same step, and asking each other waits for the device
@@ -297,12 +296,3 @@ def _digest(rows: Iterable[tuple[object, object]]) -> str:
     """A short hash of rows; of a path its file name counts, since a data folder may move."""
     text = "\n".join(f"{a},{b.name if isinstance(b, Path) else b}" for a, b in rows)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _line(record: dict[str, Any], epochs: int) -> str:
-    scores = "".join(
-        f", hold-out {name} {record[key]:.4f}"
-        for name, key in (("AUC", "auc"), ("Rank-1", "rank_1"), ("mAP", "map"))
-        if key in record
-    )
-    return f"epoch {record['epoch']}/{epochs}: loss {record['loss']:.4f}, {record['images_per_s']:.0f} images/s{scores}"

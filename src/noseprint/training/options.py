@@ -95,6 +95,10 @@ class FitOptions:
         check_run_name(self.run)
         check_workers(self.workers)
 
+    def noted(self) -> str:
+        """What a weights file keeps of its training, as JSON."""
+        return json.dumps({name: getattr(self, name) for name in ("holdout", "loss") if hasattr(self, name)})
+
 
 FREE_TO_CHANGE = {
     "data",
