@@ -4,6 +4,7 @@ import csv
 import shutil
 import subprocess
 import sys
+import unicodedata
 
 import pytest
 
@@ -195,5 +196,18 @@ def test_names_that_differ_in_case_are_pointed_out(photos, tmp_path, capsys):
     shutil.copytree(photos / "Réx, 2", photos / "réx,2")
     for path in (photos / "réx,2").iterdir():
         path.write_bytes(path.read_bytes() + b"\0")  # other bytes, so another photograph
+    decomposed = photos / unicodedata.normalize("NFD", "Réx, 4")
+    if not decomposed.exists():  # a file system may take both for one
+        (photos / "Réx, 3" / "2024").rename(decomposed)
     Import(photos, tmp_path / "data")()
-    assert "'Réx, 2' and 'réx,2' are taken for different individuals" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "'Réx, 2' and 'réx,2' are taken for different individuals" in said
+    assert f"{decomposed.name!r} and 'Réx, 4' are taken for different individuals" in said
+
+
+def test_a_link_to_a_folder_is_not_passed_over_in_silence(photos, tmp_path):
+    elsewhere = (photos / "Réx, 2").rename(tmp_path / "elsewhere")
+    (photos / "Réx, 2").symlink_to(elsewhere)
+    with pytest.raises(NoseprintError, match=r"Réx, 2: is a link to a folder"):
+        Import(photos, tmp_path / "data")()
+    assert not (tmp_path / "data").exists()

@@ -169,10 +169,18 @@ def test_an_encounter_column_is_read_where_there_is_one(data):
     assert found.where([False, True]).encounters == ("north gate",)
     assert found.where([False, False]) == ImageTable((), (), ())
     assert (found + found).encounters is None
-    table.write_text("dog ID,nose print image,weather,encounter\n7,A*n1.jpg,sun,1\n")
-    assert read_train(data).encounters is None
+    for header, told in (
+        ("weather,Encounter", "1"),
+        ("camera,weather,encounter", "1"),
+        ("camera,weather", "north"),
+        ("camera,Date", "1"),
+        ("place,weather", None),
+    ):
+        rest = "north,1,1" if header.count(",") == 2 else "north,1"
+        table.write_text(f"dog ID,nose print image,{header}\n7,A*n1.jpg,{rest}\n")
+        assert read_train(data).encounters == (told and (told,)), header
     search = data / "retrieval.csv"
-    search.write_text("folder,role,identity,image,encounter\ntest,query,9,b 2.jpg,a\ntest,gallery,9,A*n1.jpg,b\n")
+    search.write_text("folder,role,identity,image,note,date\ntest,query,9,b 2.jpg,,a\ntest,gallery,9,A*n1.jpg,,b\n")
     found = read_retrieval(data)
     assert found.encounters == ("a", "b")
     assert found.where([True, False]) == RetrievalTable(found.paths[:1], ("9",), (True,), ("a",))

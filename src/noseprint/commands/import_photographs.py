@@ -69,7 +69,7 @@ class Import:
             )
         else:
             raise NoseprintError(f"{self.source}: no such folder or table")
-        print(f"{self.source}: {len(found.originals)} photographs; {found.told}")
+        print(f"{self.source}: {len(found.originals)} photographs; {found.told}", flush=True)
         for names in alike_identities(found.originals):
             print(f"Note: {' and '.join(map(repr, names))} are taken for different individuals")
         done = import_photographs(

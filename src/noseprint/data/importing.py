@@ -3,6 +3,7 @@
 import hashlib
 import re
 import shutil
+import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from noseprint.data.division import Shot, Shots, choose_queries, divide, make_pa
 from noseprint.data.images import decode, in_threads
 from noseprint.data.originals import Found, Original
 from noseprint.data.tables import (
-    ENCOUNTER,
+    ENCOUNTERS,
     LABEL_HEADER,
     PAIR_HEADER,
     PAIR_TABLES,
@@ -99,10 +100,10 @@ def _require_empty(target: Path) -> None:
 
 
 def alike_identities(originals: Sequence[Original]) -> list[tuple[str, ...]]:
-    """Identities whose names differ in case or spaces only: perhaps one individual, spelt in two ways."""
+    """Identities whose names differ in case, spaces or Unicode's form only: perhaps one, spelt in two ways."""
     alike = defaultdict(set)
     for original in originals:
-        alike["".join(original.identity.casefold().split())].add(original.identity)
+        alike["".join(unicodedata.normalize("NFKC", original.identity).casefold().split())].add(original.identity)
     return [tuple(sorted(names)) for names in alike.values() if len(names) > 1]
 
 
@@ -139,7 +140,7 @@ def _write_tables(
     folder: Path, parts: Mapping[str, Shots], *, encounters: bool, pairs: int, seed: int
 ) -> dict[str, int]:
     """Write the tables of each split; return how many pairs those have that have pairs."""
-    seen = (ENCOUNTER,) * encounters
+    seen = ENCOUNTERS[:1] * encounters
     train = [(identity, shot.name, shot.encounter) for identity, own in parts["train"].items() for shot in own]
     write_csv(folder / "train" / "train_data.csv", (*TRAIN_HEADER, *seen), (row[: 2 + encounters] for row in train))
     numbers: dict[str, int] = {}

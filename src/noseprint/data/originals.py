@@ -13,7 +13,7 @@ IMAGE_COLUMNS = ("nose print image", "path", "file_path", "image_path", "filenam
                  "photo", "photograph", "picture", "image_id")  # fmt: skip
 IDENTITY_COLUMNS = ("identity", "individual", "individual_id", "dog id", "animal_id", "animal", "name", "class",
                     "label", "id")  # fmt: skip
-ENCOUNTER_COLUMNS = ("encounter", "encounter_id")
+ENCOUNTER_COLUMNS = ("encounter", "encounter_id", "date", "camera")
 _LITTER = {"thumbs.db", "desktop.ini"}
 
 
@@ -46,7 +46,9 @@ def in_folders(source: Path, *, encounters: bool) -> Found:
     originals, faults = list[Original](), list[Fault]()
     for path in sorted(_files(source)):
         parts = path.relative_to(source).parts
-        if len(parts) == 1:
+        if path.is_dir():
+            faults.append(Fault(path, None, "is a link to a folder, and links are not followed: copy the folder here"))
+        elif len(parts) == 1:
             faults.append(Fault(path, None, "lies in no individual's folder: move it into one"))
         elif problem := _unwritable(path.relative_to(source).as_posix()):
             faults.append(Fault(path, None, problem))
@@ -103,7 +105,7 @@ def in_table(
 def _files(source: Path) -> Iterator[Path]:
     for path in source.rglob("*"):
         hidden = any(part.startswith(".") for part in path.relative_to(source).parts)
-        if not hidden and path.name.lower() not in _LITTER and not path.is_dir():
+        if not hidden and path.name.lower() not in _LITTER and (path.is_symlink() or not path.is_dir()):
             yield path
 
 

@@ -2,7 +2,7 @@
 
 import codecs
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -12,11 +12,14 @@ _LONGEST_LINE = 2**17  # characters, as csv has it for a field: a file without l
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
-def read_rows(path: Path, *headers: Sequence[str], faults: list[Fault]) -> Iterator[tuple[int, list[str]]]:
+def read_rows(
+    path: Path, *headers: Sequence[str], faults: list[Fault], optional: Sequence[str] = ()
+) -> Iterator[tuple[int, list[str]]]:
     """Yield (line, fields) of each row below the header; the faults found on the way are appended to `faults`.
 
-    headers: what the file may begin with, the longest first; a row has the fields of the first that fits. Further
-    columns are passed over, as are blank lines and the space around a field. A row with a fault is not yielded, and
+    headers: what the file may begin with, the longest first; a row has the fields of the first that fits, and after
+    them that of the first column of `optional` (in any case) which stands anywhere behind. Further columns are passed
+    over, as are blank lines and the space around a field. A row with a fault is not yielded, and
     a file whose header is wrong has no rows. UTF-8 with or without a byte order mark; LF, CRLF or CR.
     Memory is that of one row.
     """
@@ -33,6 +36,7 @@ def read_rows(path: Path, *headers: Sequence[str], faults: list[Fault]) -> Itera
         reader = csv.reader(_lines(file), strict=True)
         header: Sequence[str] | None = None
         found: list[str] = []
+        taken: list[int] = []  # the columns that are read
         while True:
             line = reader.line_num + 1
             try:
@@ -49,22 +53,28 @@ def read_rows(path: Path, *headers: Sequence[str], faults: list[Fault]) -> Itera
                 header = next((h for h in headers if tuple(found[: len(h)]) == tuple(h)), None)
                 if header is None:
                     break
+                taken = [*range(len(header)), *_further(found, len(header), optional)]
             elif any(fields):
-                problems = list(_problems(fields, header, columns=len(found)))
+                problems = list(_problems(fields, {at: found[at] for at in taken}, columns=len(found)))
                 faults.extend(Fault(path, line, problem) for problem in problems)
                 if not problems:
-                    yield line, fields[: len(header)]
+                    yield line, [fields[at] for at in taken]
     if header is None:
         faults.append(Fault(path, 1, _header_problem(",".join(found), headers[-1])))
 
 
-def _problems(fields: Sequence[str], header: Sequence[str], *, columns: int) -> Iterator[str]:
-    if len(fields) < len(header):
-        yield f"{len(fields)} fields, expected {len(header)} ({','.join(header)})"
+def _further(found: Sequence[str], after: int, optional: Sequence[str]) -> list[int]:
+    at = {name.casefold(): column for column, name in reversed(list(enumerate(found))) if column >= after}
+    return [at[name] for name in optional if name in at][:1]
+
+
+def _problems(fields: Sequence[str], taken: Mapping[int, str], *, columns: int) -> Iterator[str]:
+    if len(fields) <= max(taken):
+        yield f"{len(fields)} fields, expected {columns} ({','.join(taken.values())})"
     elif any(fields[columns:]):
         yield f"{len(fields)} fields, the header has {columns}: put quotes around a field that holds a comma"
     else:
-        for name, field in zip(header, fields, strict=False):
+        for name, field in ((name, fields[column]) for column, name in taken.items()):
             if not field:
                 yield f"{name} is empty"
             elif "\0" in field:

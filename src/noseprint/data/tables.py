@@ -19,7 +19,8 @@ from noseprint.files import atomic_write
 TRAIN_HEADER = ("dog ID", "nose print image")
 PAIR_HEADER = ("imageA", "imageB")
 LABEL_HEADER = (*PAIR_HEADER, "label")
-ENCOUNTER = "encounter"  # an optional last column: what one identity's photographs taken together have in common
+ENCOUNTERS = ("encounter", "date", "camera")
+"""An optional column, the first of these that a table has: what photographs of one identity taken together share."""
 RETRIEVAL_HEADER = ("folder", "role", "identity", "image")
 PSEUDO_HEADER = TRAIN_HEADER
 
@@ -79,8 +80,7 @@ class PairTable:
 def read_train(data: Path, *, missing_ok: bool = False) -> ImageTable:
     """Read `data/train/train_data.csv`; images lie in `data/train/images/`. An identity is any text.
 
-    A third column `encounter` (any text: a date, a session, a camera) may tell which photographs of one identity were
-    taken together.
+    A further column of ENCOUNTERS (any text) may tell which photographs of one identity were taken together.
 
     missing_ok: a photograph that is not there is no fault; whoever opens it must say so.
     Raises DataError with every fault: a missing table or image, a wrong header, an empty field, a name that leaves the
@@ -170,7 +170,7 @@ class RetrievalTable:
 
 
 def read_retrieval(data: Path) -> RetrievalTable | None:
-    """Read `data/retrieval.csv` (folder,role,identity,image[,encounter]), or None where there is none."""
+    """Read `data/retrieval.csv` (folder,role,identity,image[, one of ENCOUNTERS]), or None where there is none."""
     path = data / "retrieval.csv"
     if not path.is_file():
         return None
@@ -178,8 +178,8 @@ def read_retrieval(data: Path) -> RetrievalTable | None:
     names: dict[str, tuple[Path, _Names]] = {}
     first_line: dict[tuple[str, str], int] = {}
     paths, identities, is_query, encounters = list[Path](), list[str](), list[bool](), list[str]()
-    headers = ((*RETRIEVAL_HEADER, ENCOUNTER), RETRIEVAL_HEADER)
-    for line, (folder, role, identity, image, *encounter) in read_rows(path, *headers, faults=faults):
+    rows = read_rows(path, RETRIEVAL_HEADER, faults=faults, optional=ENCOUNTERS)
+    for line, (folder, role, identity, image, *encounter) in rows:
         if role not in ("query", "gallery"):
             faults.append(Fault(path, line, f"role {role!r} is neither query nor gallery"))
         if folder not in ("train", "validation", "test"):
@@ -225,7 +225,8 @@ def _read_labelled(path: Path, folder: Path, *, missing_ok: bool, may_be_empty: 
     listing = ImageListing(folder, missing_ok=missing_ok)
     row_of: dict[str, int] = {}  # the images, in order
     identities, encounters, lines = list[str](), list[str](), array("q")
-    for line, (identity, image, *encounter) in read_rows(path, (*TRAIN_HEADER, ENCOUNTER), TRAIN_HEADER, faults=faults):
+    rows = read_rows(path, TRAIN_HEADER, faults=faults, optional=ENCOUNTERS)
+    for line, (identity, image, *encounter) in rows:
         if (first := row_of.setdefault(image, len(row_of))) < len(identities):
             whose = "the same identity" if identities[first] == identity else f"identity {identities[first]!r}"
             faults.append(
