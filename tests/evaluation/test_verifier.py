@@ -21,7 +21,7 @@ from noseprint.evaluation.holdout import HOLDOUT_SEED, holdout_mark, split_holdo
 from noseprint.evaluation.picture import draw
 from noseprint.evaluation.scoring import Score
 from noseprint.evaluation.verifier import FORMAT, Point, read_verifier, weights_of, write_verifier
-from noseprint.evaluation.verify import decide, verify
+from noseprint.evaluation.verify import decide, likely, verify
 from noseprint.matching.embed import embed_images
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import load_network, save_weights
@@ -29,11 +29,15 @@ from noseprint.models.weights import load_network, save_weights
 CPU = torch.device("cpu")
 
 
-def write_weights(path, *, seed=0, **extra):
+def write_weights(path, *, seed=0, held_out="none of these", **extra):
     torch.manual_seed(seed)
     network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
-    save_weights(path, network, extra={"training": '{"holdout": 0.2}'} | extra)
+    save_weights(path, network, extra={"training": '{"holdout": 0.2}', "held_out": held_out} | extra)
     return path
+
+
+def mark_of(data):
+    return holdout_mark(split_holdout(read_train(data).identities, share=0.2, seed=HOLDOUT_SEED))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +45,7 @@ def made(tmp_path_factory, demo):
     """A root with two members and their verifier: never change it."""
     root = tmp_path_factory.mktemp("root")
     weights = {
-        name: write_weights(root / name / "results" / "small" / "best.safetensors", seed=seed)
+        name: write_weights(root / name / "results" / "small" / "best.safetensors", seed=seed, held_out=mark_of(demo))
         for seed, name in enumerate(("one", "two"))
     }
     folder = root / "results" / "small"
@@ -90,7 +94,8 @@ def test_thresholds_keep_their_promise_on_the_hold_out(made, demo):
                 total += 1
                 false += similarity[i, j] >= point.threshold - 1e-6
     assert total == verifier.holdout.different_pairs  # the cohort is everyone here
-    assert false / total <= point.fmr + 2 / total
+    assert point.measured_fmr.high <= point.fmr
+    assert [p.threshold for p in verifier.points] == sorted(p.threshold for p in verifier.points)
     assert false / total == pytest.approx(point.measured_fmr.value, abs=2 / total)
     assert low / same <= point.fmr
     assert point.measured_fmr.low <= point.measured_fmr.value <= point.measured_fmr.high
@@ -143,6 +148,10 @@ def changed(path, out, edit):
         lambda t: t["calibration"].clear(),
         lambda t: t["quality"]["sharpness"].update(least=-1),
         lambda t: t.update(holdout=None),
+        lambda t: t["holdout"].update(identities=-5),
+        lambda t: t["points"][0]["tmr"].update(value=7.0),
+        lambda t: t["points"][0]["measured_fmr"].update(low=0.9, high=0.1),
+        lambda t: t["calibration"].update({"family": "platt", "slope": -1.0, "intercept": 0.0}),
         lambda t: t.update(least_fmr=10**400),
     ],
 )
@@ -187,7 +196,7 @@ def test_weights_that_no_verifier_can_be_made_for(tmp_path, demo):
     with pytest.raises(NoseprintError, match=r"different shares .*a 0\.2, b 0\.3"):
         calibrate({"a": a, "b": b}, demo, folder=tmp_path, device=CPU)
     stale = write_weights(tmp_path / "c.safetensors", held_out=holdout_mark(["1", "2"]))
-    with pytest.raises(NoseprintError, match="with other identities held out"):
+    with pytest.raises(NothingHeldOutError, match="with other identities held out"):
         calibrate({"c": stale}, demo, folder=tmp_path, device=CPU)
 
 
@@ -215,9 +224,8 @@ def point(threshold, fnmr_threshold):
     return Point(0.01, threshold, Score(0.01, 0, 0.02), Score(0.9, 0.8, 1.0), fnmr_threshold)
 
 
-@pytest.mark.parametrize("thresholds", [(0.7, 0.5), (0.5, 0.7)])  # whichever of the two is higher
-def test_three_answers(thresholds):
-    answers = {s: decide(s, point(*thresholds), []) for s in (0.49, 0.5, 0.69, 0.7)}
+def test_three_answers():
+    answers = {s: decide(s, point(0.7, 0.5), []) for s in (0.49, 0.5, 0.69, 0.7)}
     told = {s: (answer, reasons[0].code) for s, (answer, reasons) in answers.items()}
     assert told == {
         0.49: ("different", "below_threshold"),
@@ -225,6 +233,10 @@ def test_three_answers(thresholds):
         0.69: ("cannot tell", "uncertain"),
         0.7: ("same", "above_threshold"),
     }
+
+
+def test_where_both_errors_keep_their_rate_everything_is_decided():
+    assert [decide(s, point(0.5, 0.7), [])[0] for s in (0.49, 0.5, 0.6, 0.7)] == ["different", "same", "same", "same"]
 
 
 def test_a_rate_that_is_not_supported_is_refused_with_the_lowest_that_is(made):
@@ -235,6 +247,9 @@ def test_a_rate_that_is_not_supported_is_refused_with_the_lowest_that_is(made):
         verifier.point(lowest / 10)
     with pytest.raises(NoseprintError, match="has thresholds for"):
         verifier.point(0.5)
+    for rate in (0, -1, 1):
+        with pytest.raises(NoseprintError, match="between 0 and 1"):
+            verifier.point(rate)
 
 
 def limited(verifier, **least):
@@ -256,6 +271,38 @@ def test_a_photograph_beyond_a_limit_cannot_be_told(made, demo, tmp_path):
     cv2.imwrite(str(dark), decode(good) // 8)
     verdict = verify((dark, small), strict, path=path, device=CPU, engine="torch")
     assert [reason.code for reason in verdict.reasons] == ["brightness", "short_side"]
+    assert verdict.probability is None
+    assert all(probability is None for *_, probability in verdict.members.values())
+    assert draw(verdict, [decode(dark), decode(small)]).shape[1] == 1008
+
+
+def test_a_photograph_with_itself_is_told_to_be_one(made, demo, tmp_path):
+    path, verifier, _ = made
+    one, other = sorted((demo / "test" / "images").iterdir())[:2]
+    copy = shutil.copy(one, tmp_path / "copy.jpg")
+    lenient = limited(verifier, short_side=None, sharpness=None, brightness=None)
+    codes = [
+        [reason.code for reason in verify(pair, lenient, path=path, device=CPU, engine="torch").reasons]
+        for pair in ((one, copy), (one, other))
+    ]
+    assert codes[0][1:] == ["identical"]
+    assert len(codes[1]) == 1
+
+
+def test_whoever_asks_is_told_when_hardly_any_same_pair_is_recognised(made, demo):
+    path, verifier, _ = made
+    pair = sorted((demo / "test" / "images").iterdir())[:2]
+    point = dataclasses.replace(verifier.points[-1], tmr=Score(0.02, 0.0, 0.1))
+    weak = dataclasses.replace(verifier, points=(*verifier.points[:-1], point))
+    assert "2 % of the same pairs are recognised" in verify(pair, weak, path=path, device=CPU, engine="torch").caution
+
+
+@pytest.mark.parametrize(
+    ("probability", "words"),
+    [(0.99951, "above 0.999"), (0.0004, "below 0.001"), (0.9, "0.900"), (None, "no probability")],
+)
+def test_a_probability_is_told_no_finer_than_it_is_known(probability, words):
+    assert likely(probability).endswith(words)
 
 
 @pytest.mark.parametrize("shapes", [((2000, 30), (30, 2000)), ((1, 1), (600, 800))])

@@ -233,6 +233,7 @@ def test_json_of_older_weights_is_read_and_the_rest_refused():
     wrong = ["", "{}", "[1]", '{"slope": 1}', '{"slope": "x", "intercept": 1}', '{"slope": NaN, "intercept": 1}', "5"]
     wrong += ["[" * 100_000, f'{{"slope": {"9" * 400}, "intercept": 1}}', '{"slope": true, "intercept": 1}']
     wrong += ['{"slope": 1, "intercept": 1, "more": 1}', '{"family": [], "slope": 1, "intercept": 1}']
+    wrong += ['{"slope": -1, "intercept": 0}']
     wrong += ['{"family": "beta", "a": -1, "b": 1, "c": 0}', '{"family": "beta", "slope": 1, "intercept": 0}']
     for at, odds in (("[]", "[]"), ("[1]", "[1, 2]"), ("[1, 1]", "[1, 2]"), ("[1, 2]", "[2, 1]"), ("1", "1")):
         wrong.append(f'{{"family": "isotonic", "at": {at}, "odds": {odds}}}')
@@ -241,3 +242,14 @@ def test_json_of_older_weights_is_read_and_the_rest_refused():
         with pytest.raises(NoseprintError, match="calibrate again") as refused:
             calibration_from_json(text)
         assert len(str(refused.value)) < 300
+
+
+def test_a_higher_similarity_is_never_less_probable():
+    similarity, same = drawn()
+    backwards = fit_platt(-similarity, same)
+    assert backwards.slope == 0
+    assert backwards.probability(0.9) == pytest.approx(0.5, abs=1e-4)
+    for value in (np.nan, np.inf):
+        for fit in (fit_platt, fit_beta, fit_isotonic):
+            with pytest.raises(NoseprintError, match="finite"):
+                fit(np.append(similarity, value), np.append(same, True))

@@ -26,9 +26,16 @@ class Campaign:
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be."""
+        check_run_name(self.run)
+        if self.run and self.small:
+            raise NoseprintError(f"--run {self.run} and --small name two runs: leave one out")
         if not self.members:
             raise NoseprintError("--members: name at least one recipe folder")
-        check_run_name(self.run)
+        for member in self.members:
+            if self.members.count(member) > 1:
+                raise NoseprintError(f"--members: {member} stands there twice")
+            if "/" in member or not (self.root / member).is_dir():
+                raise NoseprintError(f"--members: {self.root} has no recipe folder {member}")
 
     @property
     def name(self) -> str:

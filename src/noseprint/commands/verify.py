@@ -6,6 +6,7 @@ from pathlib import Path
 
 import tyro
 
+from noseprint.errors import NoseprintError
 from noseprint.options import check_run_name
 
 
@@ -44,10 +45,12 @@ class Verify:
         from noseprint.devices import choose_device
         from noseprint.evaluation.picture import write_picture
         from noseprint.evaluation.verifier import read_verifier, weights_of
-        from noseprint.evaluation.verify import verify
+        from noseprint.evaluation.verify import likely, verify
         from noseprint.files import check_output
 
         check_run_name(self.run)
+        if self.run and self.small:
+            raise NoseprintError(f"--run {self.run} and --small name two runs: leave one out")
         path = self.verifier or self.root / "results" / (self.run or ("small" if self.small else "")) / "verifier.json"
         verifier = read_verifier(path)
         if self.picture:
@@ -61,10 +64,14 @@ class Verify:
         if self.json:
             print(json.dumps(verdict.to_json(), indent=1))
             return
-        print(f"{verdict.decision}: probability {verdict.probability:.4f} at prior {self.prior:g}")
+        told = "" if verdict.probability is None else f": {likely(verdict.probability)} at prior {self.prior:g}"
+        print(f"{verdict.decision}{told}")
         for reason in verdict.reasons:
             print(f"  {reason.text}")
-        rate = verdict.point.measured_fmr
-        print(f"  at a false-match rate of {verdict.point.fmr:g}, on the hold-out {rate}")
+        point, by = verdict.point, " and ".join(verdict.members) if len(verdict.members) < 3 else "the ensemble"
+        print(f"  by {by}, at a false-match rate of at most {point.fmr:g}")
+        print(f"  on the hold-out: {point.measured_fmr}, with {point.tmr} of the same pairs recognised")
+        if self.prior != 0.5:
+            print("  the prior moves the probability, not the decision")
         if verdict.caution:
             print(f"  {verdict.caution}")

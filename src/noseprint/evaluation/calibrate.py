@@ -17,7 +17,7 @@ from noseprint.data.tables import ImageTable, read_train
 from noseprint.devices import default_workers
 from noseprint.errors import NoseprintError
 from noseprint.evaluation.holdout import HOLDOUT_SEED, holdout_mark, require_scorable, split_holdout
-from noseprint.evaluation.intervals import interval
+from noseprint.evaluation.intervals import Interval, interval
 from noseprint.evaluation.metrics import least_far, roc_curve
 from noseprint.evaluation.reliability import ReliabilityScores, reliability_scores
 from noseprint.evaluation.scoring import Score, joined
@@ -49,7 +49,7 @@ Pairs = tuple[Rows, Rows, Flags]
 
 
 class NothingHeldOutError(NoseprintError):
-    """Weights that no verifier can be made for: they were trained on everything, or do not tell."""
+    """Weights that no verifier can be made for: trained on everything, on other data than these, or not telling."""
 
 
 def calibrate(
@@ -59,8 +59,8 @@ def calibrate(
 
     Pairs are of two held-out photographs, or of a held-out one and one of a cohort of trained identities. Calibrations
     are fitted to balanced ones, thresholds counted on all, limits learnt from degraded copies of DEGRADED photographs.
-    Raises NothingHeldOutError where the weights carry no hold-out, NoseprintError where members were
-    trained on different identities, the data are not those of the training, or too few of the hold-out can be read.
+    Raises NothingHeldOutError where the weights carry no hold-out or the data are not those of the training,
+    NoseprintError where members were trained on different identities, or too few of the hold-out can be read.
     """
     share = _share(weights)
     held_out, cohort = _photographs(weights, data, share=share)
@@ -128,7 +128,7 @@ def _share(weights: Mapping[str, Path]) -> float:
         if path.suffix == ".pth":
             raise NothingHeldOutError(f"{path}: a .pth file does not say what was held out from its training")
         share = json.loads(read_header(path).extra.get("training", "{}")).get("holdout")
-        if not share:
+        if not share or "held_out" not in read_header(path).extra:
             why = "was trained on all identities" if share == 0 else "does not say what was held out from its training"
             raise NothingHeldOutError(f"{path}: {why}; a verifier is made from photographs that were not trained on")
         shares[name] = share
@@ -149,8 +149,8 @@ def _photographs(weights: Mapping[str, Path], data: Path, *, share: float) -> tu
     require_scorable(table.identities, share=share, encounters=table.encounters)
     mark = holdout_mark(table.identities)
     for path in weights.values():
-        if read_header(path).extra.get("held_out", mark) != mark:
-            raise NoseprintError(
+        if read_header(path).extra["held_out"] != mark:
+            raise NothingHeldOutError(
                 f"{path} was trained with other identities held out than {data} gives now: its train_data.csv, or "
                 "what of it can be read, has changed; name the data of the training with --data, or train again"
             )
@@ -202,29 +202,37 @@ def _pairs(table: ImageTable, held_out: int) -> Pairs:
 def _point(
     rate: float, similarity: npt.NDArray[np.float32], same: Flags, a: npt.NDArray[np.intp], b: npt.NDArray[np.intp]
 ) -> Point:
-    curve = roc_curve(similarity, same)
-    last = int(np.searchsorted(curve.far, rate, side="right")) - 1
-    threshold = min(float(curve.threshold[last]), 2.0)  # all above it tied: nothing is accepted
-    true = np.sort(similarity[same])
-    below = true[math.floor(rate * len(true))]
     size = int(max(a.max(), b.max())) + 1
-    accepted = similarity >= threshold
-    count = {  # pairs by the identities of their images
-        kind: np.bincount(a[mask] * size + b[mask], minlength=size * size).reshape(size, size).astype(np.float64)
-        for kind, mask in (("false", accepted & ~same), ("different", ~same), ("true", accepted & same), ("same", same))
-    }
     times = np.random.default_rng(0).multinomial(size, np.full(size, 1 / size), size=1000).astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        false = np.einsum("ri,ij,rj->r", times, count["false"], times, optimize=True) / np.einsum(
-            "ri,ij,rj->r", times, count["different"], times, optimize=True
-        )
-        true_rate = (times @ np.diag(count["true"])) / (times @ np.diag(count["same"]))
+
+    def resampled(pairs: Flags) -> npt.NDArray[np.float64]:
+        """How many of the pairs are in each draw of identities, (1000,): see `bootstrap_pairs`."""
+        count = np.bincount(a[pairs] * size + b[pairs], minlength=size * size).reshape(size, size).astype(np.float64)
+        within = np.diag(count).copy()
+        np.fill_diagonal(count, 0)
+        return np.asarray(((times @ count) * times).sum(axis=1) + times @ within)
+
+    different, alike = resampled(~same), resampled(same)
+
+    def share(accepted: Flags, total: npt.NDArray[np.float64]) -> Interval:
+        with np.errstate(invalid="ignore"):
+            return interval(resampled(accepted) / total)
+
+    curve = roc_curve(similarity, same)
+    thresholds = np.minimum(curve.threshold, 2.0)  # where nothing is accepted
+    kept, broken = 0, int(np.searchsorted(curve.far, rate, side="right"))
+    while broken - kept > 1:  # the interval's upper end never falls as the threshold does
+        middle = (kept + broken) // 2
+        holds = share((similarity >= thresholds[middle]) & ~same, different)[1] <= rate
+        kept, broken = (middle, broken) if holds else (kept, middle)
+    accepted = similarity >= thresholds[kept]
+    true = np.sort(similarity[same])
     return Point(
         fmr=rate,
-        threshold=threshold,
-        measured_fmr=Score(float(curve.far[last]), *interval(false)),
-        tmr=Score(float(curve.tar[last]), *interval(true_rate)),
-        fnmr_threshold=float(below),
+        threshold=float(thresholds[kept]),
+        measured_fmr=Score(float(curve.far[kept]), *share(accepted & ~same, different)),
+        tmr=Score(float(curve.tar[kept]), *share(accepted & same, alike)),
+        fnmr_threshold=float(true[math.floor(rate * len(true))]),
     )
 
 

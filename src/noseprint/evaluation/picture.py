@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from noseprint.data.images import Image, decode
-from noseprint.evaluation.verify import Verdict
+from noseprint.evaluation.verify import Verdict, likely
 from noseprint.files import atomic_write
 
 _SIDE, _GAP, _LINE = 480, 16, 30  # px
@@ -27,12 +27,10 @@ def write_picture(path: Path, verdict: Verdict) -> None:
 
 def draw(verdict: Verdict, images: Sequence[Image]) -> Image:
     """The picture, (H, 1008, 3) RGB: each of the two images fitted into a square, whatever its size and shape."""
-    headline = (
-        f"{verdict.decision.upper()}   probability {verdict.probability:.3f}   similarity {verdict.similarity:.3f}"
-    )
+    headline = f"{verdict.decision.upper()}   {likely(verdict.probability)}   similarity {verdict.similarity:.3f}"
     about = f"prior {verdict.prior:g}, false-match rate {verdict.point.fmr:g}, {len(verdict.members)} network"
     about += "s" if len(verdict.members) > 1 else ""
-    told = [*(reason.text for reason in verdict.reasons), about]
+    told = [*(reason.text for reason in verdict.reasons), about, *([verdict.caution] if verdict.caution else [])]
     lines = [part for text in told for part in textwrap.wrap(_plain(text), _COLUMNS)]
     top = _GAP + _SIDE + _LINE
     canvas = np.full((top + 2 * _LINE + len(lines) * _LINE + _GAP, _WIDTH, 3), _PAPER, np.uint8)

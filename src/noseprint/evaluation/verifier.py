@@ -58,10 +58,10 @@ class HoldOut:
 class Point:
     """A pair of thresholds, for one false-match rate.
 
-    At most `fmr` of the hold-out's different pairs reach `threshold`; at most the same share of its same pairs lies
-    below `fnmr_threshold`, none where they are few. A pair is called the same at or above both, different below both;
-    between them, whichever is higher, it cannot be told. The same pairs may be too few for a rule of 30: that moves
-    their threshold down, towards "cannot tell".
+    `threshold` is the lowest similarity which so few of the hold-out's different pairs reach that the 95 % interval of
+    their share, over identities, ends at `fmr` or below: from there on a pair is called the same. At most the share
+    `fmr` of its same pairs lies below `fnmr_threshold`, none where they are few: a pair below both is called different,
+    and what lies between cannot be told. Where the first lies lower, nothing lies between.
     `measured_fmr` and `tmr` (true-match rate) are those at `threshold`, with intervals over identities.
     """
 
@@ -74,7 +74,7 @@ class Point:
     @property
     def band(self) -> tuple[float, float]:
         """Similarities from the first on and below the second cannot be told."""
-        return min(self.threshold, self.fnmr_threshold), max(self.threshold, self.fnmr_threshold)
+        return min(self.threshold, self.fnmr_threshold), self.threshold
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,8 @@ class Verifier:
         for point in self.points:
             if math.isclose(point.fmr, fmr, rel_tol=1e-9):
                 return point
+        if not 0 < fmr < 1:
+            raise NoseprintError(f"--fmr {fmr:g}: must lie between 0 and 1")
         known = ", ".join(f"{point.fmr:g}" for point in self.points)
         if fmr < self.points[-1].fmr:
             raise NoseprintError(
@@ -206,6 +208,11 @@ def _require_sense(verifier: Verifier) -> None:
     for point in verifier.points:
         if not (0 < point.fmr < 1 and all(-2 <= value <= 2 for value in point.band)):
             raise ValueError(f"thresholds {point.band} at false-match rate {point.fmr}")
+        for score in (point.measured_fmr, point.tmr):
+            if not (0 <= score.value <= 1 and 0 <= score.low <= score.high <= 1):
+                raise ValueError(f"a rate of {score}")
+    if min(verifier.holdout.identities, verifier.holdout.photographs) < 2:
+        raise ValueError(f"a hold-out of {verifier.holdout.identities} identities")
     limits = verifier.quality
     for limit in (limits.short_side, limits.sharpness, limits.brightness):
         if limit.least is not None and limit.least < 0:

@@ -13,13 +13,15 @@ from noseprint.data.images import decode
 from noseprint.data.quality import Quality, measure
 from noseprint.errors import NoseprintError
 from noseprint.evaluation.verifier import Point, Verifier, weights_of
-from noseprint.matching.calibration import family_of, probability_at
+from noseprint.matching.calibration import Calibration, family_of, probability_at
 from noseprint.matching.embed import embed_images
 from noseprint.matching.options import Engine
 from noseprint.matching.quality import Shortfall, shortfalls
 from noseprint.models.weights import load_network
 
 FORMAT = "noseprint verdict 1"
+LEAST_TMR = 0.5
+"""Where fewer of the same pairs are recognised, whoever asks is told."""
 Decision = Literal["same", "different", "cannot tell"]
 
 
@@ -27,7 +29,8 @@ Decision = Literal["same", "different", "cannot tell"]
 class Reason:
     """Why it was decided so: a code for programs, the photograph where one is concerned, words for people.
 
-    Codes: above_threshold, below_threshold, uncertain; short_side, sharpness, brightness (a photograph's shortfall).
+    Codes: above_threshold, below_threshold, uncertain; short_side, sharpness, brightness (a photograph's shortfall);
+    identical (both photographs are one).
     """
 
     code: str
@@ -44,18 +47,18 @@ class Verdict:
     photographs: tuple[str, str]
     similarity: float
     """Mean of the members' cosines, -1..1."""
-    probability: float
-    """That they show the same one, at the prior."""
+    probability: float | None
+    """That they show the same one, at the prior; None where a photograph falls short of a limit."""
     decision: Decision
     reasons: tuple[Reason, ...]
     prior: float
     family: str
     point: Point
-    members: dict[str, tuple[str, float, float]]
-    """Of each member the fingerprint of its weights, its cosine and its probability at the prior."""
+    members: dict[str, tuple[str, float, float | None]]
+    """Of each member the fingerprint of its weights, its cosine and its probability at the prior (or None)."""
     quality: tuple[Quality, Quality]
     caution: str | None
-    """`Verifier.caution`."""
+    """`Verifier.caution`, and that hardly any same pairs are recognised."""
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain numbers and text, in the layout of docs/verify.md."""
@@ -101,8 +104,17 @@ def verify(
     """
     point = verifier.point(fmr)
     probability_at(np.zeros(1), prior)
-    quality = measure(decode(photographs[0])), measure(decode(photographs[1]))
-    members: dict[str, tuple[str, float, float]] = {}
+    first, second = decode(photographs[0]), decode(photographs[1])
+    quality = measure(first), measure(second)
+    names = str(photographs[0]), str(photographs[1])
+    short = [
+        (name, found) for name, part in zip(names, quality, strict=True) for found in shortfalls(part, verifier.quality)
+    ]
+
+    def probability(calibration: Calibration, cosine: float) -> float | None:
+        return None if short else float(calibration.probability(cosine, prior))
+
+    members: dict[str, tuple[str, float, float | None]] = {}
     for member, weights in zip(verifier.members, weights_of(verifier, path).values(), strict=True):
         network = load_network(weights)
         view = A.Resize(network.image_size, network.image_size)
@@ -110,17 +122,18 @@ def verify(
         cosine = float(a @ b)
         if not np.isfinite(cosine):
             raise NoseprintError(f"{weights}: gives embeddings that are not finite; train it again")
-        members[member.name] = member.fingerprint, cosine, float(member.calibration.probability(cosine, prior))
+        members[member.name] = member.fingerprint, cosine, probability(member.calibration, cosine)
     similarity = float(np.mean([cosine for _, cosine, _ in members.values()]))
-    names = str(photographs[0]), str(photographs[1])
-    short = [
-        (name, found) for name, part in zip(names, quality, strict=True) for found in shortfalls(part, verifier.quality)
-    ]
     decision, reasons = decide(similarity, point, short)
+    if np.array_equal(first, second):
+        reasons += (Reason("identical", None, similarity, 1.0, "both are one and the same photograph"),)
+    cautions = [verifier.caution] if verifier.caution else []
+    if point.tmr.value < LEAST_TMR:
+        cautions.append(f"at this false-match rate {100 * point.tmr.value:.0f} % of the same pairs are recognised")
     return Verdict(
         photographs=names,
         similarity=similarity,
-        probability=float(verifier.calibration.probability(similarity, prior)),
+        probability=probability(verifier.calibration, similarity),
         decision=decision,
         reasons=reasons,
         prior=prior,
@@ -128,8 +141,17 @@ def verify(
         point=point,
         members=members,
         quality=quality,
-        caution=verifier.caution,
+        caution="; ".join(cautions) or None,
     )
+
+
+def likely(probability: float | None) -> str:
+    """A probability in words: a hold-out cannot tell what lies beyond 0.999."""
+    if probability is None:
+        return "no probability"
+    if not 0.001 <= probability <= 0.999:
+        return f"probability {'above 0.999' if probability > 0.5 else 'below 0.001'}"
+    return f"probability {probability:.3f}"
 
 
 def decide(similarity: float, point: Point, short: list[tuple[str, Shortfall]]) -> tuple[Decision, tuple[Reason, ...]]:

@@ -125,6 +125,8 @@ def calibration_from_json(text: str) -> Calibration:
             return Isotonic(at, odds)
         numbers = [_number(values[name]) for name in names]
         if kind is Platt:
+            if numbers[0] < 0:
+                raise ValueError("slope below 0")
             return Platt(*numbers)
         if min(numbers[:2]) < 0:
             raise ValueError("a or b below 0")

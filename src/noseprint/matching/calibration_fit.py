@@ -29,12 +29,15 @@ def fit_platt(similarity: npt.NDArray[np.floating], same: Flags) -> Platt:
 
     Platt, "Probabilistic outputs for support vector machines" (1999), with his targets (N+ + 1) / (N+ + 2) and
     1 / (N- + 2) in place of 1 and 0, which keep the slope finite where a similarity parts the two without a fault. The
-    ridge (C = 100 on the standardised similarity) only settles the last digits.
+    ridge (C = 100 on the standardised similarity) only settles the last digits. Where the slope would be negative it is
+    0, so that a higher similarity is never less probable.
 
-    Raises NoseprintError unless there are both same and different pairs.
+    Raises NoseprintError unless there are both same and different pairs, and all similarities are finite.
     """
     similarity, same = _checked(similarity, same)
     slope, intercept = _logistic(similarity[:, None], same)
+    if slope[0] < 0:
+        return Platt(0.0, _logistic(similarity[:, None][:, :0], same)[1])
     return Platt(float(slope[0]), intercept)
 
 
@@ -172,6 +175,8 @@ def _loss(log_odds: Floats, same: Flags) -> float:
 
 def _checked(similarity: npt.NDArray[np.floating], same: Flags) -> tuple[Floats, Flags]:
     values, same = np.asarray(similarity, dtype=np.float64), np.asarray(same, dtype=bool)
+    if not np.isfinite(values).all():
+        raise NoseprintError("calibration needs finite similarities: a network gives embeddings that are no numbers")
     positives, negatives = int(same.sum()), int((~same).sum())
     if positives == 0 or negatives == 0:
         raise NoseprintError(
