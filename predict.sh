@@ -44,8 +44,9 @@ set_up requirements.txt
 
 infer() { run_script "$1_stage2/infer.py" "${RUN[@]}"; }
 in_lanes "$JOBS" infer "${PICKED[@]}"
+fuse "$METHOD" "${PICKED[@]}"
 make_verifier "${PICKED[@]}"
-fuse_and_score "$METHOD" "${PICKED[@]}"
+score "${PICKED[@]}"
 
 if [ "$SIZE" = demo ] && [ "$DRY" = 0 ]; then
   say "Next, your own photographs: lay them out as data/README.md says, then" \

@@ -66,4 +66,5 @@ set_up requirements.txt
 infer() { run_script "$1_stage2/infer.py" "${RUN[@]}" --weights "$(weights_of "$1")" --run "$NAME"; }
 in_lanes "$JOBS" infer "${members[@]}"
 say "No verifier is made: which photographs these weights were not trained on is not known here."
-fuse_and_score "$METHOD" "${members[@]}"
+fuse "$METHOD" "${members[@]}"
+score "${members[@]}"

@@ -99,27 +99,29 @@ need_data() {  # TABLE...
     "name another folder with --data DIR, or see the method work first: bash train.sh --demo"
 }
 
-make_verifier() {  # MEMBER...: results/RUN/verifier.json, by which noseprint verify decides
-  local member calibrate=(python -m noseprint calibrate --data "$DATA" --where-possible)
-  [ -z "$NAME" ] || calibrate+=(--run "$NAME")
-  calibrate+=(--members)
-  for member; do calibrate+=("${member}_stage2"); done
-  perform "${calibrate[@]}"
+fuse() {  # METHOD MEMBER...: final_result.csv
+  local method=$1 member fuse=(python -m noseprint fuse)
+  shift
+  for member; do fuse+=("$(made_by "${member}_stage2/infer.py")"); done
+  perform "${fuse[@]}" --pairs "$DATA/test/test_data.csv" --out final_result.csv --method "$method"
 }
 
-fuse_and_score() {  # METHOD MEMBER...: final_result.csv, and the report, with scores where the data has labels
-  local method=$1 member fuse report=()
-  shift
-  fuse=(python -m noseprint fuse)
-  for member; do fuse+=("$(made_by "${member}_stage2/infer.py")"); done
-  fuse+=(--pairs "$DATA/test/test_data.csv" --out final_result.csv --method "$method")
-  [ "$SIZE" != demo ] || report+=(--frozen)
-  report+=(--members)
-  for member; do report+=("${member}_stage2"); done
-  perform "${fuse[@]}"
-  make_report "${report[@]}"
-  [ "$DRY" = 1 ] || say "The answer, one row a test pair, is in $ROOT/final_result.csv."
+make_verifier() {  # MEMBER...: results/RUN/verifier.json, by which noseprint verify decides
+  local calibrate=(python -m noseprint calibrate --data "$DATA" --where-possible)
+  [ -z "$NAME" ] || calibrate+=(--run "$NAME")
+  announce "Calibrating on the photographs that were held out of the training ..."
+  perform "${calibrate[@]}" --members "${@/%/_stage2}"
 }
+
+score() {  # MEMBER...: the report, with scores where the data has labels
+  local report=()
+  [ "$SIZE" != demo ] || report+=(--frozen)
+  announce "Scoring, and writing the report ..."
+  make_report "${report[@]}" --members "${@/%/_stage2}"
+  announce "The answer, one row a test pair, is in $ROOT/final_result.csv."
+}
+
+announce() { [ "$DRY" = 1 ] || say "$@"; }
 
 make_report() {  # OPTION...: results/RUN/report.html
   local report=(python -m noseprint report --data "$DATA")

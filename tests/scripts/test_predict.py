@@ -34,8 +34,8 @@ def test_scores_with_every_member_and_fuses(trained):
     data = str(trained.root / "data")
     assert [(call["script"], call["args"]) for call in calls] == [
         *((f"{name}_stage2/infer.py", ["--data", data]) for name in MEMBERS),
+        ("noseprint fuse", fused(trained, *MEMBERS)),  # first, whatever becomes of the rest
         ("noseprint calibrate", calibrated(trained, *MEMBERS)),
-        ("noseprint fuse", fused(trained, *MEMBERS)),
         ("noseprint report", ["--data", data, "--members", *STAGE_2]),
     ]
     assert f"{trained.root}/final_result.csv" in out
@@ -46,8 +46,8 @@ def test_members_and_method_in_the_methods_order(trained):
     trained.ok("predict.sh", "--members", "b7ns,swin224", "--method", "rank", "--jobs", "2")
     calls = trained.calls()
     assert {call["script"] for call in calls[:-3]} == {"swin224_stage2/infer.py", "b7ns_stage2/infer.py"}
-    assert calls[-3]["args"] == calibrated(trained, "swin224", "b7ns")
-    assert calls[-2]["args"] == fused(trained, "swin224", "b7ns", method="rank")
+    assert calls[-3]["args"] == fused(trained, "swin224", "b7ns", method="rank")
+    assert calls[-2]["args"] == calibrated(trained, "swin224", "b7ns")
 
 
 def test_small_run(checkout, tmp_path, data_writer):
@@ -58,7 +58,7 @@ def test_small_run(checkout, tmp_path, data_writer):
     checkout.ok("predict.sh", "--small", "--data", "other data", cwd=tmp_path)
     calls = checkout.calls()
     assert calls[0]["args"] == ["--data", str(data), "--small"]
-    assert calls[-2]["args"][:4] == similarities(*MEMBERS, run="small/")
+    assert calls[-3]["args"][:4] == similarities(*MEMBERS, run="small/")
     assert calls[-1]["args"] == ["--data", str(data), "--run", "small", "--members", *STAGE_2]
 
 
@@ -91,8 +91,9 @@ def test_dry_run_writes_nothing(trained):
     before = trained.files()
     lines = trained.ok("predict.sh", "--dry-run").splitlines()
     assert [line.split()[2] for line in lines[:4]] == [f"{name}_stage2/infer.py" for name in MEMBERS]
-    assert "calibrate" in lines[4]
-    assert "fuse" in lines[5]
+    assert "fuse" in lines[4]
+    assert "calibrate" in lines[5]
+    assert len(lines) == 7
     assert trained.files() == before
 
 

@@ -118,6 +118,7 @@ def describe_weights(path: Path) -> dict[str, Any]:
         wrong = [key for key in header.tensors if not np.isfinite(file.get_tensor(key)).all()]
     if wrong:
         raise NoseprintError(f"{path}: {len(wrong)} tensors are not finite ({shown(wrong[0])}, ...); train it again")
+    training = json.loads(header.extra.get("training", "{}"))
     return {
         "file": str(path),
         "format": FORMAT,
@@ -129,6 +130,8 @@ def describe_weights(path: Path) -> dict[str, Any]:
         "dim": header.dim,
         "parameters": parameters(header.tensors),
         "bytes": path.stat().st_size,
+        "loss": training.get("loss"),
+        "share_held_out": training.get("holdout"),
         "holdout": json.loads(header.extra.get("holdout", "null")),
         "calibrated": "calibration" in header.extra,
         "fingerprint": fingerprint(path),

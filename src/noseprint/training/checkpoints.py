@@ -45,7 +45,8 @@ def require_same(saved: dict[str, str], now: dict[str, str], *, where: Path) -> 
     if changed := differing(saved, now):
         what = "; ".join(f"{key} was {saved.get(key)}, is {now.get(key)}" for key in sorted(changed))
         raise NoseprintError(
-            f"{where} holds a training that cannot go on: {what}. Pass the former options, or --restart to begin afresh"
+            f"{where} holds a training that cannot go on: {what}. Pass the former options, --run NAME "
+            "for another training beside it, or --restart to begin afresh and lose it"
         )
 
 
