@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import unicodedata
+from pathlib import Path
 
 import pytest
 
@@ -168,11 +169,14 @@ def test_a_table_that_is_not_utf_8_is_refused(tmp_path):
         Import(tmp_path / "table.csv", tmp_path / "data")()
 
 
-def test_where_it_may_not_write(photos, tmp_path):
+def test_where_it_may_not_write(photos, tmp_path, monkeypatch):
     full = tmp_path / "full"
     full.mkdir()
     Import(photos, full)()  # an empty folder is as good as none
-    for target, says in ((full, "is there already"), (photos / "data", "lies inside"), (tmp_path / "x", "no such")):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    asked = ((full, "already"), (photos / "data", "lies inside"), (Path(), "you are in"), (tmp_path / "x", "no such"))
+    for target, says in asked:
         with pytest.raises(NoseprintError, match=says):
             Import(photos if says != "no such" else tmp_path / "nowhere", target)()
 

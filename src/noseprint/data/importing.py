@@ -85,7 +85,9 @@ def import_photographs(
             rows.append((_plain(original.path.absolute()), original.identity, original.encounter, split, name))
         write_csv(whole / "imported.csv", IMPORTED_HEADER, rows)
         if left_out:
-            write_csv(whole / "skipped.csv", ("image", "problem"), ((_plain(f.file), _plain(f)) for f in left_out))
+            write_csv(
+                whole / "skipped.csv", ("image", "problem"), ((_plain(f.file), _plain(f.problem)) for f in left_out)
+            )
         parts = {s: {i: own for i, own in shots.items() if split_of[i] == s} for s in ("train", *PAIR_TABLES)}
         numbers = _write_tables(whole, parts, encounters=found.has_encounters, pairs=pairs, seed=seed)
         whole.rename(target)
@@ -94,7 +96,9 @@ def import_photographs(
 
 
 def _require_empty(target: Path) -> None:
-    """Raise NoseprintError where something lies at `target` but an empty folder."""
+    """Raise NoseprintError where something lies at `target` but an empty folder, or where it is the current one."""
+    if target.resolve() == Path.cwd():
+        raise NoseprintError(f"{target} is the folder you are in: name one to make in it")
     if target.is_symlink() or (target.exists() and not (target.is_dir() and not any(target.iterdir()))):
         raise NoseprintError(f"{target} is there already: name a folder that does not exist; nothing is added to one")
 
