@@ -163,8 +163,9 @@ def _tested(verifier: Verifier, evaluation: Evaluation | None) -> list[_Test]:
 
 def _thresholds(verifier: Verifier, tests: list[_Test]) -> Grid:
     heads = ["false matches allowed"]
-    heads += ["test: different called the same", "same called the same"] if tests else []
-    heads += ["the same from", "different below", "hold-out: different called the same", "same called the same"]
+    rates = ["different called the same", "same called the same"]
+    heads += [f"test: {rate}" for rate in rates] if tests else []
+    heads += ["the same from", "different below", *(f"hold-out: {rate}" for rate in rates)]
     rows = []
     for number, point in enumerate(verifier.points):
         row = [f"{100 * point.fmr:g} %"]
