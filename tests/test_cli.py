@@ -160,3 +160,19 @@ def test_report_writes_a_page_and_the_scores_and_keeps_what_it_knows(tmp_path, d
     assert "Hardest pairs" in scored
     assert "newer than the weights" in noseprint(*words, "--no-scores").stdout
     assert page.read_text() == scored
+
+
+def test_evaluate_says_that_the_networks_were_trained_on_other_photographs(tmp_path, demo):
+    network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
+    extra = {"training": '{"holdout": 0.2}', "held_out": "0123456789abcdef"}
+    save_weights(tmp_path / "one" / "results" / "best.safetensors", network, extra=extra)
+    words = ["--data", demo, "--root", tmp_path, "--device", "cpu", "--members", "one"]
+    done = noseprint("evaluate", *words, "--json", tmp_path / "scores.json")
+    assert done.returncode == 0, done.stderr
+    told = " ".join(done.stdout.split())
+    assert f"Trained on other photographs than {demo / 'train'} names" in told
+    assert "Learnt from themselves" not in told
+    assert json.loads((tmp_path / "scores.json").read_text())["data"]["other_data"]
+    noseprint("report", *words)
+    page = (tmp_path / "results" / "report.html").read_text()
+    assert "trained on other photographs than those of demo" in page

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from noseprint.data.tables import PairTable, RetrievalTable, read_retrieval, write_csv
+from noseprint.data.tables import PairTable, RetrievalTable, read_retrieval, read_train, write_csv
+from noseprint.evaluation.holdout import HOLDOUT_SEED, holdout_mark, split_holdout
 from noseprint.evaluation.labelled import Labelled, read_labelled
-from noseprint.evaluation.leaks import find_leaks, learnt_from, without
+from noseprint.evaluation.leaks import find_leaks, learnt_from, of_training, without
 from noseprint.evaluation.scoring import score_members
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import save_weights
@@ -86,6 +87,36 @@ def test_a_folder_of_test_photographs_alone_can_be_scored(data, tmp_path):
     for folder in ("train", "validation"):
         shutil.rmtree(data / folder)
     assert learnt_from(data, tmp_path / "pseudo.csv") == ()
+
+
+def weights_of(path, held_out):
+    network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
+    extra = {"training": '{"holdout": 0.2}'} | ({"held_out": holdout_mark(held_out)} if held_out else {})
+    save_weights(path, network, extra=extra)
+    return path
+
+
+def test_the_hold_out_tells_whether_a_folder_is_that_of_the_training(data, tmp_path):
+    table = read_train(data)
+    held_out = split_holdout(table.identities, share=0.2, seed=HOLDOUT_SEED)
+    here = weights_of(tmp_path / "here.safetensors", held_out)
+    elsewhere = weights_of(tmp_path / "elsewhere.safetensors", ["another"])
+    silent = weights_of(tmp_path / "silent.safetensors", None)
+    assert of_training(data, [here, silent, tmp_path / "none.safetensors"])
+    assert not of_training(data, [here, elsewhere])
+    victim = sorted(held_out)[0]  # left out of the training by --skip-bad
+    rest = weights_of(tmp_path / "rest.safetensors", held_out - {victim})
+    assert not of_training(data, [rest])
+    for path, identity in zip(table.paths, table.identities, strict=True):
+        if identity == victim:
+            path.write_bytes(b"")
+    assert of_training(data, [rest])
+    lines = (data / "train" / "train_data.csv").read_text().splitlines()[:3]
+    (data / "train" / "train_data.csv").write_text("\n".join(lines) + "\n")
+    assert of_training(data, [silent])
+    assert not of_training(data, [here])  # too few identities to hold any out
+    (data / "train" / "train_data.csv").unlink()
+    assert not of_training(data, [silent])
 
 
 def test_a_photograph_that_cannot_be_decoded_is_passed_over(data):

@@ -11,16 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from noseprint.data.tables import read_train
+from noseprint.evaluation.holdout import HOLDOUT_SEED, split_holdout
 from noseprint.evaluation.labelled import read_labelled
 from noseprint.evaluation.leaks import Leaks
-from noseprint.evaluation.reliability import ReliabilityScores
-from noseprint.evaluation.report.folders import read_pseudo_labels, read_trainings
+from noseprint.evaluation.report.folders import count_learnt, read_pseudo_labels, read_trainings
 from noseprint.evaluation.report.page import Material, render
-from noseprint.evaluation.scoring import Evaluation, Score, joined, similarities
-from noseprint.evaluation.verifier import HoldOut, Member, Point, Verifier
+from noseprint.evaluation.scoring import Evaluation, joined, similarities
 from noseprint.inspection.check import measure
 from noseprint.matching.calibration_fit import fit_platt
-from noseprint.matching.quality import Limit, Limits
 from noseprint.models.header import WeightsHeader
 
 HOSTILE = '"><img src=x onerror=alert(1)><script>alert(2)</script>'
@@ -85,8 +84,9 @@ def evaluated(demo, names, leaks=None):
 
 
 def nothing(**changes):
-    material = Material("", "data", ("one",), None, "Not scored yet.", {}, [], None, None, "No thresholds yet.")
-    return replace(material, **changes)
+    known = {"name": "", "data": "data", "members": ("one",), "trainings": {}, "elsewhere": False, "splits": []}
+    missing = dict.fromkeys(("evaluation", "learnt", "pseudo", "verifier"))
+    return Material(**known | missing | {"no_scores": "Not scored yet.", "no_verifier": "No thresholds yet."} | changes)
 
 
 def write_pseudo(folder, demo, names):
@@ -109,16 +109,8 @@ def material(demo, tmp_path_factory):
     for name in ("one", f"two {HOSTILE}"):
         (root / "training").mkdir(exist_ok=True)
         records = [
-            {
-                "step": 5 * e,
-                "epoch": e,
-                "loss": 2 / e,
-                "lr": 0.1 / e,
-                "images_per_s": 80,
-                "seconds": 30.2,
-                "auc": 0.9,
-                "map": 0.8,
-            }
+            {"step": 5 * e, "epoch": e, "loss": 2 / e, "lr": 0.1 / e, "auc": 0.9, "map": 0.8}
+            | {"images_per_s": 80, "seconds": 30.2}
             for e in (1, 2, 3)
         ]
         lines = [json.dumps(record) for record in records] + ['{"step": 20, "epo']
@@ -127,20 +119,19 @@ def material(demo, tmp_path_factory):
         extra = {"holdout": '{"auc": 0.97, "map": 0.9}', "training": '{"holdout": 0.2}', "calibration": calibration}
         header = WeightsHeader("resnet18.a1_in1k", 32, (0, 0, 0), (1, 1, 1), "G", 16, "1", extra)
         trainings[name] = replace(training, header=header)
-    pairs = (demo / "validation" / "valid_data.csv").read_text().splitlines()
-    write_pseudo(root / "pseudo", demo, pairs[1].split(","))
+    write_pseudo(root / "pseudo", demo, (demo / "validation" / "valid_data.csv").read_text().splitlines()[1].split(","))
     pseudo = read_pseudo_labels(root / "pseudo", demo)
-    return Material(
-        f"run {HOSTILE}",
-        "demo",
-        tuple(trainings),
-        found,
-        "",
-        trainings,
-        measure(demo, most=5),
-        pseudo,
-        None,
-        "None yet.",
+    return nothing(
+        name=f"run {HOSTILE}",
+        data="demo",
+        members=tuple(trainings),
+        evaluation=found,
+        no_scores="",
+        trainings=trainings,
+        learnt=count_learnt(trainings, demo),
+        splits=measure(demo, most=5),
+        pseudo=pseudo,
+        no_verifier="None yet.",
     )
 
 
@@ -196,7 +187,7 @@ def test_ids_are_unique_and_what_refers_to_one_finds_it(html):
 
 def test_charts_follow_the_colours_of_the_page(html):
     drawings = "".join(re.findall(r"<svg.*?</svg>", html, re.DOTALL))
-    assert set(re.findall(r"#[0-9a-f]{6}\b", drawings)) == set()
+    assert not re.findall(r"#[0-9a-f]{6}\b", drawings)
     assert set(re.findall(r"var\((--[a-z0-9-]+)\)", drawings)) <= set(re.findall(r"(--[a-z0-9-]+):", html))
 
 
@@ -207,11 +198,30 @@ def test_the_same_material_gives_the_same_bytes(material, html):
 def test_the_figures_are_those_of_the_evaluation(material, html):
     text = " ".join(Page(html).text.split())
     best = material.evaluation.scores["ensemble"]
-    assert f"{100 * best.auc.value:.1f} % of cases" in text
+    assert f"{best.auc.value:.4f} {best.auc.low:.4f}–{best.auc.high:.4f}" in text
     assert f"{best.map.value:.4f} {best.map.low:.4f}–{best.map.high:.4f}" in text
     assert "hold-out 96.0 % [90.0, 99.0]" in text
     assert "3 min 1 s" in text  # six epochs of 30.2 s
     assert "0.9700" in text
+
+
+def test_what_was_held_out_is_not_counted_as_learnt_from(material, html, demo):
+    table = read_train(demo)
+    held_out = split_holdout(table.identities, share=0.2, seed=HOLDOUT_SEED)
+    learnt = sum(identity not in held_out for identity in table.identities)
+    told = f"trained on {learnt} photographs of {12 - len(held_out)} individuals and 2 of 1 pseudo-identities"
+    assert f"{told}; {len(held_out)} more individuals were held out." in Page(html).text
+
+
+def test_of_photographs_from_elsewhere_nothing_is_claimed(material):
+    found = replace(material.evaluation, other_data=True)
+    page = Page(render(replace(material, evaluation=found, elsewhere=True, learnt=None, pseudo=None)))
+    text = " ".join(page.text.split())
+    assert "trained on other photographs than those of demo." in text
+    assert "Whether what is scored here was among them is not known" in text
+    assert "what pseudo-labels they learnt from is not shown" in text
+    assert "than these, those of “train” included" in text
+    assert "individuals and" not in text[: text.index("Scores")]
 
 
 def test_what_is_missing_is_told_and_nothing_fails(demo):
@@ -254,7 +264,7 @@ def test_pairs_alone_and_a_search_alone_are_reported(demo, file):
 def test_one_member_has_no_ensemble_to_speak_of(demo):
     page = Page(render(nothing(evaluation=evaluated(demo, ("one",)), no_scores="")))
     assert "members" not in {a["id"] for a in page.all("section")}
-    assert "the network finds" in " ".join(page.text.split())
+    assert "how good the network is" in " ".join(page.text.split())
 
 
 def test_photographs_that_cannot_be_read_leave_a_mark(material, demo, tmp_path):
@@ -287,27 +297,3 @@ def test_pseudo_labels_are_judged_by_labels_that_no_training_saw(tmp_path, demo)
     assert [(one.name, other.name) for one, other in found.accepted] == [(a, b), (b, c)]
     assert found.right == (1, 2)
     assert found.refused[0][:2] == (Path(data / "validation" / "images" / a), Path(data / "validation" / "images" / b))
-
-
-def verifier_of(found, *, threshold):
-    calibration = fit_platt(found.similarity["ensemble"], found.labelled.same)
-    score = Score(0.5, 0.4, 0.6)
-    of = ReliabilityScores(score, score, score)
-    members = tuple(Member(name, "w", "0" * 16, calibration, of) for name in ("one", "two"))
-    point = Point(fmr=0.01, threshold=threshold, measured_fmr=score, tmr=score, fnmr_threshold=threshold + 0.1)
-    limit = Limit(None, ())
-    limits = Limits(0.01, 9, limit, limit, limit)
-    held = HoldOut(share=0.2, mark="m", identities=8, photographs=99, cohort=70, same_pairs=50, different_pairs=60)
-    return Verifier(members, calibration, of, held, 0.01, (point,), limits)
-
-
-@pytest.mark.parametrize(("threshold", "warned"), [(-2.0, True), (2.0, False)])
-def test_thresholds_that_the_test_pairs_do_not_bear_out_are_warned_of(demo, threshold, warned, monkeypatch):
-    monkeypatch.setattr("noseprint.evaluation.report.calibrated.ERRORS_NEEDED", 5)  # the demo is small
-    found = evaluated(demo, ("one", "two"))
-    text = Page(
-        render(nothing(evaluation=found, verifier=verifier_of(found, threshold=threshold), no_verifier=""))
-    ).text
-    assert "8 individuals" in text
-    assert "test: different called the same" in text
-    assert ("Do not rely on" in text) == warned

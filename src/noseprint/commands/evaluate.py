@@ -40,7 +40,7 @@ class Evaluate(Campaign):
     def __call__(self) -> None:
         """Score and print tables."""
         found = self.evaluation()
-        for line in described(found):
+        for line in described(found, self.data):
             print(line)
         if self.json:
             write_scores(self.json, found)
@@ -48,15 +48,21 @@ class Evaluate(Campaign):
     def evaluation(self) -> "Evaluation":
         """Score by the networks or, where they lie elsewhere, by what they said of the test pairs."""
         from noseprint.devices import choose_device
-        from noseprint.evaluation.leaks import learnt_from
+        from noseprint.evaluation.leaks import learnt_from, of_training
         from noseprint.evaluation.scoring import score_members, score_tables
 
         weights, tables = self.weights, self.similarities
-        learnt = learnt_from(self.data, self.of("pseudo_produce") / "pseudo.csv")
+        trained_here = of_training(self.data, weights.values())
+        learnt = learnt_from(self.data, self.of("pseudo_produce") / "pseudo.csv") if trained_here else ()
         if not any(path.is_file() for path in weights.values()) and all(path.is_file() for path in tables.values()):
-            return score_tables(tables, self.data, learnt=learnt)  # predict_ckpt.sh
-        device = choose_device(self.device)
-        return score_members(weights, self.data, device=device, frozen=self.frozen, engine=self.engine, learnt=learnt)
+            found = score_tables(tables, self.data, learnt=learnt)  # predict_ckpt.sh
+        else:
+            device = choose_device(self.device)
+            found = score_members(
+                weights, self.data, device=device, frozen=self.frozen, engine=self.engine, learnt=learnt
+            )
+        found.other_data = not trained_here
+        return found
 
 
 def write_scores(path: Path, found: "Evaluation") -> None:
@@ -67,8 +73,8 @@ def write_scores(path: Path, found: "Evaluation") -> None:
         part.write_text(json.dumps(found.to_json(), indent=1) + "\n")
 
 
-def described(found: "Evaluation") -> Iterator[str]:
-    """Tables of the scores, what they were counted from, and what flatters them."""
+def described(found: "Evaluation", data: Path) -> Iterator[str]:
+    """Tables of the scores, what in `data` they were counted from, and what flatters them."""
     facts = found.labelled.facts()
     if pairs := facts.get("pairs"):
         yield "Test pairs: {same} same, {different} different, of {identities} identities".format_map(pairs)
@@ -84,6 +90,11 @@ def described(found: "Evaluation") -> Iterator[str]:
             yield f"Left out: {search['without_match']} queries that have no match in the gallery."
     ensemble = " The ensemble is the mean of the members' cosines." if "ensemble" in found.scores else ""
     yield f"In brackets: 95 % intervals, from a bootstrap over identities.{ensemble}"
+    if found.other_data:
+        yield _filled(
+            f"Trained on other photographs than {data / 'train'} names: whether what is scored here was learnt from is "
+            "not known."
+        )
     if leaks := found.leaks:
         copies = [*leaks.copies, *leaks.compared]
         if copies:

@@ -31,7 +31,8 @@ class Report(Evaluate):
 
     def __call__(self) -> None:
         """Score, print and write."""
-        from noseprint.evaluation.report.folders import read_pseudo_labels, read_trainings
+        from noseprint.evaluation.leaks import of_training
+        from noseprint.evaluation.report.folders import count_learnt, read_pseudo_labels, read_trainings, readable
         from noseprint.evaluation.report.made import MEASURED
         from noseprint.evaluation.report.page import Material, render
         from noseprint.files import atomic_write
@@ -44,21 +45,26 @@ class Report(Evaluate):
         no_scores = self._unscored()
         found = None if no_scores else self.evaluation()
         if found:
-            for line in described(found):
+            for line in described(found, self.data):
                 print(line)
             write_scores(self.json or self.results / "scores.json", found)
         verifier, no_verifier = self._verifier()
         members = [folder for name in self.members for folder in (name.replace("_stage2", "_stage1"), name)]
         folders = {folder: self.of(folder) for folder in ("pseudo_produce", *members)}
+        trainings = read_trainings(folders)
+        elsewhere = readable(lambda: not of_training(self.data, self.weights.values()))
+        pseudo = self.of("pseudo_produce")
         material = Material(
             name=self.name,
             data=self.data.resolve().name,
             members=self.members,
             evaluation=found,
             no_scores=no_scores,
-            trainings=read_trainings(folders),
+            trainings=trainings,
+            elsewhere=bool(trainings and elsewhere),
+            learnt=None if elsewhere else readable(lambda: count_learnt(trainings, self.data)),
             splits=measure(self.data, most=MEASURED) if self.data.is_dir() else [],
-            pseudo=read_pseudo_labels(self.of("pseudo_produce"), self.data),
+            pseudo=None if elsewhere else read_pseudo_labels(pseudo, self.data),
             verifier=verifier,
             no_verifier=no_verifier,
         )

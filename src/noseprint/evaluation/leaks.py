@@ -3,8 +3,9 @@
 Found are copies (saved again, shrunk, brightened, cropped a little), not other photographs of one scene.
 """
 
+import json
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -12,11 +13,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from noseprint.data.images import find_faults
 from noseprint.data.tables import RetrievalTable, read_pseudo, read_train
+from noseprint.errors import NoseprintError
+from noseprint.evaluation.holdout import HOLDOUT_SEED, holdout_mark, split_holdout
 from noseprint.evaluation.labelled import Labelled
 from noseprint.inspection.copies import find_copies
 from noseprint.inspection.looks import Look, look_at
 from noseprint.matching.groups import DisjointSets
+from noseprint.models.header import read_header
 
 Couple = tuple[Path, Path]
 
@@ -41,10 +46,34 @@ class Leaks:
         }
 
 
+def of_training(data: Path, weights: Iterable[Path]) -> bool:
+    """Whether networks were, as far as their weights tell, trained on `data`.
+
+    They were not where it has no training photographs, or its table holds out other identities than a network did.
+    """
+    if not ((data / "train" / "train_data.csv").is_file() and (data / "train" / "images").is_dir()):
+        return False
+    table = read_train(data, missing_ok=True)
+    for extra in [read_header(path).extra for path in weights if path.is_file()]:
+        mark, share = extra.get("held_out"), json.loads(extra.get("training", "{}")).get("holdout")
+        if not (mark and share):
+            continue
+        try:
+            names = split_holdout(table.identities, share=share, seed=HOLDOUT_SEED)
+        except NoseprintError:  # too few identities
+            return False
+        if holdout_mark(names) != mark:  # a training leaves out, with --skip-bad, what cannot be read
+            held_out = table.where(identity in names for identity in table.identities)
+            broken = {fault.file for fault in find_faults(held_out.paths)}
+            if holdout_mark(held_out.where(path not in broken for path in held_out.paths).identities) != mark:
+                return False
+    return True
+
+
 def learnt_from(data: Path, pseudo: Path) -> tuple[Path, ...]:
     """The photographs of the training table of `data` and of the pseudo-labels in `pseudo`, where `data` has such.
 
-    So nothing is known of what networks learnt from another folder.
+    For networks that were trained on `data`: see `of_training`.
     """
     tables = [(data / "train" / "train_data.csv", "train"), (pseudo, "validation")]
     known = [split for table, split in tables if table.is_file() and (data / split / "images").is_dir()]

@@ -159,6 +159,8 @@ class Evaluation:
     without_learnt: dict[str, Scores] = field(default_factory=dict)
     """The scores without the photographs that were themselves learnt from; where there are any. It is another, smaller
     search, in which networks before any training score differently, too."""
+    other_data: bool = False
+    """The networks were trained on other photographs than this data folder's, so what they learnt from is not known."""
 
     def add(self, name: str, similarity: Similarity, embeddings: Embeddings | None, *, seed: int) -> None:
         """Score similarities (P,) of the test pairs and, where they are at hand, embeddings (N, D)."""
@@ -182,8 +184,12 @@ class Evaluation:
         """The scores by name, and under "data" what they were counted from and what flatters them."""
         named = {"scores": self.scores, "without_copies": self.without_copies, "without_learnt": self.without_learnt}
         plain = {key: {name: asdict(of) for name, of in scores.items()} for key, scores in named.items()}
-        data = {"refused": self.refused, "leaks": self.leaks and self.leaks.to_json()}
-        return plain.pop("scores") | {"data": self.labelled.facts() | data | plain}
+        data: dict[str, object] = {
+            "refused": self.refused,
+            "other_data": self.other_data,
+            "leaks": self.leaks and self.leaks.to_json(),
+        }
+        return {**plain.pop("scores"), "data": {**self.labelled.facts(), **data, **plain}}
 
     @property
     def refused(self) -> dict[str, str]:

@@ -1,19 +1,20 @@
 """The section on thresholds and probabilities."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from noseprint.evaluation.metrics import ERRORS_NEEDED
+from noseprint.evaluation.metrics import ERRORS_NEEDED, least_far, unsupported
 from noseprint.evaluation.reliability import ReliabilityScores, reliability_curve, reliability_scores
 from noseprint.evaluation.report import charts
-from noseprint.evaluation.report.evidence import members_of
+from noseprint.evaluation.report.evidence import members_of, share_accepted
 from noseprint.evaluation.report.folders import Training, readable
 from noseprint.evaluation.report.layout import Grid
 from noseprint.evaluation.scoring import Evaluation, Score
-from noseprint.evaluation.verifier import Verifier
+from noseprint.evaluation.verifier import Point, Verifier
 from noseprint.matching.calibration import Calibration, calibration_from_json, family_of, probability_at
 
 Floats = npt.NDArray[np.float64]
@@ -50,7 +51,14 @@ def section(
     verifier: Verifier | None, missing: str, found: Mapping[str, Floats], evaluation: Evaluation | None
 ) -> dict[str, Any]:
     """Thresholds, reliability diagram and its figures; `missing` says why there is no verifier."""
-    told: dict[str, Any] = {"missing": missing, "about": "", "thresholds": None, "charts": [], "tables": []}
+    told: dict[str, Any] = {
+        "missing": missing,
+        "about": "",
+        "unsupported": "",
+        "thresholds": None,
+        "charts": [],
+        "tables": [],
+    }
     if verifier:
         held = verifier.holdout
         told["about"] = (
@@ -58,8 +66,15 @@ def section(
             f"with each other and with {held.cohort:,} photographs of trained ones; noseprint verify decides by "
             "them. Between “different below” and “the same from” it says “cannot tell”."
         )
-        told["thresholds"] = _thresholds(verifier, evaluation)
-        told["missing"] = _warning(verifier, evaluation)
+        tests = _tested(verifier, evaluation)
+        told["thresholds"] = _thresholds(verifier, tests)
+        told["unsupported"] = _unsupported(tests)
+        if any(test.broken for test in tests):
+            told["missing"] = (
+                "On the test pairs more different ones are called the same than allowed. Do not rely on these "
+                "thresholds for photographs like the test's: hold out more (--holdout), or hold out photographs like "
+                "them."
+            )
         rows = {member.name: member.reliability for member in verifier.members} | {"ensemble": verifier.reliability}
         curves = {member.name: family_of(member.calibration) for member in verifier.members}
         curves["ensemble"] = family_of(verifier.calibration)
@@ -87,46 +102,92 @@ def lines(verifier: Verifier | None, evaluation: Evaluation | None) -> dict[str,
     """The thresholds to draw among the ensemble's similarities: those of the lowest false-match rate."""
     if not (verifier and evaluation) or {member.name for member in verifier.members} != set(members_of(evaluation)):
         return {}
-    low, high = verifier.points[-1].band
-    return {"different below": low, "the same from": high}
+    point = verifier.points[-1]
+    return {"different below": point.band[0], "the same from": point.threshold}
 
 
-def _warning(verifier: Verifier, evaluation: Evaluation | None) -> str:
-    """That too many different test pairs are called the same: over twice the rate allowed, and 30 at the least."""
-    for point in verifier.points:
-        accepted = _accepted(verifier, evaluation, point.band[1])
-        if accepted and accepted[0].sum() >= ERRORS_NEEDED and accepted[0].mean() > 2 * point.fmr:
-            return (
-                f"Where {100 * point.fmr:g} % of different pairs may be called the same, "
-                f"{100 * accepted[0].mean():.1f} % of the test's are: the test is harder than the hold-out, or the "
-                "hold-out too small. Do not rely on these thresholds for photographs like the test's: hold out more "
-                "(--holdout), or hold out photographs like them."
-            )
-    return ""
+def doubts(verifier: Verifier | None, evaluation: Evaluation | None) -> list[str]:
+    """What speaks against the thresholds: a hold-out of few, promises that the test pairs do not bear out."""
+    if verifier is None:
+        return []
+    told = [f"The thresholds below are {verifier.caution}."] if verifier.caution else []
+    broken = [
+        f"{_percent(test.false)} where {100 * test.point.fmr:g} % is allowed"
+        + (f" ({test.errors} pairs, too few for an exact rate)" if test.unsupported else "")
+        for test in _tested(verifier, evaluation)
+        if test.broken
+    ]
+    if broken:
+        told.append(
+            "The thresholds do not keep their promise on the test. Share of different pairs called the same: "
+            f"{', '.join(broken)}. The test is harder than the hold-out, or the hold-out too small."
+        )
+    return told
 
 
-def _accepted(
-    verifier: Verifier, evaluation: Evaluation | None, threshold: float
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]] | None:
-    """Which different, which same test pairs reach a threshold; None where the verifier is of other members."""
+@dataclass(frozen=True)
+class _Test:
+    """What a pair of thresholds does on the test pairs: shares of the different and same ones that are called same."""
+
+    point: Point
+    false: Score
+    true: Score
+    errors: int
+    different: int
+
+    @property
+    def broken(self) -> bool:
+        """More false matches than allowed, beyond the interval; or 30 at the least, and over twice as many."""
+        many = self.errors >= ERRORS_NEEDED and self.false.value > 2 * self.point.fmr
+        return many or self.false.low > self.point.fmr
+
+    @property
+    def unsupported(self) -> bool:
+        """Neither enough errors to state the rate of false matches, nor enough pairs to say that it is kept."""
+        return self.errors < ERRORS_NEEDED and unsupported(self.different, self.point.fmr) is not None
+
+
+def _tested(verifier: Verifier, evaluation: Evaluation | None) -> list[_Test]:
+    """Each of the verifier's points on the test pairs; [] where there are none, or it is of other members."""
     if evaluation is None or not evaluation.labelled.pairs or not lines(verifier, evaluation):
-        return None
-    reached = evaluation.similarity[list(evaluation.similarity)[-1]] >= threshold
-    return reached[~evaluation.labelled.same], reached[evaluation.labelled.same]
-
-
-def _thresholds(verifier: Verifier, evaluation: Evaluation | None) -> Grid:
-    heads = ["false matches allowed", "different below", "the same from", "hold-out: false matches", "true matches"]
-    rows = []
+        return []
+    labelled = evaluation.labelled
+    similarity, different = evaluation.similarity[list(evaluation.similarity)[-1]], ~labelled.same
+    tests = []
     for point in verifier.points:
-        low, high = point.band
-        row = [f"{100 * point.fmr:g} %", f"{low:.4f}", f"{high:.4f}", _percent(point.measured_fmr), _percent(point.tmr)]
-        if accepted := _accepted(verifier, evaluation, high):
-            row += [f"{100 * reached.mean():.1f} %" for reached in accepted]
+        reached = similarity >= point.threshold
+        false, true = (share_accepted(reached, among, labelled) for among in (different, labelled.same))
+        tests.append(_Test(point, false, true, int(reached[different].sum()), int(different.sum())))
+    return tests
+
+
+def _thresholds(verifier: Verifier, tests: list[_Test]) -> Grid:
+    heads = ["false matches allowed"]
+    rates = ["different called the same", "same called the same"]
+    heads += [f"test: {rate}" for rate in rates] if tests else []
+    heads += ["the same from", "different below", *(f"hold-out: {rate}" for rate in rates)]
+    rows = []
+    for number, point in enumerate(verifier.points):
+        row = [f"{100 * point.fmr:g} %"]
+        if tests:
+            test = tests[number]
+            row += [_cell(test.false) + (", too few pairs" if test.unsupported else ""), _cell(test.true)]
+        row += [f"{point.threshold:.4f}", f"{point.band[0]:.4f}", _cell(point.measured_fmr), _cell(point.tmr)]
         rows.append(row)
-    if len(rows[0]) > len(heads):
-        heads += ["test: different called the same", "same called the same"]
     return Grid(heads, rows)
+
+
+def _unsupported(tests: list[_Test]) -> str:
+    """A note on the test's rates that its pairs cannot support, or nothing."""
+    rates = " and ".join(f"{100 * test.point.fmr:g} %" for test in tests if test.unsupported)
+    if not rates:
+        return ""
+    different = tests[0].different
+    return (
+        f"Too few pairs: where {rates} is allowed, under {ERRORS_NEEDED} of the test's {different:,} different pairs "
+        "are called the same, so that the share of them is rough (rule of 30); these pairs support none below "
+        f"{100 * least_far(different):.2g} %."
+    )
 
 
 def _diagram(probability: Floats, evaluation: Evaluation) -> Any:
@@ -148,6 +209,10 @@ def _calibrations(trainings: Mapping[str, Training]) -> dict[str, Calibration]:
 
 def _cells(found: ReliabilityScores) -> tuple[Score, Score, Score]:
     return found.brier, found.log_loss, found.calibration_error
+
+
+def _cell(score: Score) -> str:
+    return f"{100 * score.value:.1f} %\n{100 * score.low:.1f}–{100 * score.high:.1f}"
 
 
 def _percent(score: Score) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from noseprint.evaluation.intervals import bootstrap_mean, interval, resampled_pairs
+from noseprint.evaluation.intervals import FEWEST, bootstrap_mean, interval, resampled_pairs
 from noseprint.evaluation.labelled import Labelled
 from noseprint.evaluation.metrics import accepted, areas, checked, roc_auc
 from noseprint.evaluation.retrieval import RetrievalScores, retrieval_metrics
@@ -111,12 +111,25 @@ def _auc_gain(
 ) -> Score:
     """Both are counted in each replicate: what makes a replicate easy for both cancels."""
     (ours, same), (theirs, _) = checked(similarity, labelled.same), checked(others, labelled.same)
+    gain = roc_auc(similarity, same) - roc_auc(others, same)
+    if len(np.union1d(*labelled.clusters)) < FEWEST:
+        return Score(gain, -1, 1)
     differences = [
         areas(accepted(ours, same, weights)) - areas(accepted(theirs, same, weights))
         for weights in resampled_pairs(*labelled.clusters, seed=seed)
     ]
-    gain = roc_auc(similarity, same) - roc_auc(others, same)
     return Score(gain, *interval(np.concatenate(differences)))
+
+
+def share_accepted(accepted: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_], labelled: Labelled) -> Score:
+    """The share of the test pairs `among` (P,) that are `accepted` (P,)."""
+    rate = float(np.mean(accepted[among]))
+    if len(np.union1d(*labelled.clusters)) < FEWEST:
+        return Score(rate, 0, 1)
+    blocks = [weight[:, among] for weight in resampled_pairs(*labelled.clusters, seed=0)]
+    with np.errstate(invalid="ignore"):
+        rates = [weight @ accepted[among] / weight.sum(axis=1) for weight in blocks]
+    return Score(rate, *interval(np.concatenate(rates)))
 
 
 def _map_gain(whole: RetrievalScores, others: Embeddings, labelled: Labelled, seed: int) -> Score:
@@ -124,7 +137,8 @@ def _map_gain(whole: RetrievalScores, others: Embeddings, labelled: Labelled, se
     assert table is not None
     gain = whole.average_precision - _search(others, labelled).average_precision
     identity = np.array(table.identities)[whole.query]
-    return Score(float(np.mean(gain)), *bootstrap_mean(gain, identity, seed=seed))
+    bounds = (-1.0, 1.0) if len(set(identity)) < FEWEST else bootstrap_mean(gain, identity, seed=seed)
+    return Score(float(np.mean(gain)), *bounds)
 
 
 def _search(embeddings: Embeddings, labelled: Labelled) -> RetrievalScores:

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from noseprint.data.tables import PairTable, read_labels, read_pairs, read_pseudo
+from noseprint.data.tables import PairTable, read_labels, read_pairs, read_pseudo, read_train
 from noseprint.errors import NoseprintError
+from noseprint.evaluation.holdout import HOLDOUT_SEED, split_holdout
 from noseprint.models.header import WeightsHeader, read_header
 
 T = TypeVar("T")
@@ -42,6 +43,15 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Learnt:
+    """How much of the training table was learnt from; `held_out` individuals were not."""
+
+    photographs: int
+    individuals: int
+    held_out: int
+
+
+@dataclass(frozen=True)
 class PseudoLabels:
     """What became of the unlabelled pairs."""
 
@@ -63,6 +73,24 @@ def read_trainings(folders: Mapping[str, Path]) -> dict[str, Training]:
         if epochs or header:
             found[name] = Training(epochs, header)
     return found
+
+
+def held_out_share(trainings: Mapping[str, Training]) -> float | None:
+    """The share of the individuals that every training held out; None where they do not tell, or differ."""
+    told = [one.header.extra.get("training", "{}") for one in trainings.values() if one.header]
+    shares = {json.loads(text).get("holdout") for text in told} - {None}
+    return float(shares.pop()) if len(shares) == 1 else None
+
+
+def count_learnt(trainings: Mapping[str, Training], data: Path) -> Learnt | None:
+    """What of the training table of `data` was learnt from; None where the trainings do not tell."""
+    share = held_out_share(trainings)
+    if share is None:
+        return None
+    table = read_train(data, missing_ok=True)
+    held_out = split_holdout(table.identities, share=share, seed=HOLDOUT_SEED)
+    learnt = [identity for identity in table.identities if identity not in held_out]
+    return Learnt(len(learnt), len(set(learnt)), len(held_out))
 
 
 def read_pseudo_labels(results: Path, data: Path) -> PseudoLabels | None:

@@ -14,7 +14,7 @@ Captioned = tuple[Chart, str]
 
 @dataclass(frozen=True)
 class Grid:
-    """A table: its first column names the rows; a score shows its interval."""
+    """A table: its first column names the rows; a score shows its interval, a text its second line, in small."""
 
     heads: Sequence[str]
     rows: Sequence[Sequence[str | Score]]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from noseprint.evaluation.report import charts
-from noseprint.evaluation.report.folders import PseudoLabels, Training
+from noseprint.evaluation.report.folders import PseudoLabels, Training, held_out_share
 from noseprint.evaluation.report.layout import Captioned, Grid, duration, shown
 from noseprint.inspection.check import SplitFigures
 
@@ -17,7 +17,8 @@ _ACCEPTED, _REFUSED = 6, 4  # pairs shown
 _CURVES = {
     "loss": (
         "Loss",
-        "Falling means that it still learns. The stages see other images: compare a curve only with itself.",
+        "Compare a curve only with itself. A stage 2 may rise: it begins where stage 1 ended, with photographs made "
+        "worse and with pseudo-identities. Whether it learns, the hold-out says.",
     ),
     "lr": ("Learning rate", "How large the steps were: up during the warm-up, then down to almost nothing."),
     "auc": (
@@ -41,7 +42,7 @@ def training(trainings: Mapping[str, Training]) -> dict[str, Any] | None:
             pictures.append((chart, caption))
     return {
         "table": Grid(
-            ("", "network", "epochs", "photographs/s", "time", "hold-out AUC", "hold-out mAP"),
+            ("", "hold-out AUC", "hold-out mAP", "time", "epochs", "photographs/s", "network"),
             [_row(name, one) for name, one in trainings.items()] + _total(trainings),
         ),
         "untimed": any(one.seconds is None for one in trainings.values()),
@@ -138,27 +139,23 @@ def _row(name: str, one: Training) -> list[str]:
     speed, seconds = one.images_per_s, one.seconds
     return [
         name,
-        f"{one.header.trunk}, {one.header.image_size} px" if one.header else "–",
+        *(f"{kept[key]:.4f}" if key in kept else "–" for key in ("auc", "map")),
+        duration(seconds) if seconds else "–",
         f"{len(one.epochs)}" if one.epochs else "–",
         f"{speed:,.0f}" if speed else "–",
-        duration(seconds) if seconds else "–",
-        *(f"{kept[key]:.4f}" if key in kept else "–" for key in ("auc", "map")),
+        f"{one.header.trunk}, {one.header.image_size} px" if one.header else "–",
     ]
 
 
 def _total(trainings: Mapping[str, Training]) -> list[list[str]]:
     seconds = [one.seconds for one in trainings.values()]
     known = [value for value in seconds if value is not None]
-    return [["all", "", "", "", duration(sum(known)), "", ""]] if len(known) == len(seconds) > 1 else []
+    return [["all", "", "", duration(sum(known)), "", "", ""]] if len(known) == len(seconds) > 1 else []
 
 
 def _held_out(trainings: Mapping[str, Training]) -> str:
-    shares = {
-        json.loads(one.header.extra.get("training", "{}")).get("holdout") for one in trainings.values() if one.header
-    } - {None}
-    if len(shares) != 1:
-        return "individuals that no training sees"
-    return f"individuals that no training sees (--holdout {shares.pop():g})"
+    share = held_out_share(trainings)
+    return "individuals that no training sees" + ("" if share is None else f" (--holdout {share:g})")
 
 
 def _looks(names: list[str]) -> dict[str, tuple[int, bool]]:

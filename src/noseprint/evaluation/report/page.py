@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from noseprint import __version__
 from noseprint.evaluation.report import calibrated, made, results, words
 from noseprint.evaluation.report.evidence import gain_over_best, members_of
-from noseprint.evaluation.report.folders import PseudoLabels, Training
+from noseprint.evaluation.report.folders import Learnt, PseudoLabels, Training
 from noseprint.evaluation.scoring import Evaluation
 from noseprint.evaluation.verifier import Verifier
 from noseprint.inspection.check import SplitFigures
@@ -24,6 +24,13 @@ _SECTIONS = {
     "training": "Training",
     "pseudo": "Pseudo-labels",
     "data": "Photographs",
+}
+
+_NO_PSEUDO = {
+    False: "No pseudo-labels in this run: pseudo_produce makes them from unlabelled pairs (bash train.sh --only "
+    "pseudo_produce).",
+    True: "The networks were trained on other photographs than this data folder's: what pseudo-labels they learnt from "
+    "is not shown.",
 }
 
 
@@ -40,6 +47,9 @@ class Material:
     no_scores: str
     """Why there is no `evaluation`, and how to get one."""
     trainings: dict[str, Training]
+    elsewhere: bool
+    """The trainings were on other photographs than the data folder's."""
+    learnt: Learnt | None
     splits: list[SplitFigures]
     pseudo: PseudoLabels | None
     verifier: Verifier | None
@@ -61,6 +71,7 @@ def render(material: Material) -> str:
         "pseudo": made.pseudo(material.pseudo),
         "data": made.photographs(material.splits),
     }
+    doubts = calibrated.doubts(material.verifier, found)
     always = ("calibration", "training", "pseudo", "data")
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=False
@@ -70,7 +81,9 @@ def render(material: Material) -> str:
         made_of=_made_of(material),
         headline=words.headline(found) if found else [],
         no_scores=material.no_scores,
-        verdict=words.verdict(found, gain_over_best(found)) if found else [],
+        verdict=words.verdict(found, gain_over_best(found)) + doubts if found else [],
+        no_pseudo=_NO_PSEUDO[material.elsewhere],
+        elsewhere=material.elsewhere,
         contents=[(anchor, name) for anchor, name in _SECTIONS.items() if sections[anchor] or anchor in always],
         version=__version__,
         members_list=", ".join(members_of(found) if found else material.members),
@@ -81,11 +94,14 @@ def render(material: Material) -> str:
 def _made_of(material: Material) -> str:
     number = len(material.members)
     who = f"An ensemble of {number} networks" if number > 1 else "One network"
-    train = next((split for split in material.splits if split.name == "train" and split.per_identity), None)
-    if not (train and train.per_identity and material.trainings):
-        return f"{who}: {', '.join(material.members)}."
-    pseudo = f" and {material.pseudo.summary['identities']:,} pseudo-identities" if material.pseudo else ""
+    named = f"{who} ({', '.join(material.members)})"
+    if material.elsewhere:
+        return f"{named}, trained on other photographs than those of {material.data}."
+    if not material.learnt:
+        return f"{named}."
+    learnt, pseudo = material.learnt, material.pseudo and material.pseudo.summary
+    more = f" and {pseudo['images']:,} of {pseudo['identities']:,} pseudo-identities" if pseudo else ""
+    held_out = f"; {learnt.held_out:,} more individuals were held out" if learnt.held_out else ""
     return (
-        f"{who} ({', '.join(material.members)}), trained on {train.images:,} photographs of "
-        f"{len(train.per_identity):,} individuals{pseudo}."
+        f"{named}, trained on {learnt.photographs:,} photographs of {learnt.individuals:,} individuals{more}{held_out}."
     )

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from noseprint.evaluation.metrics import least_far, roc_curve
 from noseprint.evaluation.report import charts
-from noseprint.evaluation.report.evidence import correlations, hardest, member_gains, members_of
+from noseprint.evaluation.report.evidence import Gain, correlations, hardest, member_gains, members_of
 from noseprint.evaluation.report.layout import Captioned, shown
 from noseprint.evaluation.scoring import FARS, Evaluation, Score
 
@@ -62,6 +62,7 @@ def scores(evaluation: Evaluation) -> dict[str, Any]:
         "columns": [(name, _COLUMNS[name][0]) for name in columns],
         "rows": [(who, {name: getattr(of, name) for name in columns}) for who, of in found.items()],
         "refused": refused,
+        "compare": bool(evaluation.embeddings) and not any(who.endswith(" untrained") for who in found),
         "terms": terms,
         "charts": pictures,
     }
@@ -87,6 +88,7 @@ def members(evaluation: Evaluation) -> dict[str, Any] | None:
         )
         pictures.append((chart, "Right of the dotted line the member helps, left of it it harms."))
     told: dict[str, Any] = {
+        "useless": _useless(gains, scored),
         "correlation": None,
         "heads": list(scored.values()),
         "rows": [(who, [getattr(gain, name) for name in scored]) for who, gain in gains.items()],
@@ -153,6 +155,16 @@ def hard(evaluation: Evaluation, probabilities: Mapping[str, npt.NDArray[np.floa
             for pair in found
         ]
     return told
+
+
+def _useless(gains: Mapping[str, Gain], scored: Mapping[str, str]) -> str:
+    """A sentence a figure on the members without which the ensemble is as good or better."""
+    told = []
+    for key, what in scored.items():
+        values = {who: getattr(gain, key).value for who, gain in gains.items()}
+        if named := [f"{who} ({value:+.4f})".replace("-", "−") for who, value in values.items() if value <= 0]:
+            told.append(f"By {what} the ensemble is no worse without {' or without '.join(named)}.")
+    return " ".join(told)
 
 
 def _alone(evaluation: Evaluation, name: str) -> Captioned:

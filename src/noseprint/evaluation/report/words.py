@@ -1,5 +1,6 @@
 """The report's first lines: what was made, how good it is, and how sure that is, for a reader without the terms."""
 
+from noseprint.evaluation.intervals import FEWEST
 from noseprint.evaluation.metrics import least_far
 from noseprint.evaluation.report.evidence import Gain, members_of
 from noseprint.evaluation.scoring import Evaluation, Score, Scores
@@ -9,22 +10,29 @@ _FEW = 30  # identities below which an interval itself is a rough guess
 
 def headline(evaluation: Evaluation) -> list[str]:
     """What the ensemble (or the only member) scores, a sentence a figure."""
-    best = evaluation.scores.get("ensemble") or evaluation.scores[members_of(evaluation)[0]]
-    who = "the ensemble" if "ensemble" in evaluation.scores else "the network"
+    name = "ensemble" if "ensemble" in evaluation.scores else members_of(evaluation)[0]
+    best, who = evaluation.scores[name], "the ensemble" if name == "ensemble" else "the network"
+    unseen = evaluation.without_learnt.get(name) or best
     told = []
-    if best.auc:
+    if any(_nothing_known(score) for score in (best.auc, best.rank_1)):
+        told.append(
+            f"There are too few individuals to tell how good {who} is ({_individuals(evaluation)}): it takes {FEWEST} "
+            "for an interval, and many more for a narrow one."
+        )
+    if best.auc and not _nothing_known(best.auc):
         told.append(
             f"Shown a pair of the same individual and a pair of two different ones, {who} finds the same pair more "
-            f"alike in {_percent(best.auc, 'of cases')}."
+            f"alike in {_percent(best.auc, unseen.auc, 'of cases')}."
         )
-    if best.eer:
+    if best.eer and not _nothing_known(best.eer):
         told.append(
-            f"At the threshold where both errors are equally frequent, it errs on {_percent(best.eer, 'of the pairs')}."
+            "At the threshold where both errors are equally frequent, it errs on "
+            f"{_percent(best.eer, unseen.eer, 'of the pairs')}."
         )
-    if best.rank_1:
+    if best.rank_1 and not _nothing_known(best.rank_1):
         told.append(
             "Asked which known individual a photograph shows, its first answer is right in "
-            f"{_percent(best.rank_1, 'of the searches')}."
+            f"{_percent(best.rank_1, unseen.rank_1, 'of the searches')}."
         )
     return told
 
@@ -38,14 +46,13 @@ def verdict(evaluation: Evaluation, over_best: tuple[str, Gain] | None) -> list[
         if score:
             told.append(_better(name, score, what))
     labelled = evaluation.labelled
+    few = " That is few: take the intervals themselves as rough." if min(_counts(evaluation).values()) < _FEW else ""
+    told.append(
+        "The intervals say how far the figures would move with other individuals of the same kind; they rest on "
+        f"{_individuals(evaluation)}.{few} Photographs from elsewhere may score worse."
+    )
     if labelled.pairs:
-        identities = len({*labelled.clusters[0].tolist(), *labelled.clusters[1].tolist()})
         different = int((~labelled.same).sum())
-        few = " That is few: take the intervals themselves as rough." if identities < _FEW else ""
-        told.append(
-            f"The intervals say how far the figures would move with other individuals of the same kind; they rest on "
-            f"{identities} individuals.{few} Photographs from elsewhere may score worse."
-        )
         lowest = least_far(different)
         told.append(
             f"{different:,} different pairs support no statement about false-match rates below {100 * lowest:.2g} %."
@@ -60,9 +67,14 @@ def _flattered(evaluation: Evaluation) -> list[str]:
     leaks = evaluation.leaks
     if leaks is None:
         return []
+    told = []
+    if evaluation.other_data:
+        told.append(
+            "May flatter: the networks were trained on other photographs than this data folder's. Whether what is "
+            "scored here was among them is not known; if it was, these figures say nothing of new photographs."
+        )
     name = "ensemble" if "ensemble" in evaluation.scores else members_of(evaluation)[0]
     scored = f"of the {len(evaluation.labelled.paths):,} scored photographs"
-    told = []
     if leaks.learnt:
         what = f"{len(leaks.learnt):,} {scored} were learnt from, as labelled or pseudo-labelled ones"
         told.append(f"May flatter: {what}. Without them: {_rest(evaluation.without_learnt[name])}.")
@@ -89,5 +101,36 @@ def _better(name: str, gain: Score, what: str) -> str:
     return f"Whether the ensemble is better than its best member, {name}, this data cannot decide: {interval}."
 
 
-def _percent(score: Score, of: str) -> str:
+def _counts(evaluation: Evaluation) -> dict[str, int]:
+    """Individuals that the intervals of the pairs and of the search rest on."""
+    return {
+        kind: int(facts["identities"])
+        for kind, facts in evaluation.labelled.facts().items()
+        if kind == "pairs" or any(scores.map for scores in evaluation.scores.values())
+    }
+
+
+def _individuals(evaluation: Evaluation) -> str:
+    counts = _counts(evaluation)
+    where = {"pairs": "in the test pairs", "search": "in the search"}
+    if len(set(counts.values())) == 1:
+        return f"{counts.popitem()[1]:,} individuals"
+    return " and ".join(f"{number:,} individuals {where[kind]}" for kind, number in counts.items())
+
+
+def _nothing_known(score: Score | None) -> bool:
+    return score is not None and (score.low, score.high) == (0.0, 1.0)
+
+
+def _percent(score: Score, unseen: Score | None, of: str) -> str:
+    """The figure of what no training saw, and that of everything where it is another one."""
+    if unseen == score:
+        return _interval(score, of)
+    whole = f"{100 * score.value:.1f} %"
+    if unseen is None:
+        return f"{_interval(score, of)}, those that were learnt from included"
+    return f"{_interval(unseen, of)} among photographs that no training saw; with those learnt from it is {whole}"
+
+
+def _interval(score: Score, of: str) -> str:
     return f"{100 * score.value:.1f} % {of} (95 % interval {100 * score.low:.1f} to {100 * score.high:.1f} %)"

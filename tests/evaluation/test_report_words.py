@@ -1,0 +1,164 @@
+"""What the report says of its figures, on evaluations made up for it."""
+
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from noseprint.data.tables import PairTable, RetrievalTable
+from noseprint.evaluation.labelled import Labelled
+from noseprint.evaluation.leaks import Leaks
+from noseprint.evaluation.reliability import ReliabilityScores
+from noseprint.evaluation.report import calibrated, results, words
+from noseprint.evaluation.report.evidence import Gain, gain_over_best, member_gains, share_accepted
+from noseprint.evaluation.scoring import Evaluation, Score, joined, similarities
+from noseprint.evaluation.verifier import HoldOut, Member, Point, Verifier
+from noseprint.matching.calibration_fit import fit_platt
+from noseprint.matching.quality import Limit, Limits
+
+
+def labelled_of(identities, photographs=3):
+    """Every two photographs are a test pair; the first of each identity is searched for among the others."""
+    names = [f"{identity}-{number}" for identity in range(identities) for number in range(photographs)]
+    identity = {name: name.split("-")[0] for name in names}
+    a, b = zip(*combinations(names, 2), strict=True)
+    clusters = tuple(np.array([int(identity[name]) for name in side]) for side in (a, b))
+    paths = tuple(map(Path, names))
+    queries = tuple(name.endswith("-0") for name in names)
+    return Labelled(
+        PairTable(Path(), a, b),
+        clusters[0] == clusters[1],
+        clusters,
+        RetrievalTable(paths, tuple(identity.values()), queries, None),
+        paths,
+        {path: row for row, path in enumerate(paths)},
+    )
+
+
+def evaluated(identities=12, leaks=None, noise=(1.0, 1.5)):
+    labelled = labelled_of(identities)
+    found = Evaluation(labelled, leaks)
+    centres = np.random.default_rng(0).normal(size=(identities, 8))
+    for seed, scale in enumerate(noise):
+        rows = np.repeat(centres, 3, axis=0) + scale * np.random.default_rng(seed + 1).normal(size=(3 * identities, 8))
+        rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        found.embeddings[f"member{seed}"] = rows
+        found.add(f"member{seed}", similarities(rows, labelled), rows, seed=0)
+    whole = joined(found.embeddings)
+    found.add("ensemble", similarities(whole, labelled), whole, seed=0)
+    return found
+
+
+def verifier_of(found, *thresholds, identities=8):
+    """A verifier with a threshold for each of the false-match rates 0.1, 0.01."""
+    calibration = fit_platt(found.similarity["ensemble"], found.labelled.same)
+    score = Score(0.5, 0.4, 0.6)
+    of = ReliabilityScores(score, score, score)
+    members = tuple(Member(f"member{number}", "w", "0" * 16, calibration, of) for number in range(2))
+    points = tuple(
+        Point(fmr=rate, threshold=threshold, measured_fmr=score, tmr=score, fnmr_threshold=threshold - 0.1)
+        for rate, threshold in zip((0.1, 0.01), thresholds, strict=False)
+    )
+    limit = Limit(None, ())
+    limits = Limits(0.01, 9, limit, limit, limit)
+    held = HoldOut(0.2, "m", identities, photographs=99, cohort=70, same_pairs=50, different_pairs=60)
+    return Verifier(members, calibration, of, held, 0.01, points, limits)
+
+
+def threshold_for(found, rate):
+    """The threshold that this share of the different test pairs reaches."""
+    return float(np.quantile(found.similarity["ensemble"][~found.labelled.same], 1 - rate))
+
+
+def test_the_headline_leads_with_photographs_that_no_training_saw():
+    learnt = tuple(path for path in labelled_of(12).paths if int(path.name.split("-")[0]) < 5)
+    found = evaluated(leaks=Leaks(learnt=learnt))
+    sentence = words.headline(found)[-1]
+    whole, unseen = found.scores["ensemble"].rank_1, found.without_learnt["ensemble"].rank_1
+    assert whole != unseen
+    assert f"right in {100 * unseen.value:.1f} % of the searches" in sentence
+    assert sentence.endswith(f"that no training saw; with those learnt from it is {100 * whole.value:.1f} %.")
+    plain = words.headline(evaluated(leaks=Leaks()))
+    assert f"{100 * found.scores['ensemble'].auc.value:.1f} % of cases" in plain[0]
+    assert not any("no training saw" in told for told in plain)
+
+
+def test_of_too_few_individuals_the_headline_says_just_that():
+    (told,) = words.headline(evaluated(identities=4))
+    assert "too few individuals to tell how good the ensemble is (4 individuals)" in told
+    assert "%" not in told
+
+
+def test_paired_differences_of_too_few_individuals_may_be_anything():
+    found = evaluated(identities=4)
+    for gain in (*member_gains(found).values(), gain_over_best(found)[1]):
+        for score in (gain.auc, gain.map):
+            assert (score.low, score.high) == (-1, 1)
+    assert "this data cannot decide" in words.verdict(found, gain_over_best(found))[0]
+    accepted = found.similarity["ensemble"] > 0
+    score = share_accepted(accepted, ~found.labelled.same, found.labelled)
+    assert (score.low, score.high) == (0, 1)
+
+
+def test_how_many_individuals_is_told_of_the_pairs_and_of_the_search():
+    found = evaluated(identities=12)
+    assert "they rest on 12 individuals." in words.verdict(found, None)[0]
+    few = found.labelled.clusters[0] < 7
+    rest = replace(
+        found.labelled,
+        pairs=found.labelled.pairs.where(few),
+        same=found.labelled.same[few],
+        clusters=tuple(np.minimum(side[few], 6) for side in found.labelled.clusters),
+    )
+    told = words.verdict(replace(found, labelled=rest), None)[0]
+    assert "they rest on 7 individuals in the test pairs and 12 individuals in the search. That is few" in told
+
+
+def test_promises_that_the_test_breaks_are_told_with_their_intervals():
+    found = evaluated(identities=20)
+    verifier = verifier_of(found, threshold_for(found, 0.3), threshold_for(found, 0.1))
+    caution, broken = calibrated.doubts(verifier, found)
+    assert caution.startswith("The thresholds below are made from 8 held-out identities, which are few")
+    section = calibrated.section(verifier, "", {}, found)
+    for row, allowed in zip(section["thresholds"].rows, ("10 %", "1 %"), strict=True):
+        value, low, high = (float(part) for part in row[1].replace(" %\n", "–").split("–"))
+        assert low < value < high
+        assert low > float(allowed[:-2])
+        assert f"{value:.1f} % [{low:.1f}, {high:.1f}] where {allowed} is allowed" in broken
+    assert "Do not rely on" in section["missing"]
+    assert section["unsupported"] == ""  # more than 30 false matches
+
+
+def test_promises_that_are_kept_are_not_doubted():
+    found = evaluated(identities=20)
+    verifier = verifier_of(found, threshold_for(found, 0.08), threshold_for(found, 0.008), identities=30)
+    assert calibrated.doubts(verifier, found) == []
+    assert calibrated.section(verifier, "", {}, found)["missing"] == ""
+    assert calibrated.doubts(verifier, None) == calibrated.doubts(None, found) == []
+
+
+@pytest.mark.parametrize(("reached", "supported"), [(0.005, False), (0.05, True)])
+def test_a_rate_that_the_test_pairs_cannot_support_is_marked(reached, supported):
+    found = evaluated(identities=20)  # 1,710 different pairs: 0.1 is supported, 0.01 takes 3,000, or 30 false matches
+    verifier = verifier_of(found, threshold_for(found, 0.08), threshold_for(found, reached))
+    section = calibrated.section(verifier, "", {}, found)
+    assert ["too few pairs" in row[1] for row in section["thresholds"].rows] == [False, not supported]
+    assert ("where 1 % is allowed" in section["unsupported"]) == (not supported)
+
+
+def test_a_member_that_adds_nothing_is_named():
+    told = results.members(evaluated(noise=(0.3, 30.0)))["useless"]
+    assert "the ensemble is no worse without member1 (−0." in told
+    assert "member0" not in told
+    better = Score(0.01, 0.0, 0.02)
+    assert results._useless({"one": Gain(better, better)}, {"auc": "ROC AUC", "map": "mAP"}) == ""
+
+
+def test_how_to_compare_with_no_training_is_told_where_it_is_not_done():
+    found = evaluated()
+    assert results.scores(found)["compare"]
+    assert not results.scores(replace(found, embeddings={}))["compare"]  # of tables there is no network to score
+    found.scores["member0 untrained"] = found.scores["member0"]
+    assert not results.scores(found)["compare"]
