@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from noseprint.commands.report import Report
 from noseprint.data.tables import read_retrieval, read_train
+from noseprint.errors import NoseprintError
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import save_weights
 
@@ -160,6 +162,24 @@ def test_report_writes_a_page_and_the_scores_and_keeps_what_it_knows(tmp_path, d
     assert "Hardest pairs" in scored
     assert "newer than the weights" in noseprint(*words, "--no-scores").stdout
     assert page.read_text() == scored
+
+
+def test_a_full_report_is_not_replaced_by_an_empty_one(tmp_path, demo):
+    for name in ("one", "two"):
+        (tmp_path / name / "results" / "t").mkdir(parents=True)
+    (tmp_path / "one" / "results" / "t" / "best.safetensors").write_bytes(b"x")
+    for options, says in (
+        ({"run": "t", "members": ("one", "two")}, r"two/results/t/best\.safetensors is missing"),
+        ({"run": "t", "members": ("one", "tow")}, "no recipe folder tow"),
+        ({"run": "t", "members": ("one", "../x")}, r"no recipe folder \.\./x"),
+        ({"run": "t", "members": ("one", "one")}, "twice"),
+        ({"run": "t", "small": True, "members": ("one",)}, "leave one out"),
+        ({"run": "t", "members": ("one",), "data": tmp_path / "nowhere"}, "is no folder"),
+        ({"run": "other", "members": ("one", "two")}, "has no run other"),
+    ):
+        with pytest.raises(NoseprintError, match=says):
+            Report(**({"data": demo, "root": tmp_path} | options))()
+    assert not (tmp_path / "results").exists()
 
 
 def test_evaluate_says_that_the_networks_were_trained_on_other_photographs(tmp_path, demo):

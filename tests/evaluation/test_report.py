@@ -273,7 +273,13 @@ def test_photographs_that_cannot_be_read_leave_a_mark(material, demo, tmp_path):
     assert Page(render(nothing(evaluation=found, no_scores=""))).text.count("cannot be read") == 24
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"refused": 3}', '{"refused": [{}]}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{", "[]", '{"refused": 3}', '{"refused": [{}]}', "[" * 100_000),
+        *(f'{{"epoch": 1, "loss": {loss}}}' for loss in ("1e308", "-1e308", "NaN", "9" * 400)),
+    ],
+)
 def test_damaged_files_are_as_good_as_none(tmp_path, demo, content):
     names = (demo / "validation" / "valid_data.csv").read_text().splitlines()[1].split(",")
     write_pseudo(tmp_path, demo, names)

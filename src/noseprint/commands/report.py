@@ -42,6 +42,7 @@ class Report(Evaluate):
         if not self.scores and _newer(page, self.weights.values()):
             print(f"The report is newer than the weights, and stays: {page}")
             return
+        self._require_something()
         no_scores = self._unscored()
         found = None if no_scores else self.evaluation()
         if found:
@@ -72,6 +73,17 @@ class Report(Evaluate):
             part.write_text(render(material), encoding="utf-8")
         print(f"The report, for a browser: {page}")
 
+    def _require_something(self) -> None:
+        """Refuse what would put an empty page in the place of a full one."""
+        weights = self.weights
+        absent = [path for path in weights.values() if not path.is_file()]
+        if self.scores and 0 < len(absent) < len(weights):
+            raise NoseprintError(f"{absent[0]} is missing: train it, or leave it out with --members")
+        if self.scores and not self.data.is_dir():
+            raise NoseprintError(f"{self.data} is no folder: name the data folder with --data DIR")
+        if not any(self.of(name).is_dir() for name in ("pseudo_produce", *self.members)):
+            raise NoseprintError(f"{self.root.resolve()} has no run {self.name or 'at full size'}: train it first")
+
     def _unscored(self) -> str:
         """Why nothing can be scored, or nothing."""
         networks = [path.is_file() for path in self.weights.values()]
@@ -93,6 +105,9 @@ class Report(Evaluate):
             weights_of(verifier, path)
         except NoseprintError as error:
             return None, f"No thresholds: {error}."
+        if {member.name for member in verifier.members} != set(self.members):
+            others = ", ".join(member.name for member in verifier.members)
+            return None, f"No thresholds: {path} is of {others}; noseprint calibrate makes it anew."
         return verifier, ""
 
 

@@ -15,6 +15,7 @@ from noseprint.evaluation.holdout import HOLDOUT_SEED, split_holdout
 from noseprint.models.header import WeightsHeader, read_header
 
 T = TypeVar("T")
+_LARGEST = 1e12
 
 
 @dataclass(frozen=True)
@@ -143,9 +144,17 @@ def _epochs(path: Path) -> tuple[dict[str, float], ...]:
         for line in path.read_text(encoding="utf-8").splitlines():
             record = json.loads(line)
             numbers = {name: float(value) for name, value in record.items() if isinstance(value, int | float)}
+            if not all(abs(value) < _LARGEST for value in numbers.values()):  # no training's, and nothing to draw
+                raise ValueError(line)
             if "epoch" in numbers:
                 records.append(numbers)
-    except (OSError, ValueError, AttributeError):  # a line that a crash cut off: what stands before it counts
+    except (
+        OSError,
+        ValueError,
+        OverflowError,
+        AttributeError,
+        RecursionError,
+    ):  # a line that a crash cut off: what stands before it counts
         pass
     return tuple(records)
 
