@@ -4,7 +4,7 @@ Each peer is trained by its own public interface in a process of its own (run_PE
 documentation leads to. Tuning sees training identities alone: a third of them is held out; two losses at three learning
 rates are trained on the rest for a quarter of the budget, the two best again for all of it at two image sizes. The best
 of these ten is trained on all training identities with each seed, and scored on the test roles. noseprint's own setting
-is the one that its recipes ship (docs/results.md says how it was chosen). Needs Linux, data with test/labels.csv and
+is the one that its recipes ship (docs/tuning.md says how it was chosen). Needs Linux, data with test/labels.csv and
 retrieval.csv.
 
     python benchmarks/peers/compare.py DATA --out FILE.jsonl [--peers timm oml] [--seeds 0 1 2] [--cpu-seconds 240]
