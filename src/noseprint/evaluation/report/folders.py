@@ -101,6 +101,7 @@ def read_pseudo_labels(results: Path, data: Path) -> PseudoLabels | None:
 
 
 def _pseudo_labels(summary: dict[str, Any], results: Path, data: Path) -> PseudoLabels:
+    _require_numbers(summary)
     table = read_pseudo(results / "pseudo.csv", data, missing_ok=True)
     pairs = read_pairs(data, "validation", missing_ok=True)
     identity = {path.name: name for path, name in zip(table.paths, table.identities, strict=True)}
@@ -119,6 +120,17 @@ def _pseudo_labels(summary: dict[str, Any], results: Path, data: Path) -> Pseudo
         tuple(refused),
         _right(accepted, readable(lambda: read_labels(data, "validation"))),
     )
+
+
+def _require_numbers(summary: Mapping[str, Any]) -> None:
+    """Raise KeyError, TypeError or ValueError where a page could not tell of `summary`."""
+    estimate = summary.get("estimated_precision") or {"precision": 0.0, "low": 0.0, "high": 0.0}
+    told = [summary.get("threshold") or 0.0, *(estimate[name] for name in ("precision", "low", "high"))]
+    counts = [summary[name] for name in ("distinct_pairs", "accepted", "identities", "images")]
+    if not all(type(count) is int and 0 <= count < _LARGEST for count in counts):
+        raise ValueError("counts that are none")
+    if not all(abs(float(number)) < _LARGEST for number in told):
+        raise ValueError("numbers that cannot be told")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
