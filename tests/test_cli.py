@@ -43,7 +43,7 @@ def test_fuse_joins_by_name_and_answers_in_the_order_asked(tmp_path):
         (["fuse", "a.csv", "--pairs", "none.csv"], 1, "none.csv: the table is missing"),
         (["fuse", "a.csv", "a.csv", "--pairs", "pairs.csv"], 1, "named twice"),
         (["fuse", "a.csv", "--pairs", "pairs.csv", "--method", "vote"], 2, "vote"),
-        (["evaluate", "--data", "."], 1, "carries no labels"),
+        (["evaluate", "--data", "."], 1, "has no recipe folder swin224_stage2"),
         (["weights", "pairs.csv"], 1, "not a safetensors file"),
         (["weights", "none.pth"], 1, "none.pth: no such checkpoint"),
         (["embed", ".", "--weights", "none.safetensors"], 1, ".: holds no photographs"),

@@ -52,7 +52,7 @@ def test_demo_makes_data_trains_predicts_and_scores(bare, in_turn):
     calls = bare.calls()
     infers = [f"{name}_stage2/infer.py" for name in ("swin224", "swin384", "v2", "b7ns")]
     assert [call["script"] for call in calls] == [
-        "noseprint demo-data", *in_turn, *infers, "noseprint calibrate", "noseprint fuse", "noseprint report",
+        "noseprint demo-data", *in_turn, *infers, "noseprint fuse", "noseprint calibrate", "noseprint report",
     ]  # fmt: skip
     data = str(bare.root / "data" / "demo")
     assert calls[1]["args"][:5] == ["--data", data, "--small", "--run", "demo"]
