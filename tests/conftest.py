@@ -1,7 +1,10 @@
 """What several rooms' tests need."""
 
 import os
+import shutil
 import tempfile
+from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,3 +26,14 @@ def demo(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("demo") / "demo"
     write_demo(folder, train_identities=12, pair_identities=4, seed=0)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def disk(monkeypatch) -> Callable[..., None]:
+    """Sets how large the disk is and how much of it is free; a terabyte, and all of it, where a test says nothing."""
+
+    def sized(*, total: int = 2**40, free: int = 2**40) -> None:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("Disk", "total free")(total, free))
+
+    sized()
+    return sized

@@ -3,7 +3,6 @@ import os
 import shutil
 import threading
 import time
-from collections import namedtuple
 from pathlib import Path
 
 import cv2
@@ -90,11 +89,13 @@ def test_the_store_may_be_removed_at_any_time(photo, tmp_path):
     assert np.array_equal(decode_cached(photo, tmp_path / "store"), image)
 
 
-def test_the_disk_is_never_filled(photo, tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("Disk", "total free")(20_000, 3_799))
+@pytest.mark.parametrize(("total", "kept"), [(20_000, 2_000), (2**50, 5 * 2**30)])
+def test_the_disk_is_never_filled(photo, tmp_path, disk, total, kept):
+    pixels = 20 * 30 * 3
+    disk(total=total, free=kept + pixels - 1)
     assert np.array_equal(decode_cached(photo, tmp_path / "store"), decode(photo))
     assert not entries(tmp_path / "store")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("Disk", "total free")(20_000, 3_801))
+    disk(total=total, free=kept + pixels + 1)
     decode_cached(photo, tmp_path / "store")
     assert len(entries(tmp_path / "store")) == 1
 

@@ -17,8 +17,9 @@ import numpy as np
 from noseprint.data.images import Image, decode
 from noseprint.files import writing
 
-KEPT_FREE = 0.1
-"""The share of the disk that is never filled: beyond it photographs are decoded as without a cache."""
+KEPT_FREE, KEPT_BYTES = 0.1, 5 * 2**30
+"""So much of the disk is never filled, this share or so many bytes, the lesser: photographs for which there would be no
+room beside it are decoded as without a cache."""
 
 _VERSION = f"1-opencv-{cv2.__version__}"  # raise the number when `decode` returns other pixels
 _HEADER = struct.Struct("<II")  # height, width; the pixels follow
@@ -90,7 +91,7 @@ def _write(image: Image, entry: Path) -> None:
     """
     entry.parent.mkdir(parents=True, exist_ok=True)
     disk = shutil.disk_usage(entry.parent)
-    if disk.free - image.nbytes <= KEPT_FREE * disk.total:
+    if disk.free - image.nbytes <= min(KEPT_FREE * disk.total, KEPT_BYTES):
         return
     with tempfile.NamedTemporaryFile(dir=entry.parent, prefix=".", suffix=".part", delete=False) as file:
         try:

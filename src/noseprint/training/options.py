@@ -56,7 +56,7 @@ class FitOptions:
     """Processes that decode and augment. None: by the machine."""
     cache: Path | None = None
     """Folder for decoded photographs, so that later epochs and trainings decode nothing: worth it for large ones. It
-    takes 3 bytes a pixel, leaves a tenth of its disk free, and may be deleted at any time."""
+    takes 3 bytes a pixel, leaves 5 GiB of its disk free (of a small one a tenth), and may be deleted at any time."""
     eval_every: int = 1
     """Epochs between two scores on the hold-out, from which the best weights are chosen; the last is always scored."""
     save_every: int = 500
