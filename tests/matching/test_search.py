@@ -8,6 +8,7 @@ import noseprint.matching.search as module
 from noseprint.errors import NoseprintError
 from noseprint.matching.pairs import row_similarities
 from noseprint.matching.search import Nearest, expand_queries, search
+from noseprint.matching.sieve import float_sieve
 
 
 def unit(n, d, seed):
@@ -78,7 +79,8 @@ def test_a_gallery_on_disk_that_must_not_be_written(tmp_path):
 def test_further_rows_of_a_block_are_passed_over():
     gallery = unit(10, 8, 0)
     nearest = Nearest(gallery[:2], width=8, k=1)
-    nearest.offer(np.arange(2), torch.from_numpy(gallery), gallery, np.arange(1))
+    sieve = float_sieve(gallery[:2], torch.float32)
+    nearest.offer(np.arange(2), torch.from_numpy(gallery), sieve, gallery, np.arange(1))
     assert nearest.rows[:, 0].tolist() == [0, 0]
 
 

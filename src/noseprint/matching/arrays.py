@@ -13,11 +13,11 @@ from noseprint.errors import NoseprintError
 from noseprint.files import atomic_write
 
 Array = npt.NDArray[np.generic]
-_NAMES = {"F32": "<f4", "I64": "<i8", "U8": "|u1", "I16": "<i2"}
+_NAMES = {"F32": "<f4", "I64": "<i8", "U8": "|u1", "F64": "<f8", "I8": "|i1"}
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
-    """Write `arrays` (float32, int64, int16 or uint8) under their names, aside and renamed into place."""
+    """Write `arrays` (float32, float64, int64, int8 or uint8) under their names, aside and renamed into place."""
     kinds = {np.dtype(name): kind for kind, name in _NAMES.items()}
     header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
     start = 0
@@ -49,7 +49,7 @@ def read_arrays(
         raise NoseprintError(f"{path}: no {what}, or only part of it ({error}); make it again") from error
     if metadata.get("format") != form:
         found = metadata.get("format", "none")[:100]
-        raise NoseprintError(f"{path}: no {what}: its format is {found!r}, not {form!r}")
+        raise NoseprintError(f"{path}: no {what}: its format is {found!r}, not {form!r}; make it again")
     with path.open("rb") as binary:
         (length,) = struct.unpack("<Q", binary.read(8))
         header = json.loads(binary.read(length))

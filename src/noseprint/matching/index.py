@@ -14,16 +14,18 @@ import torch
 from noseprint.errors import NoseprintError
 from noseprint.matching.arrays import read_arrays, write_arrays
 from noseprint.matching.search import Nearest, search
+from noseprint.matching.sieve import Sieve, int8_sieve, random_rotation, to_int8
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.intp]
-FORMAT = "noseprint index 1"
+FORMAT = "noseprint index 2"
 SHARE, FEWEST = 0.105, 128
 """A query looks into this share of the lists, and into so many at least (all, where there are no more).
 
 Recall@10 is then 0.992 on a million embeddings as crowded as those of real dogs, 0.993 on 100,000."""
 _ROUNDS, _SAMPLE = 6, 50  # of k-means; images a centre it sees
 _BLOCK, _STEP = 2**14, 128
+_HEADROOM = 1.25  # what exceeds the sample's largest coordinate by more is cut
 
 
 @dataclass(frozen=True)
@@ -31,19 +33,22 @@ class Index:
     """An inverted file (Sivic and Zisserman, ICCV 2003) with one list a centre.
 
     `centres` (C, D); `order` (N,) are the gallery's rows, list after list; list c ends at `ends[c]`; `stored` (N, D)
-    bfloat16 are the embeddings in that order, the sieve of `Nearest`: what passes it is measured on the gallery itself.
+    int8 are the embeddings in that order, turned by `rotation` (D, D), in whole `step`s: a sieve, what passes it is
+    measured on the gallery itself.
     """
 
     centres: torch.Tensor
     order: Rows
     ends: Rows
     stored: torch.Tensor
+    rotation: torch.Tensor
+    step: float
 
 
 def build_index(gallery: Floats, *, seed: int = 0) -> Index:
-    """Index `gallery` (N, D), which may lie on disk: k-means with about 2 sqrt(N) centres, and a copy of half its size.
+    """Index `gallery` (N, D), which may lie on disk: about 2 sqrt(N) centres by k-means, and a copy a quarter its size.
 
-    Depends on the gallery and the seed alone. Memory: the copy, 2 bytes a value.
+    Depends on the gallery and the seed alone. Memory: the copy, 1 byte a value.
     """
     rng = np.random.default_rng(seed)
     number = max(1, min(len(gallery), round(2 * len(gallery) ** 0.5)))
@@ -56,10 +61,13 @@ def build_index(gallery: Floats, *, seed: int = 0) -> Index:
         centres = torch.where(size > 0, total / size.clamp(min=1), centres)
     lists = _assign(gallery, centres)
     order = np.argsort(lists, kind="stable")
-    stored = torch.empty(gallery.shape, dtype=torch.bfloat16)
+    rotation = random_rotation(gallery.shape[1], rng)
+    step = (torch.from_numpy(sample) @ rotation).abs().max().clamp(min=1e-9).item() * _HEADROOM / 127
+    stored = torch.empty(gallery.shape, dtype=torch.int8)
     for start in range(0, len(gallery), _BLOCK):
-        stored[start : start + _BLOCK] = torch.from_numpy(gallery[order[start : start + _BLOCK]])
-    return Index(centres, order, np.cumsum(np.bincount(lists, minlength=number)), stored)
+        part = torch.from_numpy(gallery[order[start : start + _BLOCK]])
+        stored[start : start + _BLOCK] = to_int8(part @ rotation, step)
+    return Index(centres, order, np.cumsum(np.bincount(lists, minlength=number)), stored, rotation, step)
 
 
 def search_index(
@@ -76,16 +84,20 @@ def search_index(
         # By direction, not by distance: tight lists, whose centres are longer, are not preferred less for it.
         cosine = torch.from_numpy(np.ascontiguousarray(queries)) @ torch.nn.functional.normalize(index.centres).T
         near = cosine.topk(probes, dim=1).indices.numpy()
+        sieve = int8_sieve(queries, rotation=index.rotation, step=index.step)
         # Its nearest list first: what is found there spares most of the rest a second look.
-        _look(index, nearest, near[:, :1], gallery)
-        _look(index, nearest, near[:, 1:], gallery)
+        _look(index, nearest, near[:, :1], sieve, gallery)
+        _look(index, nearest, near[:, 1:], sieve, gallery)
     if len(short := np.flatnonzero(nearest.rows[:, -1] < 0)):
         nearest.rows[short], nearest.similarity[short] = search(queries[short], gallery, k=k)
     return nearest.rows, nearest.similarity
 
 
-def _look(index: Index, nearest: Nearest, lists: Rows, gallery: Floats) -> None:
-    """Offer every query the images of its `lists` (Q, L). Each list is a small product: one thread a list, not all."""
+def _look(index: Index, nearest: Nearest, lists: Rows, sieve: Sieve, gallery: Floats) -> None:
+    """Offer every query the images of its `lists` (Q, L). Each list is a small product: one thread a list, not all.
+
+    Lists of many lengths are cut to few, each of which has a kernel compiled (see `Sieve.product`).
+    """
     flat = lists.ravel()
     by_list = np.argsort(flat, kind="stable")
     starts = np.flatnonzero(np.diff(flat[by_list], prepend=-1))
@@ -96,7 +108,7 @@ def _look(index: Index, nearest: Nearest, lists: Rows, gallery: Floats) -> None:
         part = slice(index.ends[number - 1] if number else 0, index.ends[number])
         if part.start < part.stop:
             cut = part.start + -(-(part.stop - part.start) // _STEP) * _STEP
-            nearest.offer(places // lists.shape[1], index.stored[part.start : cut], gallery, index.order[part])
+            nearest.offer(places // lists.shape[1], index.stored[part.start : cut], sieve, gallery, index.order[part])
 
     threads = torch.get_num_threads()
     try:
@@ -126,7 +138,9 @@ def write_index(path: Path, index: Index, *, fingerprint: str) -> None:
         "centres": index.centres.numpy(),
         "order": index.order.astype("<i8"),
         "ends": index.ends.astype("<i8"),
-        "stored": index.stored.view(torch.int16).numpy(),
+        "rotation": index.rotation.numpy(),
+        "step": np.array([index.step], dtype="<f8"),
+        "stored": index.stored.numpy(),
     }
     write_arrays(path, arrays, {"format": FORMAT, "fingerprint": fingerprint, "content": _content(arrays)})
 
@@ -143,20 +157,36 @@ def read_index(path: Path, gallery: Floats, *, fingerprint: str) -> Index:
 
     Raises NoseprintError where it was built of other embeddings (their fingerprint differs) or cannot be an index.
     """
-    shapes = {"centres": ("F32", 2), "order": ("I64", 1), "ends": ("I64", 1), "stored": ("I16", 2)}
+    shapes = {
+        "centres": ("F32", 2),
+        "order": ("I64", 1),
+        "ends": ("I64", 1),
+        "rotation": ("F32", 2),
+        "step": ("F64", 1),
+        "stored": ("I8", 2),
+    }
     arrays, metadata = read_arrays(path, what="index", form=FORMAT, shapes=shapes)
     if metadata.get("fingerprint") != fingerprint:
         raise NoseprintError(f"{path}: is the index of other embeddings; delete it to have it built anew")
-    centres, order, ends, stored = arrays["centres"], arrays["order"], arrays["ends"], arrays["stored"]
+    order, ends, stored, step = arrays["order"], arrays["ends"], arrays["stored"], arrays["step"]
     count, width = gallery.shape
     if (
         metadata.get("content") != _content(arrays)
         or stored.shape != gallery.shape
-        or centres.shape != (len(ends), width)
+        or arrays["centres"].shape != (len(ends), width)
+        or arrays["rotation"].shape != (width, width)
+        or step.shape != (1,)
+        or not step[0] > 0
         or not np.array_equal(np.sort(order), np.arange(count))
         or np.any(np.diff(ends.astype(np.intp), prepend=0) < 0)
         or int(ends[-1]) != count
     ):
         raise NoseprintError(f"{path}: is damaged: its lists are not those of {count} images; delete it")
-    copy = torch.from_numpy(stored.astype(np.int16, copy=False)).view(torch.bfloat16)
-    return Index(torch.from_numpy(centres.astype(np.float32)), order.astype(np.intp), ends.astype(np.intp), copy)
+    return Index(
+        torch.from_numpy(arrays["centres"].astype(np.float32)),
+        order.astype(np.intp),
+        ends.astype(np.intp),
+        torch.from_numpy(stored.astype(np.int8, copy=False)),
+        torch.from_numpy(arrays["rotation"].astype(np.float32)),
+        float(step[0]),
+    )

@@ -1,9 +1,7 @@
 """The most similar gallery images of each query."""
 
 import threading
-import time
 from collections.abc import Iterator
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +9,11 @@ import torch
 
 from noseprint.errors import NoseprintError
 from noseprint.matching.pairs import row_similarities
+from noseprint.matching.sieve import Sieve, coarse_type, float_sieve
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.intp]
 _GALLERY_BLOCK, _QUERY_BLOCK = 2**14, 256
-_STEP = 64  # queries are filled up to a multiple of it
 _FEW = 16  # queries for which a block is not worth rounding
 
 
@@ -28,14 +26,14 @@ def search(queries: Floats, gallery: Floats, *, k: int) -> tuple[Rows, Floats]:
     k is cut to N. Raises NoseprintError for another width, no gallery, and embeddings that are not finite.
     """
     nearest = Nearest(queries, width=gallery.shape[1], k=min(k, len(gallery)))
-    rounding = len(queries) > _FEW and coarse_type() == torch.bfloat16
+    sieve = float_sieve(queries, coarse_type() if len(queries) > _FEW else torch.float32)
     everyone = np.arange(len(queries))
     for start in range(0, len(gallery), _GALLERY_BLOCK):
         block = gallery[start : start + _GALLERY_BLOCK]
         exact = torch.from_numpy(block if block.flags.writeable else block.copy())
         if not torch.isfinite(exact.sum()):
             raise NoseprintError("an embedding of the gallery is not finite: its weights are damaged; embed again")
-        nearest.offer(everyone, exact.bfloat16() if rounding else exact, gallery, np.arange(start, start + len(block)))
+        nearest.offer(everyone, exact.to(sieve.queries.dtype), sieve, gallery, np.arange(start, start + len(block)))
     return nearest.rows, nearest.similarity
 
 
@@ -70,31 +68,21 @@ class Nearest:
             raise NoseprintError("an embedding of the queries is not finite: its weights are damaged")
         self._queries, self._k = np.ascontiguousarray(queries), k
         self._measuring = threading.Lock()
-        self._tensors = {torch.float32: torch.from_numpy(self._queries)}
         self.rows = np.full((len(queries), k), -1, dtype=np.intp)
         self.similarity = np.full((len(queries), k), -np.inf, dtype=np.float32)
 
-    def offer(self, who: Rows, block: torch.Tensor, gallery: Floats, rows: Rows) -> None:
-        """Compare the queries `who` (W,) with `rows` (R,) of `gallery`, which `block` holds in any precision.
+    def offer(self, who: Rows, block: torch.Tensor, sieve: Sieve, gallery: Floats, rows: Rows) -> None:
+        """Compare the queries `who` (W,) with `rows` (R,) of `gallery`, which `block` holds as the `sieve` needs them.
 
-        `block` (>= R, D) may have further rows, which are passed over: for each shape of a bfloat16 product oneDNN
-        compiles a kernel, a millisecond that is saved where lists of many lengths are cut to few.
-
-        What `block` says is a first sieve: a matrix product whose error is bounded. All that may be among the best by
-        it are measured again in float32, one by one.
+        All that may be among the best by the sieve are measured again in float32, one by one. `block` (>= R, D) may
+        have further rows, which are passed over.
         """
-        if block.dtype not in self._tensors:
-            self._tensors[block.dtype] = self._tensors[torch.float32].to(block.dtype)
-        error = _largest_error(block)
         for part in np.split(who, range(_QUERY_BLOCK, len(who), _QUERY_BLOCK)):
-            filled = np.resize(part, -(-len(part) // _STEP) * _STEP if len(part) > _FEW else len(part))
-            sieved = (self._tensors[block.dtype][torch.from_numpy(filled)] @ block.T)[: len(part), : len(rows)]
+            product = sieve.product(part, block)[:, : len(rows)]
             floor = self.similarity[part, -1]
             if len(rows) >= self._k and np.isneginf(floor).any():
-                kth = sieved.topk(self._k, dim=1).values[:, -1].float().numpy()
-                floor = np.maximum(floor, kth - error)
-            least = torch.from_numpy(floor - error).to(block.dtype)
-            passed = np.flatnonzero(_at_least(sieved, least))
+                floor = np.maximum(floor, sieve.at_least_kth(product, part, self._k))
+            passed = sieve.may_reach(product, part, floor)
             if len(passed):
                 query, column = np.divmod(passed, len(rows))
                 with self._measuring:
@@ -113,15 +101,6 @@ class Nearest:
         self.similarity[distinct], self.rows[distinct] = values[best], found[best]
 
 
-def _at_least(values: torch.Tensor, least: torch.Tensor) -> npt.NDArray[np.bool_]:
-    """Where `values` (W, R) reach `least` (W,). Positive bfloat16 are in the order of their bits: 8x faster."""
-    if values.dtype == torch.bfloat16:
-        if not (least > 0).all():
-            return (values >= least[:, None]).numpy()
-        values, least = values.view(torch.int16), least.view(torch.int16)
-    return np.asarray(values.numpy() >= least.numpy()[:, None])
-
-
 def _dots(queries: Floats, gallery: Floats, query: Rows, row: Rows) -> Floats:
     """`row_similarities` of rows that lie in two arrays."""
     out = np.empty(len(query), dtype=np.float32)
@@ -135,27 +114,3 @@ def _dots(queries: Floats, gallery: Floats, query: Rows, row: Rows) -> Floats:
 def _blocks(count: int, width: int) -> Iterator[slice]:
     step = max(1, 2**20 // width)
     return (slice(start, min(start + step, count)) for start in range(0, count, step))
-
-
-def _largest_error(block: torch.Tensor) -> float:
-    """By how much a product of rows of length 1 in the precision of `block` may miss the float32 similarity.
-
-    bfloat16 keeps 8 binary digits (relative error 2**-9): both factors, the product and the threshold it is held
-    against are rounded. The rest is what sums of D terms in float32 may differ by.
-    """
-    return (4.1 * 2**-9 if block.dtype == torch.bfloat16 else 0.0) + block.shape[1] * 2**-22
-
-
-@cache
-def coarse_type() -> torch.dtype:
-    """The type in which this machine multiplies faster, bfloat16 or float32, by trial; results do not depend on it."""
-    seconds = {}
-    for kind in (torch.float32, torch.bfloat16):
-        a, b = torch.ones(256, 512, dtype=kind), torch.ones(4096, 512, dtype=kind).T
-        times = []
-        for _ in range(3):
-            start = time.perf_counter()
-            torch.mm(a, b)
-            times.append(time.perf_counter() - start)
-        seconds[kind] = min(times)
-    return min(seconds, key=lambda kind: seconds[kind])
