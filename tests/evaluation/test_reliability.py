@@ -88,6 +88,17 @@ def test_intervals_hold_the_value():
     assert found.calibration_error.value == expected_calibration_error(p, same) < found.calibration_error.high
 
 
+def test_of_four_identities_nothing_can_be_told():
+    p, same, a, b = drawn(300)
+    few = [np.asarray(labels) % 4 for labels in (a, b)]
+    found = reliability_scores(p, same, *few)
+    for score, most in ((found.log_loss, -np.log(1e-15)), (found.brier, 1), (found.calibration_error, 1)):
+        assert (score.low, score.high) == (0, most)
+    curve = reliability_curve(p, same, identity_a=few[0], identity_b=few[1])
+    assert not curve.low.any()
+    assert (curve.high == 1).all()
+
+
 def test_wrong_probabilities_score_worse():
     p, same, *_ = drawn(5000)
     odds = np.log(p) - np.log1p(-p)

@@ -88,4 +88,6 @@ def _read(path: Path) -> bytes:
 
 
 def _bad(path: Path, problem: str) -> DataError:
-    return DataError((Fault(path, None, f"{problem}: replace it, or remove it and its rows from the tables"),))
+    return DataError(
+        (Fault(path, None, f"{problem}: replace it, or remove it (and its rows from the tables, where they name it)"),)
+    )

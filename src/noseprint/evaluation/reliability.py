@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from noseprint.errors import NoseprintError
 from noseprint.evaluation.arrays import Labels
-from noseprint.evaluation.intervals import Interval, interval, resampled_pairs
+from noseprint.evaluation.intervals import FEWEST, Interval, interval, resampled_pairs
 from noseprint.evaluation.scoring import Score
 from noseprint.matching.precision import wilson_interval
 
@@ -81,8 +81,9 @@ def reliability_curve(
 
     Bins are parted at the quantiles of the probabilities (P,), equal ones stay together (scikit-learn's
     `calibration_curve` with strategy "quantile"). `identity_a`, `identity_b` (P,): the two images' identities, over
-    which the bounds are bootstrapped; a bin without a replicate has the bounds (0, 1). Without them Wilson's score
-    interval, which takes pairs for independent and is too narrow where they share identities.
+    which the bounds are bootstrapped; they are (0, 1) for a bin without a replicate, and where there are fewer than
+    FEWEST of them. Without them Wilson's score interval, which takes pairs for independent and is too narrow where they
+    share identities.
 
     Raises NoseprintError where there are no pairs or a probability is outside 0..1.
     """
@@ -92,6 +93,8 @@ def reliability_curve(
     share = np.bincount(bin_of, y) / size
     if identity_a is None or identity_b is None:
         low, high = _wilson(share, size)
+    elif _few(identity_a, identity_b):
+        low, high = np.zeros(len(size)), np.ones(len(size))
     else:
         one_hot = np.eye(len(size))[bin_of]
         shares = []
@@ -108,6 +111,7 @@ def reliability_scores(
     """Log loss, Brier score and calibration error of pairs (P,), with 95 % intervals from a bootstrap over identities.
 
     The interval of the calibration error lies too high: resampling adds noise to the bins, and noise only adds to it.
+    Of fewer identities than FEWEST the intervals are all that can be, 0 to 1, and 0 to 34.5 for the log loss.
     Raises NoseprintError as `reliability_curve`.
     """
     p, y = _checked(probability, same)
@@ -119,6 +123,8 @@ def reliability_scores(
         calibration = _calibration_errors(p, y, drawn, bins)
         found.append(np.stack([drawn @ surprise / total, drawn @ error / total, calibration]))
     bounds = [interval(values) for values in np.concatenate(found, axis=1)]
+    if _few(identity_a, identity_b):
+        bounds = [(0.0, float(-np.log(_LEAST))), (0.0, 1.0), (0.0, 1.0)]
     return ReliabilityScores(
         Score(float(surprise.mean()), *bounds[0]),
         Score(float(error.mean()), *bounds[1]),
@@ -145,6 +151,10 @@ def _bins(p: npt.NDArray[np.float64], bins: int) -> npt.NDArray[np.intp]:
 
 def _surprise(p: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.asarray(-np.log(np.maximum(np.where(y == 1, p, 1 - p), _LEAST)))
+
+
+def _few(identity_a: Labels, identity_b: Labels) -> bool:
+    return len(np.union1d(identity_a, identity_b)) < FEWEST
 
 
 def _bounds(values: npt.NDArray[np.float64]) -> Interval:
