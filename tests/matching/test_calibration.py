@@ -6,7 +6,15 @@ from scipy.optimize import minimize
 from sklearn.isotonic import IsotonicRegression
 
 from noseprint.errors import NoseprintError
-from noseprint.matching.calibration import Beta, Isotonic, Platt, calibration_from_json, family_of, probability_at
+from noseprint.matching.calibration import (
+    Beta,
+    Isotonic,
+    Platt,
+    calibration_from_json,
+    family_of,
+    identification,
+    probability_at,
+)
 from noseprint.matching.calibration_fit import (
     cross_fitted,
     fit_beta,
@@ -253,3 +261,24 @@ def test_a_higher_similarity_is_never_less_probable():
         for fit in (fit_platt, fit_beta, fit_isotonic):
             with pytest.raises(NoseprintError, match="finite"):
                 fit(np.append(similarity, value), np.append(same, True))
+
+
+def test_identification_is_bayes_rule_over_the_individuals_and_none():
+    """Half of the queries are drawn of one of 4 individuals; similarities are normal, 2 higher where it is the one."""
+    rng = np.random.default_rng(0)
+    whose = rng.integers(0, 8, 20_000)  # 4 and more: of none
+    similarity = rng.standard_normal((len(whose), 4)) + 2.0 * (whose[:, None] == np.arange(4))
+    told = [identification(2 * row - 2, "abcd", individuals=4) for row in similarity]
+    shares = np.array([[*share, none] for share, none in told])
+    np.testing.assert_allclose(shares.sum(axis=1), 1)
+    so = np.minimum(whose, 4)[:, None] == np.arange(5)
+    for low in (0.05, 0.2, 0.4, 0.6, 0.8):
+        for column in (slice(0, 4), slice(4, 5)):
+            among = (shares[:, column] >= low) & (shares[:, column] < low + 0.1)
+            assert so[:, column][among].mean() == pytest.approx(shares[:, column][among].mean(), abs=0.03)
+
+
+def test_an_individual_counts_by_its_best_image_and_nothing_overflows():
+    share, none = identification(np.array([800.0, 3.0, -800.0]), ["a", "a", "b"], individuals=10)
+    np.testing.assert_allclose([*share, none], [1, 1, 0, 0], atol=1e-12)
+    assert identification(np.array([-800.0]), ["a"], individuals=1)[1] == 1

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TypeAlias
 
@@ -105,6 +106,22 @@ def probability_at(log_odds: Floats, prior: float = 0.5) -> Floats:
     if not 0 < prior < 1:
         raise NoseprintError(f"prior {prior}: must lie between 0 and 1, such as 0.5, or 1 / N for a gallery of N")
     return np.asarray(np.exp(-np.logaddexp(0, -(log_odds + math.log(prior) - math.log1p(-prior)))))
+
+
+def identification(log_odds: Values, individual: Sequence[str], *, individuals: int) -> tuple[Floats, float]:
+    """The probability of each of a query's K best images that it shows the query's individual, and that none does.
+
+    log_odds: of each image with the query, at even prior odds (K,). individual: of each image (K,); those of one have
+    one probability, by its best. individuals: N in the gallery. Beforehand the query is as likely as not of one of
+    them, and of each as likely: by Bayes' rule exp(log-odds) / N against 1 for none, the further ones not counted.
+    """
+    best: dict[str, float] = {}
+    for name, value in zip(individual, np.asarray(log_odds, np.float64).tolist(), strict=True):
+        best[name] = max(best.get(name, -np.inf), value)
+    weights = np.append(np.array(list(best.values())) - math.log(individuals), 0.0)
+    share = np.exp(weights - np.logaddexp.reduce(weights))
+    of = dict(zip(best, share, strict=False))
+    return np.array([of[name] for name in individual]), float(share[-1])
 
 
 def calibration_from_json(text: str) -> Calibration:

@@ -1,17 +1,48 @@
-"""Which individual is this? Photographs against a gallery of embeddings, answered as a table."""
+"""Which individual is this, if any? Photographs against a gallery of embeddings, answered as a table."""
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from noseprint.data.importing import IMPORTED_HEADER
 from noseprint.data.rows import read_rows
 from noseprint.data.tables import TRAIN_HEADER, write_csv
 from noseprint.errors import DataError, Fault, NoseprintError
 from noseprint.files import check_output
+from noseprint.matching.calibration import Calibration, calibration_from_json, identification
 from noseprint.matching.embeddings import Embeddings, embed_with, photographs, read_embeddings, same_weights
 from noseprint.matching.index import Index, build_index, read_index, search_index, write_index
 from noseprint.matching.search import expand_queries, search
+from noseprint.models.header import read_header
+
+
+@dataclass(frozen=True)
+class Found:
+    """The `rank`-th best image of a query; `identity` is None without a table of them, "" where it has none.
+
+    probability: that the query shows this image's individual; none: that it shows none of the gallery's. None where
+    nothing is known that tells (see `which`).
+    """
+
+    query: str
+    rank: int
+    image: str
+    similarity: float
+    identity: str | None = None
+    probability: float | None = None
+    none: float | None = None
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """The calibration of the mean cosine of several networks, by their fingerprints."""
+
+    fingerprints: frozenset[str]
+    calibration: Calibration
+    file: Path
 
 
 def which(
@@ -21,15 +52,19 @@ def which(
     out: Path,
     weights: Sequence[Path],
     identities: Path | None,
+    ensemble: Ensemble | None = None,
     top: int,
     expand: int = 0,
     use_index: bool,
     device: torch.device,
-) -> list[tuple[object, ...]]:
-    """Write query,rank,image,similarity[,identity] into `out`, the `top` best images for each query; gives these rows.
+) -> list[Found]:
+    """Write the `top` best images for each query into `out`, a column for each field of `Found` that is known.
 
-    The identity of an image that the table `identities` (dog ID,nose print image) does not name is left empty. With
-    `expand` the queries, and so the similarities, are those of `expand_queries`.
+    identities: a table (dog ID,nose print image), or the imported.csv of `noseprint import`; images that it does not
+    name have none, and are individuals of their own. Probabilities are by the calibration that a single network's
+    weights carry, or that of the `ensemble`. With `expand` the queries, and so the similarities, are those of
+    `expand_queries`, of which no calibration tells anything.
+    Raises NoseprintError where the ensemble is of other networks than the gallery.
     """
     if top < 1:
         raise NoseprintError(f"--top {top}: must be at least 1")
@@ -40,6 +75,7 @@ def which(
     known = read_embeddings(gallery)
     identity_of = _identities(identities, known.names) if identities else None
     chosen = same_weights(known, weights, file=gallery)
+    calibration = None if expand else _calibration(known, chosen, ensemble, gallery)
     index = _index(gallery, known) if use_index else None
     queries = embed_with(chosen, folder, names, device=device).matrix
     if expand:
@@ -48,13 +84,40 @@ def which(
         rows, similarity = search_index(index, queries, known.matrix, k=top)
     else:
         rows, similarity = search(queries, known.matrix, k=top)
-    table: list[tuple[object, ...]] = []
+    individuals = len({_individual(image, identity_of) for image in known.names})
+    table: list[Found] = []
     for name, found, values in zip(names, rows, similarity, strict=True):
-        for rank, (row, value) in enumerate(zip(found, values, strict=True), start=1):
-            image = known.names[row]
-            table.append((name, rank, image, value, *([identity_of.get(image, "")] if identity_of else [])))
-    write_csv(out, ("query", "rank", "image", "similarity", *(["identity"] if identity_of else [])), table)
+        images = [known.names[row] for row in found]
+        probability: Sequence[float | None] = [None] * len(images)
+        none = None
+        if calibration:
+            whose = [_individual(image, identity_of) for image in images]
+            share, none = identification(calibration.log_odds(values), whose, individuals=individuals)
+            probability = share.tolist()
+        for rank, (image, value, chance) in enumerate(zip(images, values, probability, strict=True), start=1):
+            identity = identity_of.get(image, "") if identity_of is not None else None
+            table.append(Found(name, rank, image, value, identity, chance, none))
+    columns = [name for name, value in vars(table[0]).items() if value is not None]
+    write_csv(out, columns, ([getattr(row, column) for column in columns] for row in table))
     return table
+
+
+def _individual(image: str, identity_of: Mapping[str, str] | None) -> str:
+    """Whom an image shows; an image that no table names shows an individual of its own."""
+    return f"identity {identity_of[image]}" if identity_of and image in identity_of else f"image {image}"
+
+
+def _calibration(
+    known: Embeddings, chosen: Sequence[Path], ensemble: Ensemble | None, gallery: Path
+) -> Calibration | None:
+    if ensemble:
+        if ensemble.fingerprints != frozenset(mark for _, mark in known.weights):
+            raise NoseprintError(
+                f"{ensemble.file}: was made with other networks than {gallery}; embed with those, or calibrate these"
+            )
+        return ensemble.calibration
+    carried = read_header(chosen[0]).extra.get("calibration") if len(chosen) == 1 else None
+    return calibration_from_json(carried) if carried else None
 
 
 def _index(gallery: Path, known: Embeddings) -> Index:
@@ -66,10 +129,22 @@ def _index(gallery: Path, known: Embeddings) -> Index:
     return read_index(path, known.matrix, fingerprint=known.fingerprint)
 
 
+def _imported(path: Path) -> dict[str, str] | None:
+    """Identities by the names that images have in the data folder, and by the last part of these, which is unique."""
+    if not path.is_file():
+        return None
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        reader = csv.DictReader(file)
+        if tuple(reader.fieldnames or ()) != tuple(IMPORTED_HEADER):
+            return None
+        rows = [(row["identity"], row["image"], f"{row['folder']}/images/{row['image']}") for row in reader]
+    return {name: identity for identity, *names in rows for name in names}
+
+
 def _identities(path: Path, names: Sequence[str]) -> dict[str, str]:
     faults: list[Fault] = []
-    found: dict[str, str] = {}
-    for line, (identity, image) in read_rows(path, TRAIN_HEADER, faults=faults):
+    found: dict[str, str] = _imported(path) or {}
+    for line, (identity, image) in () if found else read_rows(path, TRAIN_HEADER, faults=faults):
         if found.setdefault(image, identity) != identity:
             faults.append(Fault(path, line, f"image {image!r} has identity {found[image]!r} already: keep one"))
     if faults:
