@@ -22,6 +22,8 @@ from pathlib import Path
 
 import pytest
 import tyro
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch.distributed.run import get_args_parser
 
 from noseprint.cli import Command
@@ -89,9 +91,10 @@ class Reader:
         monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
 
     def types(self, words, *, really=True):
+        words = [name for word in words for name in (sorted(map(str, Path().glob(word))) if "*" in word else [word])]
         program, *rest = words
         for option, word in itertools.pairwise(words):  # the reader's own
-            if option == "--data" and not (Path(word).exists() or "$" in word):
+            if option in ("--data", "embed") and not (Path(word).exists() or "$" in word):
                 Path(word).symlink_to(self.root / "data")
             if word.endswith(".jpg") and not Path(word).exists():
                 shutil.copy(next(Path("data/test/images").iterdir()), word)
@@ -217,6 +220,15 @@ def prepared(tmp_path_factory):
                 (root / folder / "results" / run).mkdir(parents=True, exist_ok=True)
                 if file != root / folder / "results" / run / file.name:
                     shutil.copy(file, root / folder / "results" / run)
+            if folder not in made:  # a network like the other, but not the very same
+                weights = results / "best.safetensors"
+                with safe_open(weights, framework="pt") as file:
+                    header = file.metadata() | {"recipe": folder}
+                save_file(
+                    load_file(results / "best.safetensors"),
+                    root / folder / "results" / run / "best.safetensors",
+                    header,
+                )
     with pytest.MonkeyPatch.context() as patch:
         Reader(root, patch).types(["noseprint", "calibrate", "--small", "--data", "data"])
     shutil.copy(root / "v2_stage2/results/best.safetensors", root / "ckpts" / "v2_stage2.safetensors")
