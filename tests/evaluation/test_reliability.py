@@ -95,7 +95,7 @@ def test_the_interval_of_a_calibration_error_ends_at_none():
 
 
 def pairs_of(seed, identities, pairs):
-    """Pairs of a source with easy and hard identities, and what an overconfident curve says of them."""
+    """Pairs of a source with easy and hard identities, and what a timid curve says of them."""
     rng = np.random.default_rng(seed)
     effect = rng.normal(0, 0.5, identities)
     same = np.arange(pairs) % 2 == 0
