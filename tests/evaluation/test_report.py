@@ -15,7 +15,8 @@ from noseprint.data.tables import read_train
 from noseprint.evaluation.holdout import HOLDOUT_SEED, split_holdout
 from noseprint.evaluation.labelled import read_labelled
 from noseprint.evaluation.leaks import Leaks
-from noseprint.evaluation.report.folders import count_learnt, read_pseudo_labels, read_trainings
+from noseprint.evaluation.report import made
+from noseprint.evaluation.report.folders import PseudoLabels, count_learnt, read_pseudo_labels, read_trainings
 from noseprint.evaluation.report.page import Material, render
 from noseprint.evaluation.scoring import Evaluation, joined, similarities
 from noseprint.inspection.check import measure
@@ -174,6 +175,8 @@ def test_the_page_can_be_read_aloud(html):
     assert all(attributes["role"] == "img" and len(attributes["aria-label"]) > 20 for attributes in drawings)
     assert all("scope" in attributes for attributes in page.all("th"))
     assert len(page.all("caption")) == len(page.all("table"))
+    classes = [attributes.get("class") for attributes in page.all("table")]
+    assert set(classes) == {"wide", "wider", "matrix"}  # what may not fit says so; the matrix is of two members
     assert len(page.all("figcaption")) == len(page.all("figure"))
 
 
@@ -264,7 +267,9 @@ def test_pairs_alone_and_a_search_alone_are_reported(demo, file):
 def test_one_member_has_no_ensemble_to_speak_of(demo):
     page = Page(render(nothing(evaluation=evaluated(demo, ("one",)), no_scores="")))
     assert "members" not in {a["id"] for a in page.all("section")}
-    assert "how good the network is" in " ".join(page.text.split())
+    text = " ".join(page.text.split())
+    assert "how good the network is" in text
+    assert "ensemble" not in text
 
 
 def test_photographs_that_cannot_be_read_leave_a_mark(material, demo, tmp_path):
@@ -296,10 +301,24 @@ def test_pseudo_labels_are_judged_by_labels_that_no_training_saw(tmp_path, demo)
     (data / "validation" / "images").symlink_to(demo / "validation" / "images")
     names = sorted(path.name for path in (demo / "validation" / "images").iterdir())[:3]
     a, b, c = names
-    (data / "validation" / "valid_data.csv").write_text(f"imageA,imageB\n{a},{b}\n{b},{c}\n")
+    (data / "validation" / "valid_data.csv").write_text(f"imageA,imageB\n{a},{b}\n{b},{c}\n{b},{a}\n")
     (data / "validation" / "labels.csv").write_text(f"imageA,imageB,label\n{b},{a},1\n{b},{c},0\n")
     write_pseudo(tmp_path, data, names)
     found = read_pseudo_labels(tmp_path, data)
     assert [(one.name, other.name) for one, other in found.accepted] == [(a, b), (b, c)]
     assert found.right == (1, 2)
     assert found.refused[0][:2] == (Path(data / "validation" / "images" / a), Path(data / "validation" / "images" / b))
+
+
+@pytest.mark.parametrize(
+    ("accepted", "more"), [(3, ""), (2, "which hold 1 more of the pairs, joined by way of others")]
+)
+def test_the_counts_of_pseudo_labels_add_up(tmp_path, accepted, more):
+    summary = {"distinct_pairs": 9, "accepted": accepted, "identities": 1, "images": 3}
+    pairs = ((Path("a"), Path("b")), (Path("b"), Path("c")))
+    told = made.pseudo(PseudoLabels(summary, pairs, ((Path("a"), Path("d"), 0.7, "why"),), (1, 2)))["told"]
+    assert f"{accepted} were alike enough" in told
+    assert f"The {accepted - 1} left made 1 identities of 3 photographs" in told
+    assert ("more of the pairs" in told) == bool(more)
+    assert more in told
+    assert "of the 2 pairs within an identity 1 are (50.0 %)" in told

@@ -79,10 +79,30 @@ def test_the_headline_leads_with_photographs_that_no_training_saw():
     whole, unseen = found.scores["ensemble"].rank_1, found.without_learnt["ensemble"].rank_1
     assert whole != unseen
     assert f"right in {100 * unseen.value:.1f} % of the searches" in sentence
-    assert sentence.endswith(f"that no training saw; with those learnt from it is {100 * whole.value:.1f} %.")
+    assert "among 7 individuals with 14 photographs, its first" in sentence
+    assert f"that no training saw; with those learnt from it is {100 * whole.value:.1f} %. A larger" in sentence
     plain = words.headline(evaluated(leaks=Leaks()))
     assert f"{100 * found.scores['ensemble'].auc.value:.1f} % of cases" in plain[0]
-    assert not any("no training saw" in told for told in plain)
+    assert "among 12 individuals with 24 photographs that no training saw, its first" in plain[-1]
+    assert not any("learnt from" in told for told in plain)
+    for unknown in (evaluated(), replace(evaluated(leaks=Leaks()), other_data=True)):
+        assert "among 12 individuals with 24 photographs, its first" in words.headline(unknown)[-1]
+
+
+def test_the_headline_tells_what_verify_does_at_its_lowest_rate():
+    found = evaluated(identities=20)
+    verifier = verifier_of(found, threshold_for(found, 0.08), threshold_for(found, 0.008))
+    point = verifier.points[-1]
+    similarity, same = found.similarity["ensemble"], found.labelled.same
+    (told,) = calibrated.headline(verifier, found)
+    assert "false-match rate of at most 1 %" in told
+    assert f"recognises {100 * np.mean(similarity[same] >= point.threshold):.1f} % of the test's 60 same pairs" in told
+    assert f"calls {100 * np.mean(similarity[~same] >= point.threshold):.1f} % of the 1,710 different pairs" in told
+    (none,) = calibrated.headline(verifier_of(found, 0.5, 1.1), found)
+    assert none.endswith("and calls none of the 1,710 different pairs the same.")
+    (unlabelled,) = calibrated.headline(verifier, None)
+    assert unlabelled.endswith("recognises 50.0 % of the same pairs of the hold-out (95 % interval 40.0 to 60.0 %).")
+    assert calibrated.headline(None, found) == []
 
 
 def test_of_too_few_individuals_the_headline_says_just_that():
@@ -126,9 +146,31 @@ def test_promises_that_the_test_breaks_are_told_with_their_intervals():
         value, low, high = (float(part) for part in row[1].replace(" %\n", "–").split("–"))
         assert low < value < high
         assert low > float(allowed[:-2])
-        assert f"{value:.1f} % [{low:.1f}, {high:.1f}] where {allowed} is allowed" in broken
+        assert f"{value:.1f} % [{low:.1f}, {high:.1f}] where {allowed} is promised" in broken
     assert "Do not rely on" in section["missing"]
     assert section["unsupported"] == ""  # more than 30 false matches
+
+
+def test_a_promise_that_the_test_exceeds_within_its_interval_is_told():
+    found = evaluated(identities=20)
+    verifier = verifier_of(found, threshold_for(found, 0.105), threshold_for(found, 0.008), identities=30)
+    (told,) = calibrated.doubts(verifier, found)
+    assert "though the promise lies within the interval: 10.5 % [" in told
+    assert told.endswith("where 10 % is promised.")
+    assert calibrated.section(verifier, "", {}, found)["missing"] == ""
+
+
+def test_of_one_member_no_ensemble_is_told():
+    found = evaluated(noise=(1.0,))
+    del found.scores["ensemble"], found.similarity["ensemble"]
+    both = verifier_of(evaluated(), 0.5, 0.6)
+    alone = replace(both, members=both.members[:1])
+    told = calibrated.section(alone, "", {}, found)
+    assert told["whose"] == results.scores(found)["of"] == results.hard(found, {})["who"] == "member0"
+    assert [row[0] for row in told["tables"][0][1].rows] == ["member0"]
+    several = calibrated.section(both, "", {}, evaluated())
+    assert several["whose"] == "the ensemble"
+    assert [row[0] for row in several["tables"][0][1].rows] == ["member0", "member1", "ensemble"]
 
 
 def test_promises_that_are_kept_are_not_doubted():
@@ -145,7 +187,7 @@ def test_a_rate_that_the_test_pairs_cannot_support_is_marked(reached, supported)
     verifier = verifier_of(found, threshold_for(found, 0.08), threshold_for(found, reached))
     section = calibrated.section(verifier, "", {}, found)
     assert ["too few pairs" in row[1] for row in section["thresholds"].rows] == [False, not supported]
-    assert ("where 1 % is allowed" in section["unsupported"]) == (not supported)
+    assert ("where 1 % is promised" in section["unsupported"]) == (not supported)
 
 
 def test_a_member_that_adds_nothing_is_named():

@@ -110,7 +110,9 @@ def reliability_scores(
 ) -> ReliabilityScores:
     """Log loss, Brier score and calibration error of pairs (P,), with 95 % intervals from a bootstrap over identities.
 
-    The interval of the calibration error lies too high: resampling adds noise to the bins, and noise only adds to it.
+    Resampling adds noise to the bins, and noise only adds to the calibration error, so its replicates lie too high:
+    what their mean is above the value is taken off its interval, which is cut to 0..1. The value itself has such a
+    noise, too, and stays: with 20 identities the interval holds the true error less often than 95 % of the time.
     Of fewer identities than FEWEST the intervals are all that can be, 0 to 1, and 0 to 34.5 for the log loss.
     Raises NoseprintError as `reliability_curve`.
     """
@@ -120,15 +122,19 @@ def reliability_scores(
     for weight in resampled_pairs(identity_a, identity_b, seed=seed):
         drawn = weight[weight.any(axis=1)]
         total = drawn.sum(axis=1)
-        calibration = _calibration_errors(p, y, drawn, bins)
-        found.append(np.stack([drawn @ surprise / total, drawn @ error / total, calibration]))
-    bounds = [interval(values) for values in np.concatenate(found, axis=1)]
+        scores = [drawn @ surprise / total, drawn @ error / total, _calibration_errors(p, y, drawn, bins)]
+        found.append(np.stack(scores))
+    calibration = expected_calibration_error(p, same, bins)
+    replicates = np.concatenate(found, axis=1)
+    replicates[2] -= replicates[2].mean() - calibration
+    bounds = [interval(values) for values in replicates]
+    bounds[2] = max(0.0, bounds[2][0]), min(1.0, bounds[2][1])
     if _few(identity_a, identity_b):
         bounds = [(0.0, float(-np.log(_LEAST))), (0.0, 1.0), (0.0, 1.0)]
     return ReliabilityScores(
         Score(float(surprise.mean()), *bounds[0]),
         Score(float(error.mean()), *bounds[1]),
-        Score(expected_calibration_error(p, same, bins), *bounds[2]),
+        Score(calibration, *bounds[2]),
     )
 
 

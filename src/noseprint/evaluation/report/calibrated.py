@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from noseprint.evaluation.metrics import ERRORS_NEEDED, least_far, unsupported
 from noseprint.evaluation.reliability import ReliabilityScores, reliability_curve, reliability_scores
-from noseprint.evaluation.report import charts
+from noseprint.evaluation.report import charts, words
 from noseprint.evaluation.report.evidence import members_of, share_accepted
 from noseprint.evaluation.report.folders import Training, readable
 from noseprint.evaluation.report.layout import Grid
@@ -18,7 +18,7 @@ from noseprint.evaluation.verifier import Point, Verifier
 from noseprint.matching.calibration import Calibration, calibration_from_json, family_of, probability_at
 
 Floats = npt.NDArray[np.float64]
-_GRID = ("", "Brier score", "log loss", "ECE")
+_GRID = ("", "Brier score", "log loss", "calibration error")
 
 
 def probabilities(
@@ -55,6 +55,7 @@ def section(
         "missing": missing,
         "about": "",
         "unsupported": "",
+        "whose": "",
         "thresholds": None,
         "charts": [],
         "tables": [],
@@ -66,18 +67,20 @@ def section(
             f"with each other and with {held.cohort:,} photographs of trained ones; noseprint verify decides by "
             "them. Between “different below” and “the same from” it says “cannot tell”."
         )
-        tests = _tested(verifier, evaluation)
+        tests, alone = _tested(verifier, evaluation), len(verifier.members) == 1
+        told["whose"] = verifier.members[0].name if alone else "the ensemble"
         told["thresholds"] = _thresholds(verifier, tests)
         told["unsupported"] = _unsupported(tests)
         if any(test.broken for test in tests):
             told["missing"] = (
-                "On the test pairs more different ones are called the same than allowed. Do not rely on these "
+                "On the test pairs more different ones are called the same than promised. Do not rely on these "
                 "thresholds for photographs like the test's: hold out more (--holdout), or hold out photographs like "
                 "them."
             )
-        rows = {member.name: member.reliability for member in verifier.members} | {"ensemble": verifier.reliability}
+        rows = {member.name: member.reliability for member in verifier.members}
         curves = {member.name: family_of(member.calibration) for member in verifier.members}
-        curves["ensemble"] = family_of(verifier.calibration)
+        if not alone:
+            rows["ensemble"], curves["ensemble"] = verifier.reliability, family_of(verifier.calibration)
         told["tables"].append(
             (
                 "Probabilities on the hold-out, each individual's by curves fitted without it",
@@ -106,23 +109,46 @@ def lines(verifier: Verifier | None, evaluation: Evaluation | None) -> dict[str,
     return {"different below": point.band[0], "the same from": point.threshold}
 
 
+def headline(verifier: Verifier | None, evaluation: Evaluation | None) -> list[str]:
+    """What `noseprint verify` does at its lowest false-match rate: on the test pairs, else on the hold-out."""
+    if verifier is None:
+        return []
+    point, tests = verifier.points[-1], _tested(verifier, evaluation)
+    told = (
+        "Asked whether two photographs show the same individual, noseprint verify promises a false-match rate of at "
+        f"most {_rate(point)}. It then recognises"
+    )
+    if not tests:
+        return [f"{told} {words.percent(point.tmr, 'of the same pairs of the hold-out')}."]
+    test = tests[-1]
+    different = f"of the {test.different:,} different pairs"
+    false = words.percent(test.false, different) if test.errors else f"none {different}"
+    same = words.percent(test.true, f"of the test's {test.same:,} same pairs")
+    return [f"{told} {same}, and calls {false} the same."]
+
+
 def doubts(verifier: Verifier | None, evaluation: Evaluation | None) -> list[str]:
     """What speaks against the thresholds: a hold-out of few, promises that the test pairs do not bear out."""
     if verifier is None:
         return []
     told = [f"The thresholds below are {verifier.caution}."] if verifier.caution else []
-    broken = [
-        f"{_percent(test.false)} where {100 * test.point.fmr:g} % is allowed"
-        + (f" ({test.errors} pairs, too few for an exact rate)" if test.unsupported else "")
-        for test in _tested(verifier, evaluation)
-        if test.broken
-    ]
-    if broken:
+    tests = _tested(verifier, evaluation)
+    if broken := [_more(test) for test in tests if test.broken]:
         told.append(
             "The thresholds do not keep their promise on the test. Share of different pairs called the same: "
             f"{', '.join(broken)}. The test is harder than the hold-out, or the hold-out too small."
         )
+    if above := [_more(test) for test in tests if not test.broken and test.false.value > test.point.fmr]:
+        told.append(
+            "More different pairs of the test are called the same than the thresholds promise, though the promise lies "
+            f"within the interval: {', '.join(above)}."
+        )
     return told
+
+
+def _more(test: "_Test") -> str:
+    few = f" ({test.errors} pairs, too few for an exact rate)" if test.unsupported else ""
+    return f"{_percent(test.false)} where {_rate(test.point)} is promised{few}"
 
 
 @dataclass(frozen=True)
@@ -134,10 +160,11 @@ class _Test:
     true: Score
     errors: int
     different: int
+    same: int
 
     @property
     def broken(self) -> bool:
-        """More false matches than allowed, beyond the interval; or 30 at the least, and over twice as many."""
+        """More false matches than promised, beyond the interval; or 30 at the least, and over twice as many."""
         many = self.errors >= ERRORS_NEEDED and self.false.value > 2 * self.point.fmr
         return many or self.false.low > self.point.fmr
 
@@ -157,18 +184,19 @@ def _tested(verifier: Verifier, evaluation: Evaluation | None) -> list[_Test]:
     for point in verifier.points:
         reached = similarity >= point.threshold
         false, true = (share_accepted(reached, among, labelled) for among in (different, labelled.same))
-        tests.append(_Test(point, false, true, int(reached[different].sum()), int(different.sum())))
+        counts = int(reached[different].sum()), int(different.sum()), int(labelled.same.sum())
+        tests.append(_Test(point, false, true, *counts))
     return tests
 
 
 def _thresholds(verifier: Verifier, tests: list[_Test]) -> Grid:
-    heads = ["false matches allowed"]
+    heads = ["false-match rate promised"]
     rates = ["different called the same", "same called the same"]
     heads += [f"test: {rate}" for rate in rates] if tests else []
     heads += ["the same from", "different below", *(f"hold-out: {rate}" for rate in rates)]
     rows = []
     for number, point in enumerate(verifier.points):
-        row = [f"{100 * point.fmr:g} %"]
+        row = [_rate(point)]
         if tests:
             test = tests[number]
             row += [_cell(test.false) + (", too few pairs" if test.unsupported else ""), _cell(test.true)]
@@ -179,12 +207,12 @@ def _thresholds(verifier: Verifier, tests: list[_Test]) -> Grid:
 
 def _unsupported(tests: list[_Test]) -> str:
     """A note on the test's rates that its pairs cannot support, or nothing."""
-    rates = " and ".join(f"{100 * test.point.fmr:g} %" for test in tests if test.unsupported)
+    rates = " and ".join(_rate(test.point) for test in tests if test.unsupported)
     if not rates:
         return ""
     different = tests[0].different
     return (
-        f"Too few pairs: where {rates} is allowed, under {ERRORS_NEEDED} of the test's {different:,} different pairs "
+        f"Too few pairs: where {rates} is promised, under {ERRORS_NEEDED} of the test's {different:,} different pairs "
         "are called the same, so that the share of them is rough (rule of 30); these pairs support none below "
         f"{100 * least_far(different):.2g} %."
     )
@@ -209,6 +237,10 @@ def _calibrations(trainings: Mapping[str, Training]) -> dict[str, Calibration]:
 
 def _cells(found: ReliabilityScores) -> tuple[Score, Score, Score]:
     return found.brier, found.log_loss, found.calibration_error
+
+
+def _rate(point: Point) -> str:
+    return f"{100 * point.fmr:g} %"
 
 
 def _cell(score: Score) -> str:

@@ -35,7 +35,7 @@ def roc(curves: Curves, *, least_far: float) -> Chart:
         _unsure(axes, least_far)
         _percent(axes, "x")
         _percent(axes, "y")
-        axes.set_xlabel("different pairs accepted")
+        axes.set_xlabel("false-match rate")
         axes.set_ylabel("same pairs accepted")
         axes.legend(loc="lower right")
     return drawing.chart(f"ROC curves of {_listed(curves)}: share of same pairs accepted over that of different pairs.")
@@ -43,7 +43,7 @@ def roc(curves: Curves, *, least_far: float) -> Chart:
 
 def det(curves: Curves, *, least_far: float) -> Chart:
     """Detection error tradeoff on normal-deviate axes (Martin et al. 1997): name -> (FAR, TAR)."""
-    with canvas("det") as drawing:
+    with canvas("det", height=HEIGHT + 18 * ((len(curves) + 1) // 2)) as drawing:
         axes = drawing.axes
         lowest, highest = float(_deviate(np.array([_DET_TICKS[0]]))[0]), float(_deviate(np.array([0.5]))[0])
         for name, (far, tar) in curves.items():
@@ -56,9 +56,11 @@ def det(curves: Curves, *, least_far: float) -> Chart:
             axis.set_major_formatter(FixedFormatter([f"{100 * tick:g}" for tick in _DET_TICKS]))
         axes.set_xlim(lowest, highest)
         axes.set_ylim(lowest, highest)
-        axes.set_xlabel("different pairs accepted, %")
+        axes.set_xlabel("false-match rate, %")
         axes.set_ylabel("same pairs refused, %")
-        axes.legend(loc="upper right")
+        figure = axes.get_figure(root=True)
+        assert figure
+        figure.legend(loc="outside lower center", ncols=2)
     return drawing.chart(f"DET curves of {_listed(curves)}: both kinds of error against each other.")
 
 

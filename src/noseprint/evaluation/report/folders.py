@@ -58,7 +58,7 @@ class PseudoLabels:
 
     summary: dict[str, Any]
     accepted: tuple[tuple[Path, Path], ...]
-    """Pairs of the table whose images became one identity, those of the surest identities first."""
+    """Pairs of the table, each once, whose images became one identity, those of the surest identities first."""
     refused: tuple[tuple[Path, Path, float, str], ...]
     """Pairs that would have joined what contradicts each other: images, similarity, reason."""
     right: tuple[int, int] | None
@@ -106,7 +106,10 @@ def _pseudo_labels(summary: dict[str, Any], results: Path, data: Path) -> Pseudo
     pairs = read_pairs(data, "validation", missing_ok=True)
     identity = {path.name: name for path, name in zip(table.paths, table.identities, strict=True)}
     together: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for a, b in zip(pairs.image_a, pairs.image_b, strict=True):
+    distinct: dict[frozenset[str], tuple[str, str]] = {}
+    for row in zip(pairs.image_a, pairs.image_b, strict=True):
+        distinct.setdefault(frozenset(row), row)
+    for a, b in distinct.values():
         if a in identity and a != b and identity[a] == identity.get(b):
             together[identity[a]].append((a, b))
     accepted = [pair for name in dict.fromkeys(table.identities) for pair in together[name]]

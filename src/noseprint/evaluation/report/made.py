@@ -57,12 +57,14 @@ def pseudo(labels: PseudoLabels | None) -> dict[str, Any] | None:
     if labels is None:
         return None
     told, estimate = labels.summary, labels.summary.get("estimated_precision")
-    refused = len(labels.refused)
+    refused, within = len(labels.refused), len(labels.accepted)
+    left = told["accepted"] - refused
     words = [
         f"Of {told['distinct_pairs']:,} unlabelled pairs {told['accepted']:,} were alike enough to be believed"
         + (f" (similarity from {told['threshold']:.3f})" if told.get("threshold") is not None else "")
-        + f"; {refused:,} of them {'was' if refused == 1 else 'were'} refused as contradicting others. They made "
-        f"{told['identities']:,} identities of {told['images']:,} photographs."
+        + f"; {refused:,} of them {'was' if refused == 1 else 'were'} refused as contradicting others. The "
+        f"{left:,} left made {told['identities']:,} identities of {told['images']:,} photographs"
+        + (f", which hold {within - left:,} more of the pairs, joined by way of others." if within > left else ".")
     ]
     if estimate:
         words.append(
@@ -71,7 +73,10 @@ def pseudo(labels: PseudoLabels | None) -> dict[str, Any] | None:
         )
     if labels.right:
         right, of = labels.right
-        words.append(f"Labels that no training saw say: {right:,} of {of:,} are ({100 * right / of:.1f} %).")
+        words.append(
+            f"Labels that no training saw say: of the {of:,} pairs within an identity {right:,} are "
+            f"({100 * right / of:.1f} %)."
+        )
     last = len(labels.accepted) - 1
     rows = np.unique(np.linspace(0, last, _ACCEPTED).round().astype(int)) if last >= 0 else ()
     chosen = [labels.accepted[row] for row in rows]

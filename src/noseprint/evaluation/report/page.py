@@ -79,7 +79,7 @@ def render(material: Material) -> str:
     return environment.get_template("report.html.j2").render(
         title=f"noseprint: {material.name or 'the full campaign'} on {material.data}",
         made_of=_made_of(material),
-        headline=words.headline(found) if found else [],
+        headline=(words.headline(found) if found else []) + calibrated.headline(material.verifier, found),
         no_scores=material.no_scores,
         verdict=words.verdict(found, gain_over_best(found)) + doubts if found else [],
         no_pseudo=_NO_PSEUDO[material.elsewhere],

@@ -16,15 +16,19 @@ _HARD = 6  # pairs of either kind
 _COLUMNS = {
     "auc": ("ROC AUC", "chance that a same pair is found more alike than a different one; 0.5 is guessing, 1 perfect"),
     "eer": ("EER", "equal error rate: the errors where both kinds are equally frequent; 0 is perfect"),
-    "tar_at_1e_1": ("TAR at FAR 10 %", ""),
-    "tar_at_1e_2": ("TAR at FAR 1 %", ""),
-    "tar_at_1e_3": ("TAR at FAR 0.1 %", ""),
+    "tar_at_1e_1": ("same pairs recognised at 10 %", ""),
+    "tar_at_1e_2": ("same pairs recognised at 1 %", ""),
+    "tar_at_1e_3": ("same pairs recognised at 0.1 %", ""),
     "map": ("mAP", "mean average precision: how near the top a search puts all photographs of the individual"),
     "rank_1": ("Rank-1", "share of searches whose first answer is right; Rank-5: one of the first five"),
     "rank_5": ("Rank-5", ""),
     "precision_at_5": ("Precision@5", "share of right answers among a search's first five"),
 }
-_TAR = ("TAR at FAR", "true accept rate: share of same pairs accepted where that share of different ones is, too")
+_RECOGNISED = (
+    "same pairs recognised at 10 %",
+    "at a false-match rate of 10 %: by the threshold that 10 % of the different pairs reach (in the literature TAR at "
+    "FAR 0.1)",
+)
 
 
 def scores(evaluation: Evaluation) -> dict[str, Any]:
@@ -33,19 +37,19 @@ def scores(evaluation: Evaluation) -> dict[str, Any]:
     columns = [name for name in _COLUMNS if any(getattr(of, name) for of in found.values())]
     terms = [_COLUMNS[name] for name in columns if _COLUMNS[name][1]]
     if any(name in FARS for name in columns):
-        terms.insert(2, _TAR)
+        terms.insert(2, _RECOGNISED)
     labelled = evaluation.labelled
     on, refused = [], ""
     if labelled.pairs:
         on.append(f"{len(labelled.pairs):,} labelled test pairs")
         if evaluation.refused:
-            rates = " and ".join(f"{100 * FARS[name]:g} %" for name in evaluation.refused)
+            rates = " or ".join(f"{100 * FARS[name]:g} %" for name in evaluation.refused)
             lowest = 100 * least_far(int((~labelled.same).sum()))
             refused = (
-                f"TAR at FAR {rates} is not stated: to state a rate takes 30 errors (rule of 30), and the lowest that "
-                f"these pairs support is {lowest:.2g} %."
+                f"Same pairs recognised at a false-match rate of {rates} are not stated: that takes 30 errors (rule of "
+                f"30), and the lowest rate that these pairs support is {lowest:.2g} %."
                 if lowest < 100
-                else "TAR is not stated: a rate takes 30 errors (rule of 30), and there are fewer different pairs."
+                else "No false-match rate is stated: it takes 30 errors (rule of 30); there are fewer different pairs."
             )
     if labelled.retrieval and "map" in columns:
         queries = sum(labelled.retrieval.is_query)
@@ -58,6 +62,7 @@ def scores(evaluation: Evaluation) -> dict[str, Any]:
             caption = "Dot: the value; line: its 95 % interval. Further right is better."
             pictures.append((charts.intervals(rows, name=f"scores-{name}", label=what), caption))
     return {
+        "of": _whose(evaluation, "Members and ensemble"),
         "on": " and ".join(on),
         "columns": [(name, _COLUMNS[name][0]) for name in columns],
         "rows": [(who, {name: getattr(of, name) for name in columns}) for who, of in found.items()],
@@ -119,13 +124,13 @@ def verification(evaluation: Evaluation, thresholds: Mapping[str, float]) -> dic
             charts.similarities(
                 evaluation.similarity[whose], labelled.same, name="similarities", thresholds=thresholds
             ),
-            f"Similarities that the {whose if whose == 'ensemble' else 'network'} gives to same and different pairs. "
+            f"Similarities that {_whose(evaluation, 'the ensemble')} gives to same and different pairs. "
             "The less the two hills overlap, the better.",
         ),
         (
             charts.roc(curves, least_far=lowest),
-            "ROC: how many same pairs are accepted for how many different ones wrongly are. Higher and further left is "
-            f"better.{grey}",
+            "ROC: how many same pairs are accepted at which false-match rate, the share of different pairs wrongly "
+            f"accepted. Higher and further left is better.{grey}",
         ),
         (
             charts.det(curves, least_far=lowest),
@@ -142,7 +147,7 @@ def hard(evaluation: Evaluation, probabilities: Mapping[str, npt.NDArray[np.floa
         return None
     whose = "ensemble" if "ensemble" in evaluation.similarity else members_of(evaluation)[0]
     similarity, probability = evaluation.similarity[whose], probabilities.get(whose)
-    told = {}
+    told: dict[str, Any] = {"who": _whose(evaluation, "the ensemble")}
     for kind, same in (("different", False), ("same", True)):
         found = hardest(similarity, evaluation.labelled, same=same, count=_HARD, probability=probability)
         told[kind] = [
@@ -155,6 +160,11 @@ def hard(evaluation: Evaluation, probabilities: Mapping[str, npt.NDArray[np.floa
             for pair in found
         ]
     return told
+
+
+def _whose(evaluation: Evaluation, several: str) -> str:
+    """`several`, or the name of the only member."""
+    return several if "ensemble" in evaluation.scores else members_of(evaluation)[0]
 
 
 def _useless(gains: Mapping[str, Gain], scored: Mapping[str, str]) -> str:

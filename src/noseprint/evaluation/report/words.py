@@ -1,6 +1,8 @@
 """The report's first lines: what was made, how good it is, and how sure that is, for a reader without the terms."""
 
 from noseprint.evaluation.intervals import FEWEST
+from noseprint.evaluation.labelled import Labelled
+from noseprint.evaluation.leaks import without
 from noseprint.evaluation.metrics import least_far
 from noseprint.evaluation.report.evidence import Gain, members_of
 from noseprint.evaluation.scoring import Evaluation, Score, Scores
@@ -31,8 +33,8 @@ def headline(evaluation: Evaluation) -> list[str]:
         )
     if best.rank_1 and not _nothing_known(best.rank_1):
         told.append(
-            "Asked which known individual a photograph shows, its first answer is right in "
-            f"{_percent(best.rank_1, unseen.rank_1, 'of the searches')}."
+            f"Asked whose a photograph is, among {_gallery(evaluation, seen=unseen.rank_1 is None)}, its first answer "
+            f"is right in {_percent(best.rank_1, unseen.rank_1, 'of the searches')}. A larger gallery scores lower."
         )
     return told
 
@@ -60,6 +62,11 @@ def verdict(evaluation: Evaluation, over_best: tuple[str, Gain] | None) -> list[
             else f"{different:,} different pairs are too few for any statement about a false-match rate."
         )
     return told + _flattered(evaluation)
+
+
+def percent(score: Score, of: str) -> str:
+    """A share in words, with its interval."""
+    return f"{100 * score.value:.1f} % {of} (95 % interval {100 * score.low:.1f} to {100 * score.high:.1f} %)"
 
 
 def _flattered(evaluation: Evaluation) -> list[str]:
@@ -118,6 +125,24 @@ def _individuals(evaluation: Evaluation) -> str:
     return " and ".join(f"{number:,} individuals {where[kind]}" for kind, number in counts.items())
 
 
+def _gallery(evaluation: Evaluation, *, seen: bool) -> str:
+    """Among how many an individual is looked for: those of the photographs that no training saw, unless `seen`."""
+    labelled, leaks = evaluation.labelled, evaluation.leaks
+    if leaks is None or evaluation.other_data:
+        return _among(labelled)
+    if seen:
+        return f"{_among(labelled)}, of which some were learnt from"
+    if leaks.learnt:  # what `_percent` says is of the rest
+        return _among(without(labelled, photographs=leaks.learnt)[0])
+    return f"{_among(labelled)} that no training saw"
+
+
+def _among(labelled: Labelled) -> str:
+    assert labelled.retrieval
+    table = labelled.retrieval.where(not query for query in labelled.retrieval.is_query)
+    return f"{len(set(table.identities)):,} individuals with {len(table.paths):,} photographs"
+
+
 def _nothing_known(score: Score | None) -> bool:
     return score is not None and (score.low, score.high) == (0.0, 1.0)
 
@@ -125,12 +150,8 @@ def _nothing_known(score: Score | None) -> bool:
 def _percent(score: Score, unseen: Score | None, of: str) -> str:
     """The figure of what no training saw, and that of everything where it is another one."""
     if unseen == score:
-        return _interval(score, of)
+        return percent(score, of)
     whole = f"{100 * score.value:.1f} %"
     if unseen is None:
-        return f"{_interval(score, of)}, those that were learnt from included"
-    return f"{_interval(unseen, of)} among photographs that no training saw; with those learnt from it is {whole}"
-
-
-def _interval(score: Score, of: str) -> str:
-    return f"{100 * score.value:.1f} % {of} (95 % interval {100 * score.low:.1f} to {100 * score.high:.1f} %)"
+        return f"{percent(score, of)}, those that were learnt from included"
+    return f"{percent(unseen, of)} among photographs that no training saw; with those learnt from it is {whole}"
