@@ -13,7 +13,7 @@ HEADER = ("kind", "file", "line", "problem", "other file")
 _SHOWN = 5  # of each kind on the terminal
 _TITLES = {
     "table": "Tables that cannot be used (mend them first: as long as they are not read, identities are not known)",
-    "image": "Photographs that cannot be used",
+    "image": "Photographs that cannot be used (where you cannot replace one, remove it and the rows that name it)",
     "two identities": "One photograph under two identities: probably a wrong label",
     "labelled different": "One photograph in a pair that labels.csv calls different: probably a wrong label",
     "two splits": "One photograph in two splits: scores would flatter",
