@@ -201,6 +201,11 @@ def test_weights_that_no_verifier_can_be_made_for(tmp_path, demo):
         calibrate({"c": stale}, demo, folder=tmp_path, device=CPU)
 
 
+def test_data_without_photographs_of_a_training_have_nothing_held_out(made, tmp_path):
+    with pytest.raises(NothingHeldOutError, match="has no train folder"):
+        calibrate(made[2], tmp_path, folder=tmp_path, device=CPU)
+
+
 def test_similarity_probability_and_members(made, demo):
     path, verifier, weights = made
     a, b = sorted((demo / "test" / "images").iterdir())[:2]
