@@ -175,7 +175,8 @@ def _name(original: Original, number: int) -> str:
 
 def _told(faults: Sequence[Fault], *, copies: int) -> str:
     besides = f" (besides copies: {copies})" if copies else ""
-    lines = [f"{len(faults)} of the files cannot be used; --skip-bad leaves them out{besides}. Nothing was written."]
+    advice = f"move them away, or --skip-bad leaves them out{besides}"
+    lines = [f"{len(faults)} of the files cannot be used; {advice}. Nothing was written."]
     lines += [f"  {_plain(fault)}" for fault in faults[:_SHOWN]]
     lines += [f"  and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
     lines += [_HEIC] if any("HEIC" in fault.problem for fault in faults) else []
