@@ -49,8 +49,9 @@ make_verifier "${PICKED[@]}"
 score "${PICKED[@]}"
 
 if [ "$SIZE" = demo ] && [ "$DRY" = 0 ]; then
-  say "Next, your own photographs: lay them out as data/README.md says, then" \
-    "  bash train.sh --small     small networks, no GPU needed" \
-    "  bash train.sh             the method at full size, for a GPU" \
-    "and bash predict.sh with the same options."
+  say "Next, your own photographs, a folder for each individual inside photos/ (docs/own_photographs.md):"
+  [ ! -f .venv/bin/activate ] || say "  source .venv/bin/activate"
+  say "  noseprint import photos data/mine" \
+    "  bash train.sh --small --data data/mine     small networks, no GPU needed; without --small the method at full size" \
+    "  bash predict.sh --small --data data/mine"
 fi

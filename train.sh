@@ -77,6 +77,11 @@ fi
 set_up requirements.txt
 [ "$SIZE" != demo ] || perform python -m noseprint demo-data "$DATA"
 
+COUNTING=1
+pseudo_labels
+for name in $MEMBERS; do network "$name"; done
+COUNTING=0
+
 in_lanes 1 pseudo_labels pseudo_produce
 networks=()
 for name in $MEMBERS; do

@@ -99,11 +99,13 @@ need_data() {  # TABLE...
     "name another folder with --data DIR, or see the method work first: bash train.sh --demo"
 }
 
-fuse() {  # METHOD MEMBER...: final_result.csv
+fuse() {  # METHOD MEMBER...: final_result.csv, and the same in the folder of the run, where no other run overwrites it
   local method=$1 member fuse=(python -m noseprint fuse)
   shift
   for member; do fuse+=("$(made_by "${member}_stage2/infer.py")"); done
   perform "${fuse[@]}" --pairs "$DATA/test/test_data.csv" --out final_result.csv --method "$method"
+  perform mkdir -p "results/$NAME"
+  perform cp final_result.csv "results/$NAME"
 }
 
 make_verifier() {  # MEMBER...: results/RUN/verifier.json, by which noseprint verify decides
@@ -118,7 +120,8 @@ score() {  # MEMBER...: the report, with scores where the data has labels
   [ "$SIZE" != demo ] || report+=(--frozen)
   announce "Scoring, and writing the report ..."
   make_report "${report[@]}" --members "${@/%/_stage2}"
-  announce "The answer, one row a test pair, is in $ROOT/final_result.csv."
+  announce "The answer, one row a test pair, is in $ROOT/final_result.csv, which the next run overwrites, and in" \
+    "$ROOT/results/${NAME:+$NAME/}final_result.csv."
 }
 
 announce() { [ "$DRY" = 1 ] || say "$@"; }

@@ -7,11 +7,13 @@
 
 FOLDERS="pseudo_produce ${MEMBERS// /_stage1 }_stage1 ${MEMBERS// /_stage2 }_stage2"
 PLANNED=" "  # in a dry run: the steps that would run
+COUNTING=0 STEPS=()  # while 1, step only notes its script in STEPS
 
 step() {  # SCRIPT [SCRIPT whose result it starts from]...
   local script=$1 folder=${1%/*} made mark inputs need file print refusal state=run command
   shift
   selected "$folder" || return 0
+  if [ "$COUNTING" = 1 ]; then STEPS+=("$script"); return; fi
   made=$(made_by "$script")
   mark=${made%/*}/$(basename "$script" .py)
 
@@ -56,9 +58,9 @@ step() {  # SCRIPT [SCRIPT whose result it starts from]...
     return
   fi
   case $state in
-    skip) say "== $script: done, skipped"; return ;;
-    resume) say "== $script: resumes" ;;
-    run) say "== $script: runs" ;;
+    skip) say "== $(place_of "$script"), $script: done, skipped"; return ;;
+    resume) say "== $(place_of "$script"), $script: resumes" ;;
+    run) say "== $(place_of "$script"), $script: runs" ;;
   esac
   if [ "$state" = run ]; then
     mkdir -p "${made%/*}"
@@ -72,6 +74,13 @@ step() {  # SCRIPT [SCRIPT whose result it starts from]...
   fi
   run_script "${command[@]:1}"
   mv "$mark.inputs" "$mark.done"
+}
+
+place_of() {  # SCRIPT: such as 2 of 10, in the order of the method
+  local number
+  for ((number = 0; number < ${#STEPS[@]}; number++)); do
+    if [ "${STEPS[number]}" = "$1" ]; then printf '%s of %s' $((number + 1)) "${#STEPS[@]}"; fi
+  done
 }
 
 lock_results() {  # SCRIPT: refuses where another run has its results; held by file 9, also open in what we start, till the next step

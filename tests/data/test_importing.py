@@ -122,22 +122,56 @@ def test_all_that_cannot_be_used_is_named_at_once_and_nothing_written(photos, tm
     before = everything(tmp_path)
     with pytest.raises(NoseprintError) as told:
         Import(photos, tmp_path / "data")()
-    for word in ("5 of the files", "notes.txt", "is HEIC", "magick mogrify", "stray.jpg", "'Réx, 4' and 'Réx, 5'"):
+    for word in ("5 of the files", "(besides copies: 1)", "notes.txt", "is HEIC", "magick mogrify", "stray.jpg"):
         assert word in str(told.value)
+    assert "'Réx, 4' and 'Réx, 5'" in str(told.value)
     assert everything(tmp_path) == before
 
 
-def test_skip_bad_leaves_them_out_and_lists_them_with_the_copies(photos, tmp_path):
+def test_skip_bad_leaves_them_out_and_lists_them_with_the_copies(photos, tmp_path, capsys):
     spoil(photos)
     Import(photos, tmp_path / "data", skip_bad=True)()
+    assert "skipped.csv (cannot be used: 5, copies: 1)" in capsys.readouterr().out
     listed = {row["image"].rpartition("/")[2]: row["problem"] for row in rows(tmp_path / "data" / "skipped.csv")}
-    assert set(listed) == {"notes.txt", "phone.heic", "stray.jpg", "stolen.jpg", "1.JPG"} | (
-        set(listed) & {"again.jpg"}
-    )
+    assert set(listed) == {"notes.txt", "phone.heic", "stray.jpg", "stolen.jpg", "1.JPG", "again.jpg"}
     assert any("is the same file as" in problem and "left out" in problem for problem in listed.values())
     assert check(tmp_path / "data").faults == []
     for row in rows(tmp_path / "data" / "imported.csv"):
         decode(tmp_path / "data" / row["folder"] / "images" / row["image"])
+
+
+def test_of_equal_files_the_shortest_name_stays(photos, tmp_path):
+    own = photos / "Réx, 6"
+    for name in ("1 (1).JPG", "0.JPG"):
+        shutil.copy(own / "1.JPG", own / name)
+    Import(photos, tmp_path / "data")()
+    assert [row["image"] for row in rows(tmp_path / "data" / "skipped.csv")] == [
+        str(own / "1.JPG"), str(own / "1 (1).JPG")
+    ]  # fmt: skip
+    kept = {row["original"] for row in rows(tmp_path / "data" / "imported.csv")}
+    assert str(own / "0.JPG") in kept
+
+
+def test_names_keep_their_letters_and_stay_distinct(photos, tmp_path):
+    for number, name in enumerate(("Müller Hündin 2", "Muller Hundin 2", "犬", "猫")):
+        (photos / f"Réx, {number}").rename(photos / name)
+    Import(photos, tmp_path / "data")()
+    imported = rows(tmp_path / "data" / "imported.csv")
+    of = {row["identity"]: row["image"].rpartition("-")[0] for row in imported}
+    assert of["Müller Hündin 2"] == of["Muller Hundin 2"] == "Muller-Hundin-2"
+    assert of["犬"] == of["猫"] == "individual"
+    assert of["Réx, 5"] == "Rex-5"
+    assert len({row["image"] for row in imported}) == len(imported)
+
+
+def test_one_folder_too_deep_is_one_message(photos, tmp_path, monkeypatch):
+    own = photos / "Réx, 6"
+    with pytest.raises(NoseprintError) as told:
+        Import(own, tmp_path / "data")()
+    assert str(told.value) == f"{own} holds files, but no folder for each individual: did you mean {photos}?"
+    monkeypatch.chdir(own)
+    with pytest.raises(NoseprintError, match=f"did you mean {photos}"):
+        Import(Path(), tmp_path / "data")()
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,9 @@ def test_sound_photographs_are_all_usable(demo, tmp_path, capsys):
 
 def test_broken_data_are_refused_and_nothing_is_written(damaged, tmp_path):
     paths = read_train(damaged, missing_ok=True).paths
-    with pytest.raises(NoseprintError, match=rf"{re.escape(paths[2].name)}.* \(and 1 more\)\. .*--skip-bad"):
+    with pytest.raises(
+        NoseprintError, match=rf"{re.escape(paths[2].name)}.* \(and 1 more\)\. .*--skip-bad .*the rows that name them"
+    ):
         usable(paths, skip_bad=False, listed=tmp_path / "skipped.csv")
     assert not (tmp_path / "skipped.csv").exists()
 

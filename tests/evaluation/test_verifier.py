@@ -20,8 +20,9 @@ from noseprint.evaluation.calibrate import NothingHeldOutError, calibrate
 from noseprint.evaluation.holdout import HOLDOUT_SEED, holdout_mark, split_holdout
 from noseprint.evaluation.picture import draw
 from noseprint.evaluation.scoring import Score
-from noseprint.evaluation.verifier import FORMAT, Point, read_verifier, weights_of, write_verifier
-from noseprint.evaluation.verify import decide, likely, verify
+from noseprint.evaluation.verifier import Point, read_verifier, weights_of, write_verifier
+from noseprint.evaluation.verifier_file import FORMAT
+from noseprint.evaluation.verify import decide, in_words, likely, verify
 from noseprint.matching.embed import embed_images
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import load_network, save_weights
@@ -200,6 +201,11 @@ def test_weights_that_no_verifier_can_be_made_for(tmp_path, demo):
         calibrate({"c": stale}, demo, folder=tmp_path, device=CPU)
 
 
+def test_data_without_photographs_of_a_training_have_nothing_held_out(made, tmp_path):
+    with pytest.raises(NothingHeldOutError, match="has no train folder"):
+        calibrate(made[2], tmp_path, folder=tmp_path, device=CPU)
+
+
 def test_similarity_probability_and_members(made, demo):
     path, verifier, weights = made
     a, b = sorted((demo / "test" / "images").iterdir())[:2]
@@ -353,7 +359,6 @@ def test_the_commands(made, demo, tmp_path):
     for options, says in (
         (("--picture", a), "give a file whose name ends in .png"),
         (("--fmr", "0.00001"), "do not support it"),
-        (("--prior", "2"), "prior 2.0"),
         (("--run", "other"), "no such verifier"),
     ):
         done = noseprint("verify", a, b, "--root", moved, *(() if "--run" in options else ("--small",)), *options)
@@ -367,6 +372,79 @@ def test_the_commands(made, demo, tmp_path):
     done = noseprint("verify", png, b, "--root", moved, "--small", "--picture", png)
     assert (done.returncode, png.read_bytes()) == (1, kept)
     assert "--picture" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("similarity", "fmr", "says"),
+    [
+        (0.9, 0.01, "of 1,000 different pairs of the hold-out (FEW) 4 were called the same"),
+        (
+            0.9,
+            0.001,
+            "of 10,000 different pairs of the hold-out (FEW) 43 were called the same",
+        ),
+        (0.6, 0.01, "of 1,000 same pairs of the hold-out (FEW) 844 were called the same"),
+        (
+            0.2,
+            0.01,
+            "of 1,000 same pairs of the hold-out (FEW) 10 at most were called different",
+        ),
+    ],
+)
+def test_a_person_is_told_the_answer_and_one_rate_in_words(made, demo, similarity, fmr, says):
+    path, verifier, _ = made
+    pair = sorted((demo / "test" / "images").iterdir())[:2]
+    lenient = limited(verifier, short_side=None, sharpness=None, brightness=None)
+    at = Point(fmr, 0.7, Score(0.0043, 0.0007, 0.0098), Score(0.8436, 0.7, 0.9), 0.5)
+    decision, reasons = decide(similarity, at, [])
+    verdict = verify(pair, lenient, path=path, device=CPU, engine="torch")
+    verdict = dataclasses.replace(verdict, point=at, decision=decision, reasons=reasons, probability=0.9)
+    holdout = dataclasses.replace(verifier.holdout, identities=8)
+    sentence, rate, *more = in_words(verdict, holdout)
+    assert sentence == f"{decision}, probability 0.900: {reasons[0].text}"
+    assert rate == says.replace("FEW", "8 individuals, which are few")
+    assert [line.partition(":")[0] for line in more] == ["not checked"] * (decision == "same")
+    assert "few" not in in_words(verdict, dataclasses.replace(holdout, identities=25))[1]
+    assert "at prior 0.1 (which" in in_words(dataclasses.replace(verdict, prior=0.1), holdout)[0]
+
+
+def test_a_refused_photograph_is_told_in_one_line(made, demo):
+    path, verifier, _ = made
+    pair = sorted((demo / "test" / "images").iterdir())[:2]
+    strict = limited(verifier, short_side=10_000.0, sharpness=None, brightness=None)
+    (line,) = in_words(verify(pair, strict, path=path, device=CPU, engine="torch"), verifier.holdout)
+    assert line.startswith(f"cannot tell: {pair[0]} is too small (short side")
+
+
+def test_what_can_be_mended_in_a_moment_is_told_before_torch_is_loaded(made, demo, tmp_path):
+    code = """
+import sys
+from noseprint.cli import main
+try:
+    main()
+finally:
+    print([name for name in ("torch", "openvino", "albumentations") if name in sys.modules])
+"""
+    path, *_ = made
+    a, b = sorted((demo / "test" / "images").iterdir())[:2]
+    other = tmp_path / "other.json"
+    other.write_text("{}")
+    (tmp_path / "empty.jpg").touch()
+    for words, says in (
+        ((a, b, "--small"), f"{tmp_path / 'results' / 'small' / 'verifier.json'}: no such verifier"),
+        ((a, b), "--verifier FILE"),
+        ((a, b, "--verifier", other), "no verifier (its format is not"),
+        ((a, "gone.jpg", "--verifier", path), "gone.jpg: cannot be read (No such file"),
+        ((tmp_path / "empty.jpg", b, "--verifier", path), "empty.jpg: is empty"),
+        ((a, b, "--prior", "1"), "--prior 1: must lie between 0 and 1"),
+        ((a, b, "--fmr", "0"), "--fmr 0: must lie between 0 and 1"),
+        ((a, b, "--verifier", path, "--picture", tmp_path / "a.jpg"), "whose name ends in .png"),
+    ):
+        asked = [sys.executable, "-c", code, "verify", *map(str, words)]
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (1, "[]\n"), done.stderr
+        assert says in done.stderr
+        assert len(done.stderr.splitlines()) == 1
 
 
 def test_where_possible_tells_why_there_is_no_verifier(demo, tmp_path):

@@ -76,7 +76,7 @@ def test_every_fault_of_tables_and_photographs_is_listed(data):
     text = render(report, data)
     assert "  train/images/" in text
     assert "... and " in text
-    assert "All findings: --csv FILE." in text
+    assert f"noseprint check {data} --csv FILE" in text
     assert text.endswith("a training would stop.")
 
 
@@ -107,7 +107,9 @@ def test_one_photograph_where_it_should_not_be(data):
     assert (leak.file, leak.other) == (b, test)
     (label,) = found(before, "labelled different")
     assert {label.file.name, label.other.name} == {one, other}
-    assert before.harmless_copies >= 1
+    near = [(finding.file, finding.other) for finding in found(before, "near-copy")]
+    assert (c, c.with_name("same dog.jpg")) in near
+    assert f"{c.name}  " in render(before, data)
 
 
 def test_names_and_files_that_nobody_names(data):
@@ -132,6 +134,9 @@ def test_tiny_dark_and_turned_photographs(data):
         save(path, np.rot90(decode(path)))
     report = check(data)
     assert (report.splits[0].tiny, report.splits[0].dark) == (1, 1)
+    assert [finding.file for finding in found(report, "tiny")] == [tiny]
+    assert [finding.file for finding in found(report, "dark")] == [dark]
+    assert f"train/images/{tiny.name}  short side 47 px" in render(report, data)
     turned = found(report, "turned")
     assert {f.file for f in turned} <= set(rest[:4])
     assert turned

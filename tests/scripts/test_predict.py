@@ -62,6 +62,18 @@ def test_small_run(checkout, tmp_path, data_writer):
     assert calls[-1]["args"] == ["--data", str(data), "--run", "small", "--members", *STAGE_2]
 
 
+def test_the_answer_stays_in_the_folder_of_its_run(trained):
+    put(trained, "v2_stage2.safetensors")
+    for script, args, folder in (
+        ("predict.sh", (), "results"),
+        ("predict_ckpt.sh", ("--members", "v2"), "results/ckpts"),
+    ):
+        out = trained.ok(script, *args)
+        kept = trained.root / folder / "final_result.csv"
+        assert kept.read_text() == (trained.root / "final_result.csv").read_text() == "fused"
+        assert f"{kept}." in out
+
+
 def test_missing_member_names_folder_and_command_before_anything_runs(trained):
     (trained.root / "v2_stage2/results/best.safetensors").unlink()
     result = trained.run("predict.sh")
@@ -92,8 +104,9 @@ def test_dry_run_writes_nothing(trained):
     lines = trained.ok("predict.sh", "--dry-run").splitlines()
     assert [line.split()[2] for line in lines[:4]] == [f"{name}_stage2/infer.py" for name in MEMBERS]
     assert "fuse" in lines[4]
-    assert "calibrate" in lines[5]
-    assert len(lines) == 7
+    assert lines[5:7] == ["run    mkdir -p results/", "run    cp final_result.csv results/"]
+    assert "calibrate" in lines[7]
+    assert len(lines) == 9
     assert trained.files() == before
 
 

@@ -25,6 +25,23 @@ def test_runs_the_method_in_order(checkout, in_turn):
     assert "bash predict.sh" in out
 
 
+def steps_told(out):
+    return [line.removeprefix("== ").partition(":")[0] for line in out.splitlines() if line.startswith("== ")]
+
+
+def test_every_step_tells_its_number_and_how_many_there_are(checkout, in_turn):
+    def numbered(scripts):
+        return [f"{number} of {len(scripts)}, {script}" for number, script in enumerate(scripts, 1)]
+
+    assert steps_told(checkout.ok("train.sh", "--to", "pseudo")) == numbered(in_turn[:2])
+    assert steps_told(checkout.ok("train.sh")) == numbered(in_turn)
+    parts = ("--from", "stage2", "--only", "b7ns_stage1", "b7ns_stage2", "swin224_stage2")
+    again = checkout.ok("train.sh", *parts, "--force")
+    assert steps_told(again) == ["1 of 2, swin224_stage2/train.py", "2 of 2, b7ns_stage2/train.py"]
+    side_by_side = steps_told(checkout.ok("train.sh", "--force", "--jobs", "3"))
+    assert sorted(side_by_side) == sorted(numbered(in_turn))
+
+
 def test_sizes_and_options_for_train_py(checkout):
     data = str(checkout.root / "data")
     small = train_args(checkout, "--small", "--", "--epochs", "7", "--note", "two words")
@@ -59,6 +76,8 @@ def test_demo_makes_data_trains_predicts_and_scores(bare, in_turn):
     assert "--epochs" in calls[1]["args"]
     members = [f"{name}_stage2" for name in ("swin224", "swin384", "v2", "b7ns")]
     assert calls[-1]["args"] == ["--data", data, "--run", "demo", "--frozen", "--members", *members]
+    assert (bare.root / "results/demo/final_result.csv").read_text() == "fused"
+    assert "  noseprint import photos data/mine\n  bash train.sh --small --data data/mine" in out
     table, answer, advice = (out.index(text) for text in ("ensemble 0.987", "final_result.csv", "your own photographs"))
     assert table < answer < advice
 

@@ -13,7 +13,8 @@ class Check:
     """Read every table and every photograph of a data folder and say what is wrong with them, all at once.
 
     Exits with 1 where a training would stop (faults), with 0 where there are remarks only: one photograph under two
-    identities or in two splits, photographs that seem turned, names that differ in case, files that no table names.
+    identities or in two splits, other near-copies, photographs that seem turned, that are tiny or dark, names that
+    differ in case, files that no table names.
     """
 
     data: tyro.conf.Positional[Path] = Path("data")

@@ -69,7 +69,7 @@ class Import:
             )
         else:
             raise NoseprintError(f"{self.source}: no such folder or table")
-        print(f"{self.source}: {len(found.originals)} photographs; {found.told}", flush=True)
+        print(f"{self.source}: {len(found.originals)} files to look at; {found.told}", flush=True)
         for names in alike_identities(found.originals):
             print(f"Note: {' and '.join(map(repr, names))} are taken for different individuals")
         done = import_photographs(
@@ -85,6 +85,7 @@ class Import:
         print(f"{'':12}{'individuals':>12}{'photographs':>12}{'pairs':>7}")
         for split, individuals, photographs, pairs in done.splits:
             print(f"{split:12}{individuals:12}{photographs:12}{pairs or '-':>7}")
-        if done.skipped:
-            print(f"{len(done.skipped)} left out: {self.target / 'skipped.csv'}")
+        if done.unusable or done.copies:
+            listed = self.target / "skipped.csv"
+            print(f"Left out, as listed in {listed} (cannot be used: {done.unusable}, copies: {done.copies})")
         print(f"Next: bash train.sh --check --data {self.target}")

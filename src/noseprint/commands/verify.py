@@ -40,22 +40,43 @@ class Verify:
     """Write both photographs side by side with the answer there (.png)."""
     device: str = "auto"
 
+    def __post_init__(self) -> None:
+        """Refuse numbers that cannot be."""
+        for name, value in (("fmr", self.fmr), ("prior", self.prior)):
+            if value is not None and not 0 < value < 1:
+                raise NoseprintError(f"--{name} {value:g}: must lie between 0 and 1")
+
     def __call__(self) -> None:
         """Verify and print."""
-        from noseprint.devices import choose_device
-        from noseprint.evaluation.picture import write_picture
-        from noseprint.evaluation.verifier import read_verifier, weights_of
-        from noseprint.evaluation.verify import likely, verify
+        from noseprint.data.images import decode
+        from noseprint.evaluation.verifier_file import read_plain
         from noseprint.files import check_output
 
         check_run_name(self.run)
         if self.run and self.small:
             raise NoseprintError(f"--run {self.run} and --small name two runs: leave one out")
         path = self.verifier or self.root / "results" / (self.run or ("small" if self.small else "")) / "verifier.json"
+        if not path.is_file():
+            raise NoseprintError(
+                f"{path.absolute()}: no such verifier; make it with noseprint calibrate, or name another one: "
+                "--root CHECKOUT, --small, --run NAME, --verifier FILE"
+            )
+        read_plain(path)
+        for photograph in (self.a, self.b):
+            decode(photograph)
+        if self.picture:
+            check_output(self.picture, suffix=".png", inputs=(self.a, self.b, path), option="--picture")
+
+        # What can be mended in a moment has been told; from here on seconds go by before the first word.
+        from noseprint.devices import choose_device
+        from noseprint.evaluation.picture import write_picture
+        from noseprint.evaluation.verifier import read_verifier, weights_of
+        from noseprint.evaluation.verify import in_words, verify
+
         verifier = read_verifier(path)
         if self.picture:
-            inputs = (self.a, self.b, path, *weights_of(verifier, path).values())
-            check_output(self.picture, suffix=".png", inputs=inputs, option="--picture")
+            weights = weights_of(verifier, path).values()
+            check_output(self.picture, suffix=".png", inputs=weights, option="--picture")
         verdict = verify(
             (self.a, self.b), verifier, path=path, fmr=self.fmr, prior=self.prior, device=choose_device(self.device)
         )
@@ -63,15 +84,5 @@ class Verify:
             write_picture(self.picture, verdict)
         if self.json:
             print(json.dumps(verdict.to_json(), indent=1))
-            return
-        told = "" if verdict.probability is None else f": {likely(verdict.probability)} at prior {self.prior:g}"
-        print(f"{verdict.decision}{told}")
-        for reason in verdict.reasons:
-            print(f"  {reason.text}")
-        point, by = verdict.point, " and ".join(verdict.members) if len(verdict.members) < 3 else "the ensemble"
-        print(f"  by {by}, at a false-match rate of at most {point.fmr:g}")
-        print(f"  on the hold-out: {point.measured_fmr}, with {point.tmr} of the same pairs recognised")
-        if self.prior != 0.5:
-            print("  the prior moves the probability, not the decision")
-        if verdict.caution:
-            print(f"  {verdict.caution}")
+        else:
+            print("\n  ".join(in_words(verdict, verifier.holdout)))

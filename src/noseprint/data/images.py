@@ -88,6 +88,4 @@ def _read(path: Path) -> bytes:
 
 
 def _bad(path: Path, problem: str) -> DataError:
-    return DataError(
-        (Fault(path, None, f"{problem}: replace it, or remove it (and its rows from the tables, where they name it)"),)
-    )
+    return DataError((Fault(path, None, f"{problem}: replace it"),))

@@ -36,10 +36,11 @@ _HEIC = (
 
 @dataclass(frozen=True)
 class Imported:
-    """What was written: (split, individuals, photographs, pairs), and what was left out."""
+    """What was written: (split, individuals, photographs, pairs); what was left out: unusable files, and copies."""
 
     splits: tuple[tuple[str, int, int, int], ...]
-    skipped: tuple[Fault, ...]
+    unusable: int
+    copies: int
 
 
 def import_photographs(
@@ -56,8 +57,9 @@ def import_photographs(
     """Write `target`: train, validation and test with their tables, labels.csv, retrieval.csv and imported.csv.
 
     The photographs are copied (or hard-linked: `link`), byte for byte, under names that are unique in the folder;
-    imported.csv says which was which. Copies of a photograph of the same individual are left out and listed in
-    skipped.csv; so are, under `skip_bad`, those that cannot be used. `target` is made whole or not at all.
+    imported.csv says which was which. Of copies of a photograph of the same individual the one with the shortest name
+    is kept, of equally short ones the first. The others are listed in skipped.csv; so are, under `skip_bad`, those that
+    cannot be used. `target` is made whole or not at all.
 
     Raises NoseprintError, before anything is written, with all that cannot be used: broken files, other formats, one
     photograph of two individuals; where `target` holds something; and as `divide`.
@@ -66,7 +68,7 @@ def import_photographs(
     sound, copies, faults = _look(found.originals)
     faults = [*found.faults, *faults]
     if faults and not skip_bad:
-        raise NoseprintError(_told(faults))
+        raise NoseprintError(_told(faults, copies=len(copies)))
     sound.sort(key=lambda original: (original.identity, original.path))
     shots: dict[str, list[Shot]] = defaultdict(list)
     names = [_name(original, number) for number, original in enumerate(sound, 1)]
@@ -92,7 +94,7 @@ def import_photographs(
         numbers = _write_tables(whole, parts, encounters=found.has_encounters, pairs=pairs, seed=seed)
         whole.rename(target)
     splits = [(s, len(own), sum(map(len, own.values())), numbers.get(s, 0)) for s, own in parts.items()]
-    return Imported(tuple(splits), tuple(left_out))
+    return Imported(tuple(splits), len(faults), len(copies))
 
 
 def _require_empty(target: Path) -> None:
@@ -121,7 +123,7 @@ def _look(originals: Sequence[Original]) -> tuple[list[Original], list[Fault], l
             by_digest[digest].append(original)
     sound, copies = list[Original](), list[Fault]()
     for equal in by_digest.values():
-        first, *others = equal
+        first, *others = sorted(equal, key=lambda original: (len(original.path.name), original.path))
         identities = sorted({original.identity for original in equal})
         if len(identities) > 1:
             problem = f"is the same file under {' and '.join(map(repr, identities))}: keep it where it belongs"
@@ -165,13 +167,16 @@ def _write_tables(
 
 def _name(original: Original, number: int) -> str:
     """Unique in any folder, on any disk: the number makes it so."""
-    word = re.sub(r"[^A-Za-z0-9]+", "-", original.identity)[:40].strip("-")
+    letters = "".join(c for c in unicodedata.normalize("NFKD", original.identity) if not unicodedata.combining(c))
+    word = re.sub(r"[^A-Za-z0-9]+", "-", letters)[:40].strip("-")
     suffix = re.sub(r"[^a-z0-9.]", "", original.path.suffix.lower())[:8]
     return f"{word or 'individual'}-{number:05d}{suffix}"
 
 
-def _told(faults: Sequence[Fault]) -> str:
-    lines = [f"{len(faults)} of the files cannot be used; --skip-bad leaves them out. Nothing was written."]
+def _told(faults: Sequence[Fault], *, copies: int) -> str:
+    besides = f" (besides copies: {copies})" if copies else ""
+    advice = f"move them away, or --skip-bad leaves them out{besides}"
+    lines = [f"{len(faults)} of the files cannot be used; {advice}. Nothing was written."]
     lines += [f"  {_plain(fault)}" for fault in faults[:_SHOWN]]
     lines += [f"  and {len(faults) - _SHOWN} more"] if len(faults) > _SHOWN else []
     lines += [_HEIC] if any("HEIC" in fault.problem for fault in faults) else []

@@ -41,7 +41,8 @@ class Found:
 def in_folders(source: Path, *, encounters: bool) -> Found:
     """Every file below `source`; the folder inside `source` is the individual, hidden files are passed over.
 
-    encounters: the folders inside an individual's folder are its encounters.
+    encounters: the folders inside an individual's folder are its encounters. Raises NoseprintError where there is no
+    file, or files and no folder.
     """
     originals, faults = list[Original](), list[Fault]()
     for path in sorted(_files(source)):
@@ -55,6 +56,9 @@ def in_folders(source: Path, *, encounters: bool) -> Found:
         else:
             encounter = "/".join(parts[1:-1]) if encounters else ""
             originals.append(Original(path, parts[0].strip(), encounter.strip()))
+    if faults and not any(path.is_dir() for path in source.iterdir()):
+        above = source.parent if source.name else source.resolve().parent
+        raise NoseprintError(f"{source} holds files, but no folder for each individual: did you mean {above}?")
     if not (originals or faults):
         raise NoseprintError(f"{source} holds no photographs: give a folder with a folder of photographs an individual")
     return Found(originals, faults, encounters, "individuals are the folders in it")

@@ -25,7 +25,8 @@ def usable(
     faults = gather_lists(find_faults(distinct[mine.start : mine.stop], read=read))
     if faults and not skip_bad:
         raise NoseprintError(
-            f"{DataError(faults)}. `noseprint check` on the data folder lists them all; --skip-bad goes on without them"
+            f"{DataError(faults)}. `noseprint check` on the data folder lists them all; --skip-bad goes on without "
+            "them, as does removing them and the rows that name them"
         )
     if listed and not faults:
         listed.unlink(missing_ok=True)

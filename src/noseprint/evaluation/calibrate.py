@@ -140,6 +140,8 @@ def _share(weights: Mapping[str, Path]) -> float:
 
 def _photographs(weights: Mapping[str, Path], data: Path, *, share: float) -> tuple[ImageTable, ImageTable]:
     """Those of the identities that were held out, and the cohort; broken ones are named and left out."""
+    if not (data / "train").exists():
+        raise NothingHeldOutError(f"{data} has no train folder, from which the photographs held out would be taken")
     everyone = read_train(data, missing_ok=True)
     held_out = split_holdout(everyone.identities, share=share, seed=HOLDOUT_SEED)
     trained = everyone.where(identity not in held_out for identity in everyone.identities)

@@ -13,15 +13,14 @@ from noseprint import __version__
 from noseprint.errors import NoseprintError
 from noseprint.evaluation.reliability import ReliabilityScores
 from noseprint.evaluation.scoring import Score
+from noseprint.evaluation.verifier_file import FORMAT, no_verifier, read_plain
 from noseprint.files import atomic_write
 from noseprint.matching.calibration import Calibration, calibration_from_json
 from noseprint.matching.quality import Limits
-from noseprint.models.header import fingerprint, shown
+from noseprint.models.header import fingerprint
 
-FORMAT = "noseprint verifier 1"
 FEW_IDENTITIES = 25
 """Of fewer held out neither the rates nor their intervals are to be relied on."""
-_MOST_BYTES = 2**24
 
 
 @dataclass(frozen=True)
@@ -129,19 +128,12 @@ def write_verifier(path: Path, verifier: Verifier) -> None:
 
 def read_verifier(path: Path) -> Verifier:
     """Read what `write_verifier` wrote. Raises NoseprintError for anything else, naming what is wrong."""
-    if not path.is_file():
-        raise NoseprintError(f"{path}: no such verifier; make it with noseprint calibrate")
+    told = read_plain(path)
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError("too large")
-        told = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(told, dict) or told.pop("format", None) != FORMAT:
-            raise ValueError(f"its format is not {FORMAT!r}")
-        told.pop("version", None)
         verifier: Verifier = _read(Verifier, told, "verifier")
         _require_sense(verifier)
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, NoseprintError, OSError) as error:
-        raise NoseprintError(f"{path}: no verifier ({shown(str(error))}); make it with noseprint calibrate") from error
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, NoseprintError) as error:
+        raise no_verifier(path, error) from error
     return verifier
 
 

@@ -12,7 +12,7 @@ from noseprint.data.augment import A
 from noseprint.data.images import decode
 from noseprint.data.quality import Quality, measure
 from noseprint.errors import NoseprintError
-from noseprint.evaluation.verifier import Point, Verifier, weights_of
+from noseprint.evaluation.verifier import FEW_IDENTITIES, HoldOut, Point, Verifier, weights_of
 from noseprint.matching.calibration import Calibration, family_of, probability_at
 from noseprint.matching.embed import embed_images
 from noseprint.matching.options import Engine
@@ -154,10 +154,36 @@ def likely(probability: float | None) -> str:
     return f"probability {probability:.3f}"
 
 
+def in_words(verdict: Verdict, holdout: HoldOut) -> list[str]:
+    """What a person is told: a sentence with the answer and why, then two lines at most of how far to rely on it.
+
+    A photograph that falls short of a limit has the sentence alone: no rate of the hold-out says anything of it.
+    """
+    why = "; ".join(reason.text for reason in verdict.reasons)
+    if verdict.probability is None:
+        return [f"{verdict.decision}: {why}"]
+    prior = "" if verdict.prior == 0.5 else f" at prior {verdict.prior:g} (which does not move the decision)"
+    point = verdict.point
+    of = 1000 if point.fmr >= 0.01 else 10_000
+    kind, number, called = {
+        "same": ("different", f"{of * point.measured_fmr.value:.0f}", "the same"),
+        "different": ("same", f"{of * point.fmr:.0f} at most", "different"),
+        "cannot tell": ("same", f"{of * point.tmr.value:.0f}", "the same"),
+    }[verdict.decision]
+    few = "" if holdout.identities >= FEW_IDENTITIES else f" ({holdout.identities} individuals, which are few)"
+    lines = [
+        f"{verdict.decision}, {likely(verdict.probability)}{prior}: {why}",
+        f"of {of:,} {kind} pairs of the hold-out{few} {number} were called {called}",
+    ]
+    if verdict.decision == "same":
+        lines.append("not checked: that both show what it was trained on (dogs, say) and are the right way up")
+    return lines
+
+
 def decide(similarity: float, point: Point, short: list[tuple[str, Shortfall]]) -> tuple[Decision, tuple[Reason, ...]]:
     """The decision by the thresholds, unless a photograph falls short of a limit; and all reasons for it."""
     if short:
-        found = (Reason(s.measure, name, s.value, s.least, f"{name}: {s}") for name, s in short)
+        found = (Reason(s.measure, name, s.value, s.least, f"{name} is {s}") for name, s in short)
         return "cannot tell", tuple(found)
     low, high = point.band
     if similarity >= high:
@@ -166,5 +192,5 @@ def decide(similarity: float, point: Point, short: list[tuple[str, Shortfall]]) 
     if similarity < low:
         text = f"similarity {similarity:.3f}, different below {low:.3f}"
         return "different", (Reason("below_threshold", None, similarity, low, text),)
-    text = f"similarity {similarity:.3f}, uncertain from {low:.3f} to {high:.3f}"
+    text = f"similarity {similarity:.3f}, different below {low:.3f}, the same from {high:.3f}"
     return "cannot tell", (Reason("uncertain", None, similarity, high, text),)

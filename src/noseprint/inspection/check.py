@@ -54,8 +54,6 @@ class Report:
     remarks: list[Finding]
     splits: list[SplitFigures]
     orientation: Orientation | None
-    harmless_copies: int
-    """Near-copies inside one identity, or inside one split without identities."""
 
 
 @dataclass(frozen=True)
@@ -88,15 +86,16 @@ def check(data: Path) -> Report:
     good = list(looks)
     copies = find_copies(list(looks.values()))
     orientation = find_turned([look.thumbnail for look in looks.values()])
-    remarks, harmless = _judge(copies, good, split_of=split_of, tables=tables)
+    remarks = _judge(copies, good, split_of=split_of, tables=tables)
     for row, degrees in orientation.turned.items() if orientation else ():
         remarks.append(Finding("turned", good[row], f"seems turned by {degrees} degrees anticlockwise"))
     for split in SPLITS:
         remarks += _names(data, split, listed=tables.images[split])
+    remarks += _poor(looks)
     faults = [Finding("table", fault.file, fault.problem, fault.line) for fault in dict.fromkeys(tables.faults)]
     faults += [Finding("image", look.file, look.problem) for look in seen.values() if isinstance(look, Fault)]
     figures = [_figures(split, tables.images[split], identity=tables.identity, looks=looks) for split in SPLITS]
-    return Report(faults, remarks, figures, orientation, harmless)
+    return Report(faults, remarks, figures, orientation)
 
 
 def measure(data: Path, *, most: int) -> list[SplitFigures]:
@@ -139,22 +138,35 @@ def _read_tables(data: Path) -> _Tables:
 
 def _judge(
     copies: Sequence[Copy], paths: Sequence[Path], *, split_of: Mapping[Path, str], tables: _Tables
-) -> tuple[list[Finding], int]:
-    """The near-copies that should not be, the gravest first, and how many others there are."""
-    grave: dict[str, list[Finding]] = {"two identities": [], "labelled different": [], "two splits": []}
+) -> list[Finding]:
+    """The near-copies, the gravest first."""
+    kinds = ("two identities", "labelled different", "two splits", "near-copy")
+    found: dict[str, list[Finding]] = {kind: [] for kind in kinds}
     for copy in copies:
         a, b = paths[copy.first], paths[copy.second]
         alike = "the same pixels" if copy.correlation == 1 else f"correlation {copy.correlation:.2f}"
         one, other = tables.identity.get(a), tables.identity.get(b)
         if split_of[a] != split_of[b]:
-            grave["two splits"].append(Finding("two splits", a, alike, other=b))
+            found["two splits"].append(Finding("two splits", a, alike, other=b))
         elif frozenset((a, b)) in tables.different:
-            grave["labelled different"].append(Finding("labelled different", a, alike, other=b))
+            found["labelled different"].append(Finding("labelled different", a, alike, other=b))
         elif one is not None and other is not None and one != other:
             problem = f"identities {one!r} and {other!r}, {alike}"
-            grave["two identities"].append(Finding("two identities", a, problem, other=b))
-    remarks = [finding for findings in grave.values() for finding in findings]
-    return remarks, len(copies) - len(remarks)
+            found["two identities"].append(Finding("two identities", a, problem, other=b))
+        else:  # inside one identity, or inside one split without identities
+            found["near-copy"].append(Finding("near-copy", a, alike, other=b))
+    return [finding for findings in found.values() for finding in findings]
+
+
+def _poor(looks: Mapping[Path, Look]) -> list[Finding]:
+    """Photographs in which there is little to see."""
+    found = [
+        Finding("tiny", path, f"short side {look.short_side} px")
+        for path, look in looks.items()
+        if look.short_side < TINY
+    ]
+    dark = ((path, look.brightness) for path, look in looks.items() if look.brightness < DARK)
+    return found + [Finding("dark", path, f"mean grey {brightness:.0f}") for path, brightness in dark]
 
 
 def _names(data: Path, split: str, *, listed: Sequence[Path]) -> list[Finding]:

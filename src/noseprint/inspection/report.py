@@ -1,5 +1,6 @@
 """What `check` found, as text and as CSV."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,13 +14,17 @@ HEADER = ("kind", "file", "line", "problem", "other file")
 _SHOWN = 5  # of each kind on the terminal
 _TITLES = {
     "table": "Tables that cannot be used (mend them first: as long as they are not read, identities are not known)",
-    "image": "Photographs that cannot be used",
+    "image": "Photographs that cannot be used (where you cannot replace one, remove it and the rows that name it)",
     "two identities": "One photograph under two identities: probably a wrong label",
     "labelled different": "One photograph in a pair that labels.csv calls different: probably a wrong label",
     "two splits": "One photograph in two splits: scores would flatter",
     "turned": "Photographs that seem not to be upright",
     "case": "Names that differ in upper and lower case only",
     "unlisted": "Files that no table names: they are not used",
+    "near-copy": "Near-copies inside one identity, or without labels: of a burst, probably; a test that compares them "
+    "flatters, unless it knows encounters (docs/own_photographs.md)",
+    "tiny": f"Photographs below {TINY} px: little is left to tell individuals apart by. Cut them out larger",
+    "dark": f"Photographs of a mean grey below {DARK} of 255: brighten or replace them",
 }
 
 
@@ -35,12 +40,9 @@ def render(report: Report, data: Path) -> str:
         if len(found) > _SHOWN:
             cut = True
             parts[-1] += f"\n  ... and {len(found) - _SHOWN} more"
-    parts.append(
-        f"{_orientation(report.orientation)}\n"
-        f"Near-copies inside one identity, or inside a split without identities: {report.harmless_copies}."
-    )
+    parts.append(_orientation(report.orientation))
     if cut:
-        parts.append("All findings: --csv FILE.")
+        parts.append(f"All findings as a table: noseprint check {shlex.quote(str(data))} --csv FILE")
     faults, remarks = (f"{len(x)} {word}{'' if len(x) == 1 else 's'}" for x, word in _both(report))
     verdict = "a training would stop" if report.faults else "nothing here stops a training"
     return "\n\n".join([*parts, f"{data}: {faults}, {remarks}: {verdict}."])
@@ -100,10 +102,12 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
 def _orientation(found: Orientation | None) -> str:
     if found is None:
         return f"Turned photographs: not looked for, it takes {MIN_IMAGES} photographs to learn from."
-    told = f"of the photographs left out in turn, {found.accuracy:.0%} are told to be upright"
     if found.accuracy < MIN_ACCURACY:
-        return f"Turned photographs: cannot be told here ({told}, {MIN_ACCURACY:.0%} are needed)."
-    return f"Turned photographs: {len(found.turned)} surely ({told})."
+        return (
+            "Turned photographs: none is named, since most would be named wrongly here: which way is up was guessed "
+            f"right for only {found.accuracy:.0%} of the photographs, and it takes {MIN_ACCURACY:.0%}."
+        )
+    return f"Turned photographs: {len(found.turned)} surely (which way is up was guessed for each from the others)."
 
 
 def _both(report: Report) -> tuple[tuple[list[Finding], str], tuple[list[Finding], str]]:

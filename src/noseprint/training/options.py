@@ -40,7 +40,8 @@ class FitOptions:
     ema_epochs: float = 1.0
     """Half-life of the averaged weights, in epochs."""
     holdout: float = 0.05
-    """Share of the identities that are never trained on and score each epoch. 0: train on all, keep the last epoch."""
+    """Share of the identities that are never trained on and score each epoch; at least 8 identities, at most a third.
+    0: train on all, keep the last epoch."""
     seed: int = 0
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
