@@ -39,11 +39,20 @@ class Evaluate(Campaign):
 
     def __call__(self) -> None:
         """Score and print tables."""
+        self.check_json()
         found = self.evaluation()
         for line in described(found, self.data):
             print(line)
         if self.json:
             write_scores(self.json, found)
+
+    def check_json(self) -> None:
+        """Refuse, before any work, to write the scores over what the command reads."""
+        from noseprint.files import check_overwriting
+
+        if self.json:
+            inputs = (*self.weights.values(), *self.similarities.values(), self.results / "verifier.json")
+            check_overwriting(self.json, suffix=".json", inputs=inputs, option="--json", data=self.data)
 
     def evaluation(self) -> "Evaluation":
         """Score by the networks or, where they lie elsewhere, by what they said of the test pairs."""

@@ -38,6 +38,7 @@ class Report(Evaluate):
         from noseprint.files import atomic_write
         from noseprint.inspection.check import measure
 
+        self.check_json()
         page = self.results / "report.html"
         if not self.scores and _newer(page, self.weights.values()):
             print(f"The report is newer than the weights, and stays: {page}")
