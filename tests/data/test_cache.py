@@ -81,6 +81,20 @@ def test_what_was_cut_short_is_decoded_again(photo, tmp_path, length, decoded):
     assert decoded == ["a.png", "a.png"]
 
 
+@pytest.mark.parametrize("page", [1, 2, 3])
+def test_a_page_that_was_lost_is_decoded_again(tmp_path, page, decoded):
+    """As after a power cut: the length is right, and what was not on the disk yet is zeros."""
+    photo = written(tmp_path / "a.png", shape=(60, 90, 3))
+    decode_cached(photo, tmp_path / "store")
+    (entry,) = entries(tmp_path / "store")
+    whole = entry.read_bytes()
+    entry.write_bytes(whole[: page * 4096] + bytes(len(whole[page * 4096 :][:4096])) + whole[(page + 1) * 4096 :])
+    assert np.array_equal(decode_cached(photo, tmp_path / "store"), decode(photo))
+    assert entry.read_bytes() == whole
+    decode_cached(photo, tmp_path / "store")
+    assert decoded == ["a.png", "a.png"]
+
+
 def test_the_store_may_be_removed_at_any_time(photo, tmp_path):
     decode_cached(photo, tmp_path / "store")
     image = decode_cached(photo, tmp_path / "store")
