@@ -95,6 +95,15 @@ def test_a_page_that_was_lost_is_decoded_again(tmp_path, page, decoded):
     assert decoded == ["a.png", "a.png"]
 
 
+def test_a_process_checks_an_entry_once(photo, tmp_path, monkeypatch):
+    decode_cached(photo, tmp_path / "store")
+    checks, check = [], cache._check
+    monkeypatch.setattr(cache, "_check", lambda image: checks.append(image.shape) or check(image))
+    for _ in range(3):
+        decode_cached(photo, tmp_path / "store")
+    assert checks == [(20, 30, 3)]
+
+
 def test_the_store_may_be_removed_at_any_time(photo, tmp_path):
     decode_cached(photo, tmp_path / "store")
     image = decode_cached(photo, tmp_path / "store")

@@ -25,6 +25,7 @@ room beside it are decoded as without a cache."""
 _VERSION = f"2-opencv-{cv2.__version__}"  # raise the number when `decode` returns other pixels or the header changes
 _HEADER = struct.Struct("<III")  # height, width, check; the pixels follow
 _EVERY = 1021  # bytes, a prime: no two rows of pixels are looked at in the same places, and a page of 4 KiB in four
+_sound = set[Path]()  # entries this process has checked: that takes 0.25 ms at 12 Mpx, half as long as a view does
 
 
 def reader(folder: Path | None) -> Callable[[Path], Image]:
@@ -40,7 +41,8 @@ def decode_cached(path: Path, folder: Path) -> Image:
     times, the change of status among them, which nobody can set: another content is not taken for it (but within
     one tick of the system's clock, 4 ms), a renamed file is decoded again. Nothing is ever removed; the folder may be,
     at any time. A damaged entry is decoded again where its length or a CRC-32 of every 1,021st byte does not fit, so
-    that no page of 4 KiB goes missing unseen; a few bytes that were changed between those are not found.
+    that no page of 4 KiB goes missing unseen; a few bytes that were changed between those are not found, nor what
+    happens after the first reading of an entry by this process.
     Raises DataError as `decode` does, NoseprintError where `folder` cannot be written.
     """
     try:
@@ -84,11 +86,14 @@ def _mapped(entry: Path) -> Image | None:
     if len(data) != _HEADER.size + height * width * 3:
         return None
     image = np.frombuffer(data, np.uint8, offset=_HEADER.size).reshape(height, width, 3)
-    return image if _check(image) == check else None
+    if entry not in _sound and _check(image) != check:
+        return None
+    _sound.add(entry)
+    return image
 
 
 def _check(image: Image) -> int:
-    """CRC-32 of every 1,021st byte, which costs little more than reading them: what loses a page has another."""
+    """CRC-32 of every 1,021st byte, four of each page of 4 KiB: what loses one has another."""
     return zlib.crc32(image.reshape(-1)[::_EVERY].tobytes())
 
 
