@@ -41,12 +41,15 @@ for member in "${PICKED[@]}"; do
   [ ! -f "${weights%/*}/train.inputs" ] || say "Note: ${member}_stage2 is not trained to its end."
 done
 set_up requirements.txt
+lock_run
 
 infer() { run_script "$1_stage2/infer.py" "${RUN[@]}"; }
 in_lanes "$JOBS" infer "${PICKED[@]}"
 fuse "$METHOD" "${PICKED[@]}"
-make_verifier "${PICKED[@]}"
+verifier=made
+make_verifier "${PICKED[@]}" || verifier=failed  # the scores do not hang on it
 score "${PICKED[@]}"
+[ "$verifier" = made ] || fail "the answer and the report are made, but no verifier: the message above says why"
 
 if [ "$SIZE" = demo ] && [ "$DRY" = 0 ]; then
   say "Next, your own photographs, a folder for each individual inside photos/ (docs/own_photographs.md):"

@@ -62,6 +62,7 @@ done
 [ "${#members[@]}" -gt 0 ] || fail "no weights in $CKPTS: put one or more of the files named above there" \
   "(ckpts/README.md says more)"
 set_up requirements.txt
+lock_run
 
 infer() { run_script "$1_stage2/infer.py" "${RUN[@]}" --weights "$(weights_of "$1")" --run "$NAME"; }
 in_lanes "$JOBS" infer "${members[@]}"

@@ -99,6 +99,10 @@ need_data() {  # TABLE...
     "name another folder with --data DIR, or see the method work first: bash train.sh --demo"
 }
 
+lock_run() {  # from here on no other run answers or reports into results/RUN
+  [ "$DRY" = 1 ] || lock_folder "results${NAME:+/$NAME}" "$SELF" || fail "nothing was started"
+}
+
 fuse() {  # METHOD MEMBER...: final_result.csv, and the same in the folder of the run, where no other run overwrites it
   local method=$1 member fuse=(python -m noseprint fuse)
   shift

@@ -11,6 +11,12 @@ made_by() {  # FOLDER/SCRIPT: the file it makes
   printf '%s' "${1%/*}/results${NAME:+/$NAME}/$file"
 }
 
+lock_folder() {  # FOLDER COMMAND...: fails where another run has it; held by file 9, which is also open in what we start
+  mkdir -p "$1"
+  exec 9<>"$1/.lock"
+  python -m noseprint.lock 9 "$@"
+}
+
 run_script() {  # FOLDER/SCRIPT ARGUMENT...: output goes to the terminal and to a log beside what it makes
   local script=$1 made log refusal status=0
   if [ "$DRY" = 1 ]; then

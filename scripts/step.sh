@@ -83,12 +83,8 @@ place_of() {  # SCRIPT: such as 2 of 10, in the order of the method
   done
 }
 
-lock_results() {  # SCRIPT: refuses where another run has its results; held by file 9, also open in what we start, till the next step
-  local folder
-  folder=$(dirname "$(made_by "$1")")
-  mkdir -p "$folder"
-  exec 9<>"$folder/.lock"
-  python -m noseprint.lock 9 "$folder" "$SELF" "$1" || give_up "$1 was not started"
+lock_results() {  # SCRIPT: till the next step
+  lock_folder "$(dirname "$(made_by "$1")")" "$SELF" "$1" || give_up "$1 was not started"
   export NOSEPRINT_LOCK=9
 }
 

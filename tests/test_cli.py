@@ -97,6 +97,59 @@ def test_evaluate_says_what_flatters_the_scores(tmp_path, demo):
     assert re.search(r"Without them one has ROC AUC 0\.\d{4} \([+-]0\.\d{4}\), mAP 0", said)
 
 
+def test_a_search_that_finds_nothing_keeps_neither_the_scores_nor_the_report(tmp_path, demo):
+    data = Path(shutil.copytree(demo, tmp_path / "data"))
+    network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
+    save_weights(tmp_path / "one" / "results" / "best.safetensors", network, extra={})
+    head, *lines = (data / "retrieval.csv").read_text().splitlines()
+    (data / "retrieval.csv").write_text("\n".join([f"{head},date", *(f"{line},2024" for line in lines)]))
+    campaign = ("--data", "data", "--members", "one")
+    done = noseprint("report", *campaign, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "ROC AUC" in done.stdout
+    assert "Not searched: by the column date of data/retrieval.csv" in done.stdout
+    assert "Not searched" in json.loads((tmp_path / "results" / "scores.json").read_text())["data"]["remarks"][0]
+    (data / "test" / "labels.csv").unlink()
+    done = noseprint("report", *campaign, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "by the column date of" in (tmp_path / "results" / "report.html").read_text()
+    done = noseprint("evaluate", *campaign, cwd=tmp_path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "by the column date of" in done.stderr
+
+
+def test_no_output_takes_the_place_of_what_is_read(tmp_path, demo):
+    data = Path(shutil.copytree(demo, tmp_path / "data"))
+    network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
+    save_weights(tmp_path / "one" / "results" / "best.safetensors", network, extra={})
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "verifier.json").write_text("{}")
+    (data / "old.json").write_text("{}")
+    (tmp_path / "linked.csv").hardlink_to(data / "retrieval.csv")
+    (tmp_path / "a.csv").write_text("imageA,imageB,prediction\nx.jpg,y.jpg,0.25\n")
+    (tmp_path / "pairs.csv").write_text("imageA,imageB\nx.jpg,y.jpg\n")
+    (tmp_path / "labels.csv").write_text("imageA,imageB,label\nx.jpg,y.jpg,1\n")
+    campaign = ("--data", "data", "--members", "one")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for words, says in [
+        (("check", "data", "--csv", "data/train/train_data.csv"), "is a file of the data folder"),
+        (("check", "data", "--csv", "linked.csv"), "would be lost"),
+        (("check", "data", "--csv", "found.txt"), "ends in .csv"),
+        (("evaluate", *campaign, "--json", "data/test/labels.csv"), "ends in .json"),
+        (("evaluate", *campaign, "--json", "data/old.json"), "is a file of the data folder"),
+        (("evaluate", *campaign, "--json", "results/verifier.json"), "would be lost"),
+        (("report", *campaign, "--json", "data/retrieval.csv"), "ends in .json"),
+        (("fuse", "a.csv", "--pairs", "pairs.csv", "--out", "pairs.csv"), "would be lost"),
+        (("fuse", "a.csv", "--pairs", "pairs.csv", "--out", "labels.csv"), "would be lost"),
+        (("fuse", "a.csv", "--pairs", "pairs.csv", "--out", "a.csv"), "would be lost"),
+    ]:
+        done = noseprint(*words, cwd=tmp_path)
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), words
+        assert says in done.stderr, words
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert noseprint("fuse", "a.csv", "--pairs", "pairs.csv", "--out", "/dev/stdout", cwd=tmp_path).returncode == 0
+
+
 def test_embed_and_search(tmp_path, demo):
     network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
     save_weights(tmp_path / "w.safetensors", network, extra={})

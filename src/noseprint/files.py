@@ -71,12 +71,29 @@ def scratch_folder(beside: Path) -> Iterator[Path]:
 
 
 def check_output(path: Path, *, suffix: str, inputs: Iterable[Path], option: str = "--out") -> None:
-    """Refuse to write `path` before any work is done for it: another suffix, a folder, or one of the `inputs`."""
-    if path.suffix != suffix or path.is_dir():
-        raise NoseprintError(f"{option} {path}: give a file whose name ends in {suffix}")
+    """Refuse to write `path` before any work is done for it: as `check_overwriting`, or in a folder that is missing."""
+    check_overwriting(path, suffix=suffix, inputs=inputs, option=option)
     if not path.parent.is_dir():
         raise NoseprintError(f"{option} {path}: there is no folder {path.parent}; make it, or write elsewhere")
-    if path.exists() and any(path.samefile(known) for known in inputs if known.exists()):
+
+
+def check_overwriting(
+    path: Path, *, suffix: str, inputs: Iterable[Path], option: str, data: Path | None = None
+) -> None:
+    """Refuse to write `path`: another suffix, a folder, one of the `inputs`, a file of the data folder `data`.
+
+    What lies in /dev, such as /dev/stdout, may be written.
+    """
+    if path.is_relative_to("/dev"):
+        return
+    if path.suffix != suffix or path.is_dir():
+        raise NoseprintError(f"{option} {path}: give a file whose name ends in {suffix}")
+    if not path.exists():
+        return
+    if data and path.resolve().is_relative_to(data.resolve()):
+        raise NoseprintError(f"{option} {path}: is a file of the data folder; write elsewhere, or remove it first")
+    tables = [*data.glob(f"*{suffix}"), *data.glob(f"*/*{suffix}")] if data else []
+    if any(path.samefile(known) for known in (*inputs, *tables) if known.exists()):
         raise NoseprintError(f"{option} {path}: is read by the same command, and would be lost; write elsewhere")
 
 

@@ -188,21 +188,32 @@ def test_an_encounter_column_is_read_where_there_is_one(data):
 
 def test_faults_of_encounters_are_told_with_all_others(data):
     (data / "train" / "train_data.csv").write_text(
-        "dog ID,nose print image,encounter\n7,A*n1.jpg,\n7,none.jpg,1\n7,b 2.jpg\n8,b 2.jpg,2,3\n"
+        "dog ID,nose print image,encounter\n,A*n1.jpg,\n7,none.jpg,1\n7,b 2.jpg\n8,b 2.jpg,2,3\n"
     )
     with pytest.raises(DataError) as error:
         read_train(data)
     found = [(fault.line, fault.problem) for fault in error.value.faults]
-    assert found[0] == (2, "encounter is empty")
+    assert found[0] == (2, "dog ID is empty")
     assert (found[1][0], "is missing" in found[1][1]) == (3, True)
     assert found[2] == (4, "2 fields, expected 3 (dog ID,nose print image,encounter)")
     assert (found[3][0], "4 fields, the header has 3" in found[3][1]) == (5, True)
-    (data / "retrieval.csv").write_text(
-        "folder,role,identity,image,encounter\ntest,query,9,b 2.jpg,\nx,y,9,b 2.jpg,1\n"
-    )
+    (data / "retrieval.csv").write_text("folder,role,identity,image,encounter\ntest,query,,b 2.jpg,\nx,y,9,b 2.jpg,1\n")
     with pytest.raises(DataError) as error:
         read_retrieval(data)
     assert [fault.line for fault in error.value.faults] == [2, 3, 3]
+
+
+def test_an_encounter_left_empty_is_one_of_its_own(data):
+    table = data / "train" / "train_data.csv"
+    table.write_text("dog ID,nose print image,date,camera\n7,A*n1.jpg,,x\n7,b 2.jpg, ,x\n")
+    assert read_train(data).encounters is None
+    table.write_text("dog ID,nose print image,date\n7,A*n1.jpg,\n7,b 2.jpg,0\n")
+    unknown, told = read_train(data).encounters
+    assert (unknown[0], told) == ("\0", "0")
+    search = data / "retrieval.csv"
+    header = "folder,role,identity,image,date\n"
+    search.write_text(header + "test,query,9,b 2.jpg,\ntest,gallery,9,A*n1.jpg,\ntrain,gallery,9,A*n1.jpg,a\n")
+    assert len(set(read_retrieval(data).encounters)) == 3
 
 
 def faults_of(data, text, encoding="utf-8", **options):

@@ -8,7 +8,15 @@ from sklearn import metrics as sklearn_metrics
 from torchmetrics.functional.classification import binary_eer, binary_sensitivity_at_specificity
 
 from noseprint.errors import NoseprintError
-from noseprint.evaluation.metrics import equal_error_rate, least_far, roc_auc, roc_curve, tar_at_far, unsupported
+from noseprint.evaluation.metrics import (
+    equal_error_rate,
+    least_far,
+    lowest_far,
+    roc_auc,
+    roc_curve,
+    tar_at_far,
+    unsupported,
+)
 
 labelled = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=60).filter(
     lambda rows: len({same for _, same in rows}) == 2
@@ -119,8 +127,14 @@ def test_a_false_accept_rate_that_the_pairs_do_not_support_is_refused():
     same = np.arange(400) < 100
     assert least_far(300) == 0.1
     assert least_far(0) == np.inf
+    told = {different: lowest_far(different) for different in (0, 29, 30, 288, 300, 301, 29_999, 3_000_000)}
+    lowest = ["none", "none", "1", "0.11", "0.1", "0.1", "0.0011", "1e-05"]
+    assert list(told.values()) == [f"{of} at the lowest" if of != "none" else of for of in lowest]
     assert tar_at_far(same.astype(float), same, 0.1) == 1
-    with pytest.raises(NoseprintError, match=r"300 different pairs do not support .* 0\.099, .* takes 303 .* is 0\.1$"):
+    with pytest.raises(
+        NoseprintError,
+        match=r"300 different pairs do not support .* 0\.099, .* takes 303 .* support 0\.1 at the lowest$",
+    ):
         tar_at_far(same.astype(float), same, 0.099)
     for different, far in ((3000, 0.01), (29_999, 0.001), (29, 1), (30_000, 0.001)):
         assert (unsupported(different, far) is None) == (different * far >= 30 - 1e-9)

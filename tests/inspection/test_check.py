@@ -176,6 +176,17 @@ finally:
     assert done.stderr == ""
 
 
+def test_labels_that_contradict_retrieval_are_named(data):
+    table = rows(data, "test/labels.csv")
+    table[1][2] = str(1 - int(table[1][2]))
+    with (data / "test/labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(table)
+    (finding,) = found(check(data), "contradicted")
+    assert [finding.file.name, finding.other.name] == table[1][:2]
+    assert f"label {table[1][2]}, identities '" in finding.problem
+    assert "is not what retrieval.csv's identities say" in render(check(data), data)
+
+
 def test_measuring_alone_gives_the_figures_of_a_check(data):
     whole = check(data).splits
     assert measure(data, most=10**6) == whole

@@ -77,6 +77,8 @@ if args[0] == "demo-data":
     Path(args[1], "retrieval.csv").write_text("demo")
 if args[0] == "fuse":
     Path(args[args.index("--out") + 1]).write_text("fused")
+if args[0] == "calibrate" and Path("fail_calibrate").exists():
+    sys.exit("error: nothing to calibrate by")
 if args[0] == "report" and "--no-scores" not in args:
     print("ensemble 0.987")
 """

@@ -165,6 +165,27 @@ def test_a_second_run_on_the_same_folder_is_refused_and_changes_nothing(checkout
     checkout.ok("train.sh", "--only", "swin224_stage1")
 
 
+@pytest.mark.parametrize(("run", "other"), [((), ("--small",)), (("--small",), ())])
+def test_a_second_answer_into_the_same_folder_is_refused(finished, run, other):
+    finished.ok("train.sh", "--small")
+    wish = finished.wish("v2_stage2/infer.py", "sleep 60")
+    process, child = start_and_reach_the_wish(finished, "predict.sh", *run, "--members", "v2")
+    wish.unlink()
+    finished.calls()
+    second = finished.run("predict.sh", *run, "--members", "swin224")
+    assert second.returncode == 1
+    assert "is in use by process" in second.stderr
+    assert "predict.sh" in second.stderr
+    assert finished.calls() == []
+    finished.ok("predict.sh", *other, "--members", "swin224")
+    process.kill()
+    process.wait(timeout=10)
+    assert "is in use by process" in finished.run("predict.sh", *run, "--members", "swin224").stderr
+    os.kill(child, signal.SIGKILL)
+    process.communicate(timeout=10)
+    finished.ok("predict.sh", *run, "--members", "swin224")
+
+
 def test_while_what_a_killed_script_started_lives_on_the_folder_stays_taken(checkout):
     wish = checkout.wish("swin224_stage1/train.py", "sleep 60")
     process, child = start_and_reach_the_wish(checkout, "train.sh", "--only", "pseudo_produce", "swin224_stage1")

@@ -99,6 +99,15 @@ def test_failed_member_leaves_the_old_answer_alone(trained):
     assert (trained.root / "final_result.csv").read_text() == "old"
 
 
+def test_what_keeps_a_verifier_from_being_made_does_not_keep_the_scores(trained):
+    (trained.root / "fail_calibrate").write_text("")
+    result = trained.run("predict.sh")
+    assert result.returncode == 1
+    assert "no verifier" in result.stderr
+    assert trained.calls()[-1]["script"] == "noseprint report"
+    assert "ensemble 0.987" in result.stdout
+
+
 def test_dry_run_writes_nothing(trained):
     before = trained.files()
     lines = trained.ok("predict.sh", "--dry-run").splitlines()

@@ -39,11 +39,20 @@ class Evaluate(Campaign):
 
     def __call__(self) -> None:
         """Score and print tables."""
+        self.check_json()
         found = self.evaluation()
         for line in described(found, self.data):
             print(line)
         if self.json:
             write_scores(self.json, found)
+
+    def check_json(self) -> None:
+        """Refuse, before any work, to write the scores over what the command reads."""
+        from noseprint.files import check_overwriting
+
+        if self.json:
+            inputs = (*self.weights.values(), *self.similarities.values(), self.results / "verifier.json")
+            check_overwriting(self.json, suffix=".json", inputs=inputs, option="--json", data=self.data)
 
     def evaluation(self) -> "Evaluation":
         """Score by the networks or, where they lie elsewhere, by what they said of the test pairs."""
@@ -75,19 +84,23 @@ def write_scores(path: Path, found: "Evaluation") -> None:
 
 def described(found: "Evaluation", data: Path) -> Iterator[str]:
     """Tables of the scores, what in `data` they were counted from, and what flatters them."""
+    from noseprint.evaluation.metrics import lowest_far
+
     facts = found.labelled.facts()
     if pairs := facts.get("pairs"):
         yield "Test pairs: {same} same, {different} different, of {identities} identities".format_map(pairs)
         yield from _table(_PAIRS, found.scores)
         if found.refused:
             asked = ", ".join(_PAIRS[name].removeprefix("TAR at FAR ") for name in found.refused)
-            yield f"Not at FAR {asked}: by the rule of 30 these pairs support {pairs['least_far']:.2g} at the lowest."
+            yield f"Not at FAR {asked}: by the rule of 30 these pairs support {lowest_far(int(pairs['different']))}."
     if (search := facts.get("search")) and any(of.map for of in found.scores.values()):
         found_in = "Search: {queries} queries, {gallery} images in the gallery, {identities} identities"
         yield found_in.format_map(search)
         yield from _table(_SEARCH, found.scores)
         if search["without_match"]:
             yield f"Left out: {search['without_match']} queries that have no match in the gallery."
+    for remark in found.labelled.remarks:
+        yield _filled(remark)
     ensemble = " The ensemble is the mean of the members' cosines." if "ensemble" in found.scores else ""
     yield f"In brackets: 95 % intervals, from a bootstrap over identities.{ensemble}"
     if found.other_data:
@@ -111,7 +124,7 @@ def described(found: "Evaluation", data: Path) -> Iterator[str]:
 
 
 def _filled(text: str) -> str:
-    return fill(text, _LINE, subsequent_indent="  ")
+    return fill(text, _LINE, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def _table(headings: Mapping[str, str], scores: Mapping[str, "Scores"]) -> Iterator[str]:

@@ -31,6 +31,7 @@ class Report(Evaluate):
 
     def __call__(self) -> None:
         """Score, print and write."""
+        from noseprint.evaluation.labelled import NothingToScoreError
         from noseprint.evaluation.leaks import of_training
         from noseprint.evaluation.report.folders import count_learnt, read_pseudo_labels, read_trainings, readable
         from noseprint.evaluation.report.made import MEASURED
@@ -38,13 +39,18 @@ class Report(Evaluate):
         from noseprint.files import atomic_write
         from noseprint.inspection.check import measure
 
+        self.check_json()
         page = self.results / "report.html"
         if not self.scores and _newer(page, self.weights.values()):
             print(f"The report is newer than the weights, and stays: {page}")
             return
         self._require_something()
-        no_scores = self._unscored()
-        found = None if no_scores else self.evaluation()
+        no_scores, found = self._unscored(), None
+        try:
+            found = None if no_scores else self.evaluation()
+        except NothingToScoreError as error:
+            no_scores = str(error)
+            print(no_scores)
         if found:
             for line in described(found, self.data):
                 print(line)

@@ -6,6 +6,7 @@ import os
 import shutil
 import struct
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -21,8 +22,10 @@ KEPT_FREE, KEPT_BYTES = 0.1, 5 * 2**30
 """So much of the disk is never filled, this share or so many bytes, the lesser: photographs for which there would be no
 room beside it are decoded as without a cache."""
 
-_VERSION = f"1-opencv-{cv2.__version__}"  # raise the number when `decode` returns other pixels
-_HEADER = struct.Struct("<II")  # height, width; the pixels follow
+_VERSION = f"2-opencv-{cv2.__version__}"  # raise the number when `decode` returns other pixels or the header changes
+_HEADER = struct.Struct("<III")  # height, width, check; the pixels follow
+_EVERY = 1021  # bytes, a prime: no two rows of pixels are looked at in the same places, and a page of 4 KiB in four
+_sound = set[Path]()  # entries this process has checked: that takes 0.25 ms at 12 Mpx, half as long as a view does
 
 
 def reader(folder: Path | None) -> Callable[[Path], Image]:
@@ -37,7 +40,9 @@ def decode_cached(path: Path, folder: Path) -> Image:
     fills the memory but a `folder` that lies in it (/dev/shm). A photograph is known by its device, inode, size and
     times, the change of status among them, which nobody can set: another content is not taken for it (but within
     one tick of the system's clock, 4 ms), a renamed file is decoded again. Nothing is ever removed; the folder may be,
-    at any time.
+    at any time. A damaged entry is decoded again where its length or a CRC-32 of every 1,021st byte does not fit, so
+    that no page of 4 KiB goes missing unseen; a few bytes that were changed between those are not found, nor what
+    happens after the first reading of an entry by this process.
     Raises DataError as `decode` does, NoseprintError where `folder` cannot be written.
     """
     try:
@@ -73,21 +78,30 @@ def _mapped(entry: Path) -> Image | None:
         return None
     try:
         data = mmap.mmap(handle, 0, access=mmap.ACCESS_READ)
-        height, width = _HEADER.unpack_from(data)
+        height, width, check = _HEADER.unpack_from(data)
     except (ValueError, struct.error):  # empty or cut short
         return None
     finally:
         os.close(handle)
     if len(data) != _HEADER.size + height * width * 3:
         return None
-    return np.frombuffer(data, np.uint8, offset=_HEADER.size).reshape(height, width, 3)
+    image = np.frombuffer(data, np.uint8, offset=_HEADER.size).reshape(height, width, 3)
+    if entry not in _sound and _check(image) != check:
+        return None
+    _sound.add(entry)
+    return image
+
+
+def _check(image: Image) -> int:
+    """CRC-32 of every 1,021st byte, four of each page of 4 KiB: what loses one has another."""
+    return zlib.crc32(image.reshape(-1)[::_EVERY].tobytes())
 
 
 def _write(image: Image, entry: Path) -> None:
     """Put `image` into `entry`, several processes the same one if they like.
 
     Not by `atomic_write`: waiting for the disk would take ten times as long as decoding, and what a power cut leaves
-    too short is decoded again.
+    too short or empty is decoded again.
     """
     entry.parent.mkdir(parents=True, exist_ok=True)
     disk = shutil.disk_usage(entry.parent)
@@ -95,7 +109,7 @@ def _write(image: Image, entry: Path) -> None:
         return
     with tempfile.NamedTemporaryFile(dir=entry.parent, prefix=".", suffix=".part", delete=False) as file:
         try:
-            file.write(_HEADER.pack(*image.shape[:2]))
+            file.write(_HEADER.pack(*image.shape[:2], _check(image)))
             file.write(image.data)
             file.close()
             Path(file.name).replace(entry)

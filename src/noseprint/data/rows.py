@@ -18,9 +18,9 @@ def read_rows(
     """Yield (line, fields) of each row below the header; the faults found on the way are appended to `faults`.
 
     headers: what the file may begin with, the longest first; a row has the fields of the first that fits, and after
-    them that of the first column of `optional` (in any case) which stands anywhere behind. Further columns are passed
-    over, as are blank lines and the space around a field. A row with a fault is not yielded, and
-    a file whose header is wrong has no rows. UTF-8 with or without a byte order mark; LF, CRLF or CR.
+    them that of the first column of `optional` (in any case) which stands anywhere behind, and may be empty. Further
+    columns are passed over, as are blank lines and the space around a field. A row with a fault is not yielded, and a
+    file whose header is wrong has no rows. UTF-8 with or without a byte order mark; LF, CRLF or CR.
     Memory is that of one row.
     """
     if not path.is_file():
@@ -53,9 +53,9 @@ def read_rows(
                 header = next((h for h in headers if tuple(found[: len(h)]) == tuple(h)), None)
                 if header is None:
                     break
-                taken = [*range(len(header)), *_further(found, len(header), optional)]
+                taken = [*range(len(header)), *further_column(found, header, optional)]
             elif any(fields):
-                problems = list(_problems(fields, {at: found[at] for at in taken}, columns=len(found)))
+                problems = list(_problems(fields, {at: found[at] for at in taken}, header=header, columns=len(found)))
                 faults.extend(Fault(path, line, problem) for problem in problems)
                 if not problems:
                     yield line, [fields[at] for at in taken]
@@ -63,19 +63,21 @@ def read_rows(
         faults.append(Fault(path, 1, _header_problem(",".join(found), headers[-1])))
 
 
-def _further(found: Sequence[str], after: int, optional: Sequence[str]) -> list[int]:
-    at = {name.casefold(): column for column, name in reversed(list(enumerate(found))) if column >= after}
+def further_column(found: Sequence[str], header: Sequence[str], optional: Sequence[str]) -> list[int]:
+    """Where the first column of `optional` stands behind `header` in `found`, the first row of a table; one or none."""
+    at = {name.casefold(): column for column, name in reversed(list(enumerate(found))) if column >= len(header)}
     return [at[name] for name in optional if name in at][:1]
 
 
-def _problems(fields: Sequence[str], taken: Mapping[int, str], *, columns: int) -> Iterator[str]:
+def _problems(fields: Sequence[str], taken: Mapping[int, str], *, header: Sequence[str], columns: int) -> Iterator[str]:
     if len(fields) <= max(taken):
         yield f"{len(fields)} fields, expected {columns} ({','.join(taken.values())})"
     elif any(fields[columns:]):
         yield f"{len(fields)} fields, the header has {columns}: put quotes around a field that holds a comma"
     else:
-        for name, field in ((name, fields[column]) for column, name in taken.items()):
-            if not field:
+        for column, name in taken.items():
+            field = fields[column]
+            if not field and column < len(header):
                 yield f"{name} is empty"
             elif "\0" in field:
                 yield f"{name} {field!r} holds a NUL: the table is damaged or UTF-16, save it as UTF-8"

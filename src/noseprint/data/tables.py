@@ -6,13 +6,13 @@ Every table is checked once, here, row by row as it streams past; the error carr
 import csv
 import sys
 from array import array
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from noseprint.data.listing import ImageListing
-from noseprint.data.rows import read_rows
+from noseprint.data.rows import further_column, read_rows
 from noseprint.errors import DataError, Fault, NoseprintError
 from noseprint.files import atomic_write
 
@@ -80,7 +80,8 @@ class PairTable:
 def read_train(data: Path, *, missing_ok: bool = False) -> ImageTable:
     """Read `data/train/train_data.csv`; images lie in `data/train/images/`. An identity is any text.
 
-    A further column of ENCOUNTERS (any text) may tell which photographs of one identity were taken together.
+    A further column of ENCOUNTERS (any text) may tell which photographs of one identity were taken together; of one
+    whose field is empty it is not known: an encounter of its own.
 
     missing_ok: a photograph that is not there is no fault; whoever opens it must say so.
     Raises DataError with every fault: a missing table or image, a wrong header, an empty field, a name that leaves the
@@ -170,7 +171,10 @@ class RetrievalTable:
 
 
 def read_retrieval(data: Path) -> RetrievalTable | None:
-    """Read `data/retrieval.csv` (folder,role,identity,image[, one of ENCOUNTERS]), or None where there is none."""
+    """Read `data/retrieval.csv` (folder,role,identity,image[, one of ENCOUNTERS]), or None where there is none.
+
+    Of an image whose encounter is left empty it is not known: an encounter of its own.
+    """
     path = data / "retrieval.csv"
     if not path.is_file():
         return None
@@ -199,7 +203,21 @@ def read_retrieval(data: Path) -> RetrievalTable | None:
     if not faults and len(set(is_query)) < 2:
         faults.append(Fault(path, None, "a search needs both query and gallery rows"))
     _require_none(faults)
-    return RetrievalTable(tuple(paths), tuple(identities), tuple(is_query), tuple(encounters) or None)
+    return RetrievalTable(tuple(paths), tuple(identities), tuple(is_query), _encounters(encounters))
+
+
+def contradictions(pairs: PairTable, same: Iterable[bool], identities: Mapping[Path, str]) -> list[int]:
+    """The rows of `pairs` that `same` (as long) calls the same though their `identities` are two, or the reverse."""
+    known = [[identities.get(pairs.folder / name) for name in side] for side in (pairs.image_a, pairs.image_b)]
+    rows = enumerate(zip(*known, same, strict=True))
+    return [row for row, (one, other, is_same) in rows if one and other and (one == other) != is_same]
+
+
+def encounter_column(path: Path, header: Sequence[str]) -> str:
+    """What the column that tells encounters is called in a table that was read, which begins with `header`."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        found = [name.strip() for name in next(csv.reader(file))]
+    return " ".join(found[at] for at in further_column(found, header, ENCOUNTERS))
 
 
 def image_folder(data: Path, split: str) -> Path:
@@ -241,7 +259,7 @@ def _read_labelled(path: Path, folder: Path, *, missing_ok: bool, may_be_empty: 
     if not (faults or identities or may_be_empty):
         faults.append(Fault(path, None, "no images below the header"))
     _require_none(faults)
-    return ImageTable(tuple(folder / image for image in row_of), tuple(identities), tuple(encounters) or None)
+    return ImageTable(tuple(folder / image for image in row_of), tuple(identities), _encounters(encounters))
 
 
 def _read_pairs(path: Path, *, folder: Path, listing: ImageListing | None) -> PairTable:
@@ -272,6 +290,11 @@ class _Names:
             self._faults.append(Fault(self._table, line, problem))
         self._known[name] = name
         return name
+
+
+def _encounters(told: Sequence[str]) -> tuple[str, ...] | None:
+    """The encounter of each row: where none is told one of its own, which holds a NUL, as no field of a table may."""
+    return tuple(text or f"\0{row}" for row, text in enumerate(told)) if any(told) else None
 
 
 def _where(column: Sequence[T], keep: Sequence[bool]) -> tuple[T, ...]:

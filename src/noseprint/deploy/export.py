@@ -14,9 +14,9 @@ import torch
 from noseprint import __version__
 from noseprint.data.augment import A
 from noseprint.data.dataset import PlainImages
-from noseprint.data.tables import ImageTable, read_labels, read_retrieval, read_train
+from noseprint.data.tables import ImageTable, read_train
 from noseprint.errors import NoseprintError
-from noseprint.evaluation.labelled import read_labelled
+from noseprint.evaluation.labelled import NothingToScoreError, read_labelled
 from noseprint.evaluation.scoring import score
 from noseprint.files import scratch_folder, writing
 from noseprint.matching.calibration import Isotonic, calibration_from_json
@@ -122,7 +122,10 @@ def _has_attention(network: SupConNet) -> bool:
 
 def _cost(model: Any, network: SupConNet, data: Path, *, seed: int) -> list[str]:
     """What int8 does to the embeddings of the labelled photographs, or else of some of the training's."""
-    labelled = read_labelled(data) if read_labels(data, "test") or read_retrieval(data) else None
+    try:
+        labelled = read_labelled(data)
+    except NothingToScoreError:
+        labelled = None
     paths = labelled.paths if labelled else read_train(data).paths
     if not labelled:
         paths = tuple(paths[row] for row in np.random.default_rng(seed).permutation(len(paths))[-LOOK:])

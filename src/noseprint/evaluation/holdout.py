@@ -66,7 +66,8 @@ def require_scorable(identities: Sequence[str], *, share: float, encounters: Seq
     """
     apart = Counter(identities if encounters is None else (i for i, _ in set(zip(identities, encounters, strict=True))))
     if share > 0 and sum(images >= 2 for images in apart.values()) < 2:
-        what = "photographs" if encounters is None else "photographs of two encounters"
+        by = "photographs of two encounters (mend or remove train_data.csv's column encounter, date or camera)"
+        what = "photographs" if encounters is None else by
         raise NoseprintError(
             f"of the identities held out, too few {what} can be used to score a training: mend the broken ones, or "
             "train on all identities with --holdout 0, which keeps the last epoch and calibrates nothing"

@@ -6,6 +6,7 @@ chance: an area of 0.5, an equal error rate of 0.5, at each false accept rate a 
 """
 
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context
 
 import numpy as np
 import numpy.typing as npt
@@ -101,8 +102,16 @@ def unsupported(different: int, far: float) -> str | None:
         return None
     return (
         f"{different} different pairs do not support a false accept rate of {far:g}, which takes "
-        f"{ERRORS_NEEDED / far:.0f} (rule of 30): the lowest they support is {least_far(different):.2g}"
+        f"{ERRORS_NEEDED / far:.0f} (rule of 30): they support {lowest_far(different)}"
     )
+
+
+def lowest_far(different: int) -> str:
+    """`least_far` in words: two digits, rounded up, so that what it says is supported is."""
+    if different < ERRORS_NEEDED:
+        return "none"
+    rounded = Context(prec=2, rounding=ROUND_CEILING).divide(ERRORS_NEEDED, different)
+    return f"{float(rounded):g} at the lowest"
 
 
 def accepted(scores: Weights, same: npt.NDArray[np.bool_], weight: Weights) -> Accepted:

@@ -186,6 +186,7 @@ class Evaluation:
         plain = {key: {name: asdict(of) for name, of in scores.items()} for key, scores in named.items()}
         data: dict[str, object] = {
             "refused": self.refused,
+            "remarks": list(self.labelled.remarks),
             "other_data": self.other_data,
             "leaks": self.leaks and self.leaks.to_json(),
         }

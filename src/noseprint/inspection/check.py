@@ -7,7 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from noseprint.data.tables import image_folder, read_labels, read_pairs, read_retrieval, read_train
+from noseprint.data.tables import (
+    PairTable,
+    contradictions,
+    image_folder,
+    read_labels,
+    read_pairs,
+    read_retrieval,
+    read_train,
+)
 from noseprint.errors import DataError, Fault
 from noseprint.inspection.copies import Copy, find_copies
 from noseprint.inspection.looks import Look, look_at
@@ -66,6 +74,9 @@ class _Tables:
     identity: dict[Path, str] = field(default_factory=dict)
     different: set[frozenset[Path]] = field(default_factory=set)
     """Pairs that a labels.csv calls different."""
+    labels: list[tuple[PairTable, tuple[bool, ...]]] = field(default_factory=list)
+    searched: dict[Path, str] = field(default_factory=dict)
+    """The identities of retrieval.csv."""
 
     def read(self, reader: Callable[[Path], T], data: Path) -> T | None:
         """What `reader` returns, or None where it fails; what is wrong is kept."""
@@ -89,6 +100,7 @@ def check(data: Path) -> Report:
     remarks = _judge(copies, good, split_of=split_of, tables=tables)
     for row, degrees in orientation.turned.items() if orientation else ():
         remarks.append(Finding("turned", good[row], f"seems turned by {degrees} degrees anticlockwise"))
+    remarks += _contradicted(tables)
     for split in SPLITS:
         remarks += _names(data, split, listed=tables.images[split])
     remarks += _poor(looks)
@@ -121,6 +133,7 @@ def _read_tables(data: Path) -> _Tables:
             whole.remove(split)
             named[split] += [pairs.folder / name for name in pairs.names()]
         if labels := tables.read(partial(read_labels, split=split), data):
+            tables.labels.append(labels)
             listed, same = labels
             named[split] += [listed.folder / name for name in listed.names()]
             rows = zip(listed.image_a, listed.image_b, same, strict=True)
@@ -131,6 +144,7 @@ def _read_tables(data: Path) -> _Tables:
         for path, identity in zip(search.paths, search.identities, strict=True):
             named[path.parent.relative_to(data).parts[0]].append(path)
             tables.identity.setdefault(path, identity)
+            tables.searched[path] = identity
     for split in SPLITS:
         tables.images[split] = list(dict.fromkeys(named[split] + (_files(data, split) if split in whole else [])))
     return tables
@@ -167,6 +181,17 @@ def _poor(looks: Mapping[Path, Look]) -> list[Finding]:
     ]
     dark = ((path, look.brightness) for path, look in looks.items() if look.brightness < DARK)
     return found + [Finding("dark", path, f"mean grey {brightness:.0f}") for path, brightness in dark]
+
+
+def _contradicted(tables: _Tables) -> list[Finding]:
+    """The pairs whose label is not what the identities of retrieval.csv say."""
+    found = []
+    for pairs, same in tables.labels:
+        for row in contradictions(pairs, same, tables.searched):
+            a, b = pairs.folder / pairs.image_a[row], pairs.folder / pairs.image_b[row]
+            problem = f"label {int(same[row])}, identities {tables.searched[a]!r} and {tables.searched[b]!r}"
+            found.append(Finding("contradicted", a, problem, other=b))
+    return found
 
 
 def _names(data: Path, split: str, *, listed: Sequence[Path]) -> list[Finding]:

@@ -18,6 +18,7 @@ _TITLES = {
     "two identities": "One photograph under two identities: probably a wrong label",
     "labelled different": "One photograph in a pair that labels.csv calls different: probably a wrong label",
     "two splits": "One photograph in two splits: scores would flatter",
+    "contradicted": "Pairs whose label in labels.csv is not what retrieval.csv's identities say: one of them is wrong",
     "turned": "Photographs that seem not to be upright",
     "case": "Names that differ in upper and lower case only",
     "unlisted": "Files that no table names: they are not used",
