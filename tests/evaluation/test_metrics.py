@@ -127,9 +127,8 @@ def test_a_false_accept_rate_that_the_pairs_do_not_support_is_refused():
     same = np.arange(400) < 100
     assert least_far(300) == 0.1
     assert least_far(0) == np.inf
-    told = {different: lowest_far(different) for different in (0, 29, 30, 288, 300, 301, 29_999, 3_000_000)}
-    lowest = ["none", "none", "1", "0.11", "0.1", "0.1", "0.0011", "1e-05"]
-    assert list(told.values()) == [f"{of} at the lowest" if of != "none" else of for of in lowest]
+    told = [lowest_far(different) for different in (0, 29, 30, 288, 300, 301, 29_999, 3_000_000)]
+    assert told == [None, None, 1, 0.11, 0.1, 0.1, 0.0011, 1e-05]
     assert tar_at_far(same.astype(float), same, 0.1) == 1
     with pytest.raises(
         NoseprintError,

@@ -92,7 +92,9 @@ def described(found: "Evaluation", data: Path) -> Iterator[str]:
         yield from _table(_PAIRS, found.scores)
         if found.refused:
             asked = ", ".join(_PAIRS[name].removeprefix("TAR at FAR ") for name in found.refused)
-            yield f"Not at FAR {asked}: by the rule of 30 these pairs support {lowest_far(int(pairs['different']))}."
+            lowest = lowest_far(int(pairs["different"]))
+            supported = f"{lowest:g} at the lowest" if lowest else "none"
+            yield f"Not at FAR {asked}: by the rule of 30 these pairs support {supported}."
     if (search := facts.get("search")) and any(of.map for of in found.scores.values()):
         found_in = "Search: {queries} queries, {gallery} images in the gallery, {identities} identities"
         yield found_in.format_map(search)

@@ -100,18 +100,19 @@ def unsupported(different: int, far: float) -> str | None:
     """Why a number of different pairs does not support a false accept rate, or None where it does: see `least_far`."""
     if far >= least_far(different):
         return None
+    lowest = lowest_far(different)
+    supported = "none" if lowest is None else f"{lowest:g} at the lowest"
     return (
         f"{different} different pairs do not support a false accept rate of {far:g}, which takes "
-        f"{ERRORS_NEEDED / far:.0f} (rule of 30): they support {lowest_far(different)}"
+        f"{ERRORS_NEEDED / far:.0f} (rule of 30): they support {supported}"
     )
 
 
-def lowest_far(different: int) -> str:
-    """`least_far` in words: two digits, rounded up, so that what it says is supported is."""
+def lowest_far(different: int) -> float | None:
+    """`least_far` to two digits, rounded up, so that what is said to be supported is; None where nothing is."""
     if different < ERRORS_NEEDED:
-        return "none"
-    rounded = Context(prec=2, rounding=ROUND_CEILING).divide(ERRORS_NEEDED, different)
-    return f"{float(rounded):g} at the lowest"
+        return None
+    return float(Context(prec=2, rounding=ROUND_CEILING).divide(ERRORS_NEEDED, different))
 
 
 def accepted(scores: Weights, same: npt.NDArray[np.bool_], weight: Weights) -> Accepted:

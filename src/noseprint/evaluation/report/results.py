@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from noseprint.evaluation.metrics import least_far, roc_curve
+from noseprint.evaluation.metrics import least_far, lowest_far, roc_curve
 from noseprint.evaluation.report import charts
 from noseprint.evaluation.report.evidence import Gain, correlations, hardest, member_gains, members_of
 from noseprint.evaluation.report.layout import Captioned, shown
@@ -44,11 +44,11 @@ def scores(evaluation: Evaluation) -> dict[str, Any]:
         on.append(f"{len(labelled.pairs):,} labelled test pairs")
         if evaluation.refused:
             rates = " or ".join(f"{100 * FARS[name]:g} %" for name in evaluation.refused)
-            lowest = 100 * least_far(int((~labelled.same).sum()))
+            lowest = lowest_far(int((~labelled.same).sum()))
             refused = (
                 f"Same pairs recognised at a false-match rate of {rates} are not stated: that takes 30 errors (rule of "
-                f"30), and the lowest rate that these pairs support is {lowest:.2g} %."
-                if lowest < 100
+                f"30), and the lowest rate that these pairs support is {100 * lowest:g} %."
+                if lowest
                 else "No false-match rate is stated: it takes 30 errors (rule of 30); there are fewer different pairs."
             )
     if labelled.retrieval and "map" in columns:

@@ -3,7 +3,7 @@
 from noseprint.evaluation.intervals import FEWEST
 from noseprint.evaluation.labelled import Labelled
 from noseprint.evaluation.leaks import without
-from noseprint.evaluation.metrics import least_far
+from noseprint.evaluation.metrics import lowest_far
 from noseprint.evaluation.report.evidence import Gain, members_of
 from noseprint.evaluation.scoring import Evaluation, Score, Scores
 
@@ -55,13 +55,13 @@ def verdict(evaluation: Evaluation, over_best: tuple[str, Gain] | None) -> list[
     )
     if labelled.pairs:
         different = int((~labelled.same).sum())
-        lowest = least_far(different)
+        lowest = lowest_far(different)
         told.append(
-            f"{different:,} different pairs support no statement about false-match rates below {100 * lowest:.2g} %."
-            if lowest < 1
+            f"{different:,} different pairs support no statement about false-match rates below {100 * lowest:g} %."
+            if lowest
             else f"{different:,} different pairs are too few for any statement about a false-match rate."
         )
-    return told + _flattered(evaluation)
+    return [*told, *labelled.remarks, *_flattered(evaluation)]
 
 
 def percent(score: Score, of: str) -> str:
