@@ -18,7 +18,7 @@ from noseprint.data.images import decode
 from noseprint.data.tables import TRAIN_HEADER, read_train, write_csv
 from noseprint.errors import NoseprintError
 from noseprint.evaluation.calibrate import NothingHeldOutError, calibrate
-from noseprint.evaluation.holdout import HOLDOUT_SEED, holdout_mark, split_holdout
+from noseprint.evaluation.holdout import HOLDOUT_SEED, holdout_mark, photograph_marks, split_holdout
 from noseprint.evaluation.picture import draw
 from noseprint.evaluation.scoring import Score
 from noseprint.evaluation.verifier import FORMAT, Point, read_verifier, weights_of, write_verifier
@@ -225,6 +225,7 @@ def changed(path, out, edit):
         lambda t: t["members"].append(t["members"][0]),
         lambda t: t.update(members=[]),
         lambda t: t["members"][0].update(fingerprint="x"),
+        lambda t: t["members"][0].update(fingerprint=t["members"][1]["fingerprint"]),
         lambda t: t["members"][0].update(name="a\x1b[31m"),
         lambda t: t["members"][0].update(calibration={"slope": "1", "intercept": 0}),
         lambda t: t["calibration"].clear(),
@@ -287,6 +288,23 @@ def test_weights_that_no_verifier_can_be_made_for(tmp_path, demo):
     stale = write_weights(tmp_path / "c.safetensors", held_out=holdout_mark(["1", "2"]))
     with pytest.raises(NothingHeldOutError, match="with other identities held out"):
         calibrate({"c": stale}, demo, folder=tmp_path, device=CPU)
+
+
+def test_other_photographs_under_the_same_names_are_other_data(demo, tmp_path, capsys):
+    data = rewritten(demo, tmp_path / "data", rows_of(demo)[0])
+    table = read_train(data)
+    held_out = split_holdout(table.identities, share=0.2, seed=HOLDOUT_SEED)
+    photographs = table.where(identity in held_out for identity in table.identities)
+    marks = {"held_out": mark_of(data), "held_out_photographs": photograph_marks(photographs)}
+    weights = {"one": write_weights(tmp_path / "one.safetensors", **marks)}
+    photographs.paths[0].write_bytes(photographs.paths[0].read_bytes() + b"0")
+    photographs.paths[1].unlink()
+    calibrate(weights, data, folder=tmp_path, device=CPU, engine="torch")
+    assert "1 photographs came to the held-out identities and 2 went" in capsys.readouterr().out
+    for path in photographs.paths[2:]:
+        path.write_bytes(path.read_bytes() + b"0")
+    with pytest.raises(NothingHeldOutError, match=r"with other photographs than .* 0 of those held out are the same"):
+        calibrate(weights, data, folder=tmp_path, device=CPU, engine="torch")
 
 
 def test_similarity_probability_and_members(made, demo):

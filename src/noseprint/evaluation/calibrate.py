@@ -17,7 +17,7 @@ from noseprint.data.quality import Quality, measure
 from noseprint.data.tables import ImageTable, read_train
 from noseprint.devices import default_workers
 from noseprint.errors import NoseprintError
-from noseprint.evaluation.holdout import HOLDOUT_SEED, holdout_mark, split_holdout
+from noseprint.evaluation.holdout import HOLDOUT_SEED, changed_photographs, holdout_mark, split_holdout
 from noseprint.evaluation.intervals import FEWEST, Interval, interval
 from noseprint.evaluation.metrics import least_far, roc_curve
 from noseprint.evaluation.reliability import ReliabilityScores, reliability_scores
@@ -158,7 +158,31 @@ def _photographs(weights: Mapping[str, Path], data: Path, *, share: float) -> tu
                 f"{path} was trained with other identities held out than {data} gives now: its train_data.csv, or "
                 "what of it can be read, has changed; name the data of the training with --data, or train again"
             )
+    _compare_photographs(weights, data, table)
     return _thinned(table), cohort
+
+
+def _compare_photographs(weights: Mapping[str, Path], data: Path, table: ImageTable) -> None:
+    """Refuse held-out photographs of which most are not those of the training, and tell of some that are not."""
+    told = set()
+    for path in weights.values():
+        marks = read_header(path).extra.get("held_out_photographs")
+        if not marks:  # older weights
+            continue
+        changed = changed_photographs(marks, table)
+        if changed.other_data:
+            raise NothingHeldOutError(
+                f"{path} was trained with other photographs than {data} has, though its individuals have the same "
+                f"names: {changed.known} of those held out are the same, by file name and size; name the data of the "
+                "training with --data, or train again"
+            )
+        if changed.added or changed.removed:
+            told.add(
+                f"since the training {changed.added} photographs came to the held-out identities and {changed.removed} "
+                "went (or changed); those that came are taken for never trained on"
+            )
+    for line in sorted(told):
+        print(line, flush=True)
 
 
 def _thinned(table: ImageTable) -> ImageTable:

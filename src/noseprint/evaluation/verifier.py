@@ -218,6 +218,8 @@ def _require_sense(verifier: Verifier) -> None:
         raise ValueError("no members, or one twice")
     if any(not re.fullmatch("[0-9a-f]{16}", member.fingerprint) for member in verifier.members):
         raise ValueError("a fingerprint that is none")
+    if len({member.fingerprint for member in verifier.members}) < len(verifier.members):
+        raise ValueError("two members of the same weights")
     if not rates or rates != sorted(set(rates), reverse=True):
         raise ValueError("false-match rates that do not fall")
     for point in verifier.points:
