@@ -300,7 +300,7 @@ def test_other_photographs_under_the_same_names_are_other_data(demo, tmp_path, c
     photographs.paths[0].write_bytes(photographs.paths[0].read_bytes() + b"0")
     photographs.paths[1].unlink()
     calibrate(weights, data, folder=tmp_path, device=CPU, engine="torch")
-    assert "1 photographs came to the held-out identities and 2 went" in capsys.readouterr().out
+    assert "came since the training: 1, that went: 2 " in capsys.readouterr().out
     for path in photographs.paths[2:]:
         path.write_bytes(path.read_bytes() + b"0")
     with pytest.raises(NothingHeldOutError, match=r"with other photographs than .* 0 of those held out are the same"):
@@ -484,4 +484,7 @@ def test_where_possible_tells_why_there_is_no_verifier(demo, tmp_path):
     done = noseprint(*words, "--where-possible")
     assert done.returncode == 0, done.stderr
     assert "No verifier is made" in done.stdout
+    write_weights(tmp_path / "one" / "results" / "best.safetensors", held_out=mark_of(demo))
+    done = noseprint("calibrate", "--root", tmp_path, "--data", demo / "test", "--members", "one", "--where-possible")
+    assert (done.returncode, "has no training photographs" in done.stdout) == (0, True)
     assert not (tmp_path / "results").exists()

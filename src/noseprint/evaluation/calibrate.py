@@ -145,6 +145,11 @@ def _share(weights: Mapping[str, Path]) -> float:
 
 def _photographs(weights: Mapping[str, Path], data: Path, *, share: float) -> tuple[ImageTable, ImageTable]:
     """Those of the identities that were held out, and the cohort; broken ones are named and left out."""
+    if not ((data / "train" / "train_data.csv").is_file() and (data / "train" / "images").is_dir()):
+        raise NothingHeldOutError(
+            f"{data} has no training photographs (train/train_data.csv, train/images), of which the held-out ones make "
+            "a verifier; name the data of the training with --data"
+        )
     everyone = read_train(data, missing_ok=True)
     held_out = split_holdout(everyone.identities, share=share, seed=HOLDOUT_SEED)
     trained = everyone.where(identity not in held_out for identity in everyone.identities)
@@ -178,8 +183,8 @@ def _compare_photographs(weights: Mapping[str, Path], data: Path, table: ImageTa
             )
         if changed.added or changed.removed:
             told.add(
-                f"since the training {changed.added} photographs came to the held-out identities and {changed.removed} "
-                "went (or changed); those that came are taken for never trained on"
+                f"held-out photographs that came since the training: {changed.added}, that went: {changed.removed} "
+                "(a changed one did both); those that came are taken for never trained on"
             )
     for line in sorted(told):
         print(line, flush=True)
