@@ -6,8 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
+from noseprint.data.tables import ImageTable
 from noseprint.errors import NoseprintError
-from noseprint.evaluation.holdout import evaluate_holdout, require_scorable, split_holdout
+from noseprint.evaluation.holdout import (
+    Changed,
+    changed_photographs,
+    evaluate_holdout,
+    photograph_marks,
+    require_scorable,
+    split_holdout,
+)
 
 
 def images(n, *, per=2, start=0):
@@ -118,3 +126,46 @@ def test_a_holdout_of_one_encounter_an_identity_is_refused_before_the_training()
 def test_one_identity_cannot_be_scored():
     with pytest.raises(NoseprintError, match="two identities"):
         evaluate_holdout(np.ones((3, 4), np.float32), ["a"] * 3, seed=0)
+
+
+def photographs(folder, names):
+    """A table of files of different sizes, all of one identity."""
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(b"x" * (len(folder.name) + len(name)))
+    return ImageTable(tuple(folder / name for name in names), ("rex",) * len(names))
+
+
+def test_photographs_are_known_again_wherever_they_lie_and_in_any_order(tmp_path):
+    table = photographs(tmp_path / "a", ["1.jpg", "2.jpg", "33.jpg"])
+    marks = photograph_marks(table)
+    assert len(marks) == 3 * 8
+    again = photographs(tmp_path / "b", ["33.jpg", "1.jpg", "2.jpg"])
+    assert photograph_marks(again) == marks
+    assert changed_photographs(marks, again) == Changed(3, 0, 0)
+    again.paths[0].write_bytes(b"another one")
+    assert changed_photographs(marks, again) == Changed(2, 1, 1)
+    again.paths[1].unlink()
+    assert changed_photographs(marks, again) == Changed(1, 1, 2)
+    assert changed_photographs(marks, ImageTable(table.paths, ("max",) * 3)) == Changed(0, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("known", "added", "removed", "other"),
+    [(3, 100, 0, False), (3, 0, 100, False), (5, 5, 5, False), (4, 5, 5, True), (0, 9, 3, True), (3, 100, 2, False)],
+)
+def test_photographs_that_came_or_went_are_no_other_data(known, added, removed, other):
+    assert Changed(known, added, removed).other_data is other
+
+
+def test_of_very_many_photographs_a_draw_is_compared(tmp_path, monkeypatch):
+    table = photographs(tmp_path / "a", [f"{number}.jpg" for number in range(400)])
+    monkeypatch.setattr("noseprint.evaluation.holdout.MOST_MARKS", 40)
+    marks = photograph_marks(table)
+    assert len(marks) == 40 * 8
+    assert changed_photographs(marks, table) == Changed(40, 0, 0)
+    half = changed_photographs(marks, table.where(number % 2 for number in range(400)))
+    assert (half.added, 10 < half.known < 30) == (0, True)
+    more = photographs(tmp_path / "a", [f"{number}.jpg" for number in range(1200)])
+    grown = changed_photographs(marks, more)
+    assert (grown.removed, grown.other_data, grown.known < 30) == (0, False, True)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from noseprint.data.tables import PairTable, RetrievalTable, read_retrieval, read_train, write_csv
-from noseprint.evaluation.holdout import HOLDOUT_SEED, holdout_mark, split_holdout
+from noseprint.evaluation.holdout import HOLDOUT_SEED, holdout_mark, photograph_marks, split_holdout
 from noseprint.evaluation.labelled import Labelled, read_labelled
 from noseprint.evaluation.leaks import find_leaks, learnt_from, of_training, without
 from noseprint.evaluation.scoring import score_members
@@ -89,9 +89,9 @@ def test_a_folder_of_test_photographs_alone_can_be_scored(data, tmp_path):
     assert learnt_from(data, tmp_path / "pseudo.csv") == ()
 
 
-def weights_of(path, held_out):
+def weights_of(path, held_out, **more):
     network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
-    extra = {"training": '{"holdout": 0.2}'} | ({"held_out": holdout_mark(held_out)} if held_out else {})
+    extra = {"training": '{"holdout": 0.2}'} | ({"held_out": holdout_mark(held_out)} if held_out else {}) | more
     save_weights(path, network, extra=extra)
     return path
 
@@ -117,6 +117,20 @@ def test_the_hold_out_tells_whether_a_folder_is_that_of_the_training(data, tmp_p
     assert not of_training(data, [here])  # too few identities to hold any out
     (data / "train" / "train_data.csv").unlink()
     assert not of_training(data, [silent])
+
+
+def test_other_photographs_under_the_same_names_are_not_those_of_the_training(data, tmp_path):
+    table = read_train(data)
+    held_out = split_holdout(table.identities, share=0.2, seed=HOLDOUT_SEED)
+    photographs = table.where(identity in held_out for identity in table.identities)
+    path = weights_of(tmp_path / "w.safetensors", held_out, held_out_photographs=photograph_marks(photographs))
+    assert of_training(data, [path])
+    for number, place in enumerate(photographs.paths):
+        if number > len(photographs) // 2:
+            assert not of_training(data, [path])
+            break
+        assert of_training(data, [path])
+        place.write_bytes(place.read_bytes() + b"0")
 
 
 def test_a_photograph_that_cannot_be_decoded_is_passed_over(data):

@@ -13,21 +13,31 @@ import pytest
 import torch
 
 from noseprint.data.augment import A
+from noseprint.data.demo import write_demo
 from noseprint.data.images import decode
-from noseprint.data.tables import read_train
+from noseprint.data.tables import TRAIN_HEADER, read_train, write_csv
 from noseprint.errors import NoseprintError
 from noseprint.evaluation.calibrate import NothingHeldOutError, calibrate
-from noseprint.evaluation.holdout import HOLDOUT_SEED, holdout_mark, split_holdout
+from noseprint.evaluation.holdout import HOLDOUT_SEED, holdout_mark, photograph_marks, split_holdout
 from noseprint.evaluation.picture import draw
 from noseprint.evaluation.scoring import Score
 from noseprint.evaluation.verifier import Point, read_verifier, weights_of, write_verifier
 from noseprint.evaluation.verifier_file import FORMAT
 from noseprint.evaluation.verify import decide, in_words, likely, verify
+from noseprint.matching.calibration import Beta, Isotonic, Platt
 from noseprint.matching.embed import embed_images
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import load_network, save_weights
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """Fifteen identities, five of them held out, which are the fewest: never change it."""
+    folder = tmp_path_factory.mktemp("demo") / "demo"
+    write_demo(folder, train_identities=15, pair_identities=4, seed=0)
+    return folder
 
 
 def write_weights(path, *, seed=0, held_out="none of these", **extra):
@@ -102,10 +112,82 @@ def test_thresholds_keep_their_promise_on_the_hold_out(made, demo):
     assert point.measured_fmr.low <= point.measured_fmr.value <= point.measured_fmr.high
 
 
+def trusted(verifier, *, identities=25, loss=(0.3, 0.2, 0.5), **changes):
+    """The verifier as if made from so many identities, with a log loss of its own."""
+    holdout = dataclasses.replace(verifier.holdout, identities=identities)
+    reliability = dataclasses.replace(verifier.reliability, log_loss=Score(*loss))
+    return dataclasses.replace(verifier, holdout=holdout, reliability=reliability, **changes)
+
+
 def test_a_caution_stands_while_few_identities_are_held_out(made):
     _, verifier, _ = made
-    assert dataclasses.replace(verifier, holdout=dataclasses.replace(verifier.holdout, identities=24)).caution
-    assert dataclasses.replace(verifier, holdout=dataclasses.replace(verifier.holdout, identities=25)).caution is None
+    assert "24 held-out identities" in trusted(verifier, identities=24).caution
+    assert trusted(verifier, calibration=Platt(5.0, 0.0)).caution is None
+
+
+@pytest.mark.parametrize("loss", [(0.68, 0.67, 0.69), (0.5, 0.3, 0.7)])
+def test_a_probability_that_is_no_better_than_even_odds_is_told_to_be_worthless(made, loss):
+    _, verifier, _ = made
+    curve = Platt(5.0, 0.0)
+    assert "the probability tells nothing" in trusted(verifier, calibration=curve, loss=loss).caution
+    both = trusted(verifier, calibration=curve, loss=loss, identities=9).caution
+    assert both.startswith("made from 9")
+    assert "the probability tells nothing" in both
+
+
+@pytest.mark.parametrize("flat", [Platt(0.0, 0.1), Beta(0.0, 0.0, 1.0), Isotonic((0.5,), (1.0,))])
+def test_a_curve_that_says_the_same_of_every_pair_is_told_to_be_worthless(made, flat):
+    assert "the probability tells nothing" in trusted(made[1], calibration=flat).caution
+
+
+def rewritten(data, to, rows):
+    """The folder, with other rows (identity, image name) in its training table."""
+    shutil.copytree(data, to)
+    write_csv(to / "train" / "train_data.csv", TRAIN_HEADER, rows)
+    return to
+
+
+def rows_of(data, *, most=99):
+    """Rows of the training table, up to `most` of each held-out identity; and the held-out identities."""
+    table, rows = read_train(data), []
+    held_out = sorted(split_holdout(table.identities, share=0.2, seed=HOLDOUT_SEED))
+    for path, identity in zip(table.paths, table.identities, strict=True):
+        before = sum(one == identity for one, _ in rows)
+        if identity not in held_out or before < most:
+            rows.append((identity, path.name))
+    return rows, held_out
+
+
+def test_an_identity_with_many_photographs_crowds_none_out(demo, tmp_path, monkeypatch):
+    rows, held_out = rows_of(demo, most=2)
+    data = rewritten(demo, tmp_path / "data", rows)
+    first = next(name for identity, name in rows if identity == held_out[0])
+    many = [(held_out[0], f"{number}.jpg") for number in range(60)]
+    for _, name in many:
+        shutil.copyfile(data / "train" / "images" / first, data / "train" / "images" / name)
+    write_csv(data / "train" / "train_data.csv", TRAIN_HEADER, rows + many)
+    weights = {"one": write_weights(tmp_path / "one.safetensors", held_out=mark_of(data))}
+    monkeypatch.setattr("noseprint.evaluation.calibrate.MOST_SAME", 100)
+    verifier = calibrate(weights, data, folder=tmp_path, device=CPU, engine="torch")
+    assert (verifier.holdout.identities, verifier.holdout.photographs) == (5, 70)
+    monkeypatch.setattr("noseprint.evaluation.calibrate.MOST_PHOTOGRAPHS", 40)
+    thinned = calibrate(weights, data, folder=tmp_path, device=CPU, engine="torch")
+    assert (thinned.holdout.identities, thinned.holdout.photographs) == (5, 40)
+    assert thinned == calibrate(weights, data, folder=tmp_path, device=CPU, engine="torch")
+
+
+def test_of_fewer_than_five_identities_none_is_made(demo, tmp_path):
+    data = rewritten(demo, tmp_path / "data", rows_of(demo)[0])
+    table = read_train(data)
+    held_out = sorted(split_holdout(table.identities, share=0.2, seed=HOLDOUT_SEED))
+    seen = set()
+    for path, identity in zip(table.paths, table.identities, strict=True):
+        if identity == held_out[0] and identity in seen:
+            path.write_bytes(b"")  # one is left
+        seen.add(identity)
+    weights = {"one": write_weights(tmp_path / "one.safetensors", held_out=mark_of(data))}
+    with pytest.raises(NothingHeldOutError, match=r"only 4 of the held-out identities .*larger --holdout"):
+        calibrate(weights, data, folder=tmp_path, device=CPU, engine="torch")
 
 
 def test_the_same_again_gives_the_same_bytes(made, demo, tmp_path):
@@ -144,12 +226,20 @@ def changed(path, out, edit):
         lambda t: t["members"].append(t["members"][0]),
         lambda t: t.update(members=[]),
         lambda t: t["members"][0].update(fingerprint="x"),
+        lambda t: t["members"][0].update(fingerprint=t["members"][1]["fingerprint"]),
         lambda t: t["members"][0].update(name="a\x1b[31m"),
         lambda t: t["members"][0].update(calibration={"slope": "1", "intercept": 0}),
         lambda t: t["calibration"].clear(),
         lambda t: t["quality"]["sharpness"].update(least=-1),
         lambda t: t.update(holdout=None),
         lambda t: t["holdout"].update(identities=-5),
+        lambda t: t["holdout"].update(identities=4),
+        lambda t: t["points"].append(t["points"][-1] | {"fmr": 1e-4, "threshold": -1.0}),
+        lambda t: t["points"][0].update(threshold=-1.0, fnmr_threshold=2.5),
+        lambda t: t["points"].append(t["points"][-1] | {"fmr": 1e-4, "fnmr_threshold": 1.5}),
+        lambda t: t["points"][0]["measured_fmr"].update(value=0.9),
+        lambda t: t["reliability"]["brier"].update(value=-0.1, low=-0.2),
+        lambda t: t["members"][0]["reliability"]["log_loss"].update(value=-0.1),
         lambda t: t["points"][0]["tmr"].update(value=7.0),
         lambda t: t["points"][0]["measured_fmr"].update(low=0.9, high=0.1),
         lambda t: t["calibration"].update({"family": "platt", "slope": -1.0, "intercept": 0.0}),
@@ -202,8 +292,25 @@ def test_weights_that_no_verifier_can_be_made_for(tmp_path, demo):
 
 
 def test_data_without_photographs_of_a_training_have_nothing_held_out(made, tmp_path):
-    with pytest.raises(NothingHeldOutError, match="has no train folder"):
+    with pytest.raises(NothingHeldOutError, match="has no training photographs"):
         calibrate(made[2], tmp_path, folder=tmp_path, device=CPU)
+
+
+def test_other_photographs_under_the_same_names_are_other_data(demo, tmp_path, capsys):
+    data = rewritten(demo, tmp_path / "data", rows_of(demo)[0])
+    table = read_train(data)
+    held_out = split_holdout(table.identities, share=0.2, seed=HOLDOUT_SEED)
+    photographs = table.where(identity in held_out for identity in table.identities)
+    marks = {"held_out": mark_of(data), "held_out_photographs": photograph_marks(photographs)}
+    weights = {"one": write_weights(tmp_path / "one.safetensors", **marks)}
+    photographs.paths[0].write_bytes(photographs.paths[0].read_bytes() + b"0")
+    photographs.paths[1].unlink()
+    calibrate(weights, data, folder=tmp_path, device=CPU, engine="torch")
+    assert "came since the training: 1, that went: 2 " in capsys.readouterr().out
+    for path in photographs.paths[2:]:
+        path.write_bytes(path.read_bytes() + b"0")
+    with pytest.raises(NothingHeldOutError, match=r"with other photographs than .* 0 of those held out are the same"):
+        calibrate(weights, data, folder=tmp_path, device=CPU, engine="torch")
 
 
 def test_similarity_probability_and_members(made, demo):
@@ -455,4 +562,7 @@ def test_where_possible_tells_why_there_is_no_verifier(demo, tmp_path):
     done = noseprint(*words, "--where-possible")
     assert done.returncode == 0, done.stderr
     assert "No verifier is made" in done.stdout
+    write_weights(tmp_path / "one" / "results" / "best.safetensors", held_out=mark_of(demo))
+    done = noseprint("calibrate", "--root", tmp_path, "--data", demo / "test", "--members", "one", "--where-possible")
+    assert (done.returncode, "has no training photographs" in done.stdout) == (0, True)
     assert not (tmp_path / "results").exists()

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from noseprint.data.augment import A
 from noseprint.data.tables import ImageTable, read_train
 from noseprint.errors import NoseprintError
-from noseprint.evaluation.holdout import split_holdout
+from noseprint.evaluation.holdout import photograph_marks, split_holdout
 from noseprint.matching.calibration import calibration_from_json
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import load_network, read_header
@@ -72,6 +72,9 @@ def test_leaves_the_best_averaged_weights_with_their_scores_and_calibration(tmp_
     assert json.loads(header.extra["holdout"])["auc"] == kept["auc"]
     calibration_from_json(header.extra["calibration"])
     assert json.loads(header.extra["training"]) == {"holdout": 0.2}
+    held_out = split_holdout(table.identities, share=0.2, seed=0)
+    photographs = table.where(identity in held_out for identity in table.identities)
+    assert header.extra["held_out_photographs"] == photograph_marks(photographs)
     assert load_network(tmp_path / "best.safetensors").image_size == SIZE
 
 

@@ -1,6 +1,8 @@
 """Where the files of a campaign lie: the options of every command that works on one."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 
 from noseprint.errors import NoseprintError
@@ -42,10 +44,26 @@ class Campaign:
         """The run's name, "" for the full campaign's."""
         return self.run or ("small" if self.small else "")
 
-    @property
+    @cached_property
     def weights(self) -> dict[str, Path]:
-        """Each member's weights."""
-        return {member: self.of(member) / "best.safetensors" for member in self.members}
+        """Each member's weights, which may be missing.
+
+        Raises NoseprintError where they are those of another recipe, or of two members the same.
+        """
+        from noseprint.models.header import fingerprint, read_header, require_recipe
+
+        found = {member: self.of(member) / "best.safetensors" for member in self.members}
+        there = {member: path for member, path in found.items() if path.is_file()}
+        for member, path in there.items():
+            try:
+                header = read_header(path)
+            except NoseprintError:  # for whoever loads them to tell
+                continue
+            require_recipe(path, header, member)
+        for (_, one), (member, other) in combinations(there.items(), 2):
+            if one.stat().st_size == other.stat().st_size and fingerprint(one) == fingerprint(other):
+                raise NoseprintError(f"{other}: these are the weights of {one}; train {member}, or leave it out")
+        return found
 
     @property
     def similarities(self) -> dict[str, Path]:

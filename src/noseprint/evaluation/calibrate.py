@@ -3,7 +3,8 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ from noseprint.data.quality import Quality, measure
 from noseprint.data.tables import ImageTable, read_train
 from noseprint.devices import default_workers
 from noseprint.errors import NoseprintError
-from noseprint.evaluation.holdout import HOLDOUT_SEED, holdout_mark, require_scorable, split_holdout
-from noseprint.evaluation.intervals import Interval, interval
+from noseprint.evaluation.holdout import HOLDOUT_SEED, changed_photographs, holdout_mark, split_holdout
+from noseprint.evaluation.intervals import FEWEST, Interval, interval
 from noseprint.evaluation.metrics import least_far, roc_curve
 from noseprint.evaluation.reliability import ReliabilityScores, reliability_scores
 from noseprint.evaluation.scoring import Score, joined
@@ -33,23 +34,25 @@ from noseprint.models.weights import load_network
 
 RATES = (0.1, 0.01, 0.001)
 MOST_PHOTOGRAPHS = 2000
-"""Of a larger hold-out as many whole identities are taken as have no more: two million pairs."""
+"""A larger hold-out is thinned where an identity has the most: two million pairs."""
 COHORT = 200
 """Photographs of trained identities that the hold-out is compared with: a small hold-out has few pairs of identities
 (8 give 28), and how alike individuals may be is seen on many only."""
 MOST_SAME = 10_000
-"""Same pairs, and as many different ones, that a calibration is fitted to."""
+"""Same pairs, and as many different ones, that a calibration is fitted to; of K identities, a Kth of them each at most:
+else one with many photographs would be all that the curve knows."""
 DEGRADED = 40
 """Photographs that are degraded to learn what a photograph must have."""
 
 Embeddings = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
+Names = npt.NDArray[np.str_]
 Rows = npt.NDArray[np.intp]
 Pairs = tuple[Rows, Rows, Flags]
 
 
 class NothingHeldOutError(NoseprintError):
-    """Weights that no verifier can be made for: trained on everything, on other data than these, or not telling."""
+    """Weights that no verifier can be made for: trained on (nearly) everything, on other data, or not telling."""
 
 
 def calibrate(
@@ -59,14 +62,15 @@ def calibrate(
 
     Pairs are of two held-out photographs, or of a held-out one and one of a cohort of trained identities. Calibrations
     are fitted to balanced ones, thresholds counted on all, limits learnt from degraded copies of DEGRADED photographs.
-    Raises NothingHeldOutError where the weights carry no hold-out or the data are not those of the training,
-    NoseprintError where members were trained on different identities, or too few of the hold-out can be read.
+    Raises NothingHeldOutError where the weights carry no hold-out, the data are not those of the training, or fewer
+    than FEWEST identities give same pairs; NoseprintError where members were trained on different identities.
     """
     share = _share(weights)
     held_out, cohort = _photographs(weights, data, share=share)
     table = held_out + cohort
     rows = np.sort(_some(len(held_out), DEGRADED))
     pairs = _pairs(table, len(held_out))
+    _require_enough(np.asarray(table.identities), pairs)
     embeddings: dict[str, Embeddings] = {}
     degraded: dict[str, Embeddings] = {}
     for name, path in weights.items():
@@ -96,7 +100,7 @@ def calibrate(
     if not rates and (lowest := math.ceil(100 * least_far(different)) / 100) < 1:
         rates = [lowest]
     if not rates:
-        raise NoseprintError(f"the hold-out has {different} different pairs, too few for any threshold: hold out more")
+        raise NothingHeldOutError(f"the hold-out has {different} different pairs, too few for any threshold: {_MORE}")
     points = tuple(_point(rate, similarity, same, identity[a], identity[b]) for rate in rates)
     copies = np.stack([joined({name: degraded[name][level] for name in degraded}) for level in range(_LEVELS)])
     return Verifier(
@@ -118,6 +122,7 @@ def calibrate(
     )
 
 
+_MORE = "train with a larger --holdout, or on more individuals"
 _LEVELS = sum(len(levels) for _, levels in DEGRADATIONS.values())
 
 
@@ -140,15 +145,17 @@ def _share(weights: Mapping[str, Path]) -> float:
 
 def _photographs(weights: Mapping[str, Path], data: Path, *, share: float) -> tuple[ImageTable, ImageTable]:
     """Those of the identities that were held out, and the cohort; broken ones are named and left out."""
-    if not (data / "train").exists():
-        raise NothingHeldOutError(f"{data} has no train folder, from which the photographs held out would be taken")
+    if not ((data / "train" / "train_data.csv").is_file() and (data / "train" / "images").is_dir()):
+        raise NothingHeldOutError(
+            f"{data} has no training photographs (train/train_data.csv, train/images), of which the held-out ones make "
+            "a verifier; name the data of the training with --data"
+        )
     everyone = read_train(data, missing_ok=True)
     held_out = split_holdout(everyone.identities, share=share, seed=HOLDOUT_SEED)
     trained = everyone.where(identity not in held_out for identity in everyone.identities)
     chosen = {trained.paths[row] for row in _some(len(trained), COHORT)}
     cohort = _readable(trained.where(path in chosen for path in trained.paths))
     table = _readable(everyone.where(identity in held_out for identity in everyone.identities))
-    require_scorable(table.identities, share=share, encounters=table.encounters)
     mark = holdout_mark(table.identities)
     for path in weights.values():
         if read_header(path).extra["held_out"] != mark:
@@ -156,12 +163,60 @@ def _photographs(weights: Mapping[str, Path], data: Path, *, share: float) -> tu
                 f"{path} was trained with other identities held out than {data} gives now: its train_data.csv, or "
                 "what of it can be read, has changed; name the data of the training with --data, or train again"
             )
-    kept, photographs = set[str](), 0
-    for identity in sorted(held_out):
-        photographs += table.identities.count(identity)
-        if photographs <= MOST_PHOTOGRAPHS or len(kept) < 2:
-            kept.add(identity)
-    return table.where(identity in kept for identity in table.identities), cohort
+    _compare_photographs(weights, data, table)
+    return _thinned(table), cohort
+
+
+def _compare_photographs(weights: Mapping[str, Path], data: Path, table: ImageTable) -> None:
+    """Refuse held-out photographs of which most are not those of the training, and tell of some that are not."""
+    told = set()
+    for path in weights.values():
+        marks = read_header(path).extra.get("held_out_photographs")
+        if not marks:  # older weights
+            continue
+        changed = changed_photographs(marks, table)
+        if changed.other_data:
+            raise NothingHeldOutError(
+                f"{path} was trained with other photographs than {data} has, though its individuals have the same "
+                f"names: {changed.known} of those held out are the same, by file name and size; name the data of the "
+                "training with --data, or train again"
+            )
+        if changed.added or changed.removed:
+            told.add(
+                f"held-out photographs that came since the training: {changed.added}, that went: {changed.removed} "
+                "(a changed one did both); those that came are taken for never trained on"
+            )
+    for line in sorted(told):
+        print(line, flush=True)
+
+
+def _thinned(table: ImageTable) -> ImageTable:
+    """At most MOST_PHOTOGRAPHS, as many of every identity or all that it has: of each encounter in turn, drawn.
+
+    Two of each identity stay; where that would be more, as many identities, drawn.
+    """
+    names = sorted(set(table.identities))
+    kept = {names[row] for row in _some(len(names), MOST_PHOTOGRAPHS // 2)}
+    table = table.where(identity in kept for identity in table.identities)
+    if len(table) <= MOST_PHOTOGRAPHS:
+        return table
+    drawn = _some(len(table), len(table))
+    met = list(zip(table.identities, table.encounters or table.identities, strict=True))
+    turn = _places([met[row] for row in drawn])
+    drawn = drawn[np.argsort(turn, kind="stable")]
+    place = np.empty(len(table), np.intp)
+    place[drawn] = _places([table.identities[row] for row in drawn])
+    return table.where(place < max(2, np.sort(place)[MOST_PHOTOGRAPHS]))
+
+
+def _places(labels: Iterable[object]) -> Rows:
+    """The how manieth of its label each of the labels (N,) is, from 0."""
+    seen = Counter[object]()
+    places = []
+    for label in labels:
+        places.append(seen[label])
+        seen[label] += 1
+    return np.array(places, np.intp)
 
 
 def _readable(table: ImageTable) -> ImageTable:
@@ -177,15 +232,41 @@ def _some(number: int, most: int) -> Rows:
     return np.random.default_rng(HOLDOUT_SEED).permutation(number)[:most]
 
 
+def _require_enough(names: Names, pairs: Pairs) -> None:
+    """Refuse same pairs of fewer identities than an interval needs; `names` (N,) are those of the photographs."""
+    number = len(np.unique(names[pairs[0][pairs[2]]]))
+    if number < FEWEST:
+        raise NothingHeldOutError(
+            f"only {number} of the held-out identities have two photographs (of two encounters, where these are known) "
+            f"that can be read, and of fewer than {FEWEST} nothing can be said of others: {_MORE}"
+        )
+
+
 def _calibrated(embeddings: Embeddings, table: ImageTable, pairs: Pairs) -> tuple[Calibration, ReliabilityScores]:
-    """The calibration by as many same as different ones of the pairs, and how right it is for unseen identities."""
-    same_rows, other_rows = np.flatnonzero(pairs[2]), np.flatnonzero(~pairs[2])
-    number = min(len(same_rows), len(other_rows), MOST_SAME)
-    drawn = np.concatenate([rows[_some(len(rows), number)] for rows in (same_rows, other_rows)])
-    a, b, same = pairs[0][drawn], pairs[1][drawn], pairs[2][drawn]
+    """The calibration by as many same as different ones of the pairs, and how right it is for unseen identities.
+
+    Only of identities that have same pairs, each with one of both kinds at the least: one without could not be judged.
+    """
     names = np.asarray(table.identities)
+    held_out, together = names[pairs[0]], pairs[2]
+    known = np.unique(held_out[together])
+    most = MOST_SAME // len(known)
+    same_rows, other_rows = (
+        _in_turn(np.flatnonzero(kind & np.isin(held_out, known)), held_out, most) for kind in (together, ~together)
+    )
+    number = min(len(same_rows), len(other_rows))
+    drawn = np.concatenate([same_rows[:number], other_rows[:number]])
+    a, b, same = pairs[0][drawn], pairs[1][drawn], together[drawn]
     labelled = (row_similarities(embeddings, a, b), same, names[a], names[b])
     return fit_calibration(*labelled), reliability_scores(cross_fitted(*labelled), same, names[a], names[b])
+
+
+def _in_turn(rows: Rows, names: Names, most: int) -> Rows:
+    """Rows of pairs as drawn, the first of each of `names` before all others, and `most` of each at most."""
+    rows = rows[_some(len(rows), len(rows))]
+    place = _places(names[rows].tolist())
+    first = np.argsort(place > 0, kind="stable")
+    return rows[first[place[first] < most]]
 
 
 def _pairs(table: ImageTable, held_out: int) -> Pairs:
@@ -232,10 +313,15 @@ def _point(
     return Point(
         fmr=rate,
         threshold=float(thresholds[kept]),
-        measured_fmr=Score(float(curve.far[kept]), *share(accepted & ~same, different)),
-        tmr=Score(float(curve.tar[kept]), *share(accepted & same, alike)),
+        measured_fmr=_around(float(curve.far[kept]), share(accepted & ~same, different)),
+        tmr=_around(float(curve.tar[kept]), share(accepted & same, alike)),
         fnmr_threshold=float(true[math.floor(rate * len(true))]),
     )
+
+
+def _around(value: float, bounds: Interval) -> Score:
+    """The value with its interval, widened to hold it: of few unequal identities, percentiles may pass it by."""
+    return Score(value, min(value, bounds[0]), max(value, bounds[1]))
 
 
 def _degraded(image: Image) -> list[Image]:

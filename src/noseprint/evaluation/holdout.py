@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from noseprint.data.tables import ImageTable
 from noseprint.errors import NoseprintError
 from noseprint.evaluation.balanced import balanced_pairs
 from noseprint.evaluation.metrics import roc_auc
@@ -16,6 +17,8 @@ from noseprint.evaluation.retrieval import retrieval_metrics
 from noseprint.matching.pairs import row_similarities
 
 _AT_LEAST = 8
+MOST_MARKS = 4096
+"""Photographs that weights carry a mark of: 32 KiB."""
 HOLDOUT_SEED = (
     0  # one choice for every training, whatever its own seed: a stage must not train on what the next holds out
 )
@@ -99,6 +102,41 @@ def evaluate_holdout(
 def holdout_mark(identities: Iterable[str]) -> str:
     """16 hexadecimal digits that tell one set of held-out identities from another."""
     return hashlib.sha256(json.dumps(sorted(set(identities))).encode()).hexdigest()[:16]
+
+
+def photograph_marks(table: ImageTable) -> str:
+    """8 hexadecimal digits of each photograph's identity, file name and size in bytes, sorted and strung together.
+
+    Of more than MOST_MARKS the smallest ones, which are a draw; what is not there has none.
+    """
+    found = {
+        hashlib.sha256(json.dumps([identity, path.name, path.stat().st_size]).encode()).hexdigest()[:8]
+        for path, identity in zip(table.paths, table.identities, strict=True)
+        if path.is_file()
+    }
+    return "".join(sorted(found)[:MOST_MARKS])
+
+
+@dataclass(frozen=True)
+class Changed:
+    """How the held-out photographs differ from those of a training; of many, among a draw of them."""
+
+    known: int
+    added: int
+    removed: int
+
+    @property
+    def other_data(self) -> bool:
+        """Fewer than half of either side's are the other's: photographs came or went, but not most on both sides."""
+        return 2 * self.known < self.known + min(self.added, self.removed)
+
+
+def changed_photographs(stored: str, table: ImageTable) -> Changed:
+    """How the held-out photographs in `table` differ from those that `photograph_marks` gave `stored` for."""
+    then, now = ({marks[i : i + 8] for i in range(0, len(marks), 8)} for marks in (stored, photograph_marks(table)))
+    full = [max(marks) for marks in (then, now) if len(marks) == MOST_MARKS]
+    then, now = ({mark for mark in marks if mark <= min(full, default="g")} for marks in (then, now))
+    return Changed(len(then & now), len(now - then), len(then - now))
 
 
 def _hash(identity: str, seed: int) -> bytes:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from noseprint.data.images import find_faults
 from noseprint.data.tables import RetrievalTable, read_pseudo, read_train
 from noseprint.errors import NoseprintError
-from noseprint.evaluation.holdout import HOLDOUT_SEED, holdout_mark, split_holdout
+from noseprint.evaluation.holdout import HOLDOUT_SEED, changed_photographs, holdout_mark, split_holdout
 from noseprint.evaluation.labelled import Labelled
 from noseprint.inspection.copies import find_copies
 from noseprint.inspection.looks import Look, look_at
@@ -49,7 +49,8 @@ class Leaks:
 def of_training(data: Path, weights: Iterable[Path]) -> bool:
     """Whether networks were, as far as their weights tell, trained on `data`.
 
-    They were not where it has no training photographs, or its table holds out other identities than a network did.
+    They were not where it has no training photographs, its table holds out other identities than a network did, or
+    other photographs of them (see `changed_photographs`).
     """
     if not ((data / "train" / "train_data.csv").is_file() and (data / "train" / "images").is_dir()):
         return False
@@ -62,8 +63,10 @@ def of_training(data: Path, weights: Iterable[Path]) -> bool:
             names = split_holdout(table.identities, share=share, seed=HOLDOUT_SEED)
         except NoseprintError:  # too few identities
             return False
+        held_out = table.where(identity in names for identity in table.identities)
+        if (marks := extra.get("held_out_photographs")) and changed_photographs(marks, held_out).other_data:
+            return False
         if holdout_mark(names) != mark:  # a training leaves out, with --skip-bad, what cannot be read
-            held_out = table.where(identity in names for identity in table.identities)
             broken = {fault.file for fault in find_faults(held_out.paths)}
             if holdout_mark(held_out.where(path not in broken for path in held_out.paths).identities) != mark:
                 return False

@@ -5,12 +5,16 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from noseprint import __version__
 from noseprint.errors import NoseprintError
+from noseprint.evaluation.intervals import FEWEST
 from noseprint.evaluation.reliability import ReliabilityScores
 from noseprint.evaluation.scoring import Score
 from noseprint.evaluation.verifier_file import FORMAT, no_verifier, read_plain
@@ -21,6 +25,9 @@ from noseprint.models.header import fingerprint
 
 FEW_IDENTITIES = 25
 """Of fewer held out neither the rates nor their intervals are to be relied on."""
+EVEN_ODDS = math.log(2)
+"""The log loss of saying 0.5 of every pair."""
+_WORTH = 0.95  # share of it that a probability must stay below to be worth anything
 
 
 @dataclass(frozen=True)
@@ -93,13 +100,21 @@ class Verifier:
 
     @property
     def caution(self) -> str | None:
-        """What whoever relies on the rates must know; None where enough identities were held out."""
-        if self.holdout.identities >= FEW_IDENTITIES:
-            return None
-        return (
-            f"made from {self.holdout.identities} held-out identities, which are few: among others, false matches may "
-            "be several times as frequent. Train with a larger --holdout to be surer"
-        )
+        """What whoever relies on rates and probabilities must know; None where the hold-out supports both."""
+        found = []
+        if self.holdout.identities < FEW_IDENTITIES:
+            found.append(
+                f"made from {self.holdout.identities} held-out identities, which are few: among others, false matches "
+                "may be several times as frequent. Train with a larger --holdout to be surer"
+            )
+        loss = self.reliability.log_loss
+        flat = np.ptp(self.calibration.log_odds(np.array([-1.0, 1.0]))) == 0
+        if flat or loss.value > _WORTH * EVEN_ODDS or loss.high >= EVEN_ODDS:
+            found.append(
+                f"the probability tells nothing: its log loss on the hold-out is {loss}, and that of even odds for "
+                f"every pair {EVEN_ODDS:.3f}. Train longer, or with a larger --holdout, and calibrate again"
+            )
+        return "; ".join(found) or None
 
     def point(self, fmr: float | None) -> Point:
         """The thresholds for a false-match rate; None: the lowest there is. Raises NoseprintError for another one."""
@@ -195,16 +210,25 @@ def _require_sense(verifier: Verifier) -> None:
         raise ValueError("no members, or one twice")
     if any(not re.fullmatch("[0-9a-f]{16}", member.fingerprint) for member in verifier.members):
         raise ValueError("a fingerprint that is none")
+    if len({member.fingerprint for member in verifier.members}) < len(verifier.members):
+        raise ValueError("two members of the same weights")
     if not rates or rates != sorted(set(rates), reverse=True):
         raise ValueError("false-match rates that do not fall")
     for point in verifier.points:
-        if not (0 < point.fmr < 1 and all(-2 <= value <= 2 for value in point.band)):
-            raise ValueError(f"thresholds {point.band} at false-match rate {point.fmr}")
+        if not (0 < point.fmr < 1 and all(-2 <= value <= 2 for value in (point.threshold, point.fnmr_threshold))):
+            raise ValueError(f"thresholds {point.threshold} and {point.fnmr_threshold} at false-match rate {point.fmr}")
         for score in (point.measured_fmr, point.tmr):
-            if not (0 <= score.value <= 1 and 0 <= score.low <= score.high <= 1):
+            if not 0 <= score.low <= score.value <= score.high <= 1:
                 raise ValueError(f"a rate of {score}")
-    if min(verifier.holdout.identities, verifier.holdout.photographs) < 2:
-        raise ValueError(f"a hold-out of {verifier.holdout.identities} identities")
+    for loose, strict in pairwise(verifier.points):
+        if loose.threshold > strict.threshold or loose.fnmr_threshold < strict.fnmr_threshold:
+            raise ValueError(f"thresholds at false-match rate {loose.fmr} that are stricter than at {strict.fmr}")
+    for found in (verifier.reliability, *(member.reliability for member in verifier.members)):
+        for score in (found.log_loss, found.brier, found.calibration_error):
+            if score.value < 0 or not 0 <= score.low <= score.high:
+                raise ValueError(f"a log loss, Brier score or calibration error of {score}")
+    if verifier.holdout.identities < FEWEST or verifier.holdout.photographs < 2 * FEWEST:
+        raise ValueError(f"a hold-out of {verifier.holdout.identities} identities, where {FEWEST} are the least")
     limits = verifier.quality
     for limit in (limits.short_side, limits.sharpness, limits.brightness):
         if limit.least is not None and limit.least < 0:

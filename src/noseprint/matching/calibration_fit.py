@@ -122,7 +122,8 @@ def cross_fitted(similarity: npt.NDArray[np.floating], same: Flags, identity_a: 
         times[test] += 1
     if not times.all():
         raise NoseprintError(
-            f"{len(np.union1d(identity_a, identity_b))} identities are too few to judge a calibration by: hold out more"
+            f"{len(np.unique(np.asarray(identity_a)[same]))} identities with same pairs are too few to judge a "
+            "calibration by, or one of them has nearly all pairs: hold out more"
         )
     return probability_at(total / times)
 

@@ -144,6 +144,15 @@ def fingerprint(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
+def require_recipe(path: Path, header: WeightsHeader, recipe: str) -> None:
+    """Refuse weights whose header says that another recipe than `recipe` made them."""
+    made_by = header.extra.get("recipe")
+    if made_by not in (None, recipe):
+        raise NoseprintError(
+            f"{path}: these are the weights of {made_by}, not of {recipe}; put them under their own name"
+        )
+
+
 def parameters(tensors: dict[str, Spec]) -> int:
     """How many numbers are learnt; BatchNorm's statistics are not."""
     learnt = (shape for key, (_, shape) in tensors.items() if not key.endswith(_STATISTICS))
@@ -173,6 +182,8 @@ def _check_extra(extra: dict[str, str]) -> None:
     recipe = extra.get("recipe", "")
     if len(recipe) > 100 or not recipe.isprintable():
         raise ValueError(f"recipe {recipe[:100]!r}")
+    if not re.fullmatch(r"([0-9a-f]{8}){0,65536}", extra.get("held_out_photographs", "")):
+        raise ValueError(f"held_out_photographs {extra['held_out_photographs'][:50]!r}")
     for name in ("training", "holdout", "calibration"):
         held = json.loads(extra.get(name, "{}"))
         if not isinstance(held, dict):

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save
 from noseprint import __version__
 from noseprint.errors import NoseprintError
 from noseprint.files import atomic_write
-from noseprint.models.header import FORMAT, NAMED, WeightsHeader, fingerprint, read_header
+from noseprint.models.header import FORMAT, NAMED, WeightsHeader, fingerprint, read_header, require_recipe
 from noseprint.models.network import SupConNet
 from noseprint.models.strict import load_strictly, require_fit
 
@@ -72,11 +72,8 @@ def load_network(
         raise NoseprintError(
             f"{path}: its trunk is {header.trunk}, asked for is {trunk}; leave --trunk out, or train it"
         )
-    made_by = header.extra.get("recipe")
-    if recipe is not None and made_by not in (None, recipe):
-        raise NoseprintError(
-            f"{path}: these are the weights of {made_by}, not of {recipe}; put them under their own name"
-        )
+    if recipe is not None:
+        require_recipe(path, header, recipe)
     with torch.device("meta"):
         plan = _build(header, image_size)
     _require_same(path, header, plan)

@@ -7,7 +7,7 @@ from typing import Any
 from noseprint.data.augment import View
 from noseprint.data.tables import ImageTable
 from noseprint.distributed import World
-from noseprint.evaluation.holdout import HOLDOUT_SEED, HoldoutScores, evaluate_holdout, holdout_mark
+from noseprint.evaluation.holdout import HOLDOUT_SEED, HoldoutScores, evaluate_holdout, holdout_mark, photograph_marks
 from noseprint.matching.calibration_fit import fit_calibration
 from noseprint.matching.shared import embed_shared
 from noseprint.models.network import SupConNet
@@ -85,6 +85,7 @@ class Best:
         if scores:
             extra["holdout"] = json.dumps(self._kept)
             extra["held_out"] = holdout_mark(self._holdout.identities)
+            extra["held_out_photographs"] = photograph_marks(self._holdout)
             pairs = (scores.similarity, scores.same, scores.identity_a, scores.identity_b)
             extra["calibration"] = fit_calibration(*pairs).to_json()
         save_weights(self._results / "best.safetensors", network, extra=extra)

@@ -1,0 +1,42 @@
+"""The files of a campaign."""
+
+import shutil
+
+import pytest
+
+from noseprint.commands.campaign import Campaign
+from noseprint.errors import NoseprintError
+from noseprint.models.network import SupConNet
+from noseprint.models.weights import save_weights
+
+
+def campaign(root, **recipes):
+    """Members whose weights say that these recipes made them."""
+    for member, recipe in recipes.items():
+        network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
+        save_weights(root / member / "results" / "best.safetensors", network, extra={"recipe": recipe})
+    return Campaign(root=root, members=tuple(recipes))
+
+
+def test_weights_of_another_recipe_are_refused(tmp_path):
+    assert list(campaign(tmp_path, one="one", two="two").weights) == ["one", "two"]
+    with pytest.raises(NoseprintError, match=r"one.* weights of two, not of one; put them under their own name"):
+        _ = campaign(tmp_path, one="two", two="two").weights
+
+
+def test_one_network_does_not_count_twice(tmp_path):
+    made = campaign(tmp_path, one="one", two="two")
+    one, two = (tmp_path / member / "results" / "best.safetensors" for member in ("one", "two"))
+    silent = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
+    save_weights(one, silent, extra={})
+    shutil.copyfile(one, two)
+    with pytest.raises(NoseprintError, match=r"two.* weights of .*one.*; train two, or leave it out"):
+        _ = made.weights
+
+
+def test_missing_and_damaged_weights_are_for_their_reader_to_tell(tmp_path):
+    made = campaign(tmp_path, one="one", two="two")
+    one, two = (tmp_path / member / "results" / "best.safetensors" for member in ("one", "two"))
+    one.unlink()
+    two.write_text("weights")
+    assert made.weights == {"one": one, "two": two}
