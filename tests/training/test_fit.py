@@ -372,7 +372,7 @@ def test_a_disk_that_is_full_leaves_the_last_good_state_and_the_run_goes_on_when
     former = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
-        for limit, refused in ((len(whole) - 1, "best.safetensors"), (len(whole) + 1, "state.pt")):
+        for limit, refused in ((len(whole) // 2, "best.safetensors"), (len(whole) + 1000, "state.pt")):
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, former[1]))
             with pytest.raises(NoseprintError, match=rf"{refused}: cannot be written \(File too large\)"):
                 train(results, table, options(demo))
