@@ -7,7 +7,7 @@ source "$(dirname "$0")/scripts/common.sh"
 case ${1:-} in '') ;; -h | --help) shared_option --help ;; *) wrong_option "unknown option $1" ;; esac
 
 set_up requirements.txt requirements-dev.txt
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}  # of each of the two processes that run tests
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2}
 
 check() {
   say "== $*"
@@ -19,4 +19,4 @@ check ruff format --check .
 check shellcheck -x -a train.sh predict.sh predict_ckpt.sh test.sh .ci/run tests/slow/no_network.sh slurm/submit.sh slurm/*.sbatch slurm/going_on.sh
 check mypy
 check lint-imports
-check pytest -q --numprocesses 2 --dist loadfile
+check pytest -q
