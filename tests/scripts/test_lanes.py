@@ -165,8 +165,8 @@ def test_a_second_run_on_the_same_folder_is_refused_and_changes_nothing(checkout
     checkout.ok("train.sh", "--only", "swin224_stage1")
 
 
-@pytest.mark.parametrize(("run", "other"), [((), ("--small",)), (("--small",), ())])
-def test_a_second_answer_into_the_same_folder_is_refused(finished, run, other):
+def test_a_second_answer_into_the_same_folder_is_refused(finished):
+    run, other = ("--small",), ()
     finished.ok("train.sh", "--small")
     wish = finished.wish("v2_stage2/infer.py", "sleep 60")
     process, child = start_and_reach_the_wish(finished, "predict.sh", *run, "--members", "v2")
