@@ -81,6 +81,7 @@ COUNTING=1
 pseudo_labels
 for name in $MEMBERS; do network "$name"; done
 COUNTING=0
+[ "${#STEPS[@]}" != 0 ] || wrong_option "--only, --from and --to leave nothing to run"
 
 in_lanes 1 pseudo_labels pseudo_produce
 networks=()

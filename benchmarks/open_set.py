@@ -20,7 +20,7 @@ from noseprint.matching.calibration import identification
 from noseprint.matching.embeddings import embed_with
 
 ROOT = Path(__file__).resolve().parent.parent
-TOP = 5
+TOP = 50  # as noseprint search weighs them
 
 
 def main() -> None:

@@ -103,13 +103,13 @@ lock_run() {  # from here on no other run answers or reports into results/RUN
   [ "$DRY" = 1 ] || lock_folder "results${NAME:+/$NAME}" "$SELF" || fail "nothing was started"
 }
 
-fuse() {  # METHOD MEMBER...: final_result.csv, and the same in the folder of the run, where no other run overwrites it
+fuse() {  # METHOD MEMBER...: results/RUN/final_result.csv, which no other run overwrites, and the same as final_result.csv
   local method=$1 member fuse=(python -m noseprint fuse)
   shift
   for member; do fuse+=("$(made_by "${member}_stage2/infer.py")"); done
-  perform "${fuse[@]}" --pairs "$DATA/test/test_data.csv" --out final_result.csv --method "$method"
   perform mkdir -p "results/$NAME"
-  perform cp final_result.csv "results/$NAME"
+  perform "${fuse[@]}" --pairs "$DATA/test/test_data.csv" --out "results/${NAME:+$NAME/}final_result.csv" --method "$method"
+  perform cp "results/${NAME:+$NAME/}final_result.csv" final_result.csv
 }
 
 make_verifier() {  # MEMBER...: results/RUN/verifier.json, by which noseprint verify decides

@@ -124,7 +124,6 @@ def test_no_output_takes_the_place_of_what_is_read(tmp_path, demo):
     save_weights(tmp_path / "one" / "results" / "best.safetensors", network, extra={})
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "verifier.json").write_text("{}")
-    (data / "old.json").write_text("{}")
     (tmp_path / "linked.csv").hardlink_to(data / "retrieval.csv")
     (tmp_path / "a.csv").write_text("imageA,imageB,prediction\nx.jpg,y.jpg,0.25\n")
     (tmp_path / "pairs.csv").write_text("imageA,imageB\nx.jpg,y.jpg\n")
@@ -132,22 +131,24 @@ def test_no_output_takes_the_place_of_what_is_read(tmp_path, demo):
     campaign = ("--data", "data", "--members", "one")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     for words, says in [
-        (("check", "data", "--csv", "data/train/train_data.csv"), "is a file of the data folder"),
+        (("check", "data", "--csv", "data/train/train_data.csv"), "would be lost"),
         (("check", "data", "--csv", "linked.csv"), "would be lost"),
         (("check", "data", "--csv", "found.txt"), "ends in .csv"),
         (("evaluate", *campaign, "--json", "data/test/labels.csv"), "ends in .json"),
-        (("evaluate", *campaign, "--json", "data/old.json"), "is a file of the data folder"),
         (("evaluate", *campaign, "--json", "results/verifier.json"), "would be lost"),
         (("report", *campaign, "--json", "data/retrieval.csv"), "ends in .json"),
         (("fuse", "a.csv", "--pairs", "pairs.csv", "--out", "pairs.csv"), "would be lost"),
         (("fuse", "a.csv", "--pairs", "pairs.csv", "--out", "labels.csv"), "would be lost"),
         (("fuse", "a.csv", "--pairs", "pairs.csv", "--out", "a.csv"), "would be lost"),
+        (("fuse", "a.csv", "--pairs", "data/test/test_data.csv", "--out", "data/retrieval.csv"), "would be lost"),
     ]:
         done = noseprint(*words, cwd=tmp_path)
         assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), words
         assert says in done.stderr, words
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-    assert noseprint("fuse", "a.csv", "--pairs", "pairs.csv", "--out", "/dev/stdout", cwd=tmp_path).returncode == 0
+    for out in ("/dev/stdout", "data/answer.CSV", "data/answer.CSV"):  # what it has written itself it may write again
+        done = noseprint("fuse", "a.csv", "--pairs", "pairs.csv", "--out", out, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
 
 
 def test_embed_and_search(tmp_path, demo):

@@ -1,5 +1,6 @@
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -97,3 +98,14 @@ def test_a_number_left_from_elsewhere_is_not_the_lock(tmp_path, monkeypatch):
             pass
         first.kill()
         first.wait()
+
+
+def test_a_process_that_has_ended_is_dead_before_its_parent_looks():
+    words = f"on {socket.gethostname()} since today: train.sh"
+    child = subprocess.Popen(["sleep", "60"])
+    assert lock_module._alive(f"process {child.pid} {words}")
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and stays a zombie
+    assert not lock_module._alive(f"process {child.pid} {words}")
+    child.wait()
+    assert not lock_module._alive(f"process {child.pid} {words}")

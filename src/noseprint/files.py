@@ -23,6 +23,10 @@ _MEND = {
 }
 
 
+_DATA_FOLDERS = (".", "train", "validation", "test")
+_TABLES = ("train_data.csv", "valid_data.csv", "test_data.csv", "labels.csv", "retrieval.csv", "imported.csv")
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success flush it to disk and rename it into place, else remove it.
@@ -80,21 +84,19 @@ def check_output(path: Path, *, suffix: str, inputs: Iterable[Path], option: str
 def check_overwriting(
     path: Path, *, suffix: str, inputs: Iterable[Path], option: str, data: Path | None = None
 ) -> None:
-    """Refuse to write `path`: another suffix, a folder, one of the `inputs`, a file of the data folder `data`.
+    """Refuse to write `path`: another suffix, a folder, one of the `inputs`, or what the data folder `data` is made of.
 
     What lies in /dev, such as /dev/stdout, may be written.
     """
     if path.is_relative_to("/dev"):
         return
-    if path.suffix != suffix or path.is_dir():
+    if path.suffix.lower() != suffix or path.is_dir():
         raise NoseprintError(f"{option} {path}: give a file whose name ends in {suffix}")
     if not path.exists():
         return
-    if data and path.resolve().is_relative_to(data.resolve()):
-        raise NoseprintError(f"{option} {path}: is a file of the data folder; write elsewhere, or remove it first")
-    tables = [*data.glob(f"*{suffix}"), *data.glob(f"*/*{suffix}")] if data else []
+    tables = [data / folder / name for folder in _DATA_FOLDERS for name in _TABLES] if data else []
     if any(path.samefile(known) for known in (*inputs, *tables) if known.exists()):
-        raise NoseprintError(f"{option} {path}: is read by the same command, and would be lost; write elsewhere")
+        raise NoseprintError(f"{option} {path}: is read by noseprint, and would be lost; write elsewhere")
 
 
 @contextmanager

@@ -72,7 +72,11 @@ def _alive(owner: str) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    try:
+        state = Path(f"/proc/{words[1]}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:  # no Linux
+        return True
+    return state != "Z"  # which has ended, and waits for its parent to look
 
 
 def main() -> int:

@@ -506,20 +506,29 @@ def test_a_person_is_told_the_answer_and_one_rate_in_words(made, demo, similarit
     decision, reasons = decide(similarity, at, [])
     verdict = verify(pair, lenient, path=path, device=CPU, engine="torch")
     verdict = dataclasses.replace(verdict, point=at, decision=decision, reasons=reasons, probability=0.9)
-    holdout = dataclasses.replace(verifier.holdout, identities=8)
-    sentence, rate, *more = in_words(verdict, holdout)
+    good = dataclasses.replace(verifier.reliability, log_loss=Score(0.1, 0.05, 0.2))
+    many = dataclasses.replace(
+        verifier,
+        holdout=dataclasses.replace(verifier.holdout, identities=25),
+        reliability=good,
+        calibration=Platt(9.0, -6.0),
+    )
+    few = dataclasses.replace(many, holdout=dataclasses.replace(verifier.holdout, identities=8))
+    sentence, rate, *more = in_words(verdict, few)
     assert sentence == f"{decision}, probability 0.900: {reasons[0].text}"
     assert rate == says.replace("FEW", "8 individuals, which are few")
     assert [line.partition(":")[0] for line in more] == ["not checked"] * (decision == "same")
-    assert "few" not in in_words(verdict, dataclasses.replace(holdout, identities=25))[1]
-    assert "at prior 0.1 (which" in in_words(dataclasses.replace(verdict, prior=0.1), holdout)[0]
+    assert "few" not in in_words(verdict, many)[1]
+    assert "at prior 0.1 (which" in in_words(dataclasses.replace(verdict, prior=0.1), few)[0]
+    guessing = dataclasses.replace(many, reliability=dataclasses.replace(good, log_loss=Score(0.69, 0.6, 0.8)))
+    assert in_words(verdict, guessing)[-1].startswith("caution: the probability tells nothing")
 
 
 def test_a_refused_photograph_is_told_in_one_line(made, demo):
     path, verifier, _ = made
     pair = sorted((demo / "test" / "images").iterdir())[:2]
     strict = limited(verifier, short_side=10_000.0, sharpness=None, brightness=None)
-    (line,) = in_words(verify(pair, strict, path=path, device=CPU, engine="torch"), verifier.holdout)
+    (line,) = in_words(verify(pair, strict, path=path, device=CPU, engine="torch"), verifier)
     assert line.startswith(f"cannot tell: {pair[0]} is too small (short side")
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from noseprint.data.importing import IMPORTED_HEADER
-from noseprint.errors import NoseprintError
+from noseprint.errors import DataError, NoseprintError
 from noseprint.matching import embeddings
 from noseprint.matching import which as module
 from noseprint.matching.calibration import Platt
@@ -83,6 +83,28 @@ def test_several_networks_need_their_verifiers_calibration(asked, tmp_path):
     assert asked(members=2, ensemble=ensemble)[0][0].probability == asked()[0][0].probability
     with pytest.raises(NoseprintError, match=r"verifier\.json: was made with other networks than .*g\.safetensors"):
         asked(members=1, ensemble=ensemble)
+
+
+def test_how_many_are_shown_changes_no_probability(asked, tmp_path):
+    many = asked(identities=imported(tmp_path))[0]
+    (one,) = asked(identities=imported(tmp_path), top=1)[0]
+    assert (one.probability, one.none) == (many[0].probability, many[0].none)
+
+
+def test_an_import_is_read_as_strictly_as_any_table(asked, tmp_path):
+    """But the byte order mark of a spreadsheet is none of its faults."""
+    table = imported(tmp_path)
+    text = table.read_text()
+    table.write_text(text, encoding="utf-8-sig")
+    assert asked(identities=table)[0][0].identity == "a"
+    for changed, says in (
+        (text.replace(",a,", ",,", 1), "line 2: identity is empty"),
+        (text + "/x/y.JPG,b,,train,a1.jpg\n", "line 6: image 'a1.jpg' has identity 'a' already"),
+        (text.replace(",", ";"), "parted by semicolons"),
+    ):
+        table.write_text(changed)
+        with pytest.raises(DataError, match=says):
+            asked(identities=table)
 
 
 def test_a_moved_query_has_no_probability(asked):

@@ -20,7 +20,15 @@ def similarities(*names, run=""):
 
 def fused(checkout, *names, run="", method="mean"):
     pairs = str(checkout.root / "data/test/test_data.csv")
-    return [*similarities(*names, run=run), "--pairs", pairs, "--out", "final_result.csv", "--method", method]
+    return [
+        *similarities(*names, run=run),
+        "--pairs",
+        pairs,
+        "--out",
+        f"results/{run}final_result.csv",
+        "--method",
+        method,
+    ]
 
 
 def calibrated(checkout, *names, run=()):
@@ -112,8 +120,9 @@ def test_dry_run_writes_nothing(trained):
     before = trained.files()
     lines = trained.ok("predict.sh", "--dry-run").splitlines()
     assert [line.split()[2] for line in lines[:4]] == [f"{name}_stage2/infer.py" for name in MEMBERS]
-    assert "fuse" in lines[4]
-    assert lines[5:7] == ["run    mkdir -p results/", "run    cp final_result.csv results/"]
+    assert lines[4] == "run    mkdir -p results/"
+    assert "fuse" in lines[5]
+    assert lines[6] == "run    cp results/final_result.csv final_result.csv"
     assert "calibrate" in lines[7]
     assert len(lines) == 9
     assert trained.files() == before

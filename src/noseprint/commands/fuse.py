@@ -30,8 +30,11 @@ class Fuse:
 
         if len({path.resolve() for path in self.members}) < len(self.members):
             raise NoseprintError(f"a member is named twice among {', '.join(map(str, self.members))}")
-        inputs = (*self.members, self.pairs, self.pairs.with_name("labels.csv"))
-        check_overwriting(self.out, suffix=".csv", inputs=inputs, option="--out")
+        inputs, data = (
+            (*self.members, self.pairs, self.pairs.with_name("labels.csv")),
+            self.pairs.absolute().parent.parent,
+        )
+        check_overwriting(self.out, suffix=".csv", inputs=inputs, option="--out", data=data)
         pairs = read_pair_names(self.pairs)
         tables = {str(path): read_similarities(path) for path in self.members}
         write_result(self.out, pairs, fuse(tables, pairs, method=self.method))

@@ -47,8 +47,8 @@ class Search:
         from noseprint.matching.which import Ensemble, which
 
         ensemble = None
-        if self.verifier:
-            made = read_verifier(self.verifier)
+        made = read_verifier(self.verifier) if self.verifier else None
+        if made and self.verifier:
             marks = frozenset(member.fingerprint for member in made.members)
             ensemble = Ensemble(marks, made.calibration, self.verifier)
         found = which(
@@ -65,6 +65,8 @@ class Search:
         )
         for row in [row for row in found if row.rank == 1][:_SHOWN]:
             print(_told(row))
+        if made and made.caution and not self.expand:
+            print(f"caution: {made.caution}")
         print(f"{len(found)} rows: {self.out}")
 
 

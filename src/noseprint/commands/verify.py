@@ -85,4 +85,4 @@ class Verify:
         if self.json:
             print(json.dumps(verdict.to_json(), indent=1))
         else:
-            print("\n  ".join(in_words(verdict, verifier.holdout)))
+            print("\n  ".join(in_words(verdict, verifier)))

@@ -2,7 +2,7 @@
 
 import codecs
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -13,15 +13,19 @@ _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def read_rows(
-    path: Path, *headers: Sequence[str], faults: list[Fault], optional: Sequence[str] = ()
+    path: Path,
+    *headers: Sequence[str],
+    faults: list[Fault],
+    optional: Sequence[str] = (),
+    may_be_empty: Sequence[str] = (),
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield (line, fields) of each row below the header; the faults found on the way are appended to `faults`.
 
     headers: what the file may begin with, the longest first; a row has the fields of the first that fits, and after
-    them that of the first column of `optional` (in any case) which stands anywhere behind, and may be empty. Further
-    columns are passed over, as are blank lines and the space around a field. A row with a fault is not yielded, and a
-    file whose header is wrong has no rows. UTF-8 with or without a byte order mark; LF, CRLF or CR.
-    Memory is that of one row.
+    them that of the first column of `optional` (in any case) which stands anywhere behind, and may be empty, as may
+    those columns of a header that are named in `may_be_empty`. Further columns are passed over, as are blank lines and
+    the space around a field. A row with a fault is not yielded, and a file whose header is wrong has no rows. UTF-8
+    with or without a byte order mark; LF, CRLF or CR. Memory is that of one row.
     """
     if not path.is_file():
         what = "not a file" if path.exists() else "missing"
@@ -37,6 +41,7 @@ def read_rows(
         header: Sequence[str] | None = None
         found: list[str] = []
         taken: list[int] = []  # the columns that are read
+        needed: set[int] = set()
         while True:
             line = reader.line_num + 1
             try:
@@ -54,13 +59,14 @@ def read_rows(
                 if header is None:
                     break
                 taken = [*range(len(header)), *further_column(found, header, optional)]
+                needed = {at for at, name in enumerate(header) if name not in may_be_empty}
             elif any(fields):
-                problems = list(_problems(fields, {at: found[at] for at in taken}, header=header, columns=len(found)))
+                problems = list(_problems(fields, {at: found[at] for at in taken}, needed=needed, columns=len(found)))
                 faults.extend(Fault(path, line, problem) for problem in problems)
                 if not problems:
                     yield line, [fields[at] for at in taken]
     if header is None:
-        faults.append(Fault(path, 1, _header_problem(",".join(found), headers[-1])))
+        faults.append(Fault(path, 1, _header_problem(",".join(found), headers)))
 
 
 def further_column(found: Sequence[str], header: Sequence[str], optional: Sequence[str]) -> list[int]:
@@ -69,7 +75,9 @@ def further_column(found: Sequence[str], header: Sequence[str], optional: Sequen
     return [at[name] for name in optional if name in at][:1]
 
 
-def _problems(fields: Sequence[str], taken: Mapping[int, str], *, header: Sequence[str], columns: int) -> Iterator[str]:
+def _problems(
+    fields: Sequence[str], taken: Mapping[int, str], *, needed: Collection[int], columns: int
+) -> Iterator[str]:
     if len(fields) <= max(taken):
         yield f"{len(fields)} fields, expected {columns} ({','.join(taken.values())})"
     elif any(fields[columns:]):
@@ -77,7 +85,7 @@ def _problems(fields: Sequence[str], taken: Mapping[int, str], *, header: Sequen
     else:
         for column, name in taken.items():
             field = fields[column]
-            if not field and column < len(header):
+            if not field and column in needed:
                 yield f"{name} is empty"
             elif "\0" in field:
                 yield f"{name} {field!r} holds a NUL: the table is damaged or UTF-16, save it as UTF-8"
@@ -88,10 +96,10 @@ def _problems(fields: Sequence[str], taken: Mapping[int, str], *, header: Sequen
                 yield f"{name} {text!r} (read as Latin-1) is not UTF-8: save the table as UTF-8"
 
 
-def _header_problem(found: str, expected: Sequence[str]) -> str:
-    wanted = ",".join(expected)
+def _header_problem(found: str, headers: Sequence[Sequence[str]]) -> str:
+    wanted = ",".join(headers[-1])
     for separator, word in _OTHER_SEPARATORS.items():
-        if found.replace(separator, ",").startswith(wanted):
+        if found.replace(separator, ",").startswith(tuple(map(",".join, headers))):
             return f"the fields are parted by {word}: save the table with commas"
     hint = ": the table is UTF-16, save it as UTF-8" if "\0" in found else ""
     return f"the header is {found[:200]!r}, expected {wanted!r}{hint}"

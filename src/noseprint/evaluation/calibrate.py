@@ -179,7 +179,7 @@ def _compare_photographs(weights: Mapping[str, Path], data: Path, table: ImageTa
             raise NothingHeldOutError(
                 f"{path} was trained with other photographs than {data} has, though its individuals have the same "
                 f"names: {changed.known} of those held out are the same, by file name and size; name the data of the "
-                "training with --data, or train again"
+                "training with --data, or train again (after renaming or rewriting all of them, too)"
             )
         if changed.added or changed.removed:
             told.add(

@@ -101,20 +101,25 @@ class Verifier:
     @property
     def caution(self) -> str | None:
         """What whoever relies on rates and probabilities must know; None where the hold-out supports both."""
-        found = []
+        few = None
         if self.holdout.identities < FEW_IDENTITIES:
-            found.append(
+            few = (
                 f"made from {self.holdout.identities} held-out identities, which are few: among others, false matches "
                 "may be several times as frequent. Train with a larger --holdout to be surer"
             )
+        return "; ".join(filter(None, (few, self.worthless))) or None
+
+    @property
+    def worthless(self) -> str | None:
+        """That the probability is not to be believed; None where it is worth something."""
         loss = self.reliability.log_loss
         flat = np.ptp(self.calibration.log_odds(np.array([-1.0, 1.0]))) == 0
         if flat or loss.value > _WORTH * EVEN_ODDS or loss.high >= EVEN_ODDS:
-            found.append(
+            return (
                 f"the probability tells nothing: its log loss on the hold-out is {loss}, and that of even odds for "
                 f"every pair {EVEN_ODDS:.3f}. Train longer, or with a larger --holdout, and calibrate again"
             )
-        return "; ".join(found) or None
+        return None
 
     def point(self, fmr: float | None) -> Point:
         """The thresholds for a false-match rate; None: the lowest there is. Raises NoseprintError for another one."""

@@ -12,7 +12,7 @@ from noseprint.data.augment import A
 from noseprint.data.images import decode
 from noseprint.data.quality import Quality, measure
 from noseprint.errors import NoseprintError
-from noseprint.evaluation.verifier import FEW_IDENTITIES, HoldOut, Point, Verifier, weights_of
+from noseprint.evaluation.verifier import FEW_IDENTITIES, Point, Verifier, weights_of
 from noseprint.matching.calibration import Calibration, family_of, probability_at
 from noseprint.matching.embed import embed_images
 from noseprint.matching.options import Engine
@@ -154,8 +154,8 @@ def likely(probability: float | None) -> str:
     return f"probability {probability:.3f}"
 
 
-def in_words(verdict: Verdict, holdout: HoldOut) -> list[str]:
-    """What a person is told: a sentence with the answer and why, then two lines at most of how far to rely on it.
+def in_words(verdict: Verdict, verifier: Verifier) -> list[str]:
+    """What a person is told: a sentence with the answer and why, then few lines of how far to rely on it.
 
     A photograph that falls short of a limit has the sentence alone: no rate of the hold-out says anything of it.
     """
@@ -170,6 +170,7 @@ def in_words(verdict: Verdict, holdout: HoldOut) -> list[str]:
         "different": ("same", f"{of * point.fmr:.0f} at most", "different"),
         "cannot tell": ("same", f"{of * point.tmr.value:.0f}", "the same"),
     }[verdict.decision]
+    holdout = verifier.holdout
     few = "" if holdout.identities >= FEW_IDENTITIES else f" ({holdout.identities} individuals, which are few)"
     lines = [
         f"{verdict.decision}, {likely(verdict.probability)}{prior}: {why}",
@@ -177,7 +178,7 @@ def in_words(verdict: Verdict, holdout: HoldOut) -> list[str]:
     ]
     if verdict.decision == "same":
         lines.append("not checked: that both show what it was trained on (dogs, say) and are the right way up")
-    return lines
+    return [*lines, f"caution: {verifier.worthless}"] if verifier.worthless else lines
 
 
 def decide(similarity: float, point: Point, short: list[tuple[str, Shortfall]]) -> tuple[Decision, tuple[Reason, ...]]:

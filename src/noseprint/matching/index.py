@@ -165,7 +165,10 @@ def read_index(path: Path, gallery: Floats, *, fingerprint: str) -> Index:
         "step": ("F64", 1),
         "stored": ("I8", 2),
     }
-    arrays, metadata = read_arrays(path, what="index", form=FORMAT, shapes=shapes)
+    try:
+        arrays, metadata = read_arrays(path, what="index", form=FORMAT, shapes=shapes)
+    except NoseprintError as error:
+        raise NoseprintError(f"{error}: delete it to have it built anew") from error
     if metadata.get("fingerprint") != fingerprint:
         raise NoseprintError(f"{path}: is the index of other embeddings; delete it to have it built anew")
     order, ends, stored, step = arrays["order"], arrays["ends"], arrays["stored"], arrays["step"]

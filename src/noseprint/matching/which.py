@@ -1,7 +1,6 @@
 """Which individual is this, if any? Photographs against a gallery of embeddings, answered as a table."""
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,9 @@ from noseprint.matching.embeddings import Embeddings, embed_with, photographs, r
 from noseprint.matching.index import Index, build_index, read_index, search_index, write_index
 from noseprint.matching.search import expand_queries, search
 from noseprint.models.header import read_header
+
+_RIVALS = 50
+"""Best images among which individuals are weighed against each other, however few are asked for."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,9 @@ def which(
 
     identities: a table (dog ID,nose print image), or the imported.csv of `noseprint import`; images that it does not
     name have none, and are individuals of their own. Probabilities are by the calibration that a single network's
-    weights carry, or that of the `ensemble`. With `expand` the queries, and so the similarities, are those of
-    `expand_queries`, of which no calibration tells anything.
+    weights carry, or that of the `ensemble`, among the individuals of the _RIVALS best images (the `top`, where that is
+    more). With `expand` the queries, and so the similarities, are those of `expand_queries`, of which no calibration
+    tells anything.
     Raises NoseprintError where the ensemble is of other networks than the gallery.
     """
     if top < 1:
@@ -80,10 +83,11 @@ def which(
     queries = embed_with(chosen, folder, names, device=device).matrix
     if expand:
         queries = expand_queries(queries, known.matrix, k=expand)
+    rivals = max(top, _RIVALS) if calibration else top
     if index:
-        rows, similarity = search_index(index, queries, known.matrix, k=top)
+        rows, similarity = search_index(index, queries, known.matrix, k=rivals)
     else:
-        rows, similarity = search(queries, known.matrix, k=top)
+        rows, similarity = search(queries, known.matrix, k=rivals)
     individuals = len({_individual(image, identity_of) for image in known.names})
     table: list[Found] = []
     for name, found, values in zip(names, rows, similarity, strict=True):
@@ -94,7 +98,8 @@ def which(
             whose = [_individual(image, identity_of) for image in images]
             share, none = identification(calibration.log_odds(values), whose, individuals=individuals)
             probability = share.tolist()
-        for rank, (image, value, chance) in enumerate(zip(images, values, probability, strict=True), start=1):
+        best = zip(images[:top], values[:top], probability[:top], strict=True)
+        for rank, (image, value, chance) in enumerate(best, start=1):
             identity = identity_of.get(image, "") if identity_of is not None else None
             table.append(Found(name, rank, image, value, identity, chance, none))
     columns = [name for name, value in vars(table[0]).items() if value is not None]
@@ -129,24 +134,24 @@ def _index(gallery: Path, known: Embeddings) -> Index:
     return read_index(path, known.matrix, fingerprint=known.fingerprint)
 
 
-def _imported(path: Path) -> dict[str, str] | None:
-    """Identities by the names that images have in the data folder, and by the last part of these, which is unique."""
-    if not path.is_file():
-        return None
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        reader = csv.DictReader(file)
-        if tuple(reader.fieldnames or ()) != tuple(IMPORTED_HEADER):
-            return None
-        rows = [(row["identity"], row["image"], f"{row['folder']}/images/{row['image']}") for row in reader]
-    return {name: identity for identity, *names in rows for name in names}
+def _rows(path: Path, faults: list[Fault]) -> Iterator[tuple[int, str, tuple[str, ...]]]:
+    """(line, identity, image) of each row; of imported.csv the image's name in the data folder, too."""
+    headers = (IMPORTED_HEADER, TRAIN_HEADER)
+    for line, row in read_rows(path, *headers, faults=faults, may_be_empty=("encounter",)):
+        if len(row) == len(TRAIN_HEADER):
+            yield line, row[0], (row[1],)
+        else:
+            _, identity, _, folder, image = row
+            yield line, identity, (image, f"{folder}/images/{image}")
 
 
 def _identities(path: Path, names: Sequence[str]) -> dict[str, str]:
     faults: list[Fault] = []
-    found: dict[str, str] = _imported(path) or {}
-    for line, (identity, image) in () if found else read_rows(path, TRAIN_HEADER, faults=faults):
-        if found.setdefault(image, identity) != identity:
-            faults.append(Fault(path, line, f"image {image!r} has identity {found[image]!r} already: keep one"))
+    found: dict[str, str] = {}
+    for line, identity, images in _rows(path, faults):
+        for image in images:
+            if found.setdefault(image, identity) != identity:
+                faults.append(Fault(path, line, f"image {image!r} has identity {found[image]!r} already: keep one"))
     if faults:
         raise DataError(faults)
     missing = [name for name in names if name not in found]
