@@ -23,10 +23,6 @@ _MEND = {
 }
 
 
-_DATA_FOLDERS = (".", "train", "validation", "test")
-_TABLES = ("train_data.csv", "valid_data.csv", "test_data.csv", "labels.csv", "retrieval.csv", "imported.csv")
-
-
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success flush it to disk and rename it into place, else remove it.
@@ -81,10 +77,8 @@ def check_output(path: Path, *, suffix: str, inputs: Iterable[Path], option: str
         raise NoseprintError(f"{option} {path}: there is no folder {path.parent}; make it, or write elsewhere")
 
 
-def check_overwriting(
-    path: Path, *, suffix: str, inputs: Iterable[Path], option: str, data: Path | None = None
-) -> None:
-    """Refuse to write `path`: another suffix, a folder, one of the `inputs`, or what the data folder `data` is made of.
+def check_overwriting(path: Path, *, suffix: str, inputs: Iterable[Path], option: str) -> None:
+    """Refuse to write `path`: another suffix, a folder, or one of the `inputs`, such as `tables_of` a data folder.
 
     What lies in /dev, such as /dev/stdout, may be written.
     """
@@ -94,8 +88,7 @@ def check_overwriting(
         raise NoseprintError(f"{option} {path}: give a file whose name ends in {suffix}")
     if not path.exists():
         return
-    tables = [data / folder / name for folder in _DATA_FOLDERS for name in _TABLES] if data else []
-    if any(path.samefile(known) for known in (*inputs, *tables) if known.exists()):
+    if any(path.samefile(known) for known in inputs if known.exists()):
         raise NoseprintError(f"{option} {path}: is read by noseprint, and would be lost; write elsewhere")
 
 

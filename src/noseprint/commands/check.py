@@ -24,6 +24,7 @@ class Check:
 
     def __call__(self) -> None:
         """Check and print."""
+        from noseprint.data.tables import tables_of
         from noseprint.files import check_overwriting
         from noseprint.inspection.check import check
         from noseprint.inspection.report import render, write_findings
@@ -31,7 +32,7 @@ class Check:
         if not self.data.is_dir():
             raise NoseprintError(f"{self.data} is no folder: name the data folder to check")
         if self.csv:
-            check_overwriting(self.csv, suffix=".csv", inputs=(), option="--csv", data=self.data)
+            check_overwriting(self.csv, suffix=".csv", inputs=tables_of(self.data), option="--csv")
         report = check(self.data)
         if self.csv:
             write_findings(self.csv, report)

@@ -23,18 +23,16 @@ class Fuse:
 
     def __call__(self) -> None:
         """Fuse and write."""
-        from noseprint.data.tables import read_pair_names
+        from noseprint.data.tables import read_pair_names, tables_of
         from noseprint.files import check_overwriting
         from noseprint.matching.fuse import fuse, write_result
         from noseprint.matching.pairs import read_similarities
 
         if len({path.resolve() for path in self.members}) < len(self.members):
             raise NoseprintError(f"a member is named twice among {', '.join(map(str, self.members))}")
-        inputs, data = (
-            (*self.members, self.pairs, self.pairs.with_name("labels.csv")),
-            self.pairs.absolute().parent.parent,
-        )
-        check_overwriting(self.out, suffix=".csv", inputs=inputs, option="--out", data=data)
+        inputs = (*self.members, self.pairs, self.pairs.with_name("labels.csv"))
+        inputs += (*tables_of(self.pairs.absolute().parent.parent),)
+        check_overwriting(self.out, suffix=".csv", inputs=inputs, option="--out")
         pairs = read_pair_names(self.pairs)
         tables = {str(path): read_similarities(path) for path in self.members}
         write_result(self.out, pairs, fuse(tables, pairs, method=self.method))

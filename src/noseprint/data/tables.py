@@ -77,6 +77,12 @@ class PairTable:
         return PairTable(self.folder, _where(self.image_a, kept), _where(self.image_b, kept))
 
 
+def tables_of(data: Path) -> list[Path]:
+    """Where the tables of a data folder lie, those that are missing too, and the imported.csv of an import."""
+    names = ("train_data.csv", "valid_data.csv", "test_data.csv", "labels.csv", "retrieval.csv", "imported.csv")
+    return [data / folder / name for folder in (".", "train", "validation", "test") for name in names]
+
+
 def read_train(data: Path, *, missing_ok: bool = False) -> ImageTable:
     """Read `data/train/train_data.csv`; images lie in `data/train/images/`. An identity is any text.
 
