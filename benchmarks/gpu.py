@@ -7,7 +7,7 @@
 Random images that lie ready on the device: the loader is left out (benchmarks/input.py). In turn, in one process:
   forward      embeddings of a batch, as infer.py makes them
   original     the original's step re-created: fp32 without TF32, plain AdamW, one wait for the device a step
-  noseprint    one update of noseprint.training.update: bf16, fused AdamW, averaged weights, no wait
+  noseprint    one update of noseprint.training.step: bf16, fused AdamW, averaged weights, no wait
   channels     the same with weights and images channels-last in memory, which only a measurement can recommend
   compiled     the same with --compile
 Share of peak: floating-point operations (2 x multiply-adds, counted by torch; training 3 x forward) against what a
@@ -31,9 +31,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from noseprint.devices import choose_device, reuse_freed_memory
 from noseprint.distributed import World
+from noseprint.losses.supcon import supcon_loss
 from noseprint.models.network import SupConNet
-from noseprint.training.supcon import supcon_loss
-from noseprint.training.update import Updates
+from noseprint.training.step import Updates
 
 ROOT = Path(__file__).resolve().parent.parent
 LOSS = SupConLoss(temperature=0.07)  # the original's
@@ -78,7 +78,7 @@ def peak(device: torch.device) -> float:
 def forward_flops(options: Any) -> float:
     """Operations of one image's embedding, counted without computing."""
     with torch.device("meta"):
-        network = SupConNet(options.trunk, image_size=options.image_size, pretrained=False)
+        network = SupConNet(options.backbone, image_size=options.image_size, pretrained=False)
         image = torch.empty(1, 3, options.image_size, options.image_size, dtype=torch.uint8)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network.embed(image)
@@ -87,7 +87,7 @@ def forward_flops(options: Any) -> float:
 
 def build(options: Any) -> SupConNet:
     torch.manual_seed(0)
-    return SupConNet(options.trunk, image_size=options.image_size, pretrained=False)
+    return SupConNet(options.backbone, image_size=options.image_size, pretrained=False)
 
 
 def forward(options: Any, images: Tensor, labels: Tensor, device: torch.device) -> Callable[[], object]:

@@ -19,7 +19,7 @@ import torch
 from torch.nn import functional as F
 
 from noseprint.devices import reuse_freed_memory
-from noseprint.models import runtime
+from noseprint.models import openvino_runtime as runtime
 from noseprint.models.network import SupConNet
 
 NETWORKS = (
@@ -33,7 +33,7 @@ Embed = Callable[[torch.Tensor], torch.Tensor]
 def by_torch(network: SupConNet, *, channels_last: bool = False, bf16: bool = False) -> Embed:
     def embed(images: torch.Tensor) -> torch.Tensor:
         network.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
-        network.trunk.convolutional = channels_last  # on which the trunk decides
+        network.backbone.convolutional = channels_last  # on which the backbone decides
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             return network.embed(images).float()
 

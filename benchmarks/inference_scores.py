@@ -14,14 +14,14 @@ from pathlib import Path
 import torch
 from scipy.stats import spearmanr
 
-from noseprint.data.augment import A
 from noseprint.data.tables import read_train
+from noseprint.data.transforms import A
 from noseprint.deploy.export import quantised
 from noseprint.devices import reuse_freed_memory
-from noseprint.evaluation.labelled import read_labelled
-from noseprint.evaluation.scoring import score, similarities
-from noseprint.matching.embed import embed_by, embedder
-from noseprint.models.runtime import Runtime, compile_for_cpu, convert
+from noseprint.inference.evaluation import score, similarities
+from noseprint.inference.labelled import read_labelled
+from noseprint.models.embed import embed_by, embedder
+from noseprint.models.openvino_runtime import Runtime, compile_for_cpu, convert
 from noseprint.models.weights import load_network
 
 
@@ -44,11 +44,11 @@ def main() -> None:
             compile_for_cpu(quantised(convert(network), read_train(options.data), network, seed=0), "f32")
         ),
     }
-    view = A.Resize(network.image_size, network.image_size)
+    transform = A.Resize(network.image_size, network.image_size)
     print(f"{'':14}AUC       mAP     Rank-1    cosine mean, least  rank corr.  images/s")
     for way, embed in ways.items():
         begin = time.perf_counter()
-        embeddings = embed_by(embed, labelled.paths, view=view, workers=0)
+        embeddings = embed_by(embed, labelled.paths, transform=transform, workers=0)
         rate = len(embeddings) / (time.perf_counter() - begin)
         similarity = similarities(embeddings, labelled)
         if way == "torch fp32":

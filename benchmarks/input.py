@@ -20,13 +20,13 @@ import cv2
 import numpy as np
 import torch
 
-from noseprint.data.augment import A, View, apply_view
-from noseprint.data.blur import MotionBlur
-from noseprint.data.dataset import TrainingImages
+from noseprint.data.datasets import TrainingImages
+from noseprint.data.decoding import Image, decode
 from noseprint.data.demo import write_demo
-from noseprint.data.images import Image, decode
-from noseprint.data.prints import draw_nose, photograph
+from noseprint.data.demo_noses import draw_nose, photograph
+from noseprint.data.motion_blur import MotionBlur
 from noseprint.data.tables import read_train
+from noseprint.data.transforms import A, Transform, apply_transform
 from noseprint.devices import reuse_freed_memory
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,25 +53,27 @@ def main() -> None:
         paths = read_train(options.data or Path(scratch, "demo")).paths[: options.images]
         large = enlarged(paths[0], Path(scratch, "large"), count=4)
         for stage in ("stage1", "stage2"):
-            view = recipe(stage)
-            compare(stage, view, paths, rounds=options.rounds, cache=Path(scratch, "cache"))
-            compare(f"{stage}, 12 Mpx", view, large, rounds=options.rounds, cache=Path(scratch, "cache"))
+            transform = recipe(stage)
+            compare(stage, transform, paths, rounds=options.rounds, cache=Path(scratch, "cache"))
+            compare(f"{stage}, 12 Mpx", transform, large, rounds=options.rounds, cache=Path(scratch, "cache"))
         shares(paths, rounds=options.rounds)
 
 
-def recipe(stage: str) -> View:
+def recipe(stage: str) -> Transform:
     spec = importlib.util.spec_from_file_location("recipe", ROOT / f"swin224_{stage}" / "dataset.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    view: View = module.training_view(SIZE)
-    return view
+    transform: Transform = module.training_transform(SIZE)
+    return transform
 
 
-def stock(view: A.Compose, *, floats: bool) -> View:
+def stock(transform: A.Compose, *, floats: bool) -> Transform:
     """The recipe's list with albumentations' own blur and its way of seeding."""
-    steps = [A.MotionBlur(blur_limit=t.blur_limit, p=t.p) if isinstance(t, MotionBlur) else t for t in view.transforms]
+    steps = [
+        A.MotionBlur(blur_limit=t.blur_limit, p=t.p) if isinstance(t, MotionBlur) else t for t in transform.transforms
+    ]
     return A.Compose([*steps, *([A.Normalize(), A.ToTensorV2()] if floats else [])], seed=0)
 
 
@@ -85,10 +87,10 @@ def enlarged(path: Path, folder: Path, *, count: int) -> list[Path]:
     return paths
 
 
-def compare(name: str, view: A.Compose, paths: Sequence[Path], *, rounds: int, cache: Path) -> None:
-    plain = TrainingImages(paths, range(len(paths)), view=view, seed=0)
-    cached = TrainingImages(paths, range(len(paths)), view=view, seed=0, cache=cache)
-    floats, integers = stock(view, floats=True), stock(view, floats=False)
+def compare(name: str, transform: A.Compose, paths: Sequence[Path], *, rounds: int, cache: Path) -> None:
+    plain = TrainingImages(paths, range(len(paths)), transform=transform, seed=0)
+    cached = TrainingImages(paths, range(len(paths)), transform=transform, seed=0, cache=cache)
+    floats, integers = stock(transform, floats=True), stock(transform, floats=False)
 
     def opened(row: int) -> Image:
         return cv2.cvtColor(cv2.imread(str(paths[row])), cv2.COLOR_BGR2RGB)
@@ -142,7 +144,7 @@ def shares(paths: Sequence[Path], *, rounds: int) -> None:
         ("JPEG compression", jpeg.p, lambda i: jpeg(image=squares[i], force_apply=True)),
         ("motion blur, ours", blur.p, lambda i: blur(image=squares[i], force_apply=True)),
         ("light", light.p, lambda i: light(image=squares[i], force_apply=True)),
-        ("seeding, a composition", 1.0, lambda i: apply_view(nothing, squares[i], (0, i))),
+        ("seeding, a composition", 1.0, lambda i: apply_transform(nothing, squares[i], (0, i))),
         ("planes", 1.0, lambda i: cv2.split(squares[i], list(planes))),
         ("motion blur, stock", blur.p, lambda i: A.MotionBlur.apply(blur, squares[i], kernel=kernels[i])),
     ]
@@ -161,7 +163,7 @@ def draw(path: Path) -> None:
     ours, theirs = MotionBlur(blur_limit=(3, 27), p=1.0), A.MotionBlur(blur_limit=(3, 27), p=1.0)
     rows = []
     for seed in (1, 4, 8):
-        stock, own = apply_view(theirs, sharp, (seed,)), apply_view(ours, sharp, (seed,))
+        stock, own = apply_transform(theirs, sharp, (seed,)), apply_transform(ours, sharp, (seed,))
         difference = cv2.convertScaleAbs(cv2.absdiff(stock, own), alpha=100)
         rows.append(np.hstack([sharp, stock, own, difference]))
     heading = np.full((24, rows[0].shape[1], 3), 255, np.uint8)

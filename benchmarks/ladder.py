@@ -25,20 +25,22 @@ import torch
 from ladder_scores import CONDITIONS, Floats, of_holdout, of_test, tables
 from scipy.stats import rankdata
 
-from noseprint.data.augment import View
+from noseprint.calibration.fitting import fit_platt
 from noseprint.data.demo import write_demo
-from noseprint.data.sampling import epoch_steps
+from noseprint.data.holdout import HOLDOUT_SEED, split_holdout
+from noseprint.data.samplers import epoch_steps
 from noseprint.data.tables import read_labels, read_pairs, read_pseudo, read_retrieval, read_train, write_csv
+from noseprint.data.transforms import Transform
 from noseprint.devices import default_workers
-from noseprint.evaluation.holdout import HOLDOUT_SEED, evaluate_holdout, split_holdout
-from noseprint.matching.calibration_fit import fit_platt
-from noseprint.matching.embed import embed_images
-from noseprint.matching.pseudo import produce_pseudo
+from noseprint.inference.pseudo_labels import produce_pseudo
+from noseprint.losses import LossName
+from noseprint.losses.ladder import build_loss
+from noseprint.metrics.holdout_scores import evaluate_holdout
+from noseprint.models.embed import embed_images
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import load_network, save_weights
 from noseprint.training.fit import fit
-from noseprint.training.losses import build_loss
-from noseprint.training.options import FitOptions, LossName
+from noseprint.training.fit_options import FitOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 HOLDOUT = 1 / 3
@@ -66,9 +68,9 @@ class Step:
 
     after: str | None
     loss: LossName | None = "supcon"
-    view: Callable[[int], View] = STAGE1.evaluation_view
+    transform: Callable[[int], Transform] = STAGE1.evaluation_transform
     descriptors: str = "SM"
-    trunk: str = "tf_efficientnet_lite0.in1k"
+    backbone: str = "tf_efficientnet_lite0.in1k"
     pseudo: bool = False
     start: str | None = None
 
@@ -83,15 +85,19 @@ STEPS = {
     "CGD, triplet + smoothing": Step("GeM + ArcFace", "triplet+smoothing"),
     "SupCon + smoothing": Step("CGD, triplet + smoothing", "supcon+smoothing"),
     "SupCon": Step("SupCon + smoothing"),
-    "+ low resolution": Step("SupCon", view=STAGE1.training_view),
-    FINDER: Step("SupCon", view=CROPPED.training_view),
-    FIRST: Step("+ low resolution", view=STAGE1.training_view, pseudo=True),
-    "as long again, no stage 2": Step(FIRST, view=STAGE1.training_view, pseudo=True, start=FIRST),
-    "lite1, stage 1": Step(FIRST, view=STAGE1.training_view, pseudo=True, trunk=LITE1),
-    "lite2, stage 1": Step(FIRST, view=STAGE1.training_view, pseudo=True, trunk=LITE2),
-    "lite1, stage 2": Step(LAST, view=STAGE2.training_view, pseudo=True, trunk=LITE1, start="lite1, stage 1"),
-    "lite2, stage 2": Step(LAST, view=STAGE2.training_view, pseudo=True, trunk=LITE2, start="lite2, stage 1"),
-    LAST: Step("as long again, no stage 2", view=STAGE2.training_view, pseudo=True, start=FIRST),
+    "+ low resolution": Step("SupCon", transform=STAGE1.training_transform),
+    FINDER: Step("SupCon", transform=CROPPED.training_transform),
+    FIRST: Step("+ low resolution", transform=STAGE1.training_transform, pseudo=True),
+    "as long again, no stage 2": Step(FIRST, transform=STAGE1.training_transform, pseudo=True, start=FIRST),
+    "lite1, stage 1": Step(FIRST, transform=STAGE1.training_transform, pseudo=True, backbone=LITE1),
+    "lite2, stage 1": Step(FIRST, transform=STAGE1.training_transform, pseudo=True, backbone=LITE2),
+    "lite1, stage 2": Step(
+        LAST, transform=STAGE2.training_transform, pseudo=True, backbone=LITE1, start="lite1, stage 1"
+    ),
+    "lite2, stage 2": Step(
+        LAST, transform=STAGE2.training_transform, pseudo=True, backbone=LITE2, start="lite2, stage 1"
+    ),
+    LAST: Step("as long again, no stage 2", transform=STAGE2.training_transform, pseudo=True, start=FIRST),
 }
 MEMBERS = ("lite1, stage 2", "lite2, stage 2", LAST)
 ENSEMBLES = {"ensemble, mean": LAST, "ensemble, rank": "ensemble, mean", "ensemble, calibrated": "ensemble, mean"}
@@ -135,7 +141,9 @@ class Ladder:
             seed=self.seed,
         )
         torch.manual_seed(self.seed)
-        network = load_network(start) if start else SupConNet(step.trunk, descriptors=step.descriptors, image_size=size)
+        network = (
+            load_network(start) if start else SupConNet(step.backbone, descriptors=step.descriptors, image_size=size)
+        )
         if step.loss is None:
             save_weights(results / "best.safetensors", network, extra={})
             return results / "best.safetensors"
@@ -148,8 +156,8 @@ class Ladder:
             criterion=loss,
             labelled=self.table,
             pseudo=pseudo,
-            training_view=step.view(int(self.settings["train_size"])),
-            evaluation_view=STAGE1.evaluation_view(size),
+            training_transform=step.view(int(self.settings["train_size"])),
+            evaluation_transform=STAGE1.evaluation_transform(size),
             results=results,
             options=options,
         )
@@ -163,9 +171,9 @@ class Ladder:
         if not out.is_file():
             network, pairs = load_network(self.weights(FINDER)), read_pairs(self.data, "validation")
             names = pairs.names()
-            view = CROPPED.evaluation_view(network.image_size)
+            transform = CROPPED.evaluation_transform(network.image_size)
             known, asked = (
-                embed(network, paths, view) for paths in (self.holdout.paths, [pairs.folder / n for n in names])
+                embed(network, paths, transform) for paths in (self.holdout.paths, [pairs.folder / n for n in names])
             )
             scores = evaluate_holdout(known, self.holdout.identities, seed=HOLDOUT_SEED)
             found = produce_pseudo(
@@ -184,9 +192,9 @@ class Ladder:
         """Of each set under each condition, (N, N)."""
         network = load_network(self.weights(name))
         found = {}
-        for condition, view in CONDITIONS.items():
+        for condition, transform in CONDITIONS.items():
             for which, questions in self.sets.items():
-                rows = embed(network, questions.paths, view(network.image_size))
+                rows = embed(network, questions.paths, transform(network.image_size))
                 found[which, condition] = rows @ rows.T
         return found
 
@@ -220,9 +228,9 @@ class Ladder:
         return {"data": self.name, "step": name, "seed": self.seed, **cost, "scores": scores}
 
 
-def embed(network: SupConNet, paths: object, view: View) -> Floats:
+def embed(network: SupConNet, paths: object, transform: Transform) -> Floats:
     """Inference embeddings (N, D), as infer.py has them."""
-    run = partial(embed_images, network, view=view, seed=EMBED_DEGRADED, engine="auto")
+    run = partial(embed_images, network, transform=transform, seed=EMBED_DEGRADED, engine="auto")
     return run(paths, device=torch.device("cpu"), workers=default_workers(torch.device("cpu")))
 
 

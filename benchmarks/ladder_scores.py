@@ -8,30 +8,30 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import average_precision_score
 
-from noseprint.data.augment import A, View
-from noseprint.data.blur import MotionBlur
+from noseprint.data.holdout import HOLDOUT_SEED
+from noseprint.data.motion_blur import MotionBlur
 from noseprint.data.tables import ImageTable
-from noseprint.evaluation.balanced import balanced_pairs
-from noseprint.evaluation.holdout import HOLDOUT_SEED
-from noseprint.evaluation.intervals import bootstrap_mean, bootstrap_pairs
-from noseprint.evaluation.labelled import read_labelled
-from noseprint.evaluation.metrics import areas, roc_auc
+from noseprint.data.transforms import A, Transform
+from noseprint.inference.labelled import read_labelled
+from noseprint.metrics.balanced_pairs import balanced_pairs
+from noseprint.metrics.bootstrap import bootstrap_mean, bootstrap_pairs
+from noseprint.metrics.verification import areas, roc_auc
 
 Floats = npt.NDArray[np.floating]
 Line = dict  # of the JSONL: data, step, seed, scores, and of a training seconds, images
 
 
-def clean(size: int) -> View:
+def clean(size: int) -> Transform:
     """As they are."""
     return A.Resize(size, size)
 
 
-def low_resolution(size: int) -> View:
+def low_resolution(size: int) -> Transform:
     """As the validation photographs: what stage 1 does to nearly half of the training ones, to all."""
     return A.Compose([A.OneOf([A.Resize(s, s) for s in (50, 60, 70, 80)], p=1), A.Resize(size, size)])
 
 
-def blurred(size: int) -> View:
+def blurred(size: int) -> Transform:
     """As the test photographs: a hand that moves, up to as far as stage 2 has it, and a strong compression."""
     longest = max(3, round(size * 39 / 224) // 2 * 2 + 1)
     return A.Compose(

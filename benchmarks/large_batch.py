@@ -1,6 +1,6 @@
 """What does gradient caching (--chunk-size) cost in time, and what does it save in memory?
 
-Trains a step of the small trunk in fresh processes: whole batches, and the large one in chunks.
+Trains a step of the small backbone in fresh processes: whole batches, and the large one in chunks.
 
     python benchmarks/large_batch.py [--batch 1024] [--chunk 64]
 """
@@ -18,8 +18,8 @@ from pytorch_metric_learning.losses import SupConLoss
 from noseprint.devices import reuse_freed_memory
 from noseprint.distributed import World
 from noseprint.models.network import SupConNet
-from noseprint.training.options import FitOptions
-from noseprint.training.update import Updates
+from noseprint.training.fit_options import FitOptions
+from noseprint.training.step import Updates
 
 STEPS = 3
 

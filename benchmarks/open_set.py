@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from noseprint.calibration.curves import identification
+from noseprint.calibration.verifier import read_verifier, weights_of
 from noseprint.data.tables import read_retrieval
-from noseprint.evaluation.intervals import bootstrap_mean
-from noseprint.evaluation.verifier import read_verifier, weights_of
-from noseprint.matching.calibration import identification
-from noseprint.matching.embeddings import embed_with
+from noseprint.inference.gallery import embed_with
+from noseprint.metrics.bootstrap import bootstrap_mean
 
 ROOT = Path(__file__).resolve().parent.parent
 TOP = 50  # as noseprint search weighs them

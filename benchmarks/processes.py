@@ -24,22 +24,22 @@ import sys, time
 from pathlib import Path
 import numpy as np, torch
 from pytorch_metric_learning.losses import SupConLoss
-from noseprint.data.augment import A
+from noseprint.data.transforms import A
 from noseprint.data.tables import read_train
 from noseprint.distributed import gather, world
-from noseprint.matching.shared import embed_shared
+from noseprint.models.embed_shared import embed_shared
 from noseprint.models.network import SupConNet
 from noseprint.training.fit import fit
-from noseprint.training.options import FitOptions
+from noseprint.training.fit_options import FitOptions
 data, out, epochs = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 torch.manual_seed(0)
 network = SupConNet("tf_efficientnet_lite0.in1k", image_size=128)
-loss, table, view = SupConLoss(temperature=0.07), read_train(data), A.Resize(128, 128)
+loss, table, transform = SupConLoss(temperature=0.07), read_train(data), A.Resize(128, 128)
 if sys.argv[4] == "embed":
     with world("cpu") as place:
         for _ in range(2):  # the first warms up
             begun = time.perf_counter()
-            rows = embed_shared(network, table.paths, view=view, device=place.device, workers=0)
+            rows = embed_shared(network, table.paths, transform=transform, device=place.device, workers=0)
         if place.is_main:
             out.mkdir(parents=True)
             np.save(out / "rows.npy", rows)
@@ -47,7 +47,8 @@ if sys.argv[4] == "embed":
     sys.exit()
 options = FitOptions(data=data, epochs=epochs, batch_size=32, lr=5e-4, device="cpu", workers=0)
 step = lambda net, images, labels: loss(*gather(net(images), labels))
-fit(network, step=step, labelled=table, training_view=view, evaluation_view=view, results=out, options=options)
+fit(network, step=step, labelled=table, training_transform=transform, evaluation_transform=transform,
+    results=out, options=options)
 """
 
 

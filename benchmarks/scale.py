@@ -20,12 +20,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from noseprint.evaluation.balanced import balanced_pairs
-from noseprint.evaluation.retrieval import retrieval_metrics
-from noseprint.matching.index import build_index, search_index
-from noseprint.matching.pseudo import produce_pseudo
-from noseprint.matching.search import search
-from noseprint.matching.sieve import coarse_type, int8_is_fast
+from noseprint.inference.index import build_index, search_index
+from noseprint.inference.nearest import search
+from noseprint.inference.pseudo_labels import produce_pseudo
+from noseprint.inference.sieve import coarse_type, int8_is_fast
+from noseprint.metrics.balanced_pairs import balanced_pairs
+from noseprint.metrics.retrieval import retrieval_metrics
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 PER = 8

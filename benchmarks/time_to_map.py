@@ -20,19 +20,19 @@ import torch
 from matplotlib.figure import Figure
 
 from noseprint.data.demo import write_demo
-from noseprint.evaluation.scoring import score_members
+from noseprint.inference.evaluation import score_members
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = "swin224_stage1"
 # Run in place of train.py: what this version does by itself on a CPU, undone.
 UNDONE = """
 import runpy, sys, torch
-from noseprint.models.trunk import Trunk
-init, adamw = Trunk.__init__, torch.optim.AdamW
+from noseprint.models.backbone import Backbone
+init, adamw = Backbone.__init__, torch.optim.AdamW
 def plain(self, *args, **kwargs):
     init(self, *args, **kwargs)
     self.convolutional = False
-Trunk.__init__ = plain
+Backbone.__init__ = plain
 torch.optim.AdamW = lambda *args, **kwargs: adamw(*args, **kwargs | {"fused": False})
 del sys.argv[0]
 sys.path[0] = sys.argv[0].rpartition("/")[0]

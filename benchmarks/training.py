@@ -1,9 +1,9 @@
-"""How fast does a CPU train: what each choice for a trunk gives, and how many loader processes feed it best?
+"""How fast does a CPU train: what each choice for a backbone gives, and how many loader processes feed it best?
 
 Steps: the same step, choice by choice in turn, best of --rounds; "now" is what noseprint does on this machine.
 Workers: a whole training with stage 2's degradation, for each number of workers in turn, best of --rounds.
 
-    python benchmarks/training.py [DATA] [--rounds 3] [--trunks NAME ...] [--workers 0 1 2]
+    python benchmarks/training.py [DATA] [--rounds 3] [--backbones NAME ...] [--workers 0 1 2]
 """
 
 import argparse
@@ -23,7 +23,7 @@ from noseprint.data.tables import read_train
 from noseprint.devices import autocast_dtype, reuse_freed_memory
 from noseprint.models.network import SupConNet
 from noseprint.training.fit import fit
-from noseprint.training.options import FitOptions
+from noseprint.training.fit_options import FitOptions
 
 SIZE, BATCH = 128, 64
 TRUNKS = ["tf_efficientnet_lite0.in1k", "resnet18.a1_in1k", "swin_tiny_patch4_window7_224.ms_in22k"]
@@ -40,10 +40,10 @@ def stepper(
     def step() -> float:
         network.requires_grad_(True)
         if frozen:
-            backbone = network.trunk.backbone
+            backbone = network.backbone.model
             for part in (backbone.conv_stem, backbone.bn1, *backbone.blocks[: frozen - 1]):
                 part.requires_grad_(False)
-        network.trunk.convolutional = channels_last
+        network.backbone.convolutional = channels_last
         learnt = [parameter for parameter in network.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(learnt, lr=0.0, fused=fused)
         network.train().zero_grad()
@@ -59,11 +59,11 @@ def stepper(
 
 
 def steps(name: str, *, rounds: int) -> None:
-    """Print the table of one trunk."""
+    """Print the table of one backbone."""
     torch.manual_seed(0)
     network = SupConNet(name, image_size=SIZE, pretrained=False)
-    convolutional = network.trunk.convolutional
-    bf16 = autocast_dtype(torch.device("cpu"), depthwise=network.trunk.depthwise) is torch.bfloat16
+    convolutional = network.backbone.convolutional
+    bf16 = autocast_dtype(torch.device("cpu"), depthwise=network.backbone.depthwise) is torch.bfloat16
     ways = {
         "plain": stepper(network, channels_last=False, bf16=False, fused=False),
         "channels last": stepper(network, channels_last=True, bf16=False),
@@ -71,7 +71,7 @@ def steps(name: str, *, rounds: int) -> None:
         "channels last, bf16": stepper(network, channels_last=True, bf16=True),
         "now": stepper(network, channels_last=convolutional, bf16=bf16),
     }
-    if hasattr(network.trunk.backbone, "conv_stem"):
+    if hasattr(network.backbone.model, "conv_stem"):
         ways["now, 4 stages frozen"] = stepper(network, channels_last=True, bf16=False, frozen=4)
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(rounds + 1):
@@ -99,8 +99,8 @@ def train_once(data: Path, workers: int) -> None:
             network,
             step=lambda net, images, labels: LOSS(net(images), labels),
             labelled=read_train(data),
-            training_view=dataset.training_view(SIZE),
-            evaluation_view=dataset.evaluation_view(SIZE),
+            training_transform=dataset.training_transform(SIZE),
+            evaluation_transform=dataset.evaluation_transform(SIZE),
             results=Path(scratch) / "results",
             options=FitOptions(
                 data=data, epochs=1, batch_size=BATCH, lr=1e-4, holdout=0.0, device="cpu", workers=workers
@@ -126,7 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, nargs="?", help="default: the synthetic demonstration")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--trunks", nargs="*", default=TRUNKS)
+    parser.add_argument("--backbones", nargs="*", default=TRUNKS)
     parser.add_argument("--workers", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--once", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -135,7 +135,7 @@ def main() -> None:
         train_once(given.data, given.once)
         return
     print(f"{torch.get_num_threads()} threads, batch {BATCH}, {SIZE} px", flush=True)
-    for name in given.trunks:
+    for name in given.backbones:
         steps(name, rounds=given.rounds)
     if given.workers:
         with tempfile.TemporaryDirectory() as scratch:

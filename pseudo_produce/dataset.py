@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from noseprint.data.augment import A, View
 from noseprint.data.tables import ImageTable, read_train
+from noseprint.data.transforms import A, Transform
 
 
 def training_table(data: Path) -> ImageTable:
@@ -11,12 +11,12 @@ def training_table(data: Path) -> ImageTable:
     return read_train(data, missing_ok=True)
 
 
-def training_view(size: int) -> View:
+def training_transform(size: int) -> Transform:
     """A random crop of 8/9 of the side, mirrored half of the time."""
     larger = round(size * 252 / 224)
     return A.Compose([A.Resize(larger, larger), A.RandomCrop(size, size), A.HorizontalFlip(p=0.5)])
 
 
-def evaluation_view(size: int) -> View:
+def evaluation_transform(size: int) -> Transform:
     """The whole photograph, squeezed into a square."""
     return A.Resize(size, size)

@@ -5,8 +5,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from noseprint.command_line import check_run_name, check_workers, run
 from noseprint.errors import NoseprintError
-from noseprint.options import check_run_name, check_workers, run
 
 HERE = Path(__file__).resolve().parent
 WITHOUT_HOLDOUT = 500  # pairs, as the original took, where no hold-out tells which are right
@@ -45,17 +45,18 @@ class Options:
 
 def main(options: Options) -> None:
     """Score, choose, merge, write. Under torchrun the ranks share the embedding, and rank 0 does the rest."""
-    from dataset import evaluation_view, training_table  # here, not above: what wants torch takes seconds to load
+    from dataset import evaluation_transform, training_table  # here, not above: what wants torch takes seconds to load
 
+    from noseprint.data.holdout import HOLDOUT_SEED, require_scorable, split_holdout
+    from noseprint.data.readable import readable_photographs
     from noseprint.data.tables import PSEUDO_HEADER, read_pairs, write_csv
-    from noseprint.data.usable import usable
     from noseprint.devices import default_workers
     from noseprint.distributed import telling_of_lost_ranks, world
-    from noseprint.evaluation.holdout import HOLDOUT_SEED, evaluate_holdout, require_scorable, split_holdout
     from noseprint.files import atomic_write
+    from noseprint.inference.pseudo_labels import produce_pseudo
     from noseprint.lock import lock
-    from noseprint.matching.pseudo import produce_pseudo
-    from noseprint.matching.shared import embed_shared
+    from noseprint.metrics.holdout_scores import evaluate_holdout
+    from noseprint.models.embed_shared import embed_shared
     from noseprint.models.weights import load_network, read_header
 
     results = HERE / "results" / options.run
@@ -75,7 +76,7 @@ def main(options: Options) -> None:
         pairs = read_pairs(options.data, "validation", missing_ok=True)
         needed = [*holdout.paths, *(pairs.folder / name for name in pairs.names())]
         skipped = results / "skipped_pseudo.csv" if place.is_main else None
-        sound = usable(needed, skip_bad=options.skip_bad, listed=skipped)
+        sound = readable_photographs(needed, skip_bad=options.skip_bad, listed=skipped)
         holdout, pairs = holdout.where(path in sound for path in holdout.paths), pairs.among(sound)
         require_scorable(holdout.identities, share=training["holdout"], encounters=holdout.encounters)
         if not len(pairs):
@@ -85,7 +86,7 @@ def main(options: Options) -> None:
             embed_shared(
                 network,
                 paths,
-                view=evaluation_view(network.image_size),
+                transform=evaluation_transform(network.image_size),
                 device=place.device,
                 workers=default_workers(place.device) if options.workers is None else options.workers,
             )

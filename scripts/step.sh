@@ -43,7 +43,7 @@ step() {  # SCRIPT [SCRIPT whose result it starts from]...
   if [ "$state" = later ]; then
     state=run
   else
-    print=$(python -m noseprint.fingerprint "${inputs[@]}") || give_up "$script: its inputs cannot be read"
+    print=$(python -m noseprint.step_inputs "${inputs[@]}") || give_up "$script: its inputs cannot be read"
     [ "$DRY" = 1 ] || lock_results "$script"
     if [ "$FORCE" = 1 ]; then state=run
     elif [ -f "$made" ] && holds "$mark.done" "$print"; then state=skip

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from noseprint.data.augment import A, View
-from noseprint.data.blur import MotionBlur
+from noseprint.data.motion_blur import MotionBlur
 from noseprint.data.tables import ImageTable, read_pseudo, read_train
+from noseprint.data.transforms import A, Transform
 
 HERE = Path(__file__).resolve().parent
 
@@ -15,8 +15,8 @@ def training_tables(data: Path, *, run: str, pseudo: bool) -> tuple[ImageTable, 
     return read_train(data, missing_ok=True), read_pseudo(found, data, missing_ok=True) if pseudo else None
 
 
-def degraded_view(size: int) -> View:
-    """Nearly half lose their detail, one in six is cropped; also the second look of infer.py --degraded-view."""
+def degraded_transform(size: int) -> Transform:
+    """Nearly half lose their detail, one in six is cropped; also the second look of infer.py --degraded-transform."""
     larger = round(size * 240 / 224)
     return A.Compose(
         [
@@ -32,12 +32,12 @@ def degraded_view(size: int) -> View:
     )
 
 
-def training_view(size: int) -> View:
-    """The degraded view, then JPEG compression, motion blur (its kernel a fixed share of the side), light."""
+def training_transform(size: int) -> Transform:
+    """The degraded transform, then JPEG compression, motion blur (its kernel a fixed share of the side), light."""
     longest_blur = max(3, round(size * 39 / 224) // 2 * 2 + 1)
     return A.Compose(
         [
-            degraded_view(size),
+            degraded_transform(size),
             A.ImageCompression(quality_range=(90, 100), p=0.75),
             MotionBlur(blur_limit=(3, longest_blur), p=0.8),
             A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.2, p=0.4),
@@ -45,6 +45,6 @@ def training_view(size: int) -> View:
     )
 
 
-def evaluation_view(size: int) -> View:
+def evaluation_transform(size: int) -> Transform:
     """The whole photograph, squeezed into a square."""
     return A.Resize(size, size)

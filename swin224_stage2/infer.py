@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from noseprint.matching.options import InferOptions
-from noseprint.options import run
+from noseprint.command_line import run
+from noseprint.inference.infer_options import InferOptions
 
 HERE = Path(__file__).resolve().parent
 FULL = InferOptions(data=HERE.parent / "data")
@@ -13,10 +13,13 @@ SMALL = replace(FULL, run="small", small=True)
 
 def main(options: InferOptions) -> None:
     """Write imageA,imageB,prediction for each pair."""
-    from dataset import degraded_view, evaluation_view  # here, not above: what wants torch takes seconds to load
+    from dataset import (
+        degraded_transform,
+        evaluation_transform,
+    )  # here, not above: what wants torch takes seconds to load
     from model import build_model
 
-    from noseprint.matching.infer import calibration_of, infer
+    from noseprint.inference.infer import calibration_of, infer
     from noseprint.models.published import load_published
     from noseprint.models.weights import load_network
 
@@ -27,10 +30,10 @@ def main(options: InferOptions) -> None:
         load_published(weights, network)
     else:
         network = load_network(weights, recipe=HERE.name if options.weights else None)
-    views = [evaluation_view(network.image_size)]
-    if options.degraded_view:
-        views.append(degraded_view(network.image_size))
-    infer(network, views=views, calibration=calibration_of(weights), results=results, options=options)
+    transforms = [evaluation_transform(network.image_size)]
+    if options.degraded_transform:
+        transforms.append(degraded_transform(network.image_size))
+    infer(network, transforms=transforms, calibration=calibration_of(weights), results=results, options=options)
 
 
 if __name__ == "__main__":

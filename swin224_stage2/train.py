@@ -3,8 +3,9 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from noseprint.options import run
-from noseprint.training.options import FitOptions, LossName, require_same_holdout
+from noseprint.command_line import run
+from noseprint.losses import LossName
+from noseprint.training.fit_options import FitOptions, require_same_holdout
 
 HERE = Path(__file__).resolve().parent
 
@@ -13,12 +14,12 @@ HERE = Path(__file__).resolve().parent
 class Options(FitOptions):
     """Step 3: Swin-B/224 from its own stage 1, with the degradation of the test photographs."""
 
-    trunk: str | None = None
+    backbone: str | None = None
     """timm name.tag that the start weights must be of. None: whatever they are of."""
     image_size: int | None = None
     """Side of the square input in pixels. None: that of the start weights."""
     train_size: int | None = None
-    """Side of the training images. None: that of the input; smaller ones train a convolutional trunk faster."""
+    """Side of the training images. None: that of the input; smaller ones train a convolutional backbone faster."""
     loss: LossName = "supcon"
     """supcon, batch-hard triplet, arcface or softmax (a classifier of the pooled feature); +smoothing adds CGD's."""
     temperature: float = 0.07
@@ -36,17 +37,17 @@ SMALL = replace(FULL, run="small", small=True, train_size=128, epochs=3, batch_s
 def main(options: Options) -> None:
     """Train, and leave the weights in results/."""
     import torch  # here, not above: it takes seconds to load, and wrong options are told without it
-    from dataset import evaluation_view, training_tables, training_view
+    from dataset import evaluation_transform, training_tables, training_transform
 
+    from noseprint.losses.ladder import build_loss
     from noseprint.models.weights import load_network
     from noseprint.training.fit import fit
-    from noseprint.training.losses import build_loss
 
     torch.manual_seed(options.seed)
     labelled, pseudo = training_tables(options.data, run=options.run, pseudo=options.pseudo)
     stage1 = HERE.parent / "swin224_stage1" / "results" / options.run / "best.safetensors"
     start = options.start_from or stage1
-    network = load_network(start, trunk=options.trunk, image_size=options.image_size)
+    network = load_network(start, backbone=options.backbone, image_size=options.image_size)
     require_same_holdout(start, options)
     loss = build_loss(
         options.loss,
@@ -62,8 +63,8 @@ def main(options: Options) -> None:
         criterion=loss,
         labelled=labelled,
         pseudo=pseudo,
-        training_view=training_view(network.training_size(options.train_size)),
-        evaluation_view=evaluation_view(network.image_size),
+        training_transform=training_transform(network.training_size(options.train_size)),
+        evaluation_transform=evaluation_transform(network.image_size),
         results=HERE / "results" / options.run,
         options=options,
     )

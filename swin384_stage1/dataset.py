@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from noseprint.data.augment import A, View
 from noseprint.data.tables import ImageTable, read_pseudo, read_train
+from noseprint.data.transforms import A, Transform
 
 HERE = Path(__file__).resolve().parent
 
@@ -14,7 +14,7 @@ def training_tables(data: Path, *, run: str, pseudo: bool) -> tuple[ImageTable, 
     return read_train(data, missing_ok=True), read_pseudo(found, data, missing_ok=True) if pseudo else None
 
 
-def training_view(size: int) -> View:
+def training_transform(size: int) -> Transform:
     """Nearly half of the photographs lose their detail: down to a few dozen pixels, without antialiasing."""
     return A.Compose(
         [
@@ -24,11 +24,11 @@ def training_view(size: int) -> View:
     )
 
 
-def evaluation_view(size: int) -> View:
+def evaluation_transform(size: int) -> Transform:
     """The whole photograph, squeezed into a square."""
     return A.Resize(size, size)
 
 
-def degraded_view(size: int) -> View:
-    """A second look for infer.py --degraded-view: as coarse as in training."""
-    return training_view(size)
+def degraded_transform(size: int) -> Transform:
+    """A second look for infer.py --degraded-transform: as coarse as in training."""
+    return training_transform(size)

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from noseprint.models.network import SupConNet
 
-TRUNK = "swin_base_patch4_window12_384.ms_in22k"
-SMALL_TRUNK = "tf_efficientnet_lite0.in1k"  # stands in for it with --small
+BACKBONE = "swin_base_patch4_window12_384.ms_in22k"
+SMALL_BACKBONE = "tf_efficientnet_lite0.in1k"  # stands in for it with --small
 
 
-def build_model(trunk: str = TRUNK, *, image_size: int = 384, pretrained: bool = True) -> "SupConNet":
-    """The network before training; `pretrained` fetches the trunk's public weights."""
+def build_model(backbone: str = BACKBONE, *, image_size: int = 384, pretrained: bool = True) -> "SupConNet":
+    """The network before training; `pretrained` fetches the backbone's public weights."""
     from noseprint.models.network import SupConNet  # loads torch, and train.py --help reads the names above
 
-    return SupConNet(trunk, descriptors="SM", dim=512, image_size=image_size, pretrained=pretrained)
+    return SupConNet(backbone, descriptors="SM", dim=512, image_size=image_size, pretrained=pretrained)

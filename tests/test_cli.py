@@ -179,7 +179,7 @@ def test_weights_are_described_without_building_anything(tmp_path):
     save_weights(tmp_path / "w.safetensors", network, extra=extra)
     told = json.loads(noseprint("weights", "w.safetensors", "--json", cwd=tmp_path).stdout)
     assert told["parameters"] == sum(weight.numel() for weight in network.parameters())
-    assert (told["recipe"], told["trunk"], told["image_size"], told["dim"], told["holdout"], told["calibrated"]) == (
+    assert (told["recipe"], told["backbone"], told["image_size"], told["dim"], told["holdout"], told["calibrated"]) == (
         "v2_stage2", "test_efficientnet.r160_in1k", 32, 8, {"auc": 0.91}, True)  # fmt: skip
     code = (
         "import sys; sys.argv = ['noseprint', 'weights', 'w.safetensors']; from noseprint.cli import main; main();"

@@ -58,8 +58,8 @@ def test_a_fault_that_all_ranks_meet_is_told_once_and_one_ranks_own_is_told(tmp_
     script.write_text("""
 import os, sys
 from noseprint.errors import NoseprintError
-from noseprint.options import speaking
-with speaking():
+from noseprint.command_line import friendly_errors
+with friendly_errors():
     raise NoseprintError("all alike" if sys.argv[1] == "all" else f"rank {os.environ['RANK']}")
 """)
     for which, told in (("all", ["error: all alike"]), ("own", ["error: rank 0", "error: rank 1"])):

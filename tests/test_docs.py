@@ -34,7 +34,7 @@ from noseprint.data.tables import read_train
 ROOT = Path(__file__).parents[1]
 FOLDERS = sorted(path.parent.name for path in ROOT.glob("*/model.py"))
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("*/README.md"))]
-TINY = ("--trunk", "test_efficientnet.r160_in1k", "--no-pretrained", "--image-size", "32")
+TINY = ("--backbone", "test_efficientnet.r160_in1k", "--no-pretrained", "--image-size", "32")
 SHORT = ("--epochs", "1", "--device", "cpu", "--workers", "0")
 FOREIGN = {"magick", "sips", "pip", "git", "source"}  # only bash looks at their words
 STEPS = [f"pseudo_produce/{step}.py" for step in ("train", "pseudo")]  # what is run once, in the place of all

@@ -128,12 +128,12 @@ sys.addaudithook(forbid)
 """
 INFER = """
 from pathlib import Path
-from noseprint.data.augment import A
-from noseprint.matching.infer import InferOptions, infer
+from noseprint.data.transforms import A
+from noseprint.inference.infer import InferOptions, infer
 from noseprint.models.weights import load_network
 weights, data, out = map(Path, sys.argv[1:])
 options = InferOptions(data=data, workers=0, device="cpu")
-infer(load_network(weights), views=[A.Resize(64, 64)], calibration=None, results=out, options=options)
+infer(load_network(weights), transforms=[A.Resize(64, 64)], calibration=None, results=out, options=options)
 """
 
 

@@ -24,9 +24,9 @@ from typing import Any
 from table import answers, hold_out_map, print_table
 from trial import MEMBERS, Embeddings, Used, Work, prepare, train_noseprint, train_peer
 
+from noseprint.data.holdout import HOLDOUT_SEED, split_holdout
 from noseprint.data.tables import ImageTable, read_train
-from noseprint.evaluation.holdout import HOLDOUT_SEED, split_holdout
-from noseprint.evaluation.labelled import read_labelled
+from noseprint.inference.labelled import read_labelled
 
 LOSSES = {  # two a peer, the first its documentation's example
     "timm": ("arcface-0.3", "arcface-0.5"),

@@ -19,7 +19,7 @@ import timm
 import torch
 from PIL import Image
 
-MEAN = STD = (0.5, 0.5, 0.5)  # what the trunk's ImageNet weights expect
+MEAN = STD = (0.5, 0.5, 0.5)  # what the backbone's ImageNet weights expect
 BATCH = 64
 
 
@@ -28,14 +28,14 @@ class BudgetSpentError(Exception):
 
 
 class Job:
-    """One training and what it embeds; the folder holds job.json and trunk.pth, and takes the results.
+    """One training and what it embeds; the folder holds job.json and backbone.pth, and takes the results.
 
     train: (path, identity) of each photograph; embed: paths; setting: loss, lr, size, share (of the budget).
     """
 
     def __init__(self, folder: Path) -> None:
         given = json.loads((folder / "job.json").read_text())
-        self.folder, self.trunk_file = folder, folder / "trunk.pth"
+        self.folder, self.backbone_file = folder, folder / "backbone.pth"
         self.train: list[tuple[str, str]] = [(path, identity) for path, identity in given["train"]]
         self.embed: list[str] = given["embed"]
         self.sizes: list[int] = given["sizes"]
@@ -57,9 +57,9 @@ class Job:
         number = {identity: i for i, identity in enumerate(dict.fromkeys(identity for _, identity in self.train))}
         return [number[identity] for _, identity in self.train]
 
-    def trunk(self) -> torch.nn.Module:
-        """The small trunk with its ImageNet weights: pixels -> 1,280 pooled features, by timm's public interface."""
-        return timm.create_model("tf_efficientnet_lite0", num_classes=0, checkpoint_path=str(self.trunk_file))
+    def backbone(self) -> torch.nn.Module:
+        """The small backbone with its ImageNet weights: pixels -> 1,280 pooled features, by timm's public interface."""
+        return timm.create_model("tf_efficientnet_lite0", num_classes=0, checkpoint_path=str(self.backbone_file))
 
     def start(self) -> None:
         """Call it when all is set up and training begins."""

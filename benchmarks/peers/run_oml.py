@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 
 class Extractor(IExtractor):
-    """The trunk in the interface that the library's documentation asks for."""
+    """The backbone in the interface that the library's documentation asks for."""
 
-    def __init__(self, trunk: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
-        self.trunk = trunk
+        self.backbone = backbone
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return nn.functional.normalize(self.trunk(pixels))  # normalise_features=True of the library's own extractors
+        return nn.functional.normalize(self.backbone(pixels))  # normalise_features=True of the library's own extractors
 
     @property
     def feat_dim(self) -> int:
@@ -48,7 +48,7 @@ def run(job: Job) -> None:
     table = pd.DataFrame(rows, columns=["label", "path"])  # its sampler refuses an identity of one image
     table["label"] = pd.factorize(table["label"])[0]
     train = datasets.ImageLabeledDataset(table, transform=get_augs_torch(size, mean=MEAN, std=STD))
-    extractor = Extractor(job.trunk()).train()
+    extractor = Extractor(job.backbone()).train()
     if job.setting["loss"] == "triplet":
         criterion: nn.Module = TripletLossWithMiner(0.1, HardTripletsMiner())
     else:
@@ -71,8 +71,8 @@ def run(job: Job) -> None:
     job.stop()
     asked = pd.DataFrame({"label": range(len(job.embed)), "path": job.embed})
     for side in job.sizes:
-        view = get_normalisation_resize_torch(side, mean=MEAN, std=STD)
-        found = datasets.ImageLabeledDataset(asked, transform=view)
+        transform = get_normalisation_resize_torch(side, mean=MEAN, std=STD)
+        found = datasets.ImageLabeledDataset(asked, transform=transform)
         job.hand_in(side, inference(extractor, found, batch_size=64, num_workers=0).numpy())
     job.finish("torchvision", "open-metric-learning", "pytorch-lightning", "numpy")
 

@@ -18,9 +18,9 @@ def run(job: Job) -> None:
             T.Normalize(MEAN, STD),
         ]
     )
-    models = {"trunk": job.trunk(), "embedder": torch.nn.Linear(1280, 512)}
-    optimizers = {  # the embedder is new and learns at ten times the trunk's rate, as in the example
-        "trunk_optimizer": torch.optim.Adam(models["trunk"].parameters(), lr=rate, weight_decay=0.0001),
+    models = {"backbone": job.backbone(), "embedder": torch.nn.Linear(1280, 512)}
+    optimizers = {  # the embedder is new and learns at ten times the backbone's rate, as in the example
+        "backbone_optimizer": torch.optim.Adam(models["backbone"].parameters(), lr=rate, weight_decay=0.0001),
         "embedder_optimizer": torch.optim.Adam(models["embedder"].parameters(), lr=10 * rate, weight_decay=0.0001),
     }
     triplet = job.setting["loss"] == "triplet"
@@ -49,9 +49,9 @@ def run(job: Job) -> None:
     job.stop()
     tester = testers.BaseTester(data_device=torch.device("cpu"), batch_size=BATCH, dataloader_num_workers=0)
     for side in job.sizes:
-        view = T.Compose([T.Resize((side, side)), T.ToTensor(), T.Normalize(MEAN, STD)])
-        found = Photographs(job.embed, [0] * len(job.embed), view)
-        embeddings, _ = tester.get_all_embeddings(found, models["trunk"], models["embedder"])
+        transform = T.Compose([T.Resize((side, side)), T.ToTensor(), T.Normalize(MEAN, STD)])
+        found = Photographs(job.embed, [0] * len(job.embed), transform)
+        embeddings, _ = tester.get_all_embeddings(found, models["backbone"], models["embedder"])
         job.hand_in(side, embeddings.cpu().numpy())
     job.finish("torchvision", "pytorch-metric-learning")
 

@@ -28,7 +28,7 @@ class ArcFace(nn.Module):
 
 def run(job: Job) -> None:
     size, rate = job.setting["size"], job.setting["lr"]
-    network = nn.Sequential(job.trunk(), nn.BatchNorm1d(1280))
+    network = nn.Sequential(job.backbone(), nn.BatchNorm1d(1280))
     training = T.Compose(
         [
             T.RandomResizedCrop(size, scale=(0.5, 1.0)),
@@ -63,8 +63,8 @@ def run(job: Job) -> None:
     job.stop()
     network.eval()
     for side in job.sizes:
-        view = T.Compose([T.Resize((side, side)), T.ToTensor(), T.Normalize(MEAN, STD)])
-        found = Photographs(job.embed, [0] * len(job.embed), view)
+        transform = T.Compose([T.Resize((side, side)), T.ToTensor(), T.Normalize(MEAN, STD)])
+        found = Photographs(job.embed, [0] * len(job.embed), transform)
         with torch.inference_mode():
             job.hand_in(side, torch.cat([network(images) for images, _ in DataLoader(found, batch_size=BATCH)]).numpy())
     job.finish("torchvision")

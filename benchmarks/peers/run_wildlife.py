@@ -18,7 +18,7 @@ def run(job: Job) -> None:
     policy = {"input_size": size, "is_training": True, "auto_augment": "rand-m10-n2-mstd1", "mean": MEAN, "std": STD}
     training = TransformTimm.from_config(policy)  # the policy of TransformTimm's documentation
     dataset = WildlifeDataset(pd.DataFrame(job.train, columns=["path", "identity"]), transform=training)
-    backbone = job.trunk()
+    backbone = job.backbone()
     if job.setting["loss"] == "arcface":
         objective: torch.nn.Module = ArcFaceLoss(
             num_classes=dataset.num_classes, embedding_size=1280, margin=0.5, scale=64
@@ -51,9 +51,9 @@ def run(job: Job) -> None:
     watch.remove()
     asked = pd.DataFrame({"path": job.embed, "identity": "?"})
     for side in job.sizes:
-        view = T.Compose([T.Resize((side, side)), T.ToTensor(), T.Normalize(MEAN, STD)])
+        transform = T.Compose([T.Resize((side, side)), T.ToTensor(), T.Normalize(MEAN, STD)])
         extract = DeepFeatures(backbone, batch_size=BATCH, num_workers=0, device="cpu")
-        job.hand_in(side, extract(WildlifeDataset(asked, transform=view)))
+        job.hand_in(side, extract(WildlifeDataset(asked, transform=transform)))
     job.finish("torchvision", "wildlife-tools", "pytorch-metric-learning")
 
 

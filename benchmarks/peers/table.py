@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from noseprint.evaluation.intervals import bootstrap_mean, bootstrap_pairs
-from noseprint.evaluation.labelled import Labelled, read_labelled
-from noseprint.evaluation.metrics import areas, roc_auc
-from noseprint.evaluation.retrieval import retrieval_metrics
-from noseprint.matching.pairs import pair_similarities
+from noseprint.inference.labelled import Labelled, read_labelled
+from noseprint.metrics.bootstrap import bootstrap_mean, bootstrap_pairs
+from noseprint.metrics.retrieval import retrieval_metrics
+from noseprint.metrics.similarity import pair_similarities
+from noseprint.metrics.verification import areas, roc_auc
 
 Embeddings = npt.NDArray[np.float32]
 OURS = "noseprint"

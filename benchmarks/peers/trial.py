@@ -19,9 +19,10 @@ import numpy.typing as npt
 import torch
 
 from noseprint import __version__
-from noseprint.evaluation.labelled import read_labelled
-from noseprint.evaluation.scoring import embed_labelled, joined
-from noseprint.models.trunk import build_trunk
+from noseprint.inference.evaluation import embed_labelled
+from noseprint.inference.labelled import read_labelled
+from noseprint.metrics.similarity import joined
+from noseprint.models.backbone import build_backbone
 from noseprint.models.weights import load_network
 
 HERE = Path(__file__).resolve().parent
@@ -75,7 +76,9 @@ def train_peer(peer: str, work: Work, *, python: Path, scratch: Path) -> tuple[d
     folder = scratch / peer
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    torch.save(build_trunk("tf_efficientnet_lite0.in1k", image_size=224).backbone.state_dict(), folder / "trunk.pth")
+    torch.save(
+        build_backbone("tf_efficientnet_lite0.in1k", image_size=224).backbone.state_dict(), folder / "backbone.pth"
+    )
     (folder / "job.json").write_text(json.dumps(asdict(work)))
     with _watched() as memory:
         _call([str(python), str(HERE / f"run_{peer}.py"), str(folder)], work.threads, memory=memory)

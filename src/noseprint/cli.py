@@ -4,6 +4,7 @@ from typing import Annotated
 
 import tyro
 
+from noseprint.command_line import friendly_errors
 from noseprint.commands.calibrate import Calibrate
 from noseprint.commands.check import Check
 from noseprint.commands.demo_data import DemoData
@@ -16,7 +17,6 @@ from noseprint.commands.report import Report
 from noseprint.commands.search import Search
 from noseprint.commands.verify import Verify
 from noseprint.commands.weights import Weights
-from noseprint.options import speaking
 
 Command = (
     Annotated[DemoData, tyro.conf.subcommand("demo-data")]
@@ -36,7 +36,7 @@ Command = (
 
 def main() -> None:
     """Entry point."""
-    with speaking():
+    with friendly_errors():
         tyro.cli(Command, prog="noseprint", description="Photographs to identities.")()
 
 

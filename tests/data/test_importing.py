@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from noseprint.commands.import_photographs import Import
-from noseprint.data.images import decode
+from noseprint.data.decoding import decode
 from noseprint.data.tables import read_labels, read_pairs, read_retrieval, read_train
 from noseprint.errors import NoseprintError
 from noseprint.inspection.check import check

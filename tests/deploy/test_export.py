@@ -10,12 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from noseprint.data.augment import A
+from noseprint.calibration.curves import Platt
+from noseprint.data.transforms import A
 from noseprint.deploy import export as room
 from noseprint.deploy.export import export
 from noseprint.errors import NoseprintError
-from noseprint.matching.calibration import Platt
-from noseprint.matching.embed import embed_images
+from noseprint.models.embed import embed_images
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import fingerprint, load_network, save_weights
 
@@ -54,7 +54,7 @@ def test_the_example_answers_as_noseprint_does_and_without_it(bundle, weights, d
     done = run_example(bundle, *photographs)
     assert done.returncode == 0, done.stderr
     network = load_network(weights)
-    a, b = embed_images(network, photographs, view=A.Resize(48, 48), device=torch.device("cpu"), workers=0)
+    a, b = embed_images(network, photographs, transform=A.Resize(48, 48), device=torch.device("cpu"), workers=0)
     answer = json.loads(done.stdout)
     assert answer["similarity"] == pytest.approx(float(a @ b), abs=1e-5)
     assert answer["probability"] == pytest.approx(float(Platt(9.5, -4.0).probability(a @ b)), abs=1e-4)
@@ -69,7 +69,7 @@ def test_the_example_reads_turned_photographs_as_noseprint_does(bundle, weights,
     photographs = [tmp_path / "turned.jpg", tmp_path / "other.png"]
     answer = json.loads(run_example(bundle, *photographs).stdout)
     network = load_network(weights)
-    a, b = embed_images(network, photographs, view=A.Resize(48, 48), device=torch.device("cpu"), workers=0)
+    a, b = embed_images(network, photographs, transform=A.Resize(48, 48), device=torch.device("cpu"), workers=0)
     assert answer["similarity"] == pytest.approx(float(a @ b), abs=1e-5)
 
 

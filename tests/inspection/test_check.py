@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from noseprint.data.images import decode
+from noseprint.data.decoding import decode
 from noseprint.inspection.check import check, measure
-from noseprint.inspection.report import HEADER, render, write_findings
+from noseprint.inspection.findings import HEADER, render, write_findings
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@ import cv2
 import numpy as np
 import pytest
 
-from noseprint.data.images import decode
+from noseprint.data.decoding import decode
 from noseprint.inspection import copies
 from noseprint.inspection.copies import find_copies
-from noseprint.inspection.looks import look_at
+from noseprint.inspection.summaries import summarise
 
 
 def again(image, *, quality=90):
@@ -43,7 +43,7 @@ def look(images, folder):
     paths = [folder / f"{k}.png" for k in range(len(images))]
     for path, image in zip(paths, images, strict=True):
         path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
-    return look_at(paths)
+    return summarise(paths)
 
 
 def test_what_is_known_is_compared_with_the_rest_only(photographs, tmp_path):

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from noseprint.inspection.looks import look_at
 from noseprint.inspection.orientation import MIN_ACCURACY, _histograms, find_turned
+from noseprint.inspection.summaries import summarise
 
 
 @pytest.fixture(scope="module")
 def thumbnails(many):
-    return [look.thumbnail for look in look_at(sorted(many.glob("*/images/*.jpg")))]
+    return [look.thumbnail for look in summarise(sorted(many.glob("*/images/*.jpg")))]
 
 
 def test_turned_photographs_are_told_and_upright_ones_are_not(thumbnails):

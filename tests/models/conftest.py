@@ -8,7 +8,7 @@ from noseprint.models.network import SupConNet
 
 @dataclass(frozen=True)
 class Member:
-    trunk: str
+    backbone: str
     image_size: int
     channels: int
     side: int
@@ -27,7 +27,7 @@ def real_network(request: pytest.FixtureRequest) -> tuple[str, Member, SupConNet
     """One of the four full-size networks with random weights; tests may change them."""
     member = MEMBERS[request.param]
     torch.manual_seed(0)
-    return request.param, member, SupConNet(member.trunk, image_size=member.image_size, pretrained=False)
+    return request.param, member, SupConNet(member.backbone, image_size=member.image_size, pretrained=False)
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ def unit(rows):
 
 @pytest.fixture
 def captured(tiny, images):
-    """What the trunk was given and the map it gave, at the last call."""
+    """What the backbone was given and the map it gave, at the last call."""
     seen = {}
-    tiny.trunk.register_forward_hook(lambda _, given, out: seen.update(pixels=given[0], features=out))
+    tiny.backbone.register_forward_hook(lambda _, given, out: seen.update(pixels=given[0], features=out))
     return tiny.eval(), images, seen
 
 
@@ -33,7 +33,7 @@ def test_inference_embedding_is_the_formula(captured):
     flat = seen["features"].flatten(2)
     want = unit(torch.cat([flat.mean(2), flat.max(2).values], 1))
     torch.testing.assert_close(got, want)
-    assert got.shape == (3, network.embedding_size) == (3, 2 * network.trunk.num_features)
+    assert got.shape == (3, network.embedding_size) == (3, 2 * network.backbone.num_features)
 
 
 def test_training_embedding_is_the_formula(captured):
@@ -71,8 +71,8 @@ def test_a_training_step_moves_affine_weights_but_no_statistics(tiny, images):
     statistics = [key for key in before if "running_" in key or "num_batches" in key]
     assert len(statistics) == 3 * len(norms)
     assert all(torch.equal(before[key], after[key]) for key in statistics)
-    assert not torch.equal(before["trunk.backbone.bn1.weight"], after["trunk.backbone.bn1.weight"])
-    assert not torch.equal(before["trunk.backbone.bn1.bias"], after["trunk.backbone.bn1.bias"])
+    assert not torch.equal(before["backbone.model.bn1.weight"], after["backbone.model.bn1.weight"])
+    assert not torch.equal(before["backbone.model.bn1.bias"], after["backbone.model.bn1.bias"])
 
 
 def test_other_layers_do_enter_training_mode(tiny):
@@ -97,7 +97,7 @@ def test_state_dict_holds_no_configuration(tiny):
     assert all(key in own or key.endswith(statistics) for key in tiny.state_dict())
 
 
-def test_pixel_statistics_default_to_those_of_the_trunk():
+def test_pixel_statistics_default_to_those_of_the_backbone():
     network = SupConNet("test_vit.r160_in1k", image_size=32, pretrained=False)
     assert (network.mean, network.std) == ((0.5,) * 3, (0.5,) * 3)
     network = SupConNet("test_vit.r160_in1k", image_size=32, pretrained=False, mean=(0, 0, 0), std=(1, 1, 1))
@@ -122,7 +122,7 @@ def test_training_size_is_the_inputs_unless_another_is_asked_for(tiny):
     assert (tiny.training_size(None), tiny.training_size(64), tiny.training_size(48)) == (64, 64, 48)
 
 
-def test_a_trunk_of_fixed_size_trains_at_no_other():
+def test_a_backbone_of_fixed_size_trains_at_no_other():
     network = SupConNet("test_vit.r160_in1k", image_size=32, pretrained=False)
     assert network.training_size(32) == 32
     with pytest.raises(NoseprintError, match="32 pixels only"):

@@ -322,7 +322,9 @@ def test_descriptors_in_another_order_are_refused(file):
 
 def test_a_foreign_checkpoint_is_described_in_the_refusal(file, tiny):
     torch.save(tiny.state_dict(), file)
-    with pytest.raises(NoseprintError, match=r"none of the four published checkpoints: \d+ tensors \(2022:trunk\.back"):
+    with pytest.raises(
+        NoseprintError, match=r"none of the four published checkpoints: \d+ tensors \(2022:backbone\.back"
+    ):
         describe_published(file)
     torch.save({"features.4.weight": torch.full((1280, 640, 1, 1), torch.nan)}, file)
     with pytest.raises(NoseprintError, match=r"1 tensors are not finite \(features\.4\.weight"):

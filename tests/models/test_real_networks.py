@@ -31,7 +31,7 @@ def test_one_training_step_and_inference_at_full_size(real_network):
     optimiser.zero_grad(set_to_none=True)
     network.eval()
     shapes = []
-    handle = network.trunk.register_forward_hook(lambda _, __, out: shapes.append(tuple(out.shape)))
+    handle = network.backbone.register_forward_hook(lambda _, __, out: shapes.append(tuple(out.shape)))
     with torch.no_grad():
         embedding = network.embed(images[:1])
     handle.remove()

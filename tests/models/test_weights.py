@@ -30,7 +30,7 @@ def changed(path, change, **metadata):
     save_file(
         tensors,
         path,
-        metadata={"format": "noseprint weights 1", "trunk": header.trunk, "image_size": "64", "mean": "[0,0,0]",
+        metadata={"format": "noseprint weights 1", "backbone": header.backbone, "image_size": "64", "mean": "[0,0,0]",
                   "std": "[1,1,1]", "descriptors": "SM", "dim": "8", "version": "0"} | metadata,
     )  # fmt: skip
 
@@ -40,7 +40,7 @@ def test_a_network_comes_back_from_its_file_alone(tiny, saved, images):
     assert not network.training
     assert all(torch.equal(tensor, network.state_dict()[key]) for key, tensor in tiny.state_dict().items())
     assert torch.equal(network.embed(images), tiny.eval().embed(images))
-    assert (network.trunk_name, network.image_size, network.descriptors, network.dim) == (
+    assert (network.backbone_name, network.image_size, network.descriptors, network.dim) == (
         "test_efficientnet.r160_in1k", 64, "SM", 8)  # fmt: skip
     assert network.std == (0.4, 0.5, 0.6)
 
@@ -48,7 +48,7 @@ def test_a_network_comes_back_from_its_file_alone(tiny, saved, images):
 def test_the_header_tells_what_was_given(saved):
     header = read_header(saved)
     assert header.extra == {"recipe": "swin224 é", "holdout": '{"auc": 0.9}'}
-    assert (header.trunk, header.mean) == ("test_efficientnet.r160_in1k", (0.1, 0.2, 0.3))
+    assert (header.backbone, header.mean) == ("test_efficientnet.r160_in1k", (0.1, 0.2, 0.3))
 
 
 def test_the_same_network_gives_the_same_bytes_in_another_process(saved, tmp_path):
@@ -103,13 +103,13 @@ def test_tensors_that_do_not_fit_are_refused_and_change_nothing(tiny, saved, cha
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"trunk_name": "resnet10t.c3_in1k"}, "its trunk is test_efficientnet"),
+        ({"backbone_name": "resnet10t.c3_in1k"}, "its backbone is test_efficientnet"),
         ({"descriptors": "MS"}, "its descriptors is SM"),
         ({"dim": 16}, "its dim is 8"),
     ],
 )
 def test_weights_of_another_network_are_refused(saved, options, message):
-    given = {"trunk_name": "test_efficientnet.r160_in1k", "dim": 8, "image_size": 64, "pretrained": False} | options
+    given = {"backbone_name": "test_efficientnet.r160_in1k", "dim": 8, "image_size": 64, "pretrained": False} | options
     with pytest.raises(NoseprintError, match=message):
         load_weights(saved, SupConNet(**given))
 
@@ -137,14 +137,16 @@ def test_files_of_other_kinds_are_refused(saved, tmp_path):
     save_file({"a": torch.zeros(1)}, bad)
     with pytest.raises(NoseprintError, match=r"another program: 1 tensors \(a\), 1 numbers"):
         read_header(bad)
-    save_file({"a": torch.zeros(1)}, bad, metadata={"format": "noseprint weights 1", "trunk": "x", "image_size": "?"})
+    save_file(
+        {"a": torch.zeros(1)}, bad, metadata={"format": "noseprint weights 1", "backbone": "x", "image_size": "?"}
+    )
     with pytest.raises(NoseprintError, match="damaged header"):
         read_header(bad)
 
 
 def test_extra_cannot_overwrite_the_header(tiny, tmp_path):
-    with pytest.raises(ValueError, match="trunk"):
-        save_weights(tmp_path / "x.safetensors", tiny, extra={"trunk": "other"})
+    with pytest.raises(ValueError, match="backbone"):
+        save_weights(tmp_path / "x.safetensors", tiny, extra={"backbone": "other"})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -196,13 +198,13 @@ def test_a_safetensors_header_that_lies_is_refused(tmp_path, content):
         ({"dim": "-1"}, "dim -1, must be"),
         ({"dim": "1000000"}, "dim 1000000, must be"),
         ({"dim": "65536"}, "2 wrongly shaped"),
-        ({"trunk": "../../x"}, "trunk '../../x'"),
-        ({"trunk": "hf_hub:timm/resnet18"}, "trunk 'hf_hub:timm/resnet18'"),
-        ({"trunk": "local-dir:/tmp"}, "trunk 'local-dir"),
-        ({"trunk": "resnet18"}, "is not a timm name with its tag"),
-        ({"trunk": "x" * 10**6}, "damaged header"),
-        ({"trunk": "eva02_enormous_patch14_clip_224.laion2b", "image_size": "224"}, "does not fit eva02_enormous"),
-        ({"trunk": "swin_base_patch4_window7_224.ms_in22k", "image_size": "4096"}, "does not fit swin_base"),
+        ({"backbone": "../../x"}, "backbone '../../x'"),
+        ({"backbone": "hf_hub:timm/resnet18"}, "backbone 'hf_hub:timm/resnet18'"),
+        ({"backbone": "local-dir:/tmp"}, "backbone 'local-dir"),
+        ({"backbone": "resnet18"}, "is not a timm name with its tag"),
+        ({"backbone": "x" * 10**6}, "damaged header"),
+        ({"backbone": "eva02_enormous_patch14_clip_224.laion2b", "image_size": "224"}, "does not fit eva02_enormous"),
+        ({"backbone": "swin_base_patch4_window7_224.ms_in22k", "image_size": "4096"}, "does not fit swin_base"),
         ({"descriptors": "SS"}, "each once"),
         ({"descriptors": "\x1b[31m"}, r"descriptors '\\x1b"),
         ({"mean": "[NaN,0,0]"}, "three numbers"),
@@ -230,7 +232,7 @@ def test_a_header_of_ours_that_lies_is_refused(saved, lie, says):
 
 
 def test_no_memory_is_taken_and_no_host_is_asked_on_the_word_of_a_header(saved):
-    """A trunk of 16 GiB and one with 8 GiB of attention masks, in a process that may have 2 GiB more and no sockets."""
+    """A backbone of 16 GiB and one with 8 GiB of attention masks, in a process limited to 2 GiB more and no sockets."""
     code = """
 import resource, socket, sys
 from pathlib import Path
@@ -248,26 +250,26 @@ for name in sys.argv[1:]:
         print(error)
 """
     lies = {"eva02_enormous_patch14_clip_224.laion2b": 224, "swin_base_patch4_window12_384.ms_in22k": 4096}
-    files = [saved.with_name(f"{trunk}.safetensors") for trunk in lies]
-    for file, (trunk, size) in zip(files, lies.items(), strict=True):
+    files = [saved.with_name(f"{backbone}.safetensors") for backbone in lies]
+    for file, (backbone, size) in zip(files, lies.items(), strict=True):
         shutil.copy(saved, file)
-        changed(file, lambda tensors: None, trunk=trunk, image_size=str(size))
+        changed(file, lambda tensors: None, backbone=backbone, image_size=str(size))
     done = subprocess.run([sys.executable, "-c", code, *files], capture_output=True, text=True)
-    assert all(f"does not fit {trunk}" in done.stdout for trunk in lies), done.stderr
+    assert all(f"does not fit {backbone}" in done.stdout for backbone in lies), done.stderr
 
 
 def test_weights_of_another_size_are_resized_on_request_or_refused(saved, tmp_path, monkeypatch):
-    """A convolutional trunk takes any size that is asked for; one with windows or positions only its own."""
+    """A convolutional backbone takes any size that is asked for; one with windows or positions only its own."""
     assert load_network(saved).image_size == 64
     assert load_network(saved, image_size=96).image_size == 96
     path = tmp_path / "fixed.safetensors"
-    for trunk, size in (("test_vit.r160_in1k", 64), ("swin_tiny_patch4_window7_224.ms_in1k", 224)):
-        save_weights(path, SupConNet(trunk, dim=8, image_size=size, pretrained=False), extra={})
+    for backbone, size in (("test_vit.r160_in1k", 64), ("swin_tiny_patch4_window7_224.ms_in1k", 224)):
+        save_weights(path, SupConNet(backbone, dim=8, image_size=size, pretrained=False), extra={})
         says = f"was trained at {size} pixels and takes no other size, not 256"
         with pytest.raises(NoseprintError, match=says):
             load_network(path, image_size=256)
         with pytest.raises(NoseprintError, match=says):
-            load_weights(path, SupConNet(trunk, dim=8, image_size=256, pretrained=False))
+            load_weights(path, SupConNet(backbone, dim=8, image_size=256, pretrained=False))
     # The windows' tensors do not tell of the size; the masks that it asks for are weighed.
     changed(path, lambda tensors: None, image_size="4096")
     monkeypatch.setattr(weights, "_SPARE", 0)

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 STAGES = [f"{name}_stage{stage}" for name in ("swin224", "swin384", "v2", "b7ns") for stage in (1, 2)]
 FOLDERS = ["pseudo_produce", *STAGES]
-TINY = ["--trunk", "test_efficientnet.r160_in1k", "--no-pretrained", "--image-size", "32"]
+TINY = ["--backbone", "test_efficientnet.r160_in1k", "--no-pretrained", "--image-size", "32"]
 SHORT = ["--epochs", "1", "--batch-size", "16", "--device", "cpu"]
 
 

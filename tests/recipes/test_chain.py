@@ -27,7 +27,7 @@ def rows(path):
 
 
 def test_each_network_goes_from_photographs_to_similarities(checkout):
-    """With another batch size, number of epochs, data folder, image sizes and trunk than the defaults at every step."""
+    """Every step with another batch size, number of epochs, data folder, image sizes and backbone."""
     checkout.works("pseudo_produce/train.py", *TINY, *SHORT)
     said = checkout.works("pseudo_produce/pseudo.py", "--device", "cpu", "--precision", "0.5")
     assert "pseudo-identities" in said
@@ -38,8 +38,8 @@ def test_each_network_goes_from_photographs_to_similarities(checkout):
         checkout.works(f"{name}_stage1/train.py", *TINY[:-1], str(size), *SHORT, "--train-size", "36")
         checkout.works(f"{name}_stage2/train.py", *SHORT, "--train-size", "36")
         header = read_header(checkout.result(f"{name}_stage2", "best.safetensors"))
-        assert (header.trunk, header.image_size) == (TINY[1], size)
-        checkout.works(f"{name}_stage2/infer.py", "--device", "cpu", "--degraded-view")
+        assert (header.backbone, header.image_size) == (TINY[1], size)
+        checkout.works(f"{name}_stage2/infer.py", "--device", "cpu", "--degraded-transform")
         found = rows(checkout.result(f"{name}_stage2", "similarity.csv"))
         pairs = read_pairs(checkout.data, "test")
         assert [(row["imageA"], row["imageB"]) for row in found] == list(zip(pairs.image_a, pairs.image_b, strict=True))
@@ -50,7 +50,7 @@ def test_the_degraded_view_is_seeded(checkout):
     checkout.works("v2_stage1/train.py", *TINY, *SHORT, "--no-pseudo")
     similarity = checkout.result("v2_stage1", "similarity.csv")
     seen = []
-    for options in ([], ["--degraded-view"], ["--degraded-view"], ["--degraded-view", "--seed", "1"]):
+    for options in ([], ["--degraded-transform"], ["--degraded-transform"], ["--degraded-transform", "--seed", "1"]):
         checkout.works("v2_stage1/infer.py", "--device", "cpu", *options)
         seen.append(similarity.read_bytes())
     plain, first, second, other = seen
@@ -99,7 +99,7 @@ def test_pseudo_labels_say_when_every_pair_was_taken(checkout):
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_help_shows_every_option_with_its_default(checkout, folder):
     said = checkout.run(f"{folder}/train.py", "--help", data=False).stdout
-    for option in ("--epochs", "--batch-size", "--lr", "--trunk", "--image-size", "--holdout", "--seed", "--run"):
+    for option in ("--epochs", "--batch-size", "--lr", "--backbone", "--image-size", "--holdout", "--seed", "--run"):
         assert option in said
     assert f"(default: {20 if folder.endswith('stage2') else 30})" in said
 
@@ -124,7 +124,12 @@ def test_a_copied_folder_works_from_inside(checkout):
     [
         ("v2_stage1/train.py", ["--no-such-option"], "--no-such-option", 2),
         ("v2_stage1/train.py", [*TINY, *SHORT], "pseudo.csv is missing: run pseudo_produce", 1),
-        ("v2_stage1/train.py", ["--no-pseudo", *SHORT, "--no-pretrained", "--trunk", "resnet1"], "unknown to timm", 1),
+        (
+            "v2_stage1/train.py",
+            ["--no-pseudo", *SHORT, "--no-pretrained", "--backbone", "resnet1"],
+            "unknown to timm",
+            1,
+        ),
         ("v2_stage2/train.py", ["--no-pseudo", *SHORT], "no such weights file", 1),
         ("v2_stage1/infer.py", [], "no such weights file", 1),
         ("v2_stage1/infer.py", ["--weights", "gone.pth"], "gone.pth: no such checkpoint", 1),
@@ -184,4 +189,4 @@ def test_two_processes_under_torchrun_train_and_write_once(checkout):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("epoch 1/1") == 1
-    assert read_header(checkout.result("v2_stage1", "best.safetensors", "two")).trunk == TINY[1]
+    assert read_header(checkout.result("v2_stage1", "best.safetensors", "two")).backbone == TINY[1]

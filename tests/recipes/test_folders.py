@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import timm
 
-from noseprint.data.augment import apply_view
+from noseprint.data.transforms import apply_transform
 
 from .conftest import FOLDERS, ROOT, STAGES
 
@@ -33,9 +33,9 @@ def test_the_files_of_a_folder(folder):
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_trunks_carry_their_tag_and_are_known(folder):
+def test_backbones_carry_their_tag_and_are_known(folder):
     model = load(folder, "model")
-    for name in (model.TRUNK, model.SMALL_TRUNK):
+    for name in (model.BACKBONE, model.SMALL_BACKBONE):
         assert "." in name
         assert name in timm.list_models(include_tags=True)
 
@@ -52,12 +52,12 @@ def test_no_folder_imports_another(folder):
 def test_every_view_ends_at_the_input_size(folder, size):
     dataset = load(folder, "dataset")
     size = size or FULL_SIZE[folder.partition("_stage")[0]]
-    views = [dataset.training_view(size), dataset.evaluation_view(size)]
+    transforms = [dataset.training_transform(size), dataset.evaluation_transform(size)]
     if folder != "pseudo_produce":
-        views.append(dataset.degraded_view(size))
-    for view in views:
+        transforms.append(dataset.degraded_transform(size))
+    for transform in transforms:
         for i in range(12):
-            result = apply_view(view, image(), (i,))
+            result = apply_transform(transform, image(), (i,))
             assert result.shape == (size, size, 3)
             assert result.dtype == np.uint8
 
@@ -69,18 +69,18 @@ def detail(picture: np.ndarray) -> float:
 @pytest.mark.parametrize("folder", [f for f in STAGES if f.endswith("stage1")])
 def test_stage_1_makes_45_percent_of_the_images_coarse_and_nothing_else(folder):
     dataset = load(folder, "dataset")
-    plain = apply_view(dataset.evaluation_view(224), image(), (0,))
-    views = [apply_view(dataset.training_view(224), image(), (i,)) for i in range(400)]
-    untouched = sum(np.array_equal(view, plain) for view in views)
+    plain = apply_transform(dataset.evaluation_transform(224), image(), (0,))
+    transforms = [apply_transform(dataset.training_transform(224), image(), (i,)) for i in range(400)]
+    untouched = sum(np.array_equal(transform, plain) for transform in transforms)
     assert pytest.approx(untouched, abs=5 * (400 * 0.55 * 0.45) ** 0.5) == 400 * 0.55
-    assert all(detail(v) < 0.75 * detail(plain) for v in views if not np.array_equal(v, plain))
+    assert all(detail(v) < 0.75 * detail(plain) for v in transforms if not np.array_equal(v, plain))
 
 
 @pytest.mark.parametrize("folder", [f for f in STAGES if f.endswith("stage2")])
 def test_stage_2_is_spelled_out_as_the_method_has_it(folder):
     dataset = load(folder, "dataset")
     size = FULL_SIZE[folder.partition("_stage")[0]]
-    degraded, jpeg, blur, light = dataset.training_view(size).transforms
+    degraded, jpeg, blur, light = dataset.training_transform(size).transforms
     coarse, crop = degraded.transforms
     assert coarse.p == 0.45
     assert [(t.height, t.width, t.p) for t in coarse.transforms] == [(60, 60, 0.6), (60, 84, 0.2), (47, 60, 0.2)]
@@ -104,4 +104,4 @@ def test_the_schedule_of_the_write_up():
 def test_each_readme_is_about_its_folder(folder):
     text = (ROOT / folder / "README.md").read_text()
     assert text.startswith(f"# {folder}\n")
-    assert load(folder, "model").TRUNK in text
+    assert load(folder, "model").BACKBONE in text

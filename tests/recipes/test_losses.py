@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from noseprint.training.options import LossName
+from noseprint.losses import LossName
 
 from .conftest import FOLDERS, ROOT, SHORT, TINY
 

@@ -19,7 +19,7 @@ def python(code: str, *arguments: str, **environment: str) -> subprocess.Complet
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, timeout=60)
 
 
-@pytest.mark.parametrize("module", ["noseprint", "noseprint.cli", "noseprint.fingerprint", "noseprint.lock"])
+@pytest.mark.parametrize("module", ["noseprint", "noseprint.cli", "noseprint.step_inputs", "noseprint.lock"])
 def test_the_package_and_its_command_load_nothing_heavy(module):
     done = python(f"import sys, {module}; {LOADED}")
     assert done.stdout == "[]\n", done.stderr

@@ -21,18 +21,18 @@ import numpy as np
 import pandas as pd
 import torch
 
+from noseprint.calibration.curves import Beta, Calibration, Isotonic, Platt, calibration_from_json
+from noseprint.command_line import run
 from noseprint.data import tables
-from noseprint.data.images import Image, decode
+from noseprint.data.decoding import Image, decode
 from noseprint.errors import NoseprintError
-from noseprint.matching.calibration import Beta, Calibration, Isotonic, Platt, calibration_from_json
-from noseprint.matching.infer import InferOptions, calibration_of
-from noseprint.matching.pairs import read_similarities
+from noseprint.inference.infer import InferOptions, calibration_of
+from noseprint.inference.pairs import read_similarities
 from noseprint.models.network import SupConNet
 from noseprint.models.published import load_published
 from noseprint.models.weights import load_network, load_weights, save_weights
-from noseprint.options import run
 from noseprint.training.checkpoints import load_state, save_state
-from noseprint.training.options import FitOptions, require_same_holdout
+from noseprint.training.fit_options import FitOptions, require_same_holdout
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ class Target:
 class Trained(FitOptions):
     """Options such as a recipe's train.py has them."""
 
-    trunk: str = "resnet18.a1_in1k"
+    backbone: str = "resnet18.a1_in1k"
     image_size: int = 224
     temperature: float = 0.07
 
@@ -205,7 +205,7 @@ def _pickles(folder: Path, network: SupConNet) -> dict[str, Target]:
     rooms = {"conv_stem": 0, "bn1": 1, "blocks": 3, "conv_head": 4, "bn2": 5}
     state = {}
     for key, tensor in network.state_dict().items():
-        room, _, rest = key.removeprefix("trunk.backbone.").partition(".")
+        room, _, rest = key.removeprefix("backbone.model.").partition(".")
         state[f"main_modules.{rest[0]}.0.weight" if room == "heads" else f"features.{rooms[room]}.{rest}"] = tensor
     torch.save(state, path)
     first = dict(list(state.items())[:3])
@@ -262,8 +262,8 @@ def _others(folder: Path) -> dict[str, Target]:
     fitted = (Platt(5.0, -2.0), Beta(7.0, 0.5, 1.0), Isotonic((0.25, 0.5, 0.75), (-2.0, 0.0, 3.0)))
     words: Sequence[Sequence[str]] = (
         ("--data", "x y", "--epochs", "3", "--batch-size", "88", "--lr", "5e-5", "--run", "small", "--no-pretrained"),
-        ("--small", "--seed", "7", "--device", "cpu", "--workers", "2", "--trunk", "resnet18.a1_in1k", "--restart"),
-        ("--weights", "best.safetensors", "--split", "validation", "--degraded-view", "--batch-size=4", "--run=é"),
+        ("--small", "--seed", "7", "--device", "cpu", "--workers", "2", "--backbone", "resnet18.a1_in1k", "--restart"),
+        ("--weights", "best.safetensors", "--split", "validation", "--degraded-transform", "--batch-size=4", "--run=é"),
         ("--help",),
     )
     return {

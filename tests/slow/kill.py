@@ -71,7 +71,7 @@ class Campaign:
         if folder:
             data = ["-m", "noseprint", "demo-data", "data/demo"]
             subprocess.run([sys.executable, *data], cwd=self.clone, env=self.environment, check=True)
-            network = "--trunk test_efficientnet.r160_in1k --no-pretrained --image-size 32 --device cpu"
+            network = "--backbone test_efficientnet.r160_in1k --no-pretrained --image-size 32 --device cpu"
             length = "--epochs 12 --batch-size 16 --save-every 2 --workers 2"
             options = f"--data data/demo --small --run demo {network} {length}".split()
             if folder.endswith("_stage1"):

@@ -15,15 +15,15 @@ import torch
 from pytorch_metric_learning.losses import ArcFaceLoss, SupConLoss
 from safetensors.torch import load_file
 
-from noseprint.data.augment import A
+from noseprint.calibration.curves import calibration_from_json
+from noseprint.data.holdout import photograph_hashes, split_holdout
 from noseprint.data.tables import ImageTable, read_train
+from noseprint.data.transforms import A
 from noseprint.errors import NoseprintError
-from noseprint.evaluation.holdout import photograph_marks, split_holdout
-from noseprint.matching.calibration import calibration_from_json
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import load_network, read_header
 from noseprint.training.fit import fit
-from noseprint.training.options import FREE_TO_CHANGE, FitOptions, require_same_holdout
+from noseprint.training.fit_options import FREE_TO_CHANGE, FitOptions, require_same_holdout
 
 SIZE = 32
 
@@ -49,8 +49,8 @@ def train(results, table, opts, *, net=None, step=None, **more):
         net or network(),
         step=step or (lambda model, images, labels: loss(model(images), labels)),
         labelled=table,
-        training_view=A.Compose([A.Resize(SIZE, SIZE), A.HorizontalFlip(p=0.5)]),
-        evaluation_view=A.Resize(SIZE, SIZE),
+        training_transform=A.Compose([A.Resize(SIZE, SIZE), A.HorizontalFlip(p=0.5)]),
+        evaluation_transform=A.Resize(SIZE, SIZE),
         results=results,
         options=opts,
         **more,
@@ -74,7 +74,7 @@ def test_leaves_the_best_averaged_weights_with_their_scores_and_calibration(tmp_
     assert json.loads(header.extra["training"]) == {"holdout": 0.2}
     held_out = split_holdout(table.identities, share=0.2, seed=0)
     photographs = table.where(identity in held_out for identity in table.identities)
-    assert header.extra["held_out_photographs"] == photograph_marks(photographs)
+    assert header.extra["held_out_photographs"] == photograph_hashes(photographs)
     assert load_network(tmp_path / "best.safetensors").image_size == SIZE
 
 

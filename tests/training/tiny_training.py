@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from pytorch_metric_learning.losses import SupConLoss
 
-from noseprint.data.augment import A
+from noseprint.command_line import friendly_errors
 from noseprint.data.tables import read_train
+from noseprint.data.transforms import A
 from noseprint.distributed import gather
 from noseprint.models.network import SupConNet
-from noseprint.options import speaking
 from noseprint.training.fit import fit
-from noseprint.training.options import FitOptions
+from noseprint.training.fit_options import FitOptions
 
 parser = argparse.ArgumentParser()
 parser.add_argument("data", type=Path)
@@ -42,13 +42,13 @@ def step(network: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -
     return loss(*gather(network(images), labels))
 
 
-with speaking():
+with friendly_errors():
     fit(
         SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=16, pretrained=False),
         step=step,
         labelled=read_train(given.data),
-        training_view=A.Compose([A.Resize(32, 32), A.HorizontalFlip(p=0.5)]),
-        evaluation_view=A.Resize(32, 32),
+        training_transform=A.Compose([A.Resize(32, 32), A.HorizontalFlip(p=0.5)]),
+        evaluation_transform=A.Resize(32, 32),
         results=given.results,
         options=FitOptions(
             data=given.data, epochs=4, batch_size=16, lr=1e-3, device="cpu", holdout=0.2, save_every=2,

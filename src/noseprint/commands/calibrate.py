@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 from noseprint.commands.campaign import Campaign
 
 if TYPE_CHECKING:
-    from noseprint.evaluation.verifier import Verifier
+    from noseprint.calibration.verifier import Verifier
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Calibrate(Campaign):
 
     def __call__(self) -> None:
         """Calibrate, write and print."""
+        from noseprint.calibration.calibrate import NothingHeldOutError, calibrate
+        from noseprint.calibration.verifier import write_verifier
         from noseprint.devices import choose_device
-        from noseprint.evaluation.calibrate import NothingHeldOutError, calibrate
-        from noseprint.evaluation.verifier import write_verifier
 
         out = self.results / "verifier.json"
         try:
@@ -45,8 +45,8 @@ class Calibrate(Campaign):
 
 
 def _told(verifier: "Verifier") -> list[str]:
-    from noseprint.matching.calibration import family_of
-    from noseprint.matching.quality import KINDS
+    from noseprint.calibration.curves import family_of
+    from noseprint.calibration.quality_limits import KINDS
 
     held = verifier.holdout
     lines = [
@@ -61,7 +61,7 @@ def _told(verifier: "Verifier") -> list[str]:
     for point in verifier.points:
         low, high = point.band
         lines.append(
-            f"false-match rate {point.fmr:g}: the same from {high:.4f}, different below {low:.4f}; "
+            f"false match rate {point.fmr:g}: the same from {high:.4f}, different below {low:.4f}; "
             f"at {point.threshold:.4f} false matches {point.measured_fmr}, true matches {point.tmr}"
         )
     for measure, (what, how) in KINDS.items():

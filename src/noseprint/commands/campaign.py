@@ -5,8 +5,8 @@ from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 
+from noseprint.command_line import check_run_name
 from noseprint.errors import NoseprintError
-from noseprint.options import check_run_name
 
 MEMBERS = ("swin224_stage2", "swin384_stage2", "v2_stage2", "b7ns_stage2")
 
@@ -50,7 +50,7 @@ class Campaign:
 
         Raises NoseprintError where they are those of another recipe, or of two members the same.
         """
-        from noseprint.models.header import fingerprint, read_header, require_recipe
+        from noseprint.models.weights_header import fingerprint, read_header, require_recipe
 
         found = {member: self.of(member) / "best.safetensors" for member in self.members}
         there = {member: path for member, path in found.items() if path.is_file()}

@@ -27,7 +27,7 @@ class Check:
         from noseprint.data.tables import tables_of
         from noseprint.files import check_overwriting
         from noseprint.inspection.check import check
-        from noseprint.inspection.report import render, write_findings
+        from noseprint.inspection.findings import render, write_findings
 
         if not self.data.is_dir():
             raise NoseprintError(f"{self.data} is no folder: name the data folder to check")

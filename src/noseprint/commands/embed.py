@@ -23,7 +23,7 @@ class Embed:
         """Embed and write."""
         from noseprint.devices import choose_device
         from noseprint.files import check_output
-        from noseprint.matching.embeddings import embed_with, photographs, write_embeddings
+        from noseprint.inference.gallery import embed_with, photographs, write_embeddings
 
         if not self.weights:
             raise NoseprintError("--weights: name at least one file of weights")

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Literal
 from noseprint.commands.campaign import Campaign
 
 if TYPE_CHECKING:
-    from noseprint.evaluation.scoring import Evaluation, Scores
+    from noseprint.inference.evaluation import Evaluation, Scores
 
 _PAIRS = {
     "auc": "ROC AUC",
     "eer": "EER",
-    "tar_at_1e_1": "TAR at FAR 0.1",
-    "tar_at_1e_2": "TAR at FAR 0.01",
-    "tar_at_1e_3": "TAR at FAR 0.001",
+    "tmr_at_1e_1": "TMR at FMR 0.1",
+    "tmr_at_1e_2": "TMR at FMR 0.01",
+    "tmr_at_1e_3": "TMR at FMR 0.001",
 }
 _SEARCH = {"map": "mAP", "rank_1": "Rank-1", "rank_5": "Rank-5", "precision_at_5": "Precision@5"}
 _CHANGED = {"auc": "ROC AUC", "map": "mAP", "rank_1": "Rank-1"}
@@ -30,7 +30,7 @@ class Evaluate(Campaign):
     """Score every member and the ensemble against the labels that a data folder carries."""
 
     frozen: bool = False
-    """Also score each pretrained trunk before any training."""
+    """Also score each pretrained backbone before any training."""
     device: str = "auto"
     engine: Literal["auto", "torch", "openvino"] = "auto"
     """What runs the networks, as for infer.py."""
@@ -58,8 +58,8 @@ class Evaluate(Campaign):
     def evaluation(self) -> "Evaluation":
         """Score by the networks or, where they lie elsewhere, by what they said of the test pairs."""
         from noseprint.devices import choose_device
-        from noseprint.evaluation.leaks import learnt_from, of_training
-        from noseprint.evaluation.scoring import score_members, score_tables
+        from noseprint.inference.evaluation import score_members, score_tables
+        from noseprint.inference.leaks import learnt_from, of_training
 
         weights, tables = self.weights, self.similarities
         trained_here = of_training(self.data, weights.values())
@@ -85,17 +85,17 @@ def write_scores(path: Path, found: "Evaluation") -> None:
 
 def described(found: "Evaluation", data: Path) -> Iterator[str]:
     """Tables of the scores, what in `data` they were counted from, and what flatters them."""
-    from noseprint.evaluation.metrics import lowest_far
+    from noseprint.metrics.verification import lowest_fmr
 
     facts = found.labelled.facts()
     if pairs := facts.get("pairs"):
         yield "Test pairs: {same} same, {different} different, of {identities} identities".format_map(pairs)
         yield from _table(_PAIRS, found.scores)
         if found.refused:
-            asked = ", ".join(_PAIRS[name].removeprefix("TAR at FAR ") for name in found.refused)
-            lowest = lowest_far(int(pairs["different"]))
+            asked = ", ".join(_PAIRS[name].removeprefix("TMR at FMR ") for name in found.refused)
+            lowest = lowest_fmr(int(pairs["different"]))
             supported = f"{lowest:g} at the lowest" if lowest else "none"
-            yield f"Not at FAR {asked}: by the rule of 30 these pairs support {supported}."
+            yield f"Not at FMR {asked}: by the rule of 30 these pairs support {supported}."
     if (search := facts.get("search")) and any(of.map for of in found.scores.values()):
         found_in = "Search: {queries} queries, {gallery} images in the gallery, {identities} identities"
         yield found_in.format_map(search)

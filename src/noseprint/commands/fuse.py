@@ -25,8 +25,8 @@ class Fuse:
         """Fuse and write."""
         from noseprint.data.tables import read_pair_names, tables_of
         from noseprint.files import check_overwriting
-        from noseprint.matching.fuse import fuse, write_result
-        from noseprint.matching.pairs import read_similarities
+        from noseprint.inference.fuse import fuse, write_result
+        from noseprint.inference.pairs import read_similarities
 
         if len({path.resolve() for path in self.members}) < len(self.members):
             raise NoseprintError(f"a member is named twice among {', '.join(map(str, self.members))}")

@@ -52,8 +52,8 @@ class Import:
 
     def __call__(self) -> None:
         """Read, divide, copy."""
+        from noseprint.data.import_sources import in_folders, in_table
         from noseprint.data.importing import alike_identities, import_photographs
-        from noseprint.data.originals import in_folders, in_table
 
         if self.source.is_dir():
             if self.target.resolve().is_relative_to(self.source.resolve()):

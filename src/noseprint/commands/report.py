@@ -9,7 +9,7 @@ from noseprint.commands.evaluate import Evaluate, described, write_scores
 from noseprint.errors import NoseprintError
 
 if TYPE_CHECKING:
-    from noseprint.evaluation.verifier import Verifier
+    from noseprint.calibration.verifier import Verifier
 
 _UNLABELLED = (
     "This data carries no labels, so how good the answers for it are is not known; the hold-out, below, is what is. "
@@ -31,13 +31,13 @@ class Report(Evaluate):
 
     def __call__(self) -> None:
         """Score, print and write."""
-        from noseprint.evaluation.labelled import NothingToScoreError
-        from noseprint.evaluation.leaks import of_training
-        from noseprint.evaluation.report.folders import count_learnt, read_pseudo_labels, read_trainings, readable
-        from noseprint.evaluation.report.made import MEASURED
-        from noseprint.evaluation.report.page import Material, render
         from noseprint.files import atomic_write
+        from noseprint.inference.labelled import NothingToScoreError
+        from noseprint.inference.leaks import of_training
         from noseprint.inspection.check import measure
+        from noseprint.reporting.page import Material, render
+        from noseprint.reporting.run_folders import count_learnt, read_pseudo_labels, read_trainings, readable
+        from noseprint.reporting.training_sections import MEASURED
 
         self.check_json()
         page = self.results / "report.html"
@@ -101,7 +101,7 @@ class Report(Evaluate):
 
     def _verifier(self) -> "tuple[Verifier | None, str]":
         """The verifier of these weights, or why there is none."""
-        from noseprint.evaluation.verifier import read_verifier, weights_of
+        from noseprint.calibration.verifier import read_verifier, weights_of
 
         path = self.results / "verifier.json"
         if not path.is_file():

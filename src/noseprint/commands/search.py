@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 if TYPE_CHECKING:
-    from noseprint.matching.which import Found
+    from noseprint.inference.search import Found
 
 _SHOWN = 10  # queries whose answer goes to the terminal, too
 _SAME_PICTURE = 0.9999
@@ -42,9 +42,9 @@ class Search:
 
     def __call__(self) -> None:
         """Search and write."""
+        from noseprint.calibration.verifier import read_verifier
         from noseprint.devices import choose_device
-        from noseprint.evaluation.verifier import read_verifier
-        from noseprint.matching.which import Ensemble, which
+        from noseprint.inference.search import Ensemble, which
 
         ensemble = None
         made = read_verifier(self.verifier) if self.verifier else None

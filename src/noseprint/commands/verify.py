@@ -6,8 +6,8 @@ from pathlib import Path
 
 import tyro
 
+from noseprint.command_line import check_run_name
 from noseprint.errors import NoseprintError
-from noseprint.options import check_run_name
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Verify:
 
     def __call__(self) -> None:
         """Verify and print."""
-        from noseprint.data.images import decode
-        from noseprint.evaluation.verifier_file import read_plain
+        from noseprint.calibration.verifier_file import read_plain
+        from noseprint.data.decoding import decode
         from noseprint.files import check_output
 
         check_run_name(self.run)
@@ -68,10 +68,10 @@ class Verify:
             check_output(self.picture, suffix=".png", inputs=(self.a, self.b, path), option="--picture")
 
         # What can be mended in a moment has been told; from here on seconds go by before the first word.
+        from noseprint.calibration.verifier import read_verifier, weights_of
+        from noseprint.calibration.verify import in_words, verify
         from noseprint.devices import choose_device
-        from noseprint.evaluation.picture import write_picture
-        from noseprint.evaluation.verifier import read_verifier, weights_of
-        from noseprint.evaluation.verify import in_words, verify
+        from noseprint.reporting.verdict_picture import write_picture
 
         verifier = read_verifier(path)
         if self.picture:

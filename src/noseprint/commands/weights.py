@@ -21,7 +21,7 @@ class Weights:
         if self.file.suffix == ".pth":
             from noseprint.models.published import describe_published as describe
         else:
-            from noseprint.models.header import describe_weights as describe
+            from noseprint.models.weights_header import describe_weights as describe
 
         told = describe(self.file)
         if self.json:

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from noseprint.data.prints import LOOKS, draw_nose, photograph
+from noseprint.data.demo_noses import LOOKS, draw_nose, photograph
 from noseprint.errors import NoseprintError
 from noseprint.files import scratch_folder
 

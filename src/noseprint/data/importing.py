@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from noseprint.data.division import Shot, Shots, choose_queries, divide, make_pairs
-from noseprint.data.images import decode, in_threads
-from noseprint.data.originals import Found, Original
+from noseprint.data.decoding import decode, in_threads
+from noseprint.data.import_sources import Found, Original
+from noseprint.data.splits import Shot, Shots, choose_queries, divide, make_pairs
 from noseprint.data.tables import (
     ENCOUNTERS,
     LABEL_HEADER,

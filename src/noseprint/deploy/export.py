@@ -12,17 +12,17 @@ import numpy as np
 import torch
 
 from noseprint import __version__
-from noseprint.data.augment import A
-from noseprint.data.dataset import PlainImages
+from noseprint.calibration.curves import Isotonic, calibration_from_json
+from noseprint.data.datasets import PlainImages
 from noseprint.data.tables import ImageTable, read_train
+from noseprint.data.transforms import A
 from noseprint.errors import NoseprintError
-from noseprint.evaluation.labelled import NothingToScoreError, read_labelled
-from noseprint.evaluation.scoring import score
 from noseprint.files import scratch_folder, writing
-from noseprint.matching.calibration import Isotonic, calibration_from_json
-from noseprint.matching.embed import embed_by, embedder
+from noseprint.inference.evaluation import score
+from noseprint.inference.labelled import NothingToScoreError, read_labelled
+from noseprint.models.embed import embed_by, embedder
 from noseprint.models.network import SupConNet
-from noseprint.models.runtime import Runtime, compile_for_cpu, convert, import_openvino
+from noseprint.models.openvino_runtime import Runtime, compile_for_cpu, convert, import_openvino
 from noseprint.models.weights import fingerprint, load_network, read_header
 
 FORMAT = "noseprint bundle 2"
@@ -49,7 +49,7 @@ def export(weights: Path, out: Path, *, int8: Path | None = None, seed: int = 0)
     try:
         model = convert(network)
     except Exception as error:  # its converters raise whatever they like
-        raise NoseprintError(f"{weights}: OpenVINO cannot convert {header.trunk} ({error})") from error
+        raise NoseprintError(f"{weights}: OpenVINO cannot convert {header.backbone} ({error})") from error
     told = []
     if int8:
         model = quantised(model, read_train(int8), network, seed=seed)
@@ -59,7 +59,7 @@ def export(weights: Path, out: Path, *, int8: Path | None = None, seed: int = 0)
         "noseprint": __version__,
         "recipe": header.extra.get("recipe"),
         "fingerprint": fingerprint(weights),
-        "trunk": header.trunk,
+        "backbone": header.backbone,
         "image_size": network.image_size,
         "input": "uint8 RGB (batch, 3, side, side), decoded upright, resized bilinearly without keeping proportions",
         "embedding_size": network.embedding_size,
@@ -93,31 +93,31 @@ def quantised(model: Any, table: ImageTable, network: SupConNet, *, seed: int) -
     nncf.set_log_level(logging.WARNING)
 
     rows = np.random.default_rng(seed).permutation(len(table.paths))[:CALIBRATION_IMAGES]
-    images = PlainImages([table.paths[row] for row in rows], view=A.Resize(network.image_size, network.image_size))
+    images = PlainImages([table.paths[row] for row in rows], transform=A.Resize(network.image_size, network.image_size))
     return nncf.quantize(
         model,
         nncf.Dataset([images[i][None].numpy() for i in range(len(images))]),
         subset_size=len(images),
         preset=nncf.QuantizationPreset.MIXED,
         model_type=nncf.ModelType.TRANSFORMER if _has_attention(network) else None,
-        ignored_scope=nncf.IgnoredScope(names=_after_trunk(model), validate=False),
+        ignored_scope=nncf.IgnoredScope(names=_after_backbone(model), validate=False),
     )
 
 
-def _after_trunk(model: Any) -> list[str]:
-    """The operations between the trunk and the output: 8 bits of an embedding's length leave no vector of length 1."""
+def _after_backbone(model: Any) -> list[str]:
+    """The operations between the backbone and the output: in 8 bits an embedding would not keep length 1."""
     found, todo = set(), [model.outputs[0].node.input_value(0).get_node()]
     while todo:
         operation = todo.pop()
         name = operation.get_friendly_name()
-        if operation.get_type_name() != "Constant" and "network.trunk" not in name and name not in found:
+        if operation.get_type_name() != "Constant" and "network.backbone" not in name and name not in found:
             found.add(name)
             todo += [value.get_node() for value in operation.input_values()]
     return sorted(found)
 
 
 def _has_attention(network: SupConNet) -> bool:
-    return any("attn" in name for name, _ in network.trunk.named_modules())
+    return any("attn" in name for name, _ in network.backbone.named_modules())
 
 
 def _cost(model: Any, network: SupConNet, data: Path, *, seed: int) -> list[str]:
@@ -129,10 +129,10 @@ def _cost(model: Any, network: SupConNet, data: Path, *, seed: int) -> list[str]
     paths = labelled.paths if labelled else read_train(data).paths
     if not labelled:
         paths = tuple(paths[row] for row in np.random.default_rng(seed).permutation(len(paths))[-LOOK:])
-    view = A.Resize(network.image_size, network.image_size)
+    transform = A.Resize(network.image_size, network.image_size)
     cpu = torch.device("cpu")
     whole, coarse = (
-        embed_by(embed, paths, view=view, workers=0, label=label)
+        embed_by(embed, paths, transform=transform, workers=0, label=label)
         for embed, label in (
             (embedder(network, device=cpu, engine="torch"), "float32"),
             (Runtime(compile_for_cpu(model, "f32")), "int8"),

@@ -18,8 +18,8 @@ from noseprint.data.tables import (
 )
 from noseprint.errors import DataError, Fault
 from noseprint.inspection.copies import Copy, find_copies
-from noseprint.inspection.looks import Look, look_at
 from noseprint.inspection.orientation import Orientation, find_turned
+from noseprint.inspection.summaries import PhotoSummary, summarise
 
 T = TypeVar("T")
 
@@ -92,8 +92,8 @@ def check(data: Path) -> Report:
     tables = _read_tables(data)
     paths = [path for split in SPLITS for path in tables.images[split]]
     split_of = {path: split for split in SPLITS for path in tables.images[split]}
-    seen = dict(zip(paths, look_at(paths), strict=True))
-    looks = {path: look for path, look in seen.items() if isinstance(look, Look)}
+    seen = dict(zip(paths, summarise(paths), strict=True))
+    looks = {path: look for path, look in seen.items() if isinstance(look, PhotoSummary)}
     good = list(looks)
     copies = find_copies(list(looks.values()))
     orientation = find_turned([look.thumbnail for look in looks.values()])
@@ -115,7 +115,7 @@ def measure(data: Path, *, most: int) -> list[SplitFigures]:
     tables = _read_tables(data)
     paths = {split: tables.images[split] for split in SPLITS}
     looked = [path for split in SPLITS for path in paths[split][:: -(-len(paths[split]) // most) or 1]]
-    looks = {path: look for path, look in zip(looked, look_at(looked), strict=True) if isinstance(look, Look)}
+    looks = {path: look for path, look in zip(looked, summarise(looked), strict=True) if isinstance(look, PhotoSummary)}
     figures = [_figures(split, paths[split], identity=tables.identity, looks=looks) for split in SPLITS]
     return [replace(found, images=len(paths[found.name])) for found in figures]
 
@@ -172,7 +172,7 @@ def _judge(
     return [finding for findings in found.values() for finding in findings]
 
 
-def _poor(looks: Mapping[Path, Look]) -> list[Finding]:
+def _poor(looks: Mapping[Path, PhotoSummary]) -> list[Finding]:
     """Photographs in which there is little to see."""
     found = [
         Finding("tiny", path, f"short side {look.short_side} px")
@@ -217,7 +217,7 @@ def _files(data: Path, split: str) -> list[Path]:
 
 
 def _figures(
-    split: str, paths: Iterable[Path], *, identity: Mapping[Path, str], looks: Mapping[Path, Look]
+    split: str, paths: Iterable[Path], *, identity: Mapping[Path, str], looks: Mapping[Path, PhotoSummary]
 ) -> SplitFigures:
     mine = [looks[path] for path in paths if path in looks]
     counts = Counter(identity[path] for path in paths if path in identity)

@@ -12,8 +12,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from noseprint.data.images import in_threads
-from noseprint.inspection.looks import SIDE, Look, Thumbnail
+from noseprint.data.decoding import in_threads
+from noseprint.inspection.summaries import SIDE, PhotoSummary, Thumbnail
 
 Hashes = np.ndarray[tuple[int, int], np.dtype[np.uint64]]
 
@@ -34,7 +34,7 @@ class Copy:
     """Of their details, MIN_CORRELATION..1; 1 for equal pixels."""
 
 
-def find_copies(looks: Sequence[Look], *, known: int = 0) -> list[Copy]:
+def find_copies(looks: Sequence[PhotoSummary], *, known: int = 0) -> list[Copy]:
     """Every copy with the first of its equals, every near-copy with its original.
 
     known: the first so many are not compared with one another, only with the others.

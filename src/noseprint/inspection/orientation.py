@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from noseprint.inspection.looks import SIDE, Thumbnail
+from noseprint.inspection.summaries import SIDE, Thumbnail
 
 MIN_IMAGES = 100  # below, nothing can be learned
 MIN_ACCURACY = 0.85  # below, what is reported would mostly be wrong

@@ -1,1 +1,1 @@
-"""Networks: trunk, descriptors, embedding, weights."""
+"""Networks: backbone, descriptors, embedding, weights."""

@@ -1,4 +1,4 @@
-"""SupConNet: trunk, global descriptors and one linear head a descriptor (CGD, arXiv 1903.10663)."""
+"""SupConNet: backbone, global descriptors and one linear head a descriptor (CGD, arXiv 1903.10663)."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from noseprint.errors import NoseprintError
-from noseprint.models.descriptors import DESCRIPTORS
-from noseprint.models.trunk import build_trunk
+from noseprint.models.backbone import build_backbone
+from noseprint.models.pooling import DESCRIPTORS
 
 
 class SupConNet(nn.Module):
@@ -25,7 +25,7 @@ class SupConNet(nn.Module):
 
     def __init__(
         self,
-        trunk_name: str,
+        backbone_name: str,
         *,
         descriptors: str = "SM",
         dim: int = 512,
@@ -34,9 +34,9 @@ class SupConNet(nn.Module):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
     ) -> None:
-        """Build the network; `mean` and `std` (per channel, pixels in 0..1) default to what the trunk's weights expect.
+        """Build the network; `mean` and `std` (per channel, pixels in 0..1) default to the backbone's own.
 
-        Raises NoseprintError for a trunk, descriptors or a dimension that cannot be.
+        Raises NoseprintError for a backbone, descriptors or a dimension that cannot be.
         """
         super().__init__()
         if not descriptors or len(set(descriptors)) != len(descriptors) or not set(descriptors) <= set(DESCRIPTORS):
@@ -50,13 +50,13 @@ class SupConNet(nn.Module):
             )
         if not 16 <= image_size <= 4096:
             raise NoseprintError(f"image size {image_size}: must be in 16..4096 pixels")
-        self.trunk_name, self.descriptors, self.dim, self.image_size = trunk_name, descriptors, dim, image_size
-        self.trunk = build_trunk(trunk_name, pretrained=pretrained, image_size=image_size)
+        self.backbone_name, self.descriptors, self.dim, self.image_size = backbone_name, descriptors, dim, image_size
+        self.backbone = build_backbone(backbone_name, pretrained=pretrained, image_size=image_size)
         share = dim // len(descriptors)
-        self.heads = nn.ModuleList(nn.Linear(self.trunk.num_features, share, bias=False) for _ in descriptors)
+        self.heads = nn.ModuleList(nn.Linear(self.backbone.num_features, share, bias=False) for _ in descriptors)
         self.set_pixel_statistics(
-            self.trunk.mean if mean is None else mean,
-            self.trunk.std if std is None else std,
+            self.backbone.mean if mean is None else mean,
+            self.backbone.std if std is None else std,
         )
         self.train()
 
@@ -72,8 +72,8 @@ class SupConNet(nn.Module):
 
     @property
     def embedding_size(self) -> int:
-        """Width of the inference embedding: descriptors times the trunk's channels."""
-        return len(self.descriptors) * self.trunk.num_features
+        """Width of the inference embedding: descriptors times the backbone's channels."""
+        return len(self.descriptors) * self.backbone.num_features
 
     def train(self, mode: bool = True) -> Self:
         """Set training mode, BatchNorm excepted: it stays in eval mode, so that its statistics never move."""
@@ -86,14 +86,14 @@ class SupConNet(nn.Module):
     def training_size(self, asked: int | None) -> int:
         """Side in pixels of the square images to train on: `asked`, or that of the input.
 
-        Photographs are best embedded larger than a convolutional trunk was trained on them: fewer pixels a step, and
-        often a better embedding (arXiv 1906.06423). Raises NoseprintError where the trunk takes one size only.
+        Photographs are best embedded larger than a convolutional backbone was trained on them: fewer pixels a step, and
+        often a better embedding (arXiv 1906.06423). Raises NoseprintError where the backbone takes one size only.
         """
         if asked is None or asked == self.image_size:
             return self.image_size
-        if self.trunk.fixed_size is not None:
+        if self.backbone.fixed_size is not None:
             raise NoseprintError(
-                f"--train-size {asked}: {self.trunk_name} takes images of {self.image_size} pixels only; pass "
+                f"--train-size {asked}: {self.backbone_name} takes images of {self.image_size} pixels only; pass "
                 f"--train-size {self.image_size}"
             )
         return asked
@@ -124,5 +124,5 @@ class SupConNet(nn.Module):
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images must be uint8 (B, 3, H, W), not {images.dtype} {tuple(images.shape)}")
         pixels = (images.to(self.pixel_mean.dtype) / 255 - self.pixel_mean) / self.pixel_std
-        features = self.trunk(pixels).float()
+        features = self.backbone(pixels).float()
         return [DESCRIPTORS[letter](features) for letter in self.descriptors]

@@ -1,6 +1,6 @@
 """The four checkpoints published in 2022 (`ckpts/*.pth`), read into the networks of today's timm.
 
-They are flat state dicts of timm 0.5.4 trunks inside an `nn.Sequential`: `features.N.*` by position, and one linear
+They are flat state dicts of timm 0.5.4 backbones inside an `nn.Sequential`: `features.N.*` by position, and one linear
 layer a descriptor (`main_modules.0` the mean, `main_modules.1` the maximum). No tensor changes its shape.
 """
 
@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from noseprint.errors import NoseprintError
-from noseprint.models.header import fingerprint, looks_like, parameters, shown, summary
 from noseprint.models.strict import load_strictly, specs
+from noseprint.models.weights_header import fingerprint, looks_like, parameters, shown, summary
 
 if TYPE_CHECKING:  # `noseprint weights` reads checkpoints without timm
     from noseprint.models.network import SupConNet
@@ -50,10 +50,10 @@ _PREFIXES = {
 }
 # Today's key and its shape that tell the members of one family apart.
 _SIGNATURES: dict[str, tuple[str, tuple[int, ...]]] = {
-    "swin224": ("trunk.backbone.layers.0.blocks.0.attn.relative_position_bias_table", (13 * 13, 4)),
-    "swin384": ("trunk.backbone.layers.0.blocks.0.attn.relative_position_bias_table", (23 * 23, 4)),
-    "v2": ("trunk.backbone.conv_head.weight", (1280, 640, 1, 1)),
-    "b7ns": ("trunk.backbone.conv_head.weight", (2560, 640, 1, 1)),
+    "swin224": ("backbone.model.layers.0.blocks.0.attn.relative_position_bias_table", (13 * 13, 4)),
+    "swin384": ("backbone.model.layers.0.blocks.0.attn.relative_position_bias_table", (23 * 23, 4)),
+    "v2": ("backbone.model.conv_head.weight", (1280, 640, 1, 1)),
+    "b7ns": ("backbone.model.conv_head.weight", (2560, 640, 1, 1)),
 }
 
 
@@ -72,7 +72,7 @@ def load_published(path: Path, network: "SupConNet") -> None:
     ours, theirs = _member(network.state_dict()), _member(tensors)
     if theirs is not None and theirs != ours:
         raise NoseprintError(
-            f"{path}: this looks like {theirs}, the folder expects {ours or network.trunk_name}; "
+            f"{path}: this looks like {theirs}, the folder expects {ours or network.backbone_name}; "
             "put each file under its own name"
         )
     load_strictly(network, tensors, path=path, name=lambda key: origin.get(key, key))
@@ -203,10 +203,10 @@ def _rename(key: str, family: str) -> str:
     if family == "Swin" and (stage := _STAGE.fullmatch(key)):
         # 2022: the downsampling ends stage i. Today it begins stage i + 1.
         number = int(stage[1]) + (stage[2] == "downsample")
-        return f"trunk.backbone.layers.{number}.{stage[2]}.{stage[3]}"
+        return f"backbone.model.layers.{number}.{stage[2]}.{stage[3]}"
     for old, new in _PREFIXES[family].items():
         if key.startswith(old):
-            return f"trunk.backbone.{new}{key.removeprefix(old)}"
+            return f"backbone.model.{new}{key.removeprefix(old)}"
     return f"2022:{key}"
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from noseprint.errors import NoseprintError
-from noseprint.models.header import Spec, shown
+from noseprint.models.weights_header import Spec, shown
 
 if TYPE_CHECKING:  # `noseprint weights` reads checkpoints without timm
     from noseprint.models.network import SupConNet
@@ -45,7 +45,7 @@ def require_fit(
     told = [_told(fault, keys, name) for fault, keys in faults.items() if keys]
     if told:
         raise NoseprintError(
-            f"{path}: does not fit {network.trunk_name}: {'; '.join(told)}; give the weights of this very network"
+            f"{path}: does not fit {network.backbone_name}: {'; '.join(told)}; give the weights of this very network"
         )
 
 

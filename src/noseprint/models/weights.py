@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save
 from noseprint import __version__
 from noseprint.errors import NoseprintError
 from noseprint.files import atomic_write
-from noseprint.models.header import FORMAT, NAMED, WeightsHeader, fingerprint, read_header, require_recipe
 from noseprint.models.network import SupConNet
 from noseprint.models.strict import load_strictly, require_fit
+from noseprint.models.weights_header import FORMAT, NAMED, WeightsHeader, fingerprint, read_header, require_recipe
 
 __all__ = ["WeightsHeader", "fingerprint", "load_network", "load_weights", "read_header", "save_weights"]
 
@@ -28,7 +28,7 @@ def save_weights(path: Path, network: SupConNet, *, extra: Mapping[str, str]) ->
         raise ValueError(f"extra must not carry the header's own names {clash}")
     metadata = {
         "format": FORMAT,
-        "trunk": network.trunk_name,
+        "backbone": network.backbone_name,
         "image_size": str(network.image_size),
         "mean": json.dumps(network.mean),
         "std": json.dumps(network.std),
@@ -46,8 +46,8 @@ def save_weights(path: Path, network: SupConNet, *, extra: Mapping[str, str]) ->
 def load_weights(path: Path, network: SupConNet) -> WeightsHeader:
     """Fill `network` from `path`, and normalise pixels as those weights were trained. Give back the header.
 
-    The network keeps its own input size, unless its trunk is one that takes a single size.
-    Raises NoseprintError for another trunk, other descriptors or such a size, and for missing, unexpected, wrongly
+    The network keeps its own input size, unless its backbone is one that takes a single size.
+    Raises NoseprintError for another backbone, other descriptors or such a size, and for missing, unexpected, wrongly
     shaped or typed or non-finite tensors; the network is then unchanged.
     """
     header = read_header(path)
@@ -58,19 +58,19 @@ def load_weights(path: Path, network: SupConNet) -> WeightsHeader:
 
 
 def load_network(
-    path: Path, *, trunk: str | None = None, image_size: int | None = None, recipe: str | None = None
+    path: Path, *, backbone: str | None = None, image_size: int | None = None, recipe: str | None = None
 ) -> SupConNet:
     """Build the network that `path` describes and fill it, in eval mode.
 
-    trunk: refuse weights of another one. image_size: side of the input in pixels, where the trunk takes any size.
+    backbone: refuse weights of another one. image_size: side of the input in pixels, where the backbone takes any size.
     recipe: refuse weights that say another recipe made them.
-    Raises NoseprintError like `load_weights`, and for a trunk, a size or a recipe that these weights do not fit, before
+    Raises NoseprintError like `load_weights`, and for a backbone, size or recipe that these weights do not fit, before
     memory is taken on the word of the file.
     """
     header = read_header(path)
-    if trunk not in (None, header.trunk):
+    if backbone not in (None, header.backbone):
         raise NoseprintError(
-            f"{path}: its trunk is {header.trunk}, asked for is {trunk}; leave --trunk out, or train it"
+            f"{path}: its backbone is {header.backbone}, asked for is {backbone}; leave --backbone out, or train it"
         )
     if recipe is not None:
         require_recipe(path, header, recipe)
@@ -80,7 +80,7 @@ def load_network(
     memory = sum(tensor.nbytes for tensor in (*plan.parameters(), *plan.buffers()))
     if memory > 2 * path.stat().st_size + _SPARE:
         raise NoseprintError(
-            f"{path}: {header.trunk} takes {memory / 2**30:.1f} GiB at {plan.image_size} pixels; choose a smaller size"
+            f"{path}: {header.backbone} takes {memory / 2**30:.1f} GiB at {plan.image_size} px; choose a smaller size"
         )
     network = _build(header, image_size)
     load_weights(path, network)
@@ -89,7 +89,7 @@ def load_network(
 
 def _build(header: WeightsHeader, image_size: int | None) -> SupConNet:
     return SupConNet(
-        header.trunk,
+        header.backbone,
         descriptors=header.descriptors,
         dim=header.dim,
         image_size=header.image_size if image_size is None else image_size,
@@ -102,7 +102,7 @@ def _build(header: WeightsHeader, image_size: int | None) -> SupConNet:
 def _require_same(path: Path, header: WeightsHeader, network: SupConNet) -> None:
     """Refuse a header or tensors of another network, which may be on the meta device."""
     for name, ours, theirs in (
-        ("trunk", network.trunk_name, header.trunk),
+        ("backbone", network.backbone_name, header.backbone),
         ("descriptors", network.descriptors, header.descriptors),
         ("dim", network.dim, header.dim),
     ):
@@ -110,9 +110,9 @@ def _require_same(path: Path, header: WeightsHeader, network: SupConNet) -> None
             raise NoseprintError(
                 f"{path}: its {name} is {theirs}, this network's is {ours}; give the weights of this one"
             )
-    if network.trunk.fixed_size is not None and network.image_size != header.image_size:
+    if network.backbone.fixed_size is not None and network.image_size != header.image_size:
         raise NoseprintError(
-            f"{path}: {header.trunk} was trained at {header.image_size} pixels and takes no other size, "
+            f"{path}: {header.backbone} was trained at {header.image_size} pixels and takes no other size, "
             f"not {network.image_size}; leave --image-size out"
         )
     require_fit(network, header.tensors, path=path)

@@ -4,12 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from noseprint.data.augment import View
+from noseprint.calibration.fitting import fit_calibration
+from noseprint.data.holdout import HOLDOUT_SEED, holdout_hash, photograph_hashes
 from noseprint.data.tables import ImageTable
+from noseprint.data.transforms import Transform
 from noseprint.distributed import World
-from noseprint.evaluation.holdout import HOLDOUT_SEED, HoldoutScores, evaluate_holdout, holdout_mark, photograph_marks
-from noseprint.matching.calibration_fit import fit_calibration
-from noseprint.matching.shared import embed_shared
+from noseprint.metrics.holdout_scores import HoldoutScores, evaluate_holdout
+from noseprint.models.embed_shared import embed_shared
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import save_weights
 from noseprint.training.faults import require_spread
@@ -30,14 +31,14 @@ class Best:
         *,
         holdout: ImageTable,
         train: ImageTable,
-        view: View,
+        transform: Transform,
         results: Path,
         extra: dict[str, str],
         place: World,
         workers: int,
         cache: Path | None,
     ) -> None:
-        self._holdout, self._view, self._results, self._extra = holdout, view, results, extra
+        self._holdout, self._transform, self._results, self._extra = holdout, transform, results, extra
         self._paths = holdout.paths or train.paths[:COLLAPSE_LOOK]
         self._place, self._workers, self._cache = place, workers, cache
         self._kept: dict[str, float] = {}
@@ -51,7 +52,7 @@ class Best:
         embeddings = embed_shared(
             network,
             self._paths,
-            view=self._view,
+            transform=self._transform,
             device=self._place.device,
             workers=self._workers,
             cache=self._cache,
@@ -84,8 +85,8 @@ class Best:
         extra = dict(self._extra)
         if scores:
             extra["holdout"] = json.dumps(self._kept)
-            extra["held_out"] = holdout_mark(self._holdout.identities)
-            extra["held_out_photographs"] = photograph_marks(self._holdout)
+            extra["held_out"] = holdout_hash(self._holdout.identities)
+            extra["held_out_photographs"] = photograph_hashes(self._holdout)
             pairs = (scores.similarity, scores.same, scores.identity_a, scores.identity_b)
             extra["calibration"] = fit_calibration(*pairs).to_json()
         save_weights(self._results / "best.safetensors", network, extra=extra)

@@ -13,26 +13,26 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from noseprint.data.augment import View
-from noseprint.data.cache import reader
-from noseprint.data.dataset import TrainingImages, batches_of, begin_worker
-from noseprint.data.sampling import IdentityBatches, epoch_steps
+from noseprint.data.datasets import TrainingImages, batches_of, begin_worker
+from noseprint.data.decode_cache import reader
+from noseprint.data.holdout import HOLDOUT_SEED, require_scorable, split_holdout
+from noseprint.data.readable import readable_photographs
+from noseprint.data.samplers import IdentityBatches, epoch_steps
 from noseprint.data.tables import ImageTable
-from noseprint.data.usable import usable
+from noseprint.data.transforms import Transform
 from noseprint.devices import default_workers, reuse_freed_memory
 from noseprint.distributed import World, any_rank, telling_of_lost_ranks, wait_for_all, world
 from noseprint.errors import NoseprintError
-from noseprint.evaluation.holdout import HOLDOUT_SEED, require_scorable, split_holdout
 from noseprint.lock import lock
 from noseprint.models.network import SupConNet
 from noseprint.progress import progress
 from noseprint.training.best import Best
 from noseprint.training.checkpoints import MetricsLog, differing, load_state, require_same, save_state, told
 from noseprint.training.faults import tell_faulty_batch
+from noseprint.training.fit_options import FREE_TO_CHANGE, FitOptions
 from noseprint.training.gradient_cache import Step
 from noseprint.training.interrupt import Interrupted, stop_requested
-from noseprint.training.options import FREE_TO_CHANGE, FitOptions
-from noseprint.training.update import Updates
+from noseprint.training.step import Updates
 
 CHECK_EVERY = 20  # steps between looks at the loss: each look waits for the device
 
@@ -43,8 +43,8 @@ def fit(
     step: Step,
     labelled: ImageTable,
     pseudo: ImageTable | None = None,
-    training_view: View,
-    evaluation_view: View,
+    training_transform: Transform,
+    evaluation_transform: Transform,
     results: Path,
     options: FitOptions,
     criterion: nn.Module | None = None,
@@ -70,7 +70,7 @@ def fit(
         lock(results) if place.is_main else nullcontext(),
         telling_of_lost_ranks(place.size),
     ):
-        sound = usable(
+        sound = readable_photographs(
             labelled.paths + (pseudo.paths if pseudo else ()),
             skip_bad=options.skip_bad,
             read=reader(options.cache),
@@ -87,8 +87,8 @@ def fit(
             step=step,
             train=train,
             holdout=holdout,
-            training_view=training_view,
-            evaluation_view=evaluation_view,
+            training_transform=training_transform,
+            evaluation_transform=evaluation_transform,
             results=results,
             options=options,
             criterion=criterion,
@@ -107,15 +107,15 @@ class _Training:
         step: Step,
         train: ImageTable,
         holdout: ImageTable,
-        training_view: View,
-        evaluation_view: View,
+        training_transform: Transform,
+        evaluation_transform: Transform,
         results: Path,
         options: FitOptions,
         criterion: nn.Module | None,
         place: World,
     ) -> None:
         self.results, self.options, self.place = results, options, place
-        self.train_table, self.training_view = train, training_view
+        self.train_table, self.training_transform = train, training_transform
         self.workers = default_workers(place.device) if options.workers is None else options.workers
         self.epoch_steps = epoch_steps(len(train), options.batch_size)
         self.steps = self.epoch_steps * options.epochs
@@ -135,7 +135,7 @@ class _Training:
         self.best = Best(
             holdout=holdout,
             train=train,
-            view=evaluation_view,
+            transform=evaluation_transform,
             results=results,
             extra={"recipe": recipe, "training": options.noted()},
             place=place,
@@ -210,7 +210,7 @@ class _Training:
         dataset = TrainingImages(
             self.train_table.paths,
             [labels[identity] for identity in self.train_table.identities],
-            view=self.training_view,
+            transform=self.training_transform,
             seed=self.options.seed,
             cache=self.options.cache,
         )
@@ -256,7 +256,7 @@ class _Training:
         settings = {key: str(value) for key, value in vars(self.options).items() if key not in FREE_TO_CHANGE}
         settings["training images"] = str(len(self.train_table))
         settings["training table"] = _digest(zip(self.train_table.identities, self.train_table.paths, strict=True))
-        settings["trunk"], settings["image_size"] = network.trunk_name, str(network.image_size)
+        settings["backbone"], settings["image_size"] = network.backbone_name, str(network.image_size)
         settings["start weights"] = _digest((key, float(t.float().sum())) for key, t in network.state_dict().items())
         return settings
 

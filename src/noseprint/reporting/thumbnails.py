@@ -1,0 +1,26 @@
+"""Photographs small enough to lie inside a page."""
+
+import base64
+from pathlib import Path
+
+import cv2
+
+from noseprint.data.decoding import decode
+from noseprint.errors import DataError
+
+SIDE = 144  # px of the longer side
+_QUALITY = 72
+
+
+def thumbnail(path: Path) -> str | None:
+    """A data URI of the photograph, at most SIDE x SIDE px, as JPEG (about 5 KB); None where it cannot be decoded."""
+    try:
+        image = decode(path)
+    except DataError:
+        return None
+    height, width = image.shape[:2]
+    scale = min(1.0, SIDE / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
+    _, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()

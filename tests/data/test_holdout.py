@@ -1,0 +1,165 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from noseprint.data.holdout import Changed, changed_photographs, photograph_hashes, require_scorable, split_holdout
+from noseprint.data.tables import ImageTable
+from noseprint.errors import NoseprintError
+from noseprint.metrics.holdout_scores import evaluate_holdout
+
+
+def images(n, *, per=2, start=0):
+    return [str(i) for i in range(start, start + n) for _ in range(per)]
+
+
+@pytest.mark.parametrize(
+    ("identities", "share", "want"),
+    [(6000, 0.05, 300), (1000, 0.5, 333), (100, 0.05, 8), (24, 0.05, 8), (23, 0.05, 7), (6, 0.05, 2), (100, 0.0, 0)],
+)
+def test_how_many(identities, share, want):
+    held = split_holdout(images(identities), share=share, seed=0)
+    assert len(held) == want
+    assert held <= set(images(identities))
+
+
+def test_single_images_are_never_held_out():
+    pairs, singles = images(30), images(1000, per=1, start=100)
+    assert split_holdout(pairs + singles, share=0.1, seed=3) == split_holdout(pairs, share=0.1, seed=3)
+
+
+@given(st.randoms(use_true_random=False), st.integers(0, 99))
+def test_order_and_further_images_change_nothing(random, seed):
+    identities = images(60)
+    held = split_holdout(identities, share=0.2, seed=seed)
+    more = identities + random.choices(identities, k=30)
+    random.shuffle(more)
+    assert split_holdout(more, share=0.2, seed=seed) == held
+
+
+def test_a_larger_share_nests_and_a_new_identity_moves_little():
+    identities = images(400)
+    small, large = (split_holdout(identities, share=share, seed=1) for share in (0.05, 0.2))
+    assert small < large
+    grown = split_holdout(identities + images(1, start=400), share=0.2, seed=1)
+    assert len(grown ^ large) <= 2
+
+
+def test_the_seed_chooses_and_nothing_else_does():
+    identities = images(200)
+    a, b = (split_holdout(identities, share=0.1, seed=seed) for seed in (0, 1))
+    assert a != b
+    # Written down once: nine folders on several machines have to agree.
+    assert sorted(split_holdout(images(24), share=0.1, seed=0), key=int) == [
+        "4",
+        "7",
+        "9",
+        "15",
+        "18",
+        "20",
+        "21",
+        "23",
+    ]
+
+
+@pytest.mark.parametrize("share", [-0.1, 0.51, 5, math.nan])
+def test_a_share_outside_its_range_is_refused(share):
+    with pytest.raises(NoseprintError, match="outside"):
+        split_holdout(images(100), share=share, seed=0)
+
+
+def test_too_few_identities_are_refused():
+    with pytest.raises(NoseprintError, match="5 identities have two images or more"):
+        split_holdout(images(5) + images(50, per=1, start=10), share=0.3, seed=0)
+
+
+def test_scores_of_the_holdout():
+    rng = np.random.default_rng(0)
+    identities = images(20, per=4)
+    x = np.repeat(rng.standard_normal((20, 16)), 4, axis=0) + rng.standard_normal((80, 16))
+    x = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+    scores = evaluate_holdout(x, identities, seed=0)
+    assert len(scores.same) == 2 * 20 * 6
+    assert scores.same.sum() == 120
+    assert scores.auc == pytest.approx(roc_auc_score(scores.same, scores.similarity))
+    assert 0.8 < scores.auc < 1
+    assert 0.3 < scores.map < 1
+    assert 0.3 < scores.rank_1 <= 1
+    again = evaluate_holdout(x, identities, seed=0)
+    np.testing.assert_array_equal(scores.similarity, again.similarity)
+    assert len(evaluate_holdout(x, identities, seed=0, max_pairs=50).same) == 50
+
+
+def test_photographs_of_one_encounter_do_not_flatter_the_holdout():
+    rng = np.random.default_rng(0)
+    identities, encounters = images(20, per=4), ["morning", "morning", "evening", "evening"] * 20
+    x = np.repeat(rng.standard_normal((40, 16)), 2, axis=0)  # alike within an encounter, otherwise by chance
+    x = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+    flattered = evaluate_holdout(x, identities, seed=0)
+    assert flattered.rank_1 == 1
+    honest = evaluate_holdout(x, identities, seed=0, encounters=encounters)
+    assert honest.same.sum() == 20 * 4
+    assert honest.auc < 0.65 < flattered.auc
+    assert honest.rank_1 < 0.3
+
+
+def test_a_holdout_of_one_encounter_an_identity_is_refused_before_the_training():
+    identities = images(5, per=3)
+    require_scorable(identities, share=0.05)
+    require_scorable(identities, share=0.05, encounters=["a", "b", "b"] * 5)
+    require_scorable(identities, share=0, encounters=["a"] * 15)
+    with pytest.raises(NoseprintError, match="too few photographs of two encounters"):
+        require_scorable(identities, share=0.05, encounters=["a", "b", "b", *["a"] * 12])
+    with pytest.raises(NoseprintError, match="too few photographs can be used"):
+        require_scorable(images(5, per=1), share=0.05)
+
+
+def test_one_identity_cannot_be_scored():
+    with pytest.raises(NoseprintError, match="two identities"):
+        evaluate_holdout(np.ones((3, 4), np.float32), ["a"] * 3, seed=0)
+
+
+def photographs(folder, names):
+    """A table of files of different sizes, all of one identity."""
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(b"x" * (len(folder.name) + len(name)))
+    return ImageTable(tuple(folder / name for name in names), ("rex",) * len(names))
+
+
+def test_photographs_are_known_again_wherever_they_lie_and_in_any_order(tmp_path):
+    table = photographs(tmp_path / "a", ["1.jpg", "2.jpg", "33.jpg"])
+    marks = photograph_hashes(table)
+    assert len(marks) == 3 * 8
+    again = photographs(tmp_path / "b", ["33.jpg", "1.jpg", "2.jpg"])
+    assert photograph_hashes(again) == marks
+    assert changed_photographs(marks, again) == Changed(3, 0, 0)
+    again.paths[0].write_bytes(b"another one")
+    assert changed_photographs(marks, again) == Changed(2, 1, 1)
+    again.paths[1].unlink()
+    assert changed_photographs(marks, again) == Changed(1, 1, 2)
+    assert changed_photographs(marks, ImageTable(table.paths, ("max",) * 3)) == Changed(0, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("known", "added", "removed", "other"),
+    [(3, 100, 0, False), (3, 0, 100, False), (5, 5, 5, False), (4, 5, 5, True), (0, 9, 3, True), (3, 100, 2, False)],
+)
+def test_photographs_that_came_or_went_are_no_other_data(known, added, removed, other):
+    assert Changed(known, added, removed).other_data is other
+
+
+def test_of_very_many_photographs_a_draw_is_compared(tmp_path, monkeypatch):
+    table = photographs(tmp_path / "a", [f"{number}.jpg" for number in range(400)])
+    monkeypatch.setattr("noseprint.data.holdout.MOST_HASHES", 40)
+    marks = photograph_hashes(table)
+    assert len(marks) == 40 * 8
+    assert changed_photographs(marks, table) == Changed(40, 0, 0)
+    half = changed_photographs(marks, table.where(number % 2 for number in range(400)))
+    assert (half.added, 10 < half.known < 30) == (0, True)
+    more = photographs(tmp_path / "a", [f"{number}.jpg" for number in range(1200)])
+    grown = changed_photographs(marks, more)
+    assert (grown.removed, grown.other_data, grown.known < 30) == (0, False, True)

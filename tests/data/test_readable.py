@@ -1,0 +1,58 @@
+import csv
+import re
+import shutil
+
+import pytest
+
+from noseprint.data.readable import readable_photographs
+from noseprint.data.tables import read_pairs, read_train
+from noseprint.errors import NoseprintError
+
+
+@pytest.fixture
+def damaged(demo, tmp_path):
+    """A data folder of which one photograph is missing, one cut off."""
+    shutil.copytree(demo, tmp_path / "data")
+    table = read_train(tmp_path / "data")
+    table.paths[2].unlink()
+    table.paths[5].write_bytes(table.paths[5].read_bytes()[:500])
+    return tmp_path / "data"
+
+
+def test_sound_photographs_are_all_usable(demo, tmp_path, capsys):
+    paths = read_train(demo).paths
+    (tmp_path / "skipped.csv").write_text("of an earlier run")
+    assert readable_photographs(paths, skip_bad=False, listed=tmp_path / "skipped.csv") == set(paths)
+    assert not (tmp_path / "skipped.csv").exists()
+    assert capsys.readouterr().out == ""
+
+
+def test_broken_data_are_refused_and_nothing_is_written(damaged, tmp_path):
+    paths = read_train(damaged, missing_ok=True).paths
+    with pytest.raises(
+        NoseprintError, match=rf"{re.escape(paths[2].name)}.* \(and 1 more\)\. .*--skip-bad .*the rows that name them"
+    ):
+        readable_photographs(paths, skip_bad=False, listed=tmp_path / "skipped.csv")
+    assert not (tmp_path / "skipped.csv").exists()
+
+
+def test_skipping_says_and_lists_what_is_left_out(damaged, tmp_path, capsys):
+    paths = read_train(damaged, missing_ok=True).paths
+    assert readable_photographs(paths, skip_bad=True, listed=tmp_path / "skipped.csv") == set(paths) - {
+        paths[2],
+        paths[5],
+    }
+    out = capsys.readouterr().out
+    assert f"2 of {len(paths)} photographs are left out" in out
+    with (tmp_path / "skipped.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == [str(paths[2]), str(paths[5])]
+    assert all(row["problem"] for row in rows)
+
+
+def test_pairs_among_sound_images(demo):
+    pairs = read_pairs(demo, "test")
+    lost = pairs.folder / pairs.image_b[0]
+    kept = pairs.among({pairs.folder / name for name in pairs.names()} - {lost})
+    assert lost.name not in kept.names()
+    assert 0 < len(kept) == sum(lost.name not in pair for pair in zip(pairs.image_a, pairs.image_b, strict=True))

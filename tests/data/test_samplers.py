@@ -1,0 +1,65 @@
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from noseprint.data.samplers import IdentityBatches, epoch_steps
+from noseprint.errors import NoseprintError
+
+IDENTITIES = [str(i) for i in range(20) for _ in range(1 + i % 6)]
+
+
+def batches(identities=IDENTITIES, **options):
+    return IdentityBatches(identities, **{"batch_size": 16, "images_per_identity": 4, "steps": 30, "seed": 0} | options)
+
+
+def test_a_batch_holds_up_to_k_distinct_images_of_p_distinct_identities():
+    for batch in batches():
+        counts = Counter(IDENTITIES[row] for _, row in batch)
+        assert len(counts) == 4
+        assert len({row for _, row in batch}) == len(batch)
+        assert all(count == min(4, IDENTITIES.count(identity)) for identity, count in counts.items())
+
+
+def test_identities_are_drawn_uniformly_whatever_their_number_of_images():
+    counts = Counter(i for batch in batches(steps=4000) for i in {IDENTITIES[row] for _, row in batch})
+    expected = 4000 * 4 / 20
+    assert all(abs(count - expected) < 5 * expected**0.5 for count in counts.values())
+
+
+def test_a_resumed_run_goes_on_as_it_would_have_gone():
+    whole = list(batches())
+    assert list(batches(first_step=11)) == whole[11:]
+    assert len(batches(first_step=11)) == 19
+    assert list(batches(seed=1)) != whole
+
+
+@settings(max_examples=25, deadline=None)
+@given(world=st.integers(1, 4), seed=st.integers(0, 99))
+def test_ranks_share_each_batch_by_identity(world, seed):
+    whole = list(batches(seed=seed, steps=5))
+    shares = [list(batches(seed=seed, steps=5, rank=rank, world=world)) for rank in range(world)]
+    for step, batch in enumerate(whole):
+        parts = [share[step] for share in shares]
+        assert sorted(index for part in parts for index in part) == sorted(batch)
+        seen = [{IDENTITIES[row] for _, row in part} for part in parts]
+        assert sum(map(len, seen)) == len(set().union(*seen))
+
+
+def test_steps_of_an_epoch():
+    assert [epoch_steps(n, 16) for n in (1, 16, 31, 32)] == [1, 1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("identities", "options", "says"),
+    [
+        (["1", "1"], {}, "at least 2 identities"),
+        (["1", "2", "3"], {}, "single image"),
+        (IDENTITIES, {"batch_size": 7}, "does not hold 2 identities"),
+        (IDENTITIES, {"world": 5}, "5 processes cannot share 4"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_refused(identities, options, says):
+    with pytest.raises(NoseprintError, match=says):
+        batches(identities, **options)

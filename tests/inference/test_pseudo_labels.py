@@ -1,0 +1,232 @@
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from noseprint.errors import NoseprintError
+from noseprint.inference.pseudo_labels import merge_pairs, produce_pseudo, select_pseudo_pairs
+
+
+@dataclass(frozen=True)
+class Table:
+    image_a: tuple[str, ...]
+    image_b: tuple[str, ...]
+
+
+def looked_up(values, default=0.9):
+    def similarity_of(images_a, images_b):
+        return np.array([[values.get(frozenset((a, b)), default) for b in images_b] for a in images_a])
+
+    return similarity_of
+
+
+def test_selection_by_threshold_and_by_count():
+    similarity = np.array([0.5, 0.9, 0.7, 0.9, 0.1], dtype=np.float32)
+    assert select_pseudo_pairs(similarity, threshold=0.7).tolist() == [1, 3]  # float32 0.7 is just below
+    assert select_pseudo_pairs(similarity, threshold=float(np.float32(0.7))).tolist() == [1, 3, 2]
+    assert select_pseudo_pairs(similarity, count=3).tolist() == [1, 3, 2]
+    assert select_pseudo_pairs(similarity, count=99).tolist() == [1, 3, 2, 0, 4]
+    for wrong in ({}, {"threshold": 0.5, "count": 2}):
+        with pytest.raises(ValueError, match="either"):
+            select_pseudo_pairs(similarity, **wrong)
+
+
+def test_a_chain_of_one_dog_becomes_one_identity():
+    merge = merge_pairs(
+        [("a", "b"), ("b", "c"), ("d", "e")], np.array([0.9, 0.8, 0.95]), looked_up({}), refuse_below=0.5
+    )
+    assert merge.groups == [["d", "e"], ["a", "b", "c"]]
+    assert merge.merged == 1
+    assert merge.refused == []
+
+
+def test_two_groups_are_bridged():
+    pairs = [("a", "b"), ("c", "d"), ("b", "c")]
+    merge = merge_pairs(pairs, np.array([0.9, 0.9, 0.8]), looked_up({}), refuse_below=0.5)
+    assert merge.groups == [["a", "b", "c", "d"]]
+
+
+def test_a_chain_of_lookalikes_is_cut_at_its_weakest_link():
+    pairs = [("a", "b"), ("b", "c"), ("c", "d")]
+    merge = merge_pairs(
+        pairs, np.array([0.95, 0.85, 0.9]), looked_up({frozenset("ad"): 0.2, frozenset("ac"): 0.6}), refuse_below=0.5
+    )
+    assert merge.groups == [["a", "b"], ["c", "d"]]
+    (refusal,) = merge.refused
+    assert refusal.pair == ("b", "c")
+    assert refusal.similarity == 0.85
+    assert frozenset(refusal.contradiction) == frozenset("ad")
+    assert refusal.contradiction_similarity == 0.2
+
+
+def test_an_image_with_itself_and_a_pair_twice_change_nothing():
+    pairs = [("a", "a"), ("a", "b"), ("b", "a"), ("a", "b"), ("z", "z")]
+    merge = merge_pairs(pairs, np.array([1, 0.9, 0.9, 0.9, 1]), looked_up({}), refuse_below=0.5)
+    assert merge.groups == [["a", "b"]]
+    assert (merge.merged, merge.refused) == (0, [])
+
+
+def test_a_cross_pair_at_the_floor_is_no_contradiction():
+    floor = looked_up({frozenset("ac"): 0.5})
+    pairs, similarity = [("a", "b"), ("b", "c")], np.array([0.9, 0.8])
+    assert merge_pairs(pairs, similarity, floor, refuse_below=0.5).groups == [["a", "b", "c"]]
+    assert merge_pairs(pairs, similarity, floor, refuse_below=np.nextafter(0.5, 1)).groups == [["a", "b"]]
+
+
+@st.composite
+def pair_lists(draw):
+    seed = draw(st.integers(0, 10_000))
+    pairs = draw(st.lists(st.tuples(st.sampled_from("abcdefghij"), st.sampled_from("abcdefghij")), max_size=30))
+    matrix = np.random.default_rng(seed).random((10, 10))
+    return pairs, np.maximum(matrix, matrix.T)
+
+
+@given(pair_lists(), st.floats(0, 1), st.randoms(use_true_random=False))
+def test_groups_are_disjoint_consistent_and_free_of_input_order(drawn, refuse_below, random):
+    pairs, matrix = drawn
+
+    def similarity_of(images_a, images_b):
+        return np.array([[matrix["abcdefghij".index(a), "abcdefghij".index(b)] for b in images_b] for a in images_a])
+
+    def merged(pairs):
+        similarity = np.array([similarity_of([a], [b])[0, 0] for a, b in pairs])
+        return merge_pairs(pairs, similarity, similarity_of, refuse_below=refuse_below)
+
+    merge = merged(pairs)
+    images = [image for group in merge.groups for image in group]
+    assert len(images) == len(set(images))
+    assert all(len(group) >= 2 for group in merge.groups)
+    for group in merge.groups:
+        cross = similarity_of(group, group)[~np.eye(len(group), dtype=bool)]
+        assert cross.min() >= refuse_below
+    group_of = {image: number for number, group in enumerate(merge.groups) for image in group}
+    refused = {frozenset(refusal.pair) for refusal in merge.refused}
+    for a, b in pairs:  # every pair is used, refused or no pair at all
+        assert a == b or frozenset((a, b)) in refused or group_of[a] == group_of[b]
+    shuffled = list(pairs)
+    random.shuffle(shuffled)
+    assert {frozenset(group) for group in merged(shuffled).groups} == {frozenset(group) for group in merge.groups}
+
+
+def dogs(*, dogs=40, images=3, noise, seed, d=32):
+    """Embeddings (dogs * images, D) around one direction a dog, and each row's dog."""
+    rng = np.random.default_rng(seed)
+    centre = rng.standard_normal((dogs, d))
+    x = np.repeat(centre / np.linalg.norm(centre, axis=1, keepdims=True), images, axis=0)
+    x = x + noise * rng.standard_normal(x.shape) / np.sqrt(d)
+    x = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
+    return x, np.repeat(np.arange(dogs), images)
+
+
+def table(label, *, same, different, seed):
+    rng = np.random.default_rng(seed)
+    a, b = np.triu_indices(len(label), k=1)
+    is_same = label[a] == label[b]
+    rows = np.concatenate(
+        [
+            rng.choice(np.flatnonzero(is_same), same, replace=False),
+            rng.choice(np.flatnonzero(~is_same), different, replace=False),
+        ]
+    )
+    rng.shuffle(rows)
+    return a[rows], b[rows], is_same[rows]
+
+
+def world(*, noise=0.9, different=100, seed=0):
+    x, label = dogs(noise=noise, seed=seed)
+    held, held_label = dogs(noise=noise, seed=seed + 1)
+    a, b, _ = table(label, same=100, different=different, seed=seed)
+    ha, hb, holdout_same = table(held_label, same=100, different=100, seed=seed + 2)
+    names = tuple(f"{row}.jpg" for row in range(len(x)))
+    pairs = Table(tuple(names[row] for row in a), tuple(names[row] for row in b))
+    holdout = {"holdout_similarity": np.einsum("pd,pd->p", held[ha], held[hb]), "holdout_same": holdout_same}
+    return pairs, x, {name: row for row, name in enumerate(names)}, label, holdout
+
+
+@pytest.mark.parametrize("seed", [0, 10, 20])
+def test_the_default_rule_finds_dogs_and_says_how_surely(seed):
+    pairs, x, index, label, holdout = world(seed=seed)
+    pseudo = produce_pseudo(pairs, x, index, **holdout)
+    images = [image for _, image in pseudo.rows]
+    assert len(images) == len(set(images)) == pseudo.summary["images"]
+    assert len({identity for identity, _ in pseudo.rows}) == pseudo.summary["identities"]
+    by_identity = {}
+    for identity, image in pseudo.rows:
+        by_identity.setdefault(identity, set()).add(int(label[index[image]]))
+    assert np.mean([len(found) == 1 for found in by_identity.values()]) >= 0.9
+    assert 15 <= len(by_identity) <= 40
+    estimate = pseudo.summary["estimated_precision"]
+    assert 0.95 <= estimate["precision"] <= 1
+    assert estimate["low"] < estimate["precision"] < estimate["high"] or estimate["precision"] == 1
+    assert pseudo.summary["pairs"] == 200
+    assert 0 < pseudo.summary["accepted"] <= 110
+    json.dumps(pseudo.summary, allow_nan=False)
+    assert produce_pseudo(pairs, x, index, **holdout) == pseudo
+
+
+def test_a_count_takes_its_best_pairs_but_not_against_the_holdout():
+    pairs, x, index, label, holdout = world(noise=0.3)
+    everything = produce_pseudo(pairs, x, index, **holdout, count=500)
+    assert everything.summary["accepted"] == 200
+    assert len(everything.summary["refused"]) >= 100  # every different pair of the table, chain or not
+    assert "whose similarity is" in everything.summary["refused"][0]["reason"]
+    assert {len({int(label[index[i]]) for p, i in everything.rows if p == q}) for q, _ in everything.rows} == {1}
+    few = produce_pseudo(pairs, x, index, holdout_similarity=None, holdout_same=None, count=10)
+    assert few.summary["accepted"] == 10
+    assert few.summary["estimated_precision"] is None
+    assert few.summary["refuse_below"] == few.summary["threshold"]
+
+
+def test_a_pair_above_the_threshold_is_never_refused_for_itself():
+    # So few mistakes that the threshold (0.6) lies below the best cut (0.7): a pair at 0.65 is accepted and stays.
+    holdout = {
+        "holdout_similarity": np.repeat([0.8, 0.6, 0.1], [200, 3, 197]),
+        "holdout_same": np.repeat([True, False], 200),
+    }
+    x = np.array([[1, 0], [0.65, np.sqrt(1 - 0.65**2)]], dtype=np.float32)
+    pseudo = produce_pseudo(Table(("a",), ("b",)), x, {"a": 0, "b": 1}, **holdout)
+    assert pseudo.rows == [("pseudo-0000", "a"), ("pseudo-0000", "b")]
+    assert pseudo.summary["threshold"] == pseudo.summary["refuse_below"] == 0.6
+    assert pseudo.summary["estimated_precision"]["pairs"] == 203
+    assert pseudo.summary["estimated_precision"]["same"] == 200
+
+
+def test_repeated_and_self_pairs_take_no_place_of_the_count():
+    pairs, x, index, _, _ = world(noise=0.3)
+    plain = produce_pseudo(pairs, x, index, holdout_similarity=None, holdout_same=None, count=10)
+    first = pairs.image_a[0]
+    padded = Table((first,) * 50 + pairs.image_a + pairs.image_b, (first,) * 50 + pairs.image_b + pairs.image_a)
+    again = produce_pseudo(padded, x, index, holdout_similarity=None, holdout_same=None, count=10)
+    assert again.rows == plain.rows
+    assert again.summary["pairs"] == 450
+    assert again.summary["distinct_pairs"] == 200
+
+
+def test_a_useless_network_gives_no_pseudo_labels():
+    pairs, x, index, _, holdout = world(noise=50)
+    pseudo = produce_pseudo(pairs, x, index, **holdout)
+    assert pseudo.rows == []
+    assert pseudo.summary["threshold"] is None
+    assert pseudo.summary["estimated_precision"] is None
+    assert pseudo.summary["accepted"] == pseudo.summary["identities"] == 0
+    json.dumps(pseudo.summary, allow_nan=False)
+
+
+def test_names_never_meet_the_labelled_ones():
+    pairs, x, index, _, _ = world(noise=0.3)
+    none = {"holdout_similarity": None, "holdout_same": None}
+    plain = produce_pseudo(pairs, x, index, **none, count=3, labelled=["0", "1"])
+    assert plain.rows[0][0] == "pseudo-0000"
+    taken = produce_pseudo(pairs, x, index, **none, count=3, labelled=["pseudo-0000", "pseudo-pseudo-x"])
+    assert taken.rows[0][0] == "pseudo-pseudo-pseudo-0000"
+
+
+def test_neither_rule_nor_number_is_an_error():
+    pairs, x, index, _, holdout = world()
+    with pytest.raises(NoseprintError, match="no hold-out pairs"):
+        produce_pseudo(pairs, x, index, holdout_similarity=None, holdout_same=None)
+    with pytest.raises(NoseprintError, match="count 0"):
+        produce_pseudo(pairs, x, index, **holdout, count=0)

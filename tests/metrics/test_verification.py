@@ -1,0 +1,145 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import brentq
+from sklearn import metrics as sklearn_metrics
+from torchmetrics.functional.classification import binary_eer, binary_sensitivity_at_specificity
+
+from noseprint.errors import NoseprintError
+from noseprint.metrics.verification import (
+    equal_error_rate,
+    least_fmr,
+    lowest_fmr,
+    roc_auc,
+    roc_curve,
+    tmr_at_fmr,
+    unsupported,
+)
+
+labelled = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=60).filter(
+    lambda rows: len({same for _, same in rows}) == 2
+)
+
+
+def columns(rows):
+    return np.array([s for s, _ in rows], dtype=np.float32), np.array([b for _, b in rows])
+
+
+def drawn(seed, *, pairs=1200):
+    """Scores without ties, of pairs of which a little under half are the same."""
+    rng = np.random.default_rng(seed)
+    same = rng.random(pairs) < 0.45
+    return rng.standard_normal(pairs) + 1.5 * same, same
+
+
+@given(labelled)
+def test_the_curve_is_scikit_learns_ties_merged(rows):
+    scores, same = columns(rows)
+    far, tar, threshold = sklearn_metrics.roc_curve(same, scores, drop_intermediate=False)
+    found = roc_curve(scores, same)
+    np.testing.assert_allclose(found.fmr, far, atol=1e-12)
+    np.testing.assert_allclose(found.tmr, tar, atol=1e-12)
+    np.testing.assert_array_equal(found.threshold, threshold)
+    for k, at in enumerate(found.threshold):
+        assert found.fmr[k] == pytest.approx(np.mean(scores[~same] >= at))
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=60))
+def test_auc_equals_scikit_learn_ties_included(rows):
+    scores = np.array([s for s, _ in rows], dtype=np.float32)
+    same = np.array([b for _, b in rows])
+    if same.all() or not same.any():
+        with pytest.raises(NoseprintError, match="needs same and different"):
+            roc_auc(scores, same)
+    else:
+        assert roc_auc(scores, same) == pytest.approx(sklearn_metrics.roc_auc_score(same, scores), abs=1e-12)
+
+
+def test_auc_corner_cases():
+    assert roc_auc(np.array([0.1, 0.9]), np.array([False, True])) == 1
+    assert roc_auc(np.array([0.9, 0.1]), np.array([False, True])) == 0
+    assert roc_auc(np.full(5, 0.3), np.array([True, False, True, False, False])) == 0.5
+    with pytest.raises(NoseprintError, match="there are 0 and 0"):
+        roc_auc(np.array([]), np.array([], dtype=bool))
+    with pytest.raises(NoseprintError, match="first pair 2"):
+        roc_auc(np.array([0.1, np.nan]), np.array([False, True]))
+
+
+@given(labelled)
+def test_equal_error_rate_is_where_the_curve_meets_the_diagonal(rows):
+    scores, same = columns(rows)
+    far, tar, _ = sklearn_metrics.roc_curve(same, scores, drop_intermediate=False)
+    # over the curve's length, on which both rates are straight between thresholds and none is vertical
+    where = np.arange(len(far))
+    crossing = brentq(lambda x: np.interp(x, where, far) - 1 + np.interp(x, where, tar), 0, len(far) - 1, xtol=1e-13)
+    assert equal_error_rate(scores, same) == pytest.approx(np.interp(crossing, where, far), abs=1e-9)
+    assert equal_error_rate(-scores, same) == pytest.approx(1 - equal_error_rate(scores, same), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_equal_error_rate_is_torchmetrics_to_half_a_pair(seed):
+    scores, same = drawn(seed)
+    theirs = binary_eer(torch.sigmoid(torch.from_numpy(scores)), torch.from_numpy(same).long()).item()
+    assert equal_error_rate(scores, same) == pytest.approx(theirs, abs=0.5 / min(same.sum(), (~same).sum()) + 1e-6)
+
+
+@pytest.mark.parametrize("far", [0.05, 0.1, 0.3])
+@pytest.mark.parametrize("seed", range(3))
+def test_tar_at_far_is_torchmetrics_sensitivity_at_a_specificity(seed, far):
+    scores, same = drawn(seed)
+    chances = torch.sigmoid(torch.from_numpy(scores))
+    theirs, _ = binary_sensitivity_at_specificity(chances, torch.from_numpy(same).long(), min_specificity=1 - far)
+    assert tmr_at_fmr(scores, same, far) == pytest.approx(theirs.item(), abs=1e-6)
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=20), st.lists(st.integers(0, 5), min_size=30, max_size=40))
+def test_tar_at_far_accepts_a_tie_in_part(positive, negative):
+    positive, negative = np.sort(positive), np.sort(negative)
+    scores, same = np.append(positive, negative), np.repeat([True, False], [len(positive), len(negative)])
+    for number in (30, len(negative)):
+        far = number / len(negative)
+        tie = negative[-number]  # the last that is accepted, for certain or by lot
+        share = (number - np.sum(negative > tie)) / np.sum(negative == tie)
+        expected = np.mean(positive > tie) + share * np.mean(positive == tie)
+        if share == 1:  # down to the next different pair, same ones cost nothing
+            below = negative[negative < tie]
+            expected = np.mean(positive > below[-1]) if len(below) else 1
+        assert tmr_at_fmr(scores, same, far) == pytest.approx(expected)
+
+
+def test_tar_at_far_is_the_largest_where_the_curve_is_upright():
+    scores, same = np.repeat([2, 1, 0], [30, 5, 30]), np.repeat([False, True, False], [30, 5, 30])
+    assert tmr_at_fmr(scores, same, 0.5) == 1
+
+
+def test_perfect_inverted_and_all_alike():
+    same = np.repeat([True, False], 40)
+    for scores, error, accepted_share in ((same, 0, 1), (~same, 1, 0), (np.zeros(80), 0.5, 0.75)):
+        assert equal_error_rate(scores, same) == error
+        assert tmr_at_fmr(scores, same, 0.75) == accepted_share
+        assert roc_auc(scores, same) == 1 - error
+    assert roc_curve(np.zeros(80), same).far.tolist() == [0, 1]
+
+
+def test_a_false_accept_rate_that_the_pairs_do_not_support_is_refused():
+    same = np.arange(400) < 100
+    assert least_fmr(300) == 0.1
+    assert least_fmr(0) == np.inf
+    told = [lowest_fmr(different) for different in (0, 29, 30, 288, 300, 301, 29_999, 3_000_000)]
+    assert told == [None, None, 1, 0.11, 0.1, 0.1, 0.0011, 1e-05]
+    assert tmr_at_fmr(same.astype(float), same, 0.1) == 1
+    with pytest.raises(
+        NoseprintError,
+        match=r"300 different pairs do not support .* 0\.099, .* takes 303 .* support 0\.1 at the lowest$",
+    ):
+        tmr_at_fmr(same.astype(float), same, 0.099)
+    for different, far in ((3000, 0.01), (29_999, 0.001), (29, 1), (30_000, 0.001)):
+        assert (unsupported(different, far) is None) == (different * far >= 30 - 1e-9)
+
+
+@pytest.mark.parametrize("far", [0, -0.1, 1.01, np.nan])
+def test_a_rate_that_cannot_be_is_refused(far):
+    with pytest.raises(NoseprintError, match="outside"):
+        tmr_at_fmr(*drawn(0), far)
