@@ -84,15 +84,15 @@ def test_members_are_scored_from_their_weights(tmp_path, demo):
     told = json.loads(json.dumps(found.to_json()))
     assert told["one"]["auc"]["value"] == found.scores["one"].auc.value
     assert told["data"]["pairs"]["same"] == labelled.same.sum()
-    assert set(told["data"]["refused"]) == {name for name, far in FMRS.items() if far < 30 / (~labelled.same).sum()}
+    assert set(told["data"]["refused"]) == {name for name, fmr in FMRS.items() if fmr < 30 / (~labelled.same).sum()}
 
 
 def test_a_false_accept_rate_without_support_is_no_score(demo):
     labelled = read_labelled(demo)
     scores = score(embeddings_of(demo, labelled, 1.0), labelled)
     different = int((~labelled.same).sum())
-    for name, far in FMRS.items():
-        assert (getattr(scores, name) is None) == (different * far < 30)
+    for name, fmr in FMRS.items():
+        assert (getattr(scores, name) is None) == (different * fmr < 30)
     refused = Evaluation(labelled, None).refused
     assert "rule of 30" in refused["tmr_at_1e_3"]
     assert Evaluation(replace(labelled, pairs=None, same=labelled.same[:0]), None).refused == {}

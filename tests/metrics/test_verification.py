@@ -37,10 +37,10 @@ def drawn(seed, *, pairs=1200):
 @given(labelled)
 def test_the_curve_is_scikit_learns_ties_merged(rows):
     scores, same = columns(rows)
-    far, tar, threshold = sklearn_metrics.roc_curve(same, scores, drop_intermediate=False)
+    fmr, tmr, threshold = sklearn_metrics.roc_curve(same, scores, drop_intermediate=False)
     found = roc_curve(scores, same)
-    np.testing.assert_allclose(found.fmr, far, atol=1e-12)
-    np.testing.assert_allclose(found.tmr, tar, atol=1e-12)
+    np.testing.assert_allclose(found.fmr, fmr, atol=1e-12)
+    np.testing.assert_allclose(found.tmr, tmr, atol=1e-12)
     np.testing.assert_array_equal(found.threshold, threshold)
     for k, at in enumerate(found.threshold):
         assert found.fmr[k] == pytest.approx(np.mean(scores[~same] >= at))
@@ -70,11 +70,11 @@ def test_auc_corner_cases():
 @given(labelled)
 def test_equal_error_rate_is_where_the_curve_meets_the_diagonal(rows):
     scores, same = columns(rows)
-    far, tar, _ = sklearn_metrics.roc_curve(same, scores, drop_intermediate=False)
+    fmr, tmr, _ = sklearn_metrics.roc_curve(same, scores, drop_intermediate=False)
     # over the curve's length, on which both rates are straight between thresholds and none is vertical
-    where = np.arange(len(far))
-    crossing = brentq(lambda x: np.interp(x, where, far) - 1 + np.interp(x, where, tar), 0, len(far) - 1, xtol=1e-13)
-    assert equal_error_rate(scores, same) == pytest.approx(np.interp(crossing, where, far), abs=1e-9)
+    where = np.arange(len(fmr))
+    crossing = brentq(lambda x: np.interp(x, where, fmr) - 1 + np.interp(x, where, tmr), 0, len(fmr) - 1, xtol=1e-13)
+    assert equal_error_rate(scores, same) == pytest.approx(np.interp(crossing, where, fmr), abs=1e-9)
     assert equal_error_rate(-scores, same) == pytest.approx(1 - equal_error_rate(scores, same), abs=1e-12)
 
 
@@ -85,31 +85,31 @@ def test_equal_error_rate_is_torchmetrics_to_half_a_pair(seed):
     assert equal_error_rate(scores, same) == pytest.approx(theirs, abs=0.5 / min(same.sum(), (~same).sum()) + 1e-6)
 
 
-@pytest.mark.parametrize("far", [0.05, 0.1, 0.3])
+@pytest.mark.parametrize("fmr", [0.05, 0.1, 0.3])
 @pytest.mark.parametrize("seed", range(3))
-def test_tar_at_far_is_torchmetrics_sensitivity_at_a_specificity(seed, far):
+def test_tmr_at_fmr_is_torchmetrics_sensitivity_at_a_specificity(seed, fmr):
     scores, same = drawn(seed)
     chances = torch.sigmoid(torch.from_numpy(scores))
-    theirs, _ = binary_sensitivity_at_specificity(chances, torch.from_numpy(same).long(), min_specificity=1 - far)
-    assert tmr_at_fmr(scores, same, far) == pytest.approx(theirs.item(), abs=1e-6)
+    theirs, _ = binary_sensitivity_at_specificity(chances, torch.from_numpy(same).long(), min_specificity=1 - fmr)
+    assert tmr_at_fmr(scores, same, fmr) == pytest.approx(theirs.item(), abs=1e-6)
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=20), st.lists(st.integers(0, 5), min_size=30, max_size=40))
-def test_tar_at_far_accepts_a_tie_in_part(positive, negative):
+def test_tmr_at_fmr_accepts_a_tie_in_part(positive, negative):
     positive, negative = np.sort(positive), np.sort(negative)
     scores, same = np.append(positive, negative), np.repeat([True, False], [len(positive), len(negative)])
     for number in (30, len(negative)):
-        far = number / len(negative)
+        fmr = number / len(negative)
         tie = negative[-number]  # the last that is accepted, for certain or by lot
         share = (number - np.sum(negative > tie)) / np.sum(negative == tie)
         expected = np.mean(positive > tie) + share * np.mean(positive == tie)
         if share == 1:  # down to the next different pair, same ones cost nothing
             below = negative[negative < tie]
             expected = np.mean(positive > below[-1]) if len(below) else 1
-        assert tmr_at_fmr(scores, same, far) == pytest.approx(expected)
+        assert tmr_at_fmr(scores, same, fmr) == pytest.approx(expected)
 
 
-def test_tar_at_far_is_the_largest_where_the_curve_is_upright():
+def test_tmr_at_fmr_is_the_largest_where_the_curve_is_upright():
     scores, same = np.repeat([2, 1, 0], [30, 5, 30]), np.repeat([False, True, False], [30, 5, 30])
     assert tmr_at_fmr(scores, same, 0.5) == 1
 
@@ -120,7 +120,7 @@ def test_perfect_inverted_and_all_alike():
         assert equal_error_rate(scores, same) == error
         assert tmr_at_fmr(scores, same, 0.75) == accepted_share
         assert roc_auc(scores, same) == 1 - error
-    assert roc_curve(np.zeros(80), same).far.tolist() == [0, 1]
+    assert roc_curve(np.zeros(80), same).fmr.tolist() == [0, 1]
 
 
 def test_a_false_accept_rate_that_the_pairs_do_not_support_is_refused():
@@ -135,11 +135,11 @@ def test_a_false_accept_rate_that_the_pairs_do_not_support_is_refused():
         match=r"300 different pairs do not support .* 0\.099, .* takes 303 .* support 0\.1 at the lowest$",
     ):
         tmr_at_fmr(same.astype(float), same, 0.099)
-    for different, far in ((3000, 0.01), (29_999, 0.001), (29, 1), (30_000, 0.001)):
-        assert (unsupported(different, far) is None) == (different * far >= 30 - 1e-9)
+    for different, fmr in ((3000, 0.01), (29_999, 0.001), (29, 1), (30_000, 0.001)):
+        assert (unsupported(different, fmr) is None) == (different * fmr >= 30 - 1e-9)
 
 
-@pytest.mark.parametrize("far", [0, -0.1, 1.01, np.nan])
-def test_a_rate_that_cannot_be_is_refused(far):
+@pytest.mark.parametrize("fmr", [0, -0.1, 1.01, np.nan])
+def test_a_rate_that_cannot_be_is_refused(fmr):
     with pytest.raises(NoseprintError, match="outside"):
-        tmr_at_fmr(*drawn(0), far)
+        tmr_at_fmr(*drawn(0), fmr)

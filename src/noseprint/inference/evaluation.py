@@ -96,9 +96,9 @@ def score_pairs(similarity: Similarity, labelled: Labelled, *, seed: int = 0) ->
         return Scores()
     figures: dict[str, Callable[[Accepted], Weights]] = {"auc": areas, "eer": equal_errors}
     different = int(np.sum(~labelled.same))
-    for name, far in FMRS.items():
-        if not unsupported(different, far):
-            figures[name] = partial(tmrs_at, far=far)
+    for name, fmr in FMRS.items():
+        if not unsupported(different, fmr):
+            figures[name] = partial(tmrs_at, fmr=fmr)
     values, same = checked(similarity, labelled.same)
     curve = accepted(values, same, np.ones((1, len(same))))
     intervals = bootstrap_pairs(list(figures.values()), values, same, *labelled.clusters, seed=seed)
@@ -181,7 +181,7 @@ class Evaluation:
         """Why a true match rate is not given, by its name in `Scores`."""
         different = int(np.sum(~self.labelled.same))
         asked = FMRS.items() if self.labelled.pairs else ()
-        return {name: problem for name, far in asked if (problem := unsupported(different, far))}
+        return {name: problem for name, fmr in asked if (problem := unsupported(different, fmr))}
 
 
 def score_tables(

@@ -22,12 +22,12 @@ Weights = npt.NDArray[np.float64]
 class Roc:
     """The ROC curve: of each of T + 1 thresholds, falling from inf, the shares of pairs that are accepted.
 
-    Accepted are scores >= `threshold`. `far`: the share of different pairs (false match rate), `tar`: of same pairs
+    Accepted are scores >= `threshold`. `fmr`: the share of different pairs (false match rate), `tmr`: of same pairs
     (true match rate); both rise from 0 to 1.
     """
 
-    far: npt.NDArray[np.float64]
-    tar: npt.NDArray[np.float64]
+    fmr: npt.NDArray[np.float64]
+    tmr: npt.NDArray[np.float64]
     threshold: npt.NDArray[np.float64]
 
 
@@ -53,8 +53,8 @@ def roc_curve(scores: Floats, same: npt.NDArray[np.bool_]) -> Roc:
     Raises NoseprintError unless there are both same and different pairs, and for a score that is not finite.
     """
     scores, same = checked(scores, same)
-    far, tar = accepted(scores, same, np.ones((1, len(same)))).rates()
-    return Roc(far[0], tar[0], np.append(np.inf, np.unique(scores)[::-1]))
+    fmr, tmr = accepted(scores, same, np.ones((1, len(same)))).rates()
+    return Roc(fmr[0], tmr[0], np.append(np.inf, np.unique(scores)[::-1]))
 
 
 def roc_auc(scores: Floats, same: npt.NDArray[np.bool_]) -> float:
@@ -73,18 +73,18 @@ def equal_error_rate(scores: Floats, same: npt.NDArray[np.bool_]) -> float:
     return float(equal_errors(_unweighted(scores, same))[0])
 
 
-def tmr_at_fmr(scores: Floats, same: npt.NDArray[np.bool_], far: float) -> float:
-    """The share of same pairs that are accepted when `far` of the different ones are: the ROC curve at `far`.
+def tmr_at_fmr(scores: Floats, same: npt.NDArray[np.bool_], fmr: float) -> float:
+    """The share of same pairs that are accepted when `fmr` of the different ones are: the ROC curve at `fmr`.
 
-    Raises NoseprintError as `roc_curve`, for a `far` outside (0, 1], and for one below `least_fmr`.
+    Raises NoseprintError as `roc_curve`, for a `fmr` outside (0, 1], and for one below `least_fmr`.
     """
-    if not 0 < far <= 1:
-        raise NoseprintError(f"false match rate {far} is outside 0..1: 0.01 accepts one different pair in a hundred")
+    if not 0 < fmr <= 1:
+        raise NoseprintError(f"false match rate {fmr} is outside 0..1: 0.01 accepts one different pair in a hundred")
     curve = _unweighted(scores, same)
     different = int(curve.different[0, -1])
-    if problem := unsupported(different, far):
+    if problem := unsupported(different, fmr):
         raise NoseprintError(problem)
-    return float(tmrs_at(curve, far)[0])
+    return float(tmrs_at(curve, fmr)[0])
 
 
 def least_fmr(different: int) -> float:
@@ -96,15 +96,15 @@ def least_fmr(different: int) -> float:
     return ERRORS_NEEDED / different if different else np.inf
 
 
-def unsupported(different: int, far: float) -> str | None:
+def unsupported(different: int, fmr: float) -> str | None:
     """Why a number of different pairs does not support a false match rate, or None where it does: see `least_fmr`."""
-    if far >= least_fmr(different):
+    if fmr >= least_fmr(different):
         return None
     lowest = lowest_fmr(different)
     supported = "none" if lowest is None else f"{lowest:g} at the lowest"
     return (
-        f"{different} different pairs do not support a false match rate of {far:g}, which takes "
-        f"{ERRORS_NEEDED / far:.0f} (rule of 30): they support {supported}"
+        f"{different} different pairs do not support a false match rate of {fmr:g}, which takes "
+        f"{ERRORS_NEEDED / fmr:.0f} (rule of 30): they support {supported}"
     )
 
 
@@ -138,17 +138,17 @@ def areas(curve: Accepted) -> Weights:
 
 def equal_errors(curve: Accepted) -> Weights:
     """Each row's equal error rate (R,); nan as in `areas`."""
-    far, tar = curve.rates()
-    return _crossing(far + tar - 1, 0, far)
+    fmr, tmr = curve.rates()
+    return _crossing(fmr + tmr - 1, 0, fmr)
 
 
-def tmrs_at(curve: Accepted, far: float) -> Weights:
+def tmrs_at(curve: Accepted, fmr: float) -> Weights:
     """Each row's true match rate at a false match rate (R,), the largest where there are several; nan as in `areas`.
 
     No refusal: that is for the data, not for a replicate of it.
     """
-    rates, tar = curve.rates()
-    return _crossing(rates, far, tar)
+    rates, tmr = curve.rates()
+    return _crossing(rates, fmr, tmr)
 
 
 def checked(scores: Floats, same: npt.NDArray[np.bool_]) -> tuple[Weights, npt.NDArray[np.bool_]]:

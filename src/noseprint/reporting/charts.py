@@ -24,10 +24,10 @@ def roc(curves: Curves, *, least_fmr: float) -> Chart:
     """Receiver operating characteristic: name -> (FMR, TMR); below `least_fmr` the pairs are too few to say."""
     with canvas("roc") as drawing:
         axes = drawing.axes
-        smallest = min((float(far[far > 0].min()) for far, _ in curves.values() if (far > 0).any()), default=0.5)
-        for name, (far, tar) in curves.items():
+        smallest = min((float(fmr[fmr > 0].min()) for fmr, _ in curves.values() if (fmr > 0).any()), default=0.5)
+        for name, (fmr, tmr) in curves.items():
             axes.plot(
-                np.maximum(far, smallest / 2), tar, drawstyle="steps-post", label=_short(name), **_line(name, curves)
+                np.maximum(fmr, smallest / 2), tmr, drawstyle="steps-post", label=_short(name), **_line(name, curves)
             )
         axes.set_xscale("log")
         axes.set_xlim(smallest / 2, 1)
@@ -46,8 +46,8 @@ def det(curves: Curves, *, least_fmr: float) -> Chart:
     with canvas("det", height=HEIGHT + 18 * ((len(curves) + 1) // 2)) as drawing:
         axes = drawing.axes
         lowest, highest = float(_deviate(np.array([_DET_TICKS[0]]))[0]), float(_deviate(np.array([0.5]))[0])
-        for name, (far, tar) in curves.items():
-            axes.plot(_deviate(far), _deviate(1 - tar), label=_short(name), **_line(name, curves))
+        for name, (fmr, tmr) in curves.items():
+            axes.plot(_deviate(fmr), _deviate(1 - tmr), label=_short(name), **_line(name, curves))
         axes.plot([lowest, highest], [lowest, highest], color=MUTED, linewidth=0.8, linestyle="dotted")
         _unsure(axes, float(_deviate(np.array([least_fmr]))[0]))
         ticks = _deviate(np.array(_DET_TICKS))
