@@ -81,8 +81,8 @@ def reliability_curve(
     Bins are parted at the quantiles of the probabilities (P,), equal ones stay together (scikit-learn's
     `calibration_curve` with strategy "quantile"). `identity_a`, `identity_b` (P,): the two images' identities, over
     which the bounds are bootstrapped; they are (0, 1) for a bin without a replicate, and where there are fewer than
-    MIN_IDENTITIES of them. Without them Wilson's score interval, which takes pairs for independent and is too narrow where they
-    share identities.
+    MIN_IDENTITIES of them. Without them Wilson's score interval, which takes pairs for independent and is too narrow
+    where they share identities.
 
     Raises NoseprintError where there are no pairs or a probability is outside 0..1.
     """

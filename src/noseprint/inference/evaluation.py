@@ -21,6 +21,7 @@ from noseprint.metrics.bootstrap import Score, bootstrap_mean, bootstrap_pairs
 from noseprint.metrics.retrieval import RANKS, retrieval_metrics
 from noseprint.metrics.similarity import ensemble_embeddings, pair_similarities
 from noseprint.metrics.verification import (
+    AcceptedWeights,
     Weights,
     accepted_weights,
     check_scores,
@@ -135,8 +136,8 @@ class Evaluation:
     similarity: dict[str, Similarity] = field(default_factory=dict)
     """(P,) of the test pairs; empty arrays where there are none."""
     embeddings: dict[str, Embeddings] = field(default_factory=dict)
-    """(N, D) of `labelled.paths`, of the members only; `ensemble_embeddings` gives the ensemble's. None where only similarities
-    are at hand."""
+    """(N, D) of `labelled.paths` for each member; `ensemble_embeddings` gives the ensemble's. Empty where only
+    similarities are at hand."""
     without_copies: dict[str, Scores] = field(default_factory=dict)
     """The scores without near copies of what was learnt from, and with no near copies compared; where there are any."""
     without_learnt: dict[str, Scores] = field(default_factory=dict)

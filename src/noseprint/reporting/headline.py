@@ -18,8 +18,8 @@ def headline(evaluation: Evaluation) -> list[str]:
     told = []
     if any(_nothing_known(score) for score in (best.auc, best.rank_1)):
         told.append(
-            f"There are too few individuals to tell how good {who} is ({_individuals(evaluation)}): it takes {MIN_IDENTITIES} "
-            "for an interval, and many more for a narrow one."
+            f"There are too few individuals to tell how good {who} is ({_individuals(evaluation)}): it takes "
+            f"{MIN_IDENTITIES} for an interval, and many more for a narrow one."
         )
     if best.auc and not _nothing_known(best.auc):
         told.append(
