@@ -31,8 +31,8 @@ from noseprint.inference.pairs import read_similarities
 from noseprint.models.network import SupConNet
 from noseprint.models.published import load_published
 from noseprint.models.weights import load_network, load_weights, save_weights
-from noseprint.training.checkpoints import load_state, save_state
 from noseprint.tasks.embedding_options import EmbeddingOptions, Stage2Options, require_same_holdout
+from noseprint.training.checkpoints import load_state, save_state
 
 T = TypeVar("T")
 

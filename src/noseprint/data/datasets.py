@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from noseprint.data.decode_cache import reader
+from noseprint.data.decode_cache import cached_decoder
 from noseprint.data.decoding import Image
 from noseprint.data.samplers import Index
 from noseprint.data.transforms import Transform, apply_transform
@@ -50,7 +50,7 @@ class TrainingImages(Dataset[Sample]):
         cache: Path | None = None,
     ) -> None:
         self._paths, self._targets = tuple(paths), torch.as_tensor(targets)
-        self._transform, self._seed, self._read = transform, seed, reader(cache)
+        self._transform, self._seed, self._read = transform, seed, cached_decoder(cache)
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -71,7 +71,7 @@ class PlainImages(Dataset[Tensor]):
         self, paths: Sequence[Path], *, transform: Transform, seed: int = 0, cache: Path | None = None
     ) -> None:
         self._paths, self._transform, self._seed = tuple(paths), transform, seed
-        self._read = reader(cache)
+        self._read = cached_decoder(cache)
 
     def __len__(self) -> int:
         return len(self._paths)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from noseprint.calibration.fitting import fit_calibration
 from noseprint.data.datasets import Sample, TrainingImages
-from noseprint.data.decode_cache import reader
+from noseprint.data.decode_cache import cached_decoder
 from noseprint.data.holdout import HOLDOUT_SEED, holdout_hash, photograph_hashes, require_scorable, split_holdout
 from noseprint.data.readable import readable_photographs
 from noseprint.data.samplers import IdentityBatches, epoch_steps
@@ -78,8 +78,8 @@ class EmbeddingTask(Task):
         readable = readable_photographs(
             labelled.paths + (pseudo.paths if pseudo else ()),
             skip_bad=options.skip_bad,
-            read=reader(options.cache),
-            listed=results / "skipped.csv" if world.is_main else None,
+            read=cached_decoder(options.cache),
+            skipped_csv=results / "skipped.csv" if world.is_main else None,
         )
         labelled = labelled.where(path in readable for path in labelled.paths)
         self.train = labelled.where(identity not in self._held_out for identity in labelled.identities)
