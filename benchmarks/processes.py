@@ -26,7 +26,7 @@ import numpy as np, torch
 from pytorch_metric_learning.losses import SupConLoss
 from noseprint.data.transforms import A
 from noseprint.data.tables import read_train
-from noseprint.distributed import gather, world
+from noseprint.distributed import gather, join_world
 from noseprint.models.embed_shared import embed_shared
 from noseprint.models.network import SupConNet
 from noseprint.training.fit import fit
@@ -36,7 +36,7 @@ torch.manual_seed(0)
 network = SupConNet("tf_efficientnet_lite0.in1k", image_size=128)
 loss, table, transform = SupConLoss(temperature=0.07), read_train(data), A.Resize(128, 128)
 if sys.argv[4] == "embed":
-    with world("cpu") as place:
+    with join_world("cpu") as place:
         for _ in range(2):  # the first warms up
             begun = time.perf_counter()
             rows = embed_shared(network, table.paths, transform=transform, device=place.device, workers=0)

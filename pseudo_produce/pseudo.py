@@ -51,7 +51,7 @@ def main(options: Options) -> None:
     from noseprint.data.readable import readable_photographs
     from noseprint.data.tables import PSEUDO_HEADER, read_pairs, write_csv
     from noseprint.devices import default_workers
-    from noseprint.distributed import telling_of_lost_ranks, world
+    from noseprint.distributed import join_world, report_lost_ranks
     from noseprint.files import atomic_write
     from noseprint.inference.pseudo_labels import produce_pseudo
     from noseprint.lock import lock
@@ -65,9 +65,9 @@ def main(options: Options) -> None:
     training = json.loads(read_header(weights).extra["training"])
 
     with (
-        world(options.device) as place,
+        join_world(options.device) as place,
         lock(results) if place.is_main else nullcontext(),
-        telling_of_lost_ranks(place.size),
+        report_lost_ranks(place.size),
     ):
         network.to(place.device)
         labelled = training_table(options.data)

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from noseprint.data.tables import ImageTable
-from noseprint.distributed import world
+from noseprint.distributed import join_world
 from noseprint.losses.ladder import build_loss
 from noseprint.models.network import SupConNet
 from noseprint.training.fit_options import FitOptions
@@ -16,7 +16,7 @@ torch.set_num_threads(1)
 labels = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 3, 4])
 share = {0: labels <= 2, 1: labels > 2}  # nine rows on rank 0, three on rank 1
 images = torch.randint(0, 256, (len(labels), 3, 32, 32), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
-with world("cpu") as place:
+with join_world("cpu") as place:
     gradients = {}
     for name in ("arcface", "triplet+smoothing"):
         torch.manual_seed(0)

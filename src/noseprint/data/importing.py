@@ -24,7 +24,7 @@ from noseprint.data.tables import (
     write_csv,
 )
 from noseprint.errors import DataError, Fault, NoseprintError
-from noseprint.files import scratch_folder, writing
+from noseprint.files import friendly_write_errors, scratch_folder
 
 IMPORTED_HEADER = ("original", "identity", "encounter", "folder", "image")
 _SHOWN = 100  # faults in a message
@@ -76,7 +76,7 @@ def import_photographs(
         shots[original.identity].append(Shot(name, original.encounter or name))
     split_of = divide(shots, validation=validation, test=test, seed=seed)
     left_out = [*faults, *copies]
-    with writing(target), scratch_folder(target) as part:
+    with friendly_write_errors(target), scratch_folder(target) as part:
         whole = part / "data"
         rows = []
         for original, name in zip(sound, names, strict=True):

@@ -21,7 +21,7 @@ from noseprint.data.samplers import IdentityBatches, epoch_steps
 from noseprint.data.tables import ImageTable
 from noseprint.data.transforms import Transform
 from noseprint.devices import default_workers, reuse_freed_memory
-from noseprint.distributed import World, any_rank, telling_of_lost_ranks, wait_for_all, world
+from noseprint.distributed import World, any_rank, join_world, report_lost_ranks, wait_for_all
 from noseprint.errors import NoseprintError
 from noseprint.lock import lock
 from noseprint.models.network import SupConNet
@@ -66,9 +66,9 @@ def fit(
     reuse_freed_memory()
     held_out = split_holdout(labelled.identities, share=options.holdout, seed=HOLDOUT_SEED)
     with (
-        world(options.device) as place,
+        join_world(options.device) as place,
         lock(results) if place.is_main else nullcontext(),
-        telling_of_lost_ranks(place.size),
+        report_lost_ranks(place.size),
     ):
         sound = readable_photographs(
             labelled.paths + (pseudo.paths if pseudo else ()),
