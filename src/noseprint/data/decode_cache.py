@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from noseprint.data.decoding import Image, decode
-from noseprint.files import writing
+from noseprint.files import friendly_write_errors
 
 KEPT_FREE, KEPT_BYTES = 0.1, 5 * 2**30
 """So much of the disk is never filled, this share or so many bytes, the lesser: photographs for which there would be no
@@ -55,7 +55,7 @@ def decode_cached(path: Path, folder: Path) -> Image:
     image = _mapped(entry)
     if image is None:
         image = decode(path)
-        with writing(entry), _where_there_is_room():
+        with friendly_write_errors(entry), _where_there_is_room():
             _write(image, entry)
     return image
 
