@@ -1,4 +1,4 @@
-"""Run by test_embedding_loss.py, alone or under torchrun: OUT [CHUNK], each loss's gradients in a step that ranks share."""
+"""Run by test_embedding_loss.py, alone or under torchrun: OUT [CHUNK], the gradients of losses that ranks share."""
 
 import sys
 from pathlib import Path

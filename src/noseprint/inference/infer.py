@@ -11,7 +11,7 @@ from noseprint.calibration.curves import Calibration, calibration_from_json
 from noseprint.data.tables import Split, read_pairs
 from noseprint.data.transforms import Transform
 from noseprint.devices import default_workers
-from noseprint.distributed import World, telling_of_lost_ranks, world
+from noseprint.distributed import World, join_world, report_lost_ranks
 from noseprint.inference.infer_options import InferOptions
 from noseprint.inference.pairs import write_similarities
 from noseprint.lock import lock
@@ -68,9 +68,9 @@ def infer(
     torchrun the ranks share the images and rank 0 writes.
     """
     with (
-        world(options.device) as place,
+        join_world(options.device) as place,
         lock(results) if place.is_main else nullcontext(),
-        telling_of_lost_ranks(place.size),
+        report_lost_ranks(place.size),
     ):
         out = results / _SIMILARITY[options.split]
         _infer(network, transforms=transforms, calibration=calibration, out=out, options=options, place=place)

@@ -11,7 +11,7 @@ from noseprint.data.readable import readable_photographs
 from noseprint.data.tables import PSEUDO_HEADER, ImageTable, read_pairs, write_csv
 from noseprint.data.transforms import Transform
 from noseprint.devices import default_workers
-from noseprint.distributed import telling_of_lost_ranks, world
+from noseprint.distributed import join_world, report_lost_ranks
 from noseprint.errors import NoseprintError
 from noseprint.files import atomic_write
 from noseprint.inference.pseudo_labels import produce_pseudo
@@ -46,9 +46,9 @@ def write_pseudo_table(
     network = load_network(weights)
     share = json.loads(read_header(weights).extra["training"])["holdout"]
     with (
-        world(device) as joined,
+        join_world(device) as joined,
         lock(results) if joined.is_main else nullcontext(),
-        telling_of_lost_ranks(joined.size),
+        report_lost_ranks(joined.size),
     ):
         network.to(joined.device)
         held_out = split_holdout(labelled.identities, share=share)

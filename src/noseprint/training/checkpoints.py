@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from noseprint.errors import NoseprintError
-from noseprint.files import atomic_write, writing
+from noseprint.files import atomic_write, friendly_write_errors
 
 State = dict[str, Any]
 
@@ -74,17 +74,17 @@ class MetricsLog:
         if importlib.util.find_spec("tensorboard"):
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - optional
 
-            with writing(path.parent / "tensorboard"):
+            with friendly_write_errors(path.parent / "tensorboard"):
                 if not resume_step:
                     shutil.rmtree(path.parent / "tensorboard", ignore_errors=True)
                 self._events = SummaryWriter(str(path.parent / "tensorboard"), purge_step=resume_step + 1)
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one record."""
-        with writing(self._path), self._path.open("a") as file:
+        with friendly_write_errors(self._path), self._path.open("a") as file:
             file.write(json.dumps(record) + "\n")
         if self._events:
-            with writing(self._path.parent / "tensorboard"):
+            with friendly_write_errors(self._path.parent / "tensorboard"):
                 for name, value in record.items():
                     self._events.add_scalar(name, value, record["step"])
                 self._events.flush()

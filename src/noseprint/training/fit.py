@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from noseprint.data.datasets import batches_of, begin_worker
 from noseprint.devices import default_workers, reuse_freed_memory
-from noseprint.distributed import World, any_rank, telling_of_lost_ranks, wait_for_all, world
+from noseprint.distributed import World, any_rank, join_world, report_lost_ranks, wait_for_all
 from noseprint.errors import NoseprintError
 from noseprint.lock import lock
 from noseprint.progress import progress
@@ -41,9 +41,9 @@ def fit(task: Task, *, results: Path, options: FitOptions) -> None:
     """
     reuse_freed_memory()
     with (
-        world(options.device) as joined,
+        join_world(options.device) as joined,
         lock(results) if joined.is_main else nullcontext(),
-        telling_of_lost_ranks(joined.size),
+        report_lost_ranks(joined.size),
     ):
         task.prepare(joined, results)
         _Training(task, world=joined, results=results, options=options).run()
