@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -67,12 +68,14 @@ def holdout_rows(
         )
     of_class = np.unique(np.asarray(classes), return_inverse=True)[1]
     if groups is None:
-        folding = StratifiedKFold(min(folds, int(np.bincount(of_class).max())), shuffle=True, random_state=seed)
-        rows = next(folding.split(of_class, of_class))[1]
+        folding: StratifiedKFold | StratifiedGroupKFold = StratifiedKFold(
+            min(folds, int(np.bincount(of_class).max())), shuffle=True, random_state=seed
+        )
     else:
-        grouped = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-        rows = next(grouped.split(of_class, of_class, np.asarray(groups)))[1]
-    held_out[rows] = True
+        folding = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of classes with fewer rows than folds: some stay whole
+        held_out[next(folding.split(of_class, of_class, groups))[1]] = True
     return held_out
 
 
