@@ -93,7 +93,9 @@ def test_broken_photographs_stop_a_training_before_it_begins_and_skip_bad_leaves
 def test_a_warning_says_when_every_pair_was_accepted(checkout):
     checkout.works("pseudo_produce/train.py", *TINY, *SHORT, "--holdout", "0")
     assert "Every pair was accepted" in checkout.works("pseudo_produce/pseudo.py", "--device", "cpu")
-    assert "Every pair was accepted" not in checkout.works("pseudo_produce/pseudo.py", "--device", "cpu", "--count", "3")
+    assert "Every pair was accepted" not in checkout.works(
+        "pseudo_produce/pseudo.py", "--device", "cpu", "--count", "3"
+    )
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

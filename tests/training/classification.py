@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from noseprint.models.classifier import ClassifierNet
 from torch import nn
 from torch.nn import functional as F
 
@@ -21,6 +20,7 @@ from noseprint.data.holdout import holdout_rows
 from noseprint.data.samplers import ShuffledBatches, epoch_steps
 from noseprint.data.transforms import A
 from noseprint.distributed import gather
+from noseprint.models.classifier import ClassifierNet
 from noseprint.training.fit import fit
 from noseprint.training.fit_options import FitOptions
 from noseprint.training.task import Part, Phase, Task

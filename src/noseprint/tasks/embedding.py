@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import cast
 
 from torch import Tensor, nn
 
@@ -20,7 +21,7 @@ from noseprint.distributed import World
 from noseprint.losses.embedding_loss import build_loss
 from noseprint.metrics.holdout_scores import HoldoutScores, evaluate_holdout
 from noseprint.models.embed_shared import embed_shared
-from noseprint.models.network import SupConNet
+from noseprint.models.network import Network, SupConNet
 from noseprint.tasks.embedding_options import EmbeddingOptions
 from noseprint.training.faults import require_spread
 from noseprint.training.task import Task
@@ -121,10 +122,10 @@ class EmbeddingTask(Task):
         """The loss of the batch's embeddings."""
         return self._loss(forward, batch.image, batch.target)
 
-    def score(self, network: SupConNet) -> dict[str, float]:
+    def score(self, network: Network) -> dict[str, float]:
         """ROC AUC, Rank-1 and mAP on the hold-out. Raises NoseprintError where the network has collapsed."""
         embeddings = embed_shared(
-            network,
+            cast(SupConNet, network),
             self.holdout.paths or self.train.paths[:COLLAPSE_SAMPLE],
             transform=self._evaluation_transform,
             device=self._world.device,

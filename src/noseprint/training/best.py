@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from noseprint.distributed import World
-from noseprint.models.network import SupConNet
+from noseprint.models.network import Network
 from noseprint.models.weights import save_weights
 from noseprint.training.task import Task
 
@@ -16,7 +16,7 @@ class BestWeights:
         self._task, self._world, self._results, self._extra = task, world, results, extra
         self._highest = 0.0
 
-    def score_and_keep(self, network: SupConNet) -> dict[str, float]:
+    def score_and_keep(self, network: Network) -> dict[str, float]:
         """Score the network; keep its weights if none were better, or where there is nothing to score them by.
 
         Every rank calls it: they share the work. Rank 0 writes and returns the scores, the others return nothing.

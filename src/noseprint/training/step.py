@@ -13,7 +13,7 @@ from noseprint.data.datasets import Sample
 from noseprint.devices import autocast_dtype
 from noseprint.distributed import World, sum_gradients
 from noseprint.errors import NoseprintError
-from noseprint.models.network import SupConNet
+from noseprint.models.network import Network
 from noseprint.training.faults import is_out_of_memory, largest_that_fits
 from noseprint.training.fit_options import FitOptions
 from noseprint.training.gradient_cache import ChunkedForward
@@ -50,9 +50,9 @@ class TrainingStep:
         return sum(self._phase_steps)
 
     @property
-    def average(self) -> SupConNet:
+    def average(self) -> Network:
         """The network with the averaged weights, in eval mode."""
-        return cast(SupConNet, self._average.module)
+        return cast(Network, self._average.module)
 
     def update(self, step: int, batch: Sample) -> Tensor:
         """Update number `step` (from 0) with this rank's share of a batch.

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from noseprint.data.datasets import Sample
 from noseprint.data.samplers import Index
 from noseprint.distributed import World
-from noseprint.models.network import SupConNet
+from noseprint.models.network import Network
 
 
 class Batches(Protocol):
@@ -54,7 +54,7 @@ class Task(ABC):
     `fit` calls `prepare` first, on every rank; everything else may rely on it.
     """
 
-    network: SupConNet
+    network: Network
     """Trained, averaged and kept."""
     criterion: nn.Module
     """The loss's own weights, such as class centres. They are trained and resumed, but not kept with the network."""
@@ -97,7 +97,7 @@ class Task(ABC):
         return (Phase(epochs),)
 
     @abstractmethod
-    def score(self, network: SupConNet) -> dict[str, float]:
+    def score(self, network: Network) -> dict[str, float]:
         """Scores of the network by name, on rank 0; nothing on the other ranks, and where nothing is held out.
 
         Every rank calls it. Raises NoseprintError for weights that are not worth keeping.
