@@ -36,7 +36,11 @@ class ClassificationTask(Task):
         self.options, self.stop_at, self.calls = options, stop_at, 0
         torch.manual_seed(options.seed)
         self.network = ClassifierNet(
-            "test_efficientnet.r160_in1k", heads={"class": self.classes}, image_size=32, pretrained=False
+            "test_efficientnet.r160_in1k",
+            heads={"class": self.classes},
+            image_size=32,
+            pretrained=False,
+            freeze_batch_norm=True,
         )
         self.criterion = nn.Module()
 

@@ -29,7 +29,7 @@ def folder(tmp_path_factory):
 
 
 def test_classes_are_learned_and_the_most_accurate_weights_kept(folder, tmp_path, capsys):
-    classification.train(folder, tmp_path, epochs=6)
+    classification.train(folder, tmp_path, epochs=6, lr=2e-2, ema_epochs=0.2, optimizer="adamw", warmup=0.0)
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert max(record["accuracy"] for record in records) >= 0.9
     assert "hold-out accuracy" in capsys.readouterr().out
@@ -53,7 +53,6 @@ def test_two_processes_train_it_alike(folder, tmp_path):
     assert done.returncode == 0, done.stderr
     classification.train(folder, tmp_path / "one")
     one, two = (load_file(tmp_path / name / "best.safetensors") for name in ("one", "two"))
-    heads = [key for key in one if key.startswith("heads")]
-    assert heads
-    for key in heads:  # BatchNorm sees half of the batch on each rank, so that only the outline agrees
-        np.testing.assert_allclose(one[key], two[key], atol=0.05)
+    assert one.keys() == two.keys()
+    for key in one:
+        np.testing.assert_allclose(one[key], two[key], rtol=1e-2, atol=1e-3, err_msg=key)
