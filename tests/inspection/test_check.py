@@ -13,9 +13,9 @@ from noseprint.inspection.findings import FINDINGS_HEADER, report_text, write_fi
 
 
 @pytest.fixture
-def data(many, tmp_path):
-    """A demo of one's own, to spoil."""
-    return shutil.copytree(many, tmp_path / "data")
+def data(demo, tmp_path):
+    """A copy of the demo that a test may change."""
+    return shutil.copytree(demo, tmp_path / "data")
 
 
 def rows(data, table):
@@ -40,20 +40,20 @@ def found(report, kind):
     return [finding for finding in (*report.faults, *report.remarks) if finding.kind == kind]
 
 
-def test_a_sound_folder_has_figures_and_no_faults(many):
-    report = check(many)
+def test_a_good_folder_has_figures_and_no_faults(demo):
+    report = check(demo)
     assert report.faults == []
     train, validation, test = report.splits
-    table = rows(many, "train/train_data.csv")[1:]
+    table = rows(demo, "train/train_data.csv")[1:]
     assert train.images == len(table)
     assert sorted(train.per_identity) == sorted(np.unique([row[0] for row in table], return_counts=True)[1].tolist())
     assert validation.per_identity is None
-    assert test.per_identity == (4, 4, 4, 4)  # retrieval.csv knows them
-    short = sorted(min(decode(path).shape[:2]) for path in images(many, "train"))
+    assert test.per_identity == (4, 4, 4, 4)  # from retrieval.csv
+    short = sorted(min(decode(path).shape[:2]) for path in images(demo, "train"))
     assert sorted(train.short_sides) == short
     assert np.median(train.sharpness) > 2 * np.median(test.sharpness)  # the test photographs are blurred
     assert (train.tiny, train.dark) == (0, 0)
-    text = report_text(report, many)
+    text = report_text(report, demo)
     assert f"\ntrain       {len(table)} " in text
     assert text.endswith("nothing here stops a training.")
 
@@ -86,7 +86,7 @@ def test_missing_folders_are_faults(tmp_path):
     assert "a training would stop" in report_text(report, tmp_path)
 
 
-def test_one_photograph_where_it_should_not_be(data):
+def test_copies_under_two_identities_in_two_splits_and_with_a_wrong_label(data):
     a, b, c = images(data, "train")[:3]
     shutil.copy(a, a.with_name("other dog.jpg"))
     add(data, "train/train_data.csv", ("another", "other dog.jpg"))
@@ -112,7 +112,7 @@ def test_one_photograph_where_it_should_not_be(data):
     assert f"{c.name}  " in report_text(before, data)
 
 
-def test_names_and_files_that_nobody_names(data):
+def test_names_that_differ_in_case_and_files_that_no_table_names(data):
     a = images(data, "train")[0]
     shutil.copy(a, a.with_name(a.name.upper()))
     owner = next(row[0] for row in rows(data, "train/train_data.csv") if row[1] == a.name)
@@ -137,7 +137,7 @@ def test_tiny_and_dark_photographs(data):
     assert f"train/images/{tiny.name}  short side 47 px" in report_text(report, data)
 
 
-def test_findings_as_csv_have_one_line_each_whatever_a_file_is_called(data, tmp_path):
+def test_findings_as_csv_take_one_line_each_whatever_the_file_name(data, tmp_path):
     strange = data / "train" / "images" / "two\nlines \x1b[31m\udcff ü.jpg"
     strange.touch()
     report = check(data)
@@ -158,19 +158,19 @@ try:
 finally:
     print([name for name in ("torch", "pandas", "albumentations") if name in sys.modules])
 """
-    words = [sys.executable, "-c", code, "check", str(data), "--csv", str(tmp_path / "f.csv")]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-c", code, "check", str(data), "--csv", str(tmp_path / "f.csv")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("nothing here stops a training.\n[]\n")
     images(data, "train")[0].write_bytes(b"")
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert "is empty" in done.stdout
     assert "image," in (tmp_path / "f.csv").read_text()
     assert done.stderr == ""
 
 
-def test_labels_that_contradict_retrieval_are_named(data):
+def test_labels_that_contradict_retrieval_are_reported(data):
     table = rows(data, "test/labels.csv")
     table[1][2] = str(1 - int(table[1][2]))
     with (data / "test/labels.csv").open("w", newline="") as file:
@@ -181,7 +181,7 @@ def test_labels_that_contradict_retrieval_are_named(data):
     assert "contradicts the identities in retrieval.csv" in report_text(check(data), data)
 
 
-def test_measuring_alone_gives_the_figures_of_a_check(data):
+def test_measure_splits_gives_the_figures_of_a_check(data):
     whole = check(data).splits
     assert measure_splits(data, most=10**6) == whole
     for some, all_of_it in zip(measure_splits(data, most=10), whole, strict=True):
@@ -191,7 +191,7 @@ def test_measuring_alone_gives_the_figures_of_a_check(data):
         assert set(some.sharpness) <= set(all_of_it.sharpness)
 
 
-def test_measuring_passes_over_what_is_broken(data):
+def test_measure_splits_ignores_broken_photographs(data):
     images(data, "train")[0].write_bytes(b"")
     (data / "test" / "test_data.csv").unlink()
     whole, some = check(data).splits, measure_splits(data, most=10**6)

@@ -5,6 +5,7 @@ Each table is checked once, row by row as it is read. The error lists every faul
 
 import csv
 import os
+import re
 import sys
 import unicodedata
 from array import array
@@ -31,6 +32,7 @@ Split = Literal["validation", "test"]
 PAIR_TABLES: dict[Split, str] = {"validation": "valid_data.csv", "test": "test_data.csv"}
 
 _MAX_LINE = 2**17  # characters, csv's own limit for a field: a file without line ends must not fill the memory
+_SURROGATES = re.compile("[\ud800-\udfff]")
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
@@ -387,7 +389,7 @@ def _row_problems(
                 yield f"{name} {field!r} holds a NUL: the table is damaged or UTF-16, save it as UTF-8"
             elif "\r" in field:  # Python's csv would write it unquoted, as the end of a row
                 yield f"{name} {field!r} holds a carriage return: give it another name"
-            elif not _is_unicode(field):
+            elif not field.isascii() and _SURROGATES.search(field):
                 text = field.encode("utf-8", "surrogateescape").decode("latin-1")
                 yield f"{name} {text!r} (read as Latin-1) is not UTF-8: save the table as UTF-8"
 
@@ -399,10 +401,6 @@ def _header_problem(found: str, headers: Sequence[Sequence[str]]) -> str:
         if found.replace(separator, ",").startswith(tuple(map(",".join, headers))):
             return f"the fields are separated by {name}: save the table with commas"
     return f"the header is {found[:200]!r}, expected {','.join(headers[-1])!r}"
-
-
-def _is_unicode(text: str) -> bool:
-    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 # -- the image names of a table ----------------------------------------------------------------------------------------
@@ -419,6 +417,7 @@ class _ImageNames:
         self.folder, self._missing_ok = folder, missing_ok
         with os.scandir(folder) as entries:
             self._is_file = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
+        self._real_folder = os.path.realpath(folder)
         self._checked: dict[str, str] = {}
 
     def check(self, name: str, table: Path, line: int, faults: list[Fault]) -> str:
@@ -450,10 +449,6 @@ class _ImageNames:
             f"image {name!r} is missing from {self.folder}, which holds {similar!r}: they differ in case, space or how "
             "accents are stored (Unicode NFC or NFD); rename the file to the name in the table"
         )
-
-    @cached_property
-    def _real_folder(self) -> str:
-        return os.path.realpath(self.folder)
 
     @cached_property
     def _similar_files(self) -> dict[str, str]:
