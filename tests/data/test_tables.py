@@ -14,6 +14,7 @@ from noseprint.data.tables import (
     read_pseudo,
     read_retrieval,
     read_train,
+    write_csv,
 )
 from noseprint.errors import DataError, NoseprintError
 
@@ -419,3 +420,8 @@ def test_a_folder_or_a_pipe_in_place_of_a_table_is_rejected(data):
     table.mkdir()
     with pytest.raises(DataError, match="the table is not a file"):
         read_train(data)
+
+
+def test_bytes_of_a_file_name_that_are_not_utf_8_are_escaped(tmp_path):
+    write_csv(tmp_path / "table.csv", ("image",), [("\udcff.jpg",)])
+    assert (tmp_path / "table.csv").read_bytes() == b"image\n\\udcff.jpg\n"

@@ -36,7 +36,7 @@ def save(path, image):
     path.write_bytes(cv2.imencode(".jpg", image[..., ::-1])[1].tobytes())
 
 
-def found(report, kind):
+def findings(report, kind):
     return [finding for finding in (*report.faults, *report.remarks) if finding.kind == kind]
 
 
@@ -69,8 +69,8 @@ def test_every_fault_of_tables_and_photographs_is_listed(data):
     add(data, "train/train_data.csv", ("", "x.jpg"))
     report = check(data)
     named = {row for table in ("valid_data.csv", "labels.csv") for r in rows(data, f"validation/{table}") for row in r}
-    assert {f.file for f in found(report, "image")} == {train, *(p for p in broken if p.name in named)}
-    tables = " ".join(f"{f.file} {f.problem}" for f in found(report, "table"))
+    assert {f.file for f in findings(report, "image")} == {train, *(p for p in broken if p.name in named)}
+    tables = " ".join(f"{f.file} {f.problem}" for f in findings(report, "table"))
     assert "train_data.csv" in tables
     assert "test_data.csv" in tables
     text = report_text(report, data)
@@ -82,7 +82,7 @@ def test_every_fault_of_tables_and_photographs_is_listed(data):
 
 def test_missing_folders_are_faults(tmp_path):
     report = check(tmp_path)
-    assert len(found(report, "table")) == 3
+    assert len(findings(report, "table")) == 3
     assert "a training would stop" in report_text(report, tmp_path)
 
 
@@ -100,14 +100,14 @@ def test_copies_under_two_identities_in_two_splits_and_with_a_wrong_label(data):
     add(data, "train/train_data.csv", (owner, "same dog.jpg"))
     before = check(data)
     assert before.faults == []
-    (wrong,) = found(before, "two identities")
+    (wrong,) = findings(before, "two identities")
     assert {wrong.file.name, wrong.other.name} == {a.name, "other dog.jpg"}
     assert "'another'" in wrong.problem
-    (leak,) = found(before, "two splits")
+    (leak,) = findings(before, "two splits")
     assert (leak.file, leak.other) == (b, test)
-    (label,) = found(before, "labelled different")
+    (label,) = findings(before, "labelled different")
     assert {label.file.name, label.other.name} == {one, other}
-    near = [(finding.file, finding.other) for finding in found(before, "near copy")]
+    near = [(finding.file, finding.other) for finding in findings(before, "near copy")]
     assert (c, c.with_name("same dog.jpg")) in near
     assert f"{c.name}  " in report_text(before, data)
 
@@ -120,9 +120,9 @@ def test_names_that_differ_in_case_and_files_that_no_table_names(data):
     (data / "train" / "images" / "notes.txt").touch()
     (data / "train" / "images" / ".hidden").touch()
     report = check(data)
-    (case,) = found(report, "case")
+    (case,) = findings(report, "case")
     assert {case.file.name, case.other.name} == {a.name, a.name.upper()}
-    assert [f.file.name for f in found(report, "unlisted") if "train" in f.file.parts] == ["notes.txt"]
+    assert [f.file.name for f in findings(report, "unlisted") if "train" in f.file.parts] == ["notes.txt"]
     assert report.faults == []
 
 
@@ -132,8 +132,8 @@ def test_tiny_and_dark_photographs(data):
     save(dark, decode(dark) // 12)
     report = check(data)
     assert (report.splits[0].tiny, report.splits[0].dark) == (1, 1)
-    assert [finding.file for finding in found(report, "tiny")] == [tiny]
-    assert [finding.file for finding in found(report, "dark")] == [dark]
+    assert [finding.file for finding in findings(report, "tiny")] == [tiny]
+    assert [finding.file for finding in findings(report, "dark")] == [dark]
     assert f"train/images/{tiny.name}  short side 47 px" in report_text(report, data)
 
 
@@ -175,7 +175,7 @@ def test_labels_that_contradict_retrieval_are_reported(data):
     table[1][2] = str(1 - int(table[1][2]))
     with (data / "test/labels.csv").open("w", newline="") as file:
         csv.writer(file).writerows(table)
-    (finding,) = found(check(data), "contradiction")
+    (finding,) = findings(check(data), "contradiction")
     assert [finding.file.name, finding.other.name] == table[1][:2]
     assert f"label {table[1][2]}, identities '" in finding.problem
     assert "contradicts the identities in retrieval.csv" in report_text(check(data), data)
