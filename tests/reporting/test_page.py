@@ -17,7 +17,7 @@ from noseprint.data.tables import read_train
 from noseprint.inference.evaluation import Evaluation, similarities
 from noseprint.inference.labelled import read_labelled
 from noseprint.inference.leaks import Leaks
-from noseprint.inspection.check import measure
+from noseprint.inspection.check import measure_splits
 from noseprint.metrics.similarity import joined
 from noseprint.models.weights_header import WeightsHeader
 from noseprint.reporting import training_sections
@@ -131,7 +131,7 @@ def material(demo, tmp_path_factory):
         no_scores="",
         trainings=trainings,
         learnt=count_learnt(trainings, demo),
-        splits=measure(demo, most=5),
+        splits=measure_splits(demo, most=5),
         pseudo=pseudo,
         no_verifier="None yet.",
     )

@@ -19,7 +19,7 @@ from noseprint.calibration.verifier import HoldOut, Member, Point, Verifier
 from noseprint.command_line import Engine
 from noseprint.data.decoding import Image, decode, find_faults
 from noseprint.data.holdout import HOLDOUT_SEED, changed_photographs, holdout_hash, split_holdout
-from noseprint.data.photo_quality import Quality, measure
+from noseprint.data.photo_quality import Quality, measure_quality
 from noseprint.data.tables import ImageTable, read_train
 from noseprint.data.transforms import A, apply_transform
 from noseprint.devices import default_workers
@@ -354,8 +354,8 @@ def _limits(
     plain, worse = list[Quality](), list[list[Quality]]()
     for row in rows:
         picture = decode(table.paths[row])
-        plain.append(measure(picture))
-        worse.append([measure(copy) for copy in _degraded(picture)])
+        plain.append(measure_quality(picture))
+        worse.append([measure_quality(copy) for copy in _degraded(picture)])
 
     def level(embeddings: Embeddings, found: list[float]) -> Level:
         return Level(

@@ -13,7 +13,7 @@ from noseprint.calibration.quality_limits import Shortfall, shortfalls
 from noseprint.calibration.verifier import FEW_IDENTITIES, Point, Verifier, weights_of
 from noseprint.command_line import Engine
 from noseprint.data.decoding import decode
-from noseprint.data.photo_quality import Quality, measure
+from noseprint.data.photo_quality import Quality, measure_quality
 from noseprint.data.transforms import A
 from noseprint.errors import NoseprintError
 from noseprint.models.embed import embed_images
@@ -105,7 +105,7 @@ def verify(
     point = verifier.point(fmr)
     probability_at(np.zeros(1), prior)
     first, second = decode(photographs[0]), decode(photographs[1])
-    quality = measure(first), measure(second)
+    quality = measure_quality(first), measure_quality(second)
     names = str(photographs[0]), str(photographs[1])
     short = [
         (name, found) for name, part in zip(names, quality, strict=True) for found in shortfalls(part, verifier.quality)

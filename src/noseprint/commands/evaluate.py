@@ -48,12 +48,12 @@ class Evaluate(Campaign):
 
     def check_json(self) -> None:
         """Refuse, before any work, to write the scores over what the command reads."""
-        from noseprint.data.tables import tables_of
+        from noseprint.data.tables import table_paths
         from noseprint.files import check_overwriting
 
         if self.json:
             read = (*self.weights.values(), *self.similarities.values(), self.results / "verifier.json")
-            check_overwriting(self.json, suffix=".json", inputs=(*read, *tables_of(self.data)), option="--json")
+            check_overwriting(self.json, suffix=".json", inputs=(*read, *table_paths(self.data)), option="--json")
 
     def evaluation(self) -> "Evaluation":
         """Score by the networks or, where they lie elsewhere, by what they said of the test pairs."""

@@ -8,8 +8,7 @@ import torch
 
 from noseprint.calibration.curves import Calibration, calibration_from_json, identification
 from noseprint.data.importing import IMPORTED_HEADER
-from noseprint.data.rows import read_rows
-from noseprint.data.tables import TRAIN_HEADER, write_csv
+from noseprint.data.tables import TRAIN_HEADER, read_rows, write_csv
 from noseprint.errors import DataError, Fault, NoseprintError
 from noseprint.files import check_output
 from noseprint.inference.gallery import Embeddings, embed_with, photographs, read_embeddings, same_weights
