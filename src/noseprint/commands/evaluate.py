@@ -85,7 +85,7 @@ def write_scores(path: Path, found: "Evaluation") -> None:
 
 def described(found: "Evaluation", data: Path) -> Iterator[str]:
     """Tables of the scores, what in `data` they were counted from, and what flatters them."""
-    from noseprint.metrics.verification import lowest_fmr
+    from noseprint.metrics.verification import least_fmr_rounded_up
 
     facts = found.labelled.facts()
     if pairs := facts.get("pairs"):
@@ -93,7 +93,7 @@ def described(found: "Evaluation", data: Path) -> Iterator[str]:
         yield from _table(_PAIRS, found.scores)
         if found.refused:
             asked = ", ".join(_PAIRS[name].removeprefix("TMR at FMR ") for name in found.refused)
-            lowest = lowest_fmr(int(pairs["different"]))
+            lowest = least_fmr_rounded_up(int(pairs["different"]))
             supported = f"{lowest:g} at the lowest" if lowest else "none"
             yield f"Not at FMR {asked}: by the rule of 30 these pairs support {supported}."
     if (search := facts.get("search")) and any(of.map for of in found.scores.values()):
