@@ -17,7 +17,7 @@ from noseprint.data.datasets import PlainImages
 from noseprint.data.tables import ImageTable, read_train
 from noseprint.data.transforms import A
 from noseprint.errors import NoseprintError
-from noseprint.files import scratch_folder, writing
+from noseprint.files import friendly_write_errors, scratch_folder
 from noseprint.inference.evaluation import score
 from noseprint.inference.labelled import NothingToScoreError, read_labelled
 from noseprint.models.embed import embed_by, embedder
@@ -68,7 +68,7 @@ def export(weights: Path, out: Path, *, int8: Path | None = None, seed: int = 0)
         "holdout": json.loads(header.extra.get("holdout", "null")),
         "calibration": _knots(header.extra["calibration"]) if "calibration" in header.extra else None,
     }
-    with writing(out), scratch_folder(out) as scratch:
+    with friendly_write_errors(out), scratch_folder(out) as scratch:
         bundle = scratch / "bundle"
         with as_file(files("noseprint.deploy") / "bundle") as templates:
             shutil.copytree(templates, bundle, ignore=shutil.ignore_patterns("__pycache__"))
