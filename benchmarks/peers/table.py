@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from noseprint.inference.labelled import Labelled, read_labelled
+from noseprint.inference.labelled_data import LabelledData, read_labelled_data
 from noseprint.metrics.bootstrap import bootstrap_mean, bootstrap_pairs
 from noseprint.metrics.retrieval import retrieval_metrics
 from noseprint.metrics.similarity import pair_similarities
-from noseprint.metrics.verification import areas, roc_auc
+from noseprint.metrics.verification import roc_auc, roc_aucs
 
 Embeddings = npt.NDArray[np.float32]
 OURS = "noseprint"
@@ -22,7 +22,7 @@ def hold_out_map(embeddings: Embeddings, identities: Sequence[str]) -> float:
     return retrieval_metrics(embeddings, identities).map
 
 
-def answers(embeddings: Embeddings, labelled: Labelled) -> dict[str, list[float]]:
+def answers(embeddings: Embeddings, labelled: LabelledData) -> dict[str, list[float]]:
     """The raw answers on the test photographs, from which the table is made: similarity of each pair, and each query's
     average precision and hit."""
     pairs, search = labelled.pairs, labelled.retrieval
@@ -40,7 +40,7 @@ def answers(embeddings: Embeddings, labelled: Labelled) -> dict[str, list[float]
 
 def print_table(records: Sequence[dict[str, Any]], data: Path) -> None:
     """Markdown: every peer's final runs, and the settings tried."""
-    labelled = read_labelled(data)
+    labelled = read_labelled_data(data)
     search = labelled.retrieval
     assert search is not None
     has_match = {i for i, query in zip(search.identities, search.is_query, strict=True) if not query}
@@ -56,7 +56,7 @@ def print_table(records: Sequence[dict[str, Any]], data: Path) -> None:
         precision, hit = _mean(runs, "average_precision"), _mean(runs, "hit")
         auc = [roc_auc(np.array(run["similarity"]), labelled.same) for run in runs]
         similarity = [np.array(r["similarity"]) for r in runs]
-        spans = [bootstrap_pairs([areas], s, labelled.same, *labelled.clusters, seed=0)[0] for s in similarity]
+        spans = [bootstrap_pairs([roc_aucs], s, labelled.same, *labelled.clusters, seed=0)[0] for s in similarity]
         cells = [
             _cell(
                 [float(np.mean(run["average_precision"])) for run in runs], bootstrap_mean(precision, queries, seed=0)

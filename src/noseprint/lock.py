@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from noseprint.errors import NoseprintError
-from noseprint.files import try_lock, writing
+from noseprint.files import friendly_write_errors, try_lock
 
 GRACE = 15.0  # seconds in which the loader workers of a killed run notice that it is gone, and end
 
@@ -26,7 +26,7 @@ GRACE = 15.0  # seconds in which the loader workers of a killed run notice that 
 def lock(folder: Path) -> Iterator[None]:
     """Lock `folder`, which is made if it is missing. Raises NoseprintError naming the run that has the lock."""
     path = folder / ".lock"
-    with writing(path):
+    with friendly_write_errors(path):
         folder.mkdir(parents=True, exist_ok=True)
         file = path.open("ab+", buffering=0)
     with file:
@@ -56,7 +56,7 @@ def _acquire(file: IO[bytes], path: Path) -> None:
 
 def _write_owner(file: IO[bytes], path: Path, *, process: int, command: list[str]) -> None:
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    with writing(path):
+    with friendly_write_errors(path):
         file.seek(0)
         file.truncate()
         file.write(f"process {process} on {socket.gethostname()} since {since}: {shlex.join(command)}\n".encode())
