@@ -239,8 +239,8 @@ def test_names_that_differ_in_case_are_pointed_out(photos, tmp_path, capsys):
         (photos / "Réx, 3" / "2024").rename(decomposed)
     Import(photos, tmp_path / "data")()
     said = capsys.readouterr().out
-    assert "'Réx, 2' and 'réx,2' are taken for different individuals" in said
-    assert f"{decomposed.name!r} and 'Réx, 4' are taken for different individuals" in said
+    assert "'Réx, 2' and 'réx,2' count as different individuals" in said
+    assert f"{decomposed.name!r} and 'Réx, 4' count as different individuals" in said
 
 
 def test_a_link_to_a_folder_is_not_passed_over_in_silence(photos, tmp_path):
