@@ -96,9 +96,8 @@ def test_evaluate_reports_near_copies_of_training_photographs(tmp_path, demo):
     done = noseprint("evaluate", "--data", data, "--root", tmp_path, "--members", "one", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     output = " ".join(done.stdout.split())
-    assert (
-        f"Near copies: 1 photographs of ones learnt from, 0 couples that are compared, such as {query.name}" in output
-    )
+    assert "Near copies: 1 photographs of ones learnt from, 0 couples that are compared" in output
+    assert f"such as {query.name}" in output
     assert re.search(r"Without them one has ROC AUC 0\.\d{4} \([+-]0\.\d{4}\), mAP 0", output)
 
 
@@ -189,11 +188,8 @@ def test_weights_are_described_without_torch(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
-    assert (lines["holdout"], lines["calibrated"], lines["fingerprint"]) == (
-        "auc 0.9100",
-        "yes",
-        described["fingerprint"],
-    )
+    assert (lines["holdout"], lines["calibrated"]) == ("auc 0.9100", "yes")
+    assert lines["fingerprint"] == described["fingerprint"]
     with torch.no_grad():
         network.heads[0].weight.fill_(torch.nan)
     save_weights(tmp_path / "w.safetensors", network, extra={})
