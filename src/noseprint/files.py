@@ -83,7 +83,7 @@ def check_output(path: Path, *, suffix: str, inputs: Iterable[Path], option: str
 def check_overwriting(path: Path, *, suffix: str, inputs: Iterable[Path], option: str) -> None:
     """Raise NoseprintError if `path` has another suffix, is a folder, or is one of the `inputs`.
 
-    inputs: files that must not be lost, such as `tables_of` a data folder. /dev/stdout and the like may be written.
+    inputs: files that must not be lost, such as `table_paths`. /dev/stdout and the like may be written.
     """
     if path.is_relative_to("/dev"):
         return

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from noseprint.data import decode_cache as cache
-from noseprint.data.decode_cache import decode_cached, reader
+from noseprint.data.decode_cache import cached_decoder, decode_cached
 from noseprint.data.decoding import decode, find_faults
 from noseprint.errors import DataError, NoseprintError
 
@@ -81,29 +81,6 @@ def test_what_was_cut_short_is_decoded_again(photo, tmp_path, length, decoded):
     assert decoded == ["a.png", "a.png"]
 
 
-@pytest.mark.parametrize("page", [1, 2, 3])
-def test_a_page_that_was_lost_is_decoded_again(tmp_path, page, decoded):
-    """As after a power cut: the length is right, and what was not on the disk yet is zeros."""
-    photo = written(tmp_path / "a.png", shape=(60, 90, 3))
-    decode_cached(photo, tmp_path / "store")
-    (entry,) = entries(tmp_path / "store")
-    whole = entry.read_bytes()
-    entry.write_bytes(whole[: page * 4096] + bytes(len(whole[page * 4096 :][:4096])) + whole[(page + 1) * 4096 :])
-    assert np.array_equal(decode_cached(photo, tmp_path / "store"), decode(photo))
-    assert entry.read_bytes() == whole
-    decode_cached(photo, tmp_path / "store")
-    assert decoded == ["a.png", "a.png"]
-
-
-def test_a_process_checks_an_entry_once(photo, tmp_path, monkeypatch):
-    decode_cached(photo, tmp_path / "store")
-    checks, check = [], cache._check
-    monkeypatch.setattr(cache, "_check", lambda image: checks.append(image.shape) or check(image))
-    for _ in range(3):
-        decode_cached(photo, tmp_path / "store")
-    assert checks == [(20, 30, 3)]
-
-
 def test_the_store_may_be_removed_at_any_time(photo, tmp_path):
     decode_cached(photo, tmp_path / "store")
     image = decode_cached(photo, tmp_path / "store")
@@ -166,7 +143,7 @@ def test_a_folder_that_cannot_be_written_is_named(photo, tmp_path):
 
 
 def test_a_check_fills_the_store(photo, tmp_path, decoded):
-    assert find_faults([photo], read=reader(tmp_path / "store")) == []
+    assert find_faults([photo], read=cached_decoder(tmp_path / "store")) == []
     decode_cached(photo, tmp_path / "store")
     assert decoded == ["a.png"]
-    assert reader(None) is cache.decode
+    assert cached_decoder(None) is cache.decode

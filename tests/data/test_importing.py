@@ -122,7 +122,14 @@ def test_all_that_cannot_be_used_is_named_at_once_and_nothing_written(photos, tm
     before = everything(tmp_path)
     with pytest.raises(NoseprintError) as told:
         Import(photos, tmp_path / "data")()
-    for word in ("5 of the files", "(besides copies: 1)", "notes.txt", "is HEIC", "magick mogrify", "stray.jpg"):
+    for word in (
+        "5 files cannot be used",
+        "(and the copies: 1)",
+        "notes.txt",
+        "is HEIC",
+        "magick mogrify",
+        "stray.jpg",
+    ):
         assert word in str(told.value)
     assert "'Réx, 4' and 'Réx, 5'" in str(told.value)
     assert everything(tmp_path) == before
@@ -184,7 +191,7 @@ def test_one_folder_too_deep_is_one_message(photos, tmp_path, monkeypatch):
         ("path,id\n,y\n", {}, "line 2: there is no photograph"),
         ("path,id\nx.jpg,\n", {}, "line 2: the identity is empty"),
         ("path,id\nx.jpg,y,z\n", {}, "3 fields, the header has 2"),
-        ('path,id\nx.jpg,"y\n', {}, "line 2.*look at the quotes"),
+        ('path,id\nx.jpg,"y\n', {}, "line 2.*check the quotes"),
         ("path,id\nx.jpg,y\x07\n", {}, "control character"),
         ("path,id\n", {}, "no photographs below the header"),
         ("", {}, "which column is the image"),
@@ -209,7 +216,12 @@ def test_where_it_may_not_write(photos, tmp_path, monkeypatch):
     Import(photos, full)()  # an empty folder is as good as none
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    asked = ((full, "already"), (photos / "data", "lies inside"), (Path(), "you are in"), (tmp_path / "x", "no such"))
+    asked = (
+        (full, "already"),
+        (photos / "data", "lies inside"),
+        (Path(), "current folder"),
+        (tmp_path / "x", "no such"),
+    )
     for target, says in asked:
         with pytest.raises(NoseprintError, match=says):
             Import(photos if says != "no such" else tmp_path / "nowhere", target)()

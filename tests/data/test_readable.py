@@ -22,7 +22,7 @@ def damaged(demo, tmp_path):
 def test_sound_photographs_are_all_usable(demo, tmp_path, capsys):
     paths = read_train(demo).paths
     (tmp_path / "skipped.csv").write_text("of an earlier run")
-    assert readable_photographs(paths, skip_bad=False, listed=tmp_path / "skipped.csv") == set(paths)
+    assert readable_photographs(paths, skip_bad=False, skipped_csv=tmp_path / "skipped.csv") == set(paths)
     assert not (tmp_path / "skipped.csv").exists()
     assert capsys.readouterr().out == ""
 
@@ -30,15 +30,15 @@ def test_sound_photographs_are_all_usable(demo, tmp_path, capsys):
 def test_broken_data_are_refused_and_nothing_is_written(damaged, tmp_path):
     paths = read_train(damaged, missing_ok=True).paths
     with pytest.raises(
-        NoseprintError, match=rf"{re.escape(paths[2].name)}.* \(and 1 more\)\. .*--skip-bad .*the rows that name them"
+        NoseprintError, match=rf"{re.escape(paths[2].name)}.* \(and 1 more\)\. .*--skip-bad, .*the rows that name them"
     ):
-        readable_photographs(paths, skip_bad=False, listed=tmp_path / "skipped.csv")
+        readable_photographs(paths, skip_bad=False, skipped_csv=tmp_path / "skipped.csv")
     assert not (tmp_path / "skipped.csv").exists()
 
 
 def test_skipping_says_and_lists_what_is_left_out(damaged, tmp_path, capsys):
     paths = read_train(damaged, missing_ok=True).paths
-    assert readable_photographs(paths, skip_bad=True, listed=tmp_path / "skipped.csv") == set(paths) - {
+    assert readable_photographs(paths, skip_bad=True, skipped_csv=tmp_path / "skipped.csv") == set(paths) - {
         paths[2],
         paths[5],
     }

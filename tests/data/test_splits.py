@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from noseprint.data.splits import LEAST, Shot, choose_queries, divide, make_pairs
+from noseprint.data.splits import LEAST, Shot, choose_queries, make_pairs, split_identities
 from noseprint.errors import NoseprintError
 
 
@@ -18,7 +18,7 @@ def shots(sizes, encounters=None):
 @pytest.mark.parametrize("count", [10, 11, 14, 30, 200])
 def test_identities_are_divided_by_the_shares_and_none_gets_too_few(count):
     own = shots([2] * count + [1] * count)
-    split = divide(own, validation=0.1, test=0.2, seed=0)
+    split = split_identities(own, validation=0.1, test=0.2, seed=0)
     assert set(split) == set(own)
     several = Counter(split[f"dog {k}"] for k in range(count))
     single = Counter(split[f"dog {k}"] for k in range(count, 2 * count))
@@ -31,7 +31,9 @@ def test_identities_are_divided_by_the_shares_and_none_gets_too_few(count):
 def test_the_seed_decides_and_the_order_of_the_photographs_does_not():
     own = shots([3] * 20)
     backwards = dict(reversed(own.items()))
-    first, again, other = (divide(o, validation=0.1, test=0.2, seed=s) for o, s in ((own, 0), (backwards, 0), (own, 1)))
+    first, again, other = (
+        split_identities(o, validation=0.1, test=0.2, seed=s) for o, s in ((own, 0), (backwards, 0), (own, 1))
+    )
     assert first == again != other
 
 
@@ -46,12 +48,12 @@ def test_the_seed_decides_and_the_order_of_the_photographs_does_not():
 )
 def test_too_few_individuals_are_told_how_many_it_takes(own, says):
     with pytest.raises(NoseprintError, match=says):
-        divide(own, validation=0.1, test=0.2, seed=0)
+        split_identities(own, validation=0.1, test=0.2, seed=0)
 
 
 def test_shares_that_leave_too_little_to_train_are_refused():
     with pytest.raises(NoseprintError, match="leave 2 of 20 individuals to train, 6 are needed"):
-        divide(shots([2] * 20), validation=0.4, test=0.5, seed=0)
+        split_identities(shots([2] * 20), validation=0.4, test=0.5, seed=0)
 
 
 @pytest.mark.parametrize("sizes", [[2, 2], [1, 2], [5, 1, 1, 1], [30, 3, 2], [4] * 40])

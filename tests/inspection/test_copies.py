@@ -78,8 +78,8 @@ def test_empty_pictures_are_no_near_copies(tmp_path):
 
 @pytest.mark.parametrize("known", [0, 20, 60])
 def test_the_pairs_proposed_are_those_of_a_naive_loop(monkeypatch, known):
-    monkeypatch.setattr(copies, "_BLOCK", 7)
-    monkeypatch.setattr(copies, "NEAREST", 3)
+    monkeypatch.setattr(copies, "_BLOCK_ROWS", 7)
+    monkeypatch.setattr(copies, "MAX_NEIGHBOURS", 3)
     rng = np.random.default_rng(0)
     bits = rng.random((1, 256)) < rng.uniform(0.2, 0.8, (60, 1))  # lengths of agreement of all sorts
     bits ^= rng.random((60, 256)) < 0.15
@@ -89,4 +89,4 @@ def test_the_pairs_proposed_are_those_of_a_naive_loop(monkeypatch, known):
         distances = [(int((bits[i] ^ bits[j]).sum()), j) for j in range(max(i + 1, known), 60)]
         expected += [(i, j) for distance, j in sorted(distances)[:3] if distance <= copies.MAX_DISTANCE]
     assert bool(expected) == (known < 60)
-    assert list(copies._alike(hashes, known=known)) == expected
+    assert list(copies._near_pairs(hashes, known=known)) == expected

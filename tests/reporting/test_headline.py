@@ -10,13 +10,13 @@ import pytest
 from noseprint.calibration.fitting import fit_platt
 from noseprint.calibration.quality_limits import Limit, Limits
 from noseprint.calibration.reliability import ReliabilityScores
-from noseprint.calibration.verifier import HoldOut, Member, Point, Verifier
+from noseprint.calibration.verifier import HoldOut, Member, OperatingPoint, Verifier
 from noseprint.data.tables import PairTable, RetrievalTable
 from noseprint.inference.evaluation import Evaluation, similarities
 from noseprint.inference.labelled import Labelled
 from noseprint.inference.leaks import Leaks
 from noseprint.metrics.bootstrap import Score
-from noseprint.metrics.similarity import joined
+from noseprint.metrics.similarity import ensemble_embeddings
 from noseprint.reporting import calibration_section, headline, score_sections
 from noseprint.reporting.evidence import Gain, gain_over_best, member_gains, share_accepted
 
@@ -48,7 +48,7 @@ def evaluated(identities=12, leaks=None, noise=(1.0, 1.5)):
         rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
         found.embeddings[f"member{seed}"] = rows
         found.add(f"member{seed}", similarities(rows, labelled), rows, seed=0)
-    whole = joined(found.embeddings)
+    whole = ensemble_embeddings(found.embeddings)
     found.add("ensemble", similarities(whole, labelled), whole, seed=0)
     return found
 
@@ -60,7 +60,7 @@ def verifier_of(found, *thresholds, identities=8):
     of = ReliabilityScores(score, score, score)
     members = tuple(Member(f"member{number}", "w", "0" * 16, calibration, of) for number in range(2))
     points = tuple(
-        Point(fmr=rate, threshold=threshold, measured_fmr=score, tmr=score, fnmr_threshold=threshold - 0.1)
+        OperatingPoint(fmr=rate, threshold=threshold, measured_fmr=score, tmr=score, fnmr_threshold=threshold - 0.1)
         for rate, threshold in zip((0.1, 0.01), thresholds, strict=False)
     )
     limit = Limit(None, ())

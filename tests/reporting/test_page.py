@@ -17,8 +17,8 @@ from noseprint.data.tables import read_train
 from noseprint.inference.evaluation import Evaluation, similarities
 from noseprint.inference.labelled import read_labelled
 from noseprint.inference.leaks import Leaks
-from noseprint.inspection.check import measure
-from noseprint.metrics.similarity import joined
+from noseprint.inspection.check import measure_splits
+from noseprint.metrics.similarity import ensemble_embeddings
 from noseprint.models.weights_header import WeightsHeader
 from noseprint.reporting import training_sections
 from noseprint.reporting.page import Material, render
@@ -80,7 +80,7 @@ def evaluated(demo, names, leaks=None):
         found.embeddings[name] = embeddings(labelled, seed)
         found.add(name, similarities(found.embeddings[name], labelled), found.embeddings[name], seed=0)
     if len(names) > 1:
-        whole = joined(found.embeddings)
+        whole = ensemble_embeddings(found.embeddings)
         found.add("ensemble", similarities(whole, labelled), whole, seed=0)
     return found
 
@@ -131,7 +131,7 @@ def material(demo, tmp_path_factory):
         no_scores="",
         trainings=trainings,
         learnt=count_learnt(trainings, demo),
-        splits=measure(demo, most=5),
+        splits=measure_splits(demo, most=5),
         pseudo=pseudo,
         no_verifier="None yet.",
     )

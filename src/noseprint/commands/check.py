@@ -14,8 +14,8 @@ class Check:
     """Read all tables and photographs of a data folder, and list everything that is wrong with them.
 
     Exits with status 1 if there are faults, which would stop a training. Remarks do not: the same photograph under two
-    identities or in two splits, other near copies, photographs that seem to be rotated, tiny or dark photographs,
-    identities whose names differ in case only, files that no table names.
+    identities or in two splits, other near copies, tiny or dark photographs, identities whose names differ in case only,
+    files that no table names.
     """
 
     data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="[DATA]")] = Path("data")
@@ -25,18 +25,18 @@ class Check:
 
     def __call__(self) -> None:
         """Check the folder and print the findings."""
-        from noseprint.data.tables import tables_of
+        from noseprint.data.tables import table_paths
         from noseprint.files import check_overwriting
         from noseprint.inspection.check import check
-        from noseprint.inspection.findings import render, write_findings
+        from noseprint.inspection.findings import report_text, write_findings
 
         if not self.data.is_dir():
             raise NoseprintError(f"{self.data}: no such folder; name the data folder to check")
         if self.csv:
-            check_overwriting(self.csv, suffix=".csv", inputs=tables_of(self.data), option="--csv")
+            check_overwriting(self.csv, suffix=".csv", inputs=table_paths(self.data), option="--csv")
         report = check(self.data)
         if self.csv:
             write_findings(self.csv, report)
-        print(render(report, self.data))
+        print(report_text(report, self.data))
         if report.faults:
             raise SystemExit(1)

@@ -34,7 +34,7 @@ class Report(Evaluate):
         from noseprint.files import atomic_write
         from noseprint.inference.labelled import NothingToScoreError
         from noseprint.inference.leaks import of_training
-        from noseprint.inspection.check import measure
+        from noseprint.inspection.check import measure_splits
         from noseprint.reporting.page import Material, render
         from noseprint.reporting.run_folders import count_learnt, read_pseudo_labels, read_trainings, readable
         from noseprint.reporting.training_sections import MEASURED
@@ -70,7 +70,7 @@ class Report(Evaluate):
             trainings=trainings,
             elsewhere=bool(trainings and elsewhere),
             learnt=None if elsewhere else readable(lambda: count_learnt(trainings, self.data)),
-            splits=measure(self.data, most=MEASURED) if self.data.is_dir() else [],
+            splits=measure_splits(self.data, most=MEASURED) if self.data.is_dir() else [],
             pseudo=None if elsewhere else read_pseudo_labels(pseudo, self.data),
             verifier=verifier,
             no_verifier=no_verifier,

@@ -28,7 +28,7 @@ Shots = Mapping[str, Sequence[Shot]]
 """The photographs of each identity."""
 
 
-def divide(shots: Shots, *, validation: float, test: float, seed: int) -> dict[str, str]:
+def split_identities(shots: Shots, *, validation: float, test: float, seed: int) -> dict[str, str]:
     """The split ("train", "validation", "test") of each identity.
 
     The shares are of the identities of two encounters or more, at least LEAST of them; the others are shared out

@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from noseprint.calibration.curves import Calibration, calibration_from_json, family_of, probability_at
 from noseprint.calibration.reliability import ReliabilityScores, reliability_curve, reliability_scores
-from noseprint.calibration.verifier import Point, Verifier
+from noseprint.calibration.verifier import OperatingPoint, Verifier
 from noseprint.inference.evaluation import Evaluation
 from noseprint.metrics.bootstrap import Score
-from noseprint.metrics.verification import ERRORS_NEEDED, least_fmr, unsupported
+from noseprint.metrics.verification import ERRORS_NEEDED, least_fmr, why_fmr_unsupported
 from noseprint.reporting import charts
 from noseprint.reporting.evidence import members_of, share_accepted
 from noseprint.reporting.headline import percent
@@ -157,7 +157,7 @@ def _more(test: "_Test") -> str:
 class _Test:
     """What a pair of thresholds does on the test pairs: shares of the different and same ones that are called same."""
 
-    point: Point
+    point: OperatingPoint
     false: Score
     true: Score
     errors: int
@@ -173,7 +173,7 @@ class _Test:
     @property
     def unsupported(self) -> bool:
         """Neither enough errors to state the rate of false matches, nor enough pairs to say that it is kept."""
-        return self.errors < ERRORS_NEEDED and unsupported(self.different, self.point.fmr) is not None
+        return self.errors < ERRORS_NEEDED and why_fmr_unsupported(self.different, self.point.fmr) is not None
 
 
 def _tested(verifier: Verifier, evaluation: Evaluation | None) -> list[_Test]:
@@ -241,7 +241,7 @@ def _cells(found: ReliabilityScores) -> tuple[Score, Score, Score]:
     return found.brier, found.log_loss, found.calibration_error
 
 
-def _rate(point: Point) -> str:
+def _rate(point: OperatingPoint) -> str:
     return f"{100 * point.fmr:g} %"
 
 

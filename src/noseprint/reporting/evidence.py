@@ -9,10 +9,16 @@ import numpy.typing as npt
 
 from noseprint.inference.evaluation import Embeddings, Evaluation
 from noseprint.inference.labelled import Labelled
-from noseprint.metrics.bootstrap import FEWEST, Score, bootstrap_mean, interval, resampled_pairs
+from noseprint.metrics.bootstrap import (
+    MIN_IDENTITIES,
+    Score,
+    bootstrap_mean,
+    percentile_interval,
+    resampled_pair_weights,
+)
 from noseprint.metrics.retrieval import RetrievalScores, retrieval_metrics
-from noseprint.metrics.similarity import joined
-from noseprint.metrics.verification import accepted, areas, checked, roc_auc
+from noseprint.metrics.similarity import ensemble_embeddings
+from noseprint.metrics.verification import accepted_weights, check_scores, roc_auc, roc_aucs
 
 Similarities = Mapping[str, npt.NDArray[np.floating]]
 
@@ -40,7 +46,11 @@ def member_gains(evaluation: Evaluation, *, seed: int = 0) -> dict[str, Gain]:
     labelled, names = evaluation.labelled, members_of(evaluation)
     if len(names) < 2:
         return {}
-    whole = _search(joined(evaluation.embeddings), labelled) if labelled.retrieval and evaluation.embeddings else None
+    whole = (
+        _search(ensemble_embeddings(evaluation.embeddings), labelled)
+        if labelled.retrieval and evaluation.embeddings
+        else None
+    )
     gains = {}
     for name in names:
         rest = [other for other in names if other != name]
@@ -49,7 +59,9 @@ def member_gains(evaluation: Evaluation, *, seed: int = 0) -> dict[str, Gain]:
             without = np.mean([evaluation.similarity[other] for other in rest], axis=0)
             auc = _auc_gain(evaluation.similarity["ensemble"], without, labelled, seed=seed)
         if whole:
-            mean_ap = _map_gain(whole, joined({other: evaluation.embeddings[other] for other in rest}), labelled, seed)
+            mean_ap = _map_gain(
+                whole, ensemble_embeddings({other: evaluation.embeddings[other] for other in rest}), labelled, seed
+            )
         gains[name] = Gain(auc, mean_ap)
     return gains
 
@@ -65,7 +77,7 @@ def gain_over_best(evaluation: Evaluation, *, seed: int = 0) -> tuple[str, Gain]
     if labelled.pairs:
         auc = _auc_gain(evaluation.similarity["ensemble"], evaluation.similarity[best], labelled, seed=seed)
     if labelled.retrieval and evaluation.embeddings:
-        whole = _search(joined(evaluation.embeddings), labelled)
+        whole = _search(ensemble_embeddings(evaluation.embeddings), labelled)
         mean_ap = _map_gain(whole, evaluation.embeddings[best], labelled, seed)
     return best, Gain(auc, mean_ap)
 
@@ -111,26 +123,26 @@ def _auc_gain(
     similarity: npt.NDArray[np.floating], others: npt.NDArray[np.floating], labelled: Labelled, *, seed: int
 ) -> Score:
     """Both are counted in each replicate: what makes a replicate easy for both cancels."""
-    (ours, same), (theirs, _) = checked(similarity, labelled.same), checked(others, labelled.same)
+    (ours, same), (theirs, _) = check_scores(similarity, labelled.same), check_scores(others, labelled.same)
     gain = roc_auc(similarity, same) - roc_auc(others, same)
-    if len(np.union1d(*labelled.clusters)) < FEWEST:
+    if len(np.union1d(*labelled.clusters)) < MIN_IDENTITIES:
         return Score(gain, -1, 1)
     differences = [
-        areas(accepted(ours, same, weights)) - areas(accepted(theirs, same, weights))
-        for weights in resampled_pairs(*labelled.clusters, seed=seed)
+        roc_aucs(accepted_weights(ours, same, weights)) - roc_aucs(accepted_weights(theirs, same, weights))
+        for weights in resampled_pair_weights(*labelled.clusters, seed=seed)
     ]
-    return Score(gain, *interval(np.concatenate(differences)))
+    return Score(gain, *percentile_interval(np.concatenate(differences)))
 
 
 def share_accepted(accepted: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_], labelled: Labelled) -> Score:
     """The share of the test pairs `among` (P,) that are `accepted` (P,)."""
     rate = float(np.mean(accepted[among]))
-    if len(np.union1d(*labelled.clusters)) < FEWEST:
+    if len(np.union1d(*labelled.clusters)) < MIN_IDENTITIES:
         return Score(rate, 0, 1)
-    blocks = [weight[:, among] for weight in resampled_pairs(*labelled.clusters, seed=0)]
+    blocks = [weight[:, among] for weight in resampled_pair_weights(*labelled.clusters, seed=0)]
     with np.errstate(invalid="ignore"):
         rates = [weight @ accepted[among] / weight.sum(axis=1) for weight in blocks]
-    return Score(rate, *interval(np.concatenate(rates)))
+    return Score(rate, *percentile_interval(np.concatenate(rates)))
 
 
 def _map_gain(whole: RetrievalScores, others: Embeddings, labelled: Labelled, seed: int) -> Score:
@@ -138,7 +150,7 @@ def _map_gain(whole: RetrievalScores, others: Embeddings, labelled: Labelled, se
     assert table is not None
     gain = whole.average_precision - _search(others, labelled).average_precision
     identity = np.array(table.identities)[whole.query]
-    bounds = (-1.0, 1.0) if len(set(identity)) < FEWEST else bootstrap_mean(gain, identity, seed=seed)
+    bounds = (-1.0, 1.0) if len(set(identity)) < MIN_IDENTITIES else bootstrap_mean(gain, identity, seed=seed)
     return Score(float(np.mean(gain)), *bounds)
 
 

@@ -3,8 +3,8 @@
 from noseprint.inference.evaluation import Evaluation, Scores
 from noseprint.inference.labelled import Labelled
 from noseprint.inference.leaks import without
-from noseprint.metrics.bootstrap import FEWEST, Score
-from noseprint.metrics.verification import lowest_fmr
+from noseprint.metrics.bootstrap import MIN_IDENTITIES, Score
+from noseprint.metrics.verification import least_fmr_rounded_up
 from noseprint.reporting.evidence import Gain, members_of
 
 _FEW = 30  # identities below which an interval itself is a rough guess
@@ -18,8 +18,8 @@ def headline(evaluation: Evaluation) -> list[str]:
     told = []
     if any(_nothing_known(score) for score in (best.auc, best.rank_1)):
         told.append(
-            f"There are too few individuals to tell how good {who} is ({_individuals(evaluation)}): it takes {FEWEST} "
-            "for an interval, and many more for a narrow one."
+            f"There are too few individuals to tell how good {who} is ({_individuals(evaluation)}): it takes "
+            f"{MIN_IDENTITIES} for an interval, and many more for a narrow one."
         )
     if best.auc and not _nothing_known(best.auc):
         told.append(
@@ -55,7 +55,7 @@ def verdict(evaluation: Evaluation, over_best: tuple[str, Gain] | None) -> list[
     )
     if labelled.pairs:
         different = int((~labelled.same).sum())
-        lowest = lowest_fmr(different)
+        lowest = least_fmr_rounded_up(different)
         told.append(
             f"{different:,} different pairs support no statement about false match rates below {100 * lowest:g} %."
             if lowest

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from noseprint.inference.evaluation import FMRS, Evaluation
 from noseprint.metrics.bootstrap import Score
-from noseprint.metrics.verification import least_fmr, lowest_fmr, roc_curve
+from noseprint.metrics.verification import least_fmr, least_fmr_rounded_up, roc_curve
 from noseprint.reporting import charts
 from noseprint.reporting.evidence import Gain, correlations, hardest, member_gains, members_of
 from noseprint.reporting.layout import Captioned, shown
@@ -45,7 +45,7 @@ def scores(evaluation: Evaluation) -> dict[str, Any]:
         on.append(f"{len(labelled.pairs):,} labelled test pairs")
         if evaluation.refused:
             rates = " or ".join(f"{100 * FMRS[name]:g} %" for name in evaluation.refused)
-            lowest = lowest_fmr(int((~labelled.same).sum()))
+            lowest = least_fmr_rounded_up(int((~labelled.same).sum()))
             refused = (
                 f"Same pairs recognised at a false match rate of {rates} are not stated: that takes 30 errors (rule of "
                 f"30), and the lowest rate that these pairs support is {100 * lowest:g} %."
