@@ -22,14 +22,15 @@ _INTERRUPTED = "interrupted: finished files are kept, and no file is left half-w
 def run(main: Callable[[T], None], *, full: T, small: T) -> None:
     """Parse the command line into options and call `main` with them.
 
-    full: the default options; small: the default options with `--small`. `--help` lists them. An unknown option exits
-    with status 2; a NoseprintError is printed and exits with status 1. Of the processes that torchrun starts on one
-    machine, only the first prints help and wrong options.
+    full: the default options; small: the default options with `--small`. `--help` lists them below the docstring of the
+    module that defines `main`. An unknown option exits with status 2; a NoseprintError is printed and exits with status
+    1. Of the processes that torchrun starts on one machine, only the first prints help and wrong options.
     """
     default = small if "--small" in sys.argv[1:] else full
     with friendly_errors():
         is_first = os.environ.get("LOCAL_RANK", "0") == "0"
-        main(tyro.cli(type(default), default=default, console_outputs=is_first))
+        description = main.__globals__.get("__doc__")
+        main(tyro.cli(type(default), default=default, console_outputs=is_first, description=description))
 
 
 def check_run_name(run: str) -> None:
