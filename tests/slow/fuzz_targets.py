@@ -28,7 +28,7 @@ from noseprint.data import tables
 from noseprint.data.decoding import Image, decode
 from noseprint.errors import NoseprintError
 from noseprint.inference.infer import InferOptions, calibration_of
-from noseprint.inference.pairs import read_similarities
+from noseprint.inference.similarity_table import read_similarities
 from noseprint.models.network import SupConNet
 from noseprint.models.published import load_published
 from noseprint.models.weights import load_network, save_weights

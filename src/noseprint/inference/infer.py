@@ -13,7 +13,7 @@ from noseprint.data.transforms import Transform
 from noseprint.devices import default_workers
 from noseprint.distributed import World, join_world, report_lost_ranks
 from noseprint.inference.infer_options import InferOptions
-from noseprint.inference.pairs import write_similarities
+from noseprint.inference.similarity_table import write_similarities
 from noseprint.lock import lock
 from noseprint.metrics.similarity import pair_similarities
 from noseprint.models.embed_shared import embed_shared
