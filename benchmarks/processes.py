@@ -27,7 +27,7 @@ from pytorch_metric_learning.losses import SupConLoss
 from noseprint.data.transforms import A
 from noseprint.data.tables import read_train
 from noseprint.distributed import gather, world
-from noseprint.models.embed_shared import embed_shared
+from noseprint.models.embed import embed_images
 from noseprint.models.network import SupConNet
 from noseprint.training.fit import fit
 from noseprint.training.fit_options import FitOptions
@@ -39,7 +39,7 @@ if sys.argv[4] == "embed":
     with world("cpu") as place:
         for _ in range(2):  # the first warms up
             begun = time.perf_counter()
-            rows = embed_shared(network, table.paths, transform=transform, device=place.device, workers=0)
+            rows = embed_images(network, table.paths, transform=transform, device=place.device, workers=0)
         if place.is_main:
             out.mkdir(parents=True)
             np.save(out / "rows.npy", rows)

@@ -56,7 +56,7 @@ def main(options: Options) -> None:
     from noseprint.inference.pseudo_labels import produce_pseudo
     from noseprint.lock import lock
     from noseprint.metrics.holdout_scores import evaluate_holdout
-    from noseprint.models.embed_shared import embed_shared
+    from noseprint.models.embed import embed_images
     from noseprint.models.weights import load_network, read_header
 
     results = HERE / "results" / options.run
@@ -83,7 +83,7 @@ def main(options: Options) -> None:
             raise NoseprintError("no pair of validation photographs can be used: mend them, or train with --no-pseudo")
         names = pairs.names()
         known, asked = (
-            embed_shared(
+            embed_images(
                 network,
                 paths,
                 transform=evaluation_transform(network.image_size),

@@ -10,7 +10,7 @@ from noseprint.data.tables import ImageTable
 from noseprint.data.transforms import Transform
 from noseprint.distributed import World
 from noseprint.metrics.holdout_scores import HoldoutScores, evaluate_holdout
-from noseprint.models.embed_shared import embed_shared
+from noseprint.models.embed import embed_images
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import save_weights
 from noseprint.training.faults import require_spread
@@ -49,7 +49,7 @@ class Best:
 
         To be called on every rank: they share the embedding, rank 0 scores and writes, the others give nothing.
         """
-        embeddings = embed_shared(
+        embeddings = embed_images(
             network,
             self._paths,
             transform=self._transform,
