@@ -1,7 +1,5 @@
 """Find pseudo-identities among the validation pairs with the network of train.py: results/pseudo.csv, pseudo.json."""
 
-import json
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,12 +7,11 @@ from noseprint.command_line import check_run_name, check_workers, run
 from noseprint.errors import NoseprintError
 
 HERE = Path(__file__).resolve().parent
-WITHOUT_HOLDOUT = 500  # pairs, as the original took, where no hold-out tells which are right
 
 
 @dataclass(frozen=True)
 class Options:
-    """Find pseudo-identities among the validation pairs."""
+    """Options of pseudo.py."""
 
     data: Path = HERE.parent / "data"
     """Data folder, laid out as the README says."""
@@ -23,18 +20,18 @@ class Options:
     small: bool = False
     """The run that train.py --small made; short for --run small."""
     precision: float = 0.95
-    """Take every pair above the similarity at which this share of the hold-out pairs is right."""
+    """Accept every pair above the similarity at which this share of the hold-out pairs is right."""
     count: int | None = None
-    """Take this many of the best pairs instead."""
+    """Accept this many of the best pairs instead."""
     skip_bad: bool = False
     """Leave out the photographs that are missing or broken, and list them in skipped_pseudo.csv."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
     workers: int | None = None
-    """Processes that decode. None: by the machine."""
+    """Processes that decode. None: chosen for this machine."""
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot be."""
+        """Refuse impossible values."""
         check_run_name(self.run)
         check_workers(self.workers)
         if self.count is not None and self.count < 1:
@@ -44,9 +41,10 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Score, choose, merge, write. Under torchrun the ranks share the embedding, and rank 0 does the rest."""
-    from dataset import evaluation_transform, training_table  # here, not above: what wants torch takes seconds to load
+    """Write the pseudo-identities into results/."""
+    from dataset import evaluation_transform, training_table  # here, not above: torch takes seconds to load
 
+<<<<<<< HEAD
     from noseprint.data.holdout import HOLDOUT_SEED, require_scorable, split_holdout
     from noseprint.data.readable import readable_photographs
     from noseprint.data.tables import PSEUDO_HEADER, read_pairs, write_csv
@@ -129,6 +127,20 @@ def describe(summary: dict, out: Path) -> str:
         f"{summary['threshold']:.4f}; "
         f"{len(summary['refused'])} of them refused as contradictions; estimated precision {known}\n"
         f"{summary['identities']} pseudo-identities of {summary['images']} images: {out}"
+=======
+    from noseprint.inference.pseudo_table import write_pseudo_table
+
+    write_pseudo_table(
+        HERE / "results" / options.run,
+        data=options.data,
+        labelled=training_table(options.data),
+        evaluation_transform=evaluation_transform,
+        precision=options.precision,
+        count=options.count,
+        skip_bad=options.skip_bad,
+        device=options.device,
+        workers=options.workers,
+>>>>>>> main
     )
 
 

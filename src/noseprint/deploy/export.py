@@ -18,10 +18,17 @@ from noseprint.data.datasets import PlainImages
 from noseprint.data.tables import ImageTable, read_train
 from noseprint.data.transforms import A
 from noseprint.errors import NoseprintError
+<<<<<<< HEAD
 from noseprint.files import scratch_folder, writing
 from noseprint.inference.evaluation import score
 from noseprint.inference.labelled import NothingToScoreError, read_labelled
 from noseprint.models.embed import embed_with, embedder
+=======
+from noseprint.files import friendly_write_errors, scratch_folder
+from noseprint.inference.evaluation import score_embeddings
+from noseprint.inference.labelled_data import NothingToScoreError, read_labelled_data
+from noseprint.models.embed import embed_with, embedder
+>>>>>>> main
 from noseprint.models.network import SupConNet
 from noseprint.models.openvino_runtime import compile_model, convert, import_openvino
 from noseprint.models.weights import fingerprint, load_network, read_header
@@ -79,7 +86,7 @@ def export(weights: Path, out: Path, *, int8: Path | None = None, seed: int = 0)
         "holdout": json.loads(header.extra.get("holdout", "null")),
         "calibration": _knots(header.extra["calibration"]) if "calibration" in header.extra else None,
     }
-    with writing(out), scratch_folder(out) as scratch:
+    with friendly_write_errors(out), scratch_folder(out) as scratch:
         bundle = scratch / "bundle"
         with as_file(files("noseprint.deploy") / "bundle") as templates:
             shutil.copytree(templates, bundle, ignore=shutil.ignore_patterns("__pycache__"))
@@ -134,7 +141,7 @@ def _has_attention(network: SupConNet) -> bool:
 def _compare_with_float32(model: Any, network: SupConNet, data: Path, *, seed: int) -> list[str]:
     """What int8 changes in the embeddings of the labelled photographs, or else of some of the training photographs."""
     try:
-        labelled = read_labelled(data)
+        labelled = read_labelled_data(data)
     except NothingToScoreError:
         labelled = None
     paths = labelled.paths if labelled else read_train(data).paths
@@ -154,8 +161,16 @@ def _compare_with_float32(model: Any, network: SupConNet, data: Path, *, seed: i
         f"{cosine.min():.4f} at least"
     ]
     if labelled:
+<<<<<<< HEAD
         for name, rows in embeddings.items():
             scores = score(rows, labelled)
             cells = (("ROC AUC", scores.auc), ("mAP", scores.map), ("Rank-1", scores.rank_1))
             lines.append(f"{name:8}" + "  ".join(f"{label} {cell}" for label, cell in cells if cell))
     return lines
+=======
+        for name, embeddings in (("float32", whole), ("int8", coarse)):
+            found = score_embeddings(embeddings, labelled)
+            cells = (("ROC AUC", found.auc), ("mAP", found.map), ("Rank-1", found.rank_1))
+            told.append(f"{name:8}" + "  ".join(f"{label} {cell}" for label, cell in cells if cell))
+    return told
+>>>>>>> main
