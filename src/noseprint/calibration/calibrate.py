@@ -27,7 +27,7 @@ from noseprint.errors import NoseprintError
 from noseprint.metrics.bootstrap import MIN_IDENTITIES, Interval, Score, percentile_interval
 from noseprint.metrics.similarity import ensemble_embeddings, row_similarities
 from noseprint.metrics.verification import least_fmr, roc_curve
-from noseprint.models.embed import embed_by, embedder
+from noseprint.models.embed import embed_with, embedder
 from noseprint.models.weights import load_network
 from noseprint.models.weights_header import fingerprint, read_header
 
@@ -76,7 +76,7 @@ def calibrate(
         network = load_network(path)
         embed = embedder(network.to(device), device=device, engine=engine)
         transform = A.Resize(network.image_size, network.image_size)
-        embeddings[name] = embed_by(
+        embeddings[name] = embed_with(
             embed, table.paths, transform=transform, workers=default_workers(device), label=name
         )
         degraded[name] = np.stack(
