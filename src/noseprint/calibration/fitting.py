@@ -79,9 +79,7 @@ FITS = (fit_platt, fit_beta, fit_isotonic)
 """From the fewest parameters to the most."""
 
 
-def fit_calibration(
-    similarity: Similarities, same: Flags, identity_a: Labels, identity_b: Labels
-) -> Calibration:
+def fit_calibration(similarity: Similarities, same: Flags, identity_a: Labels, identity_b: Labels) -> Calibration:
     """Fit the family that predicts pairs of unseen identities best.
 
     Families are compared by the log loss on the folds of `identity_folds`; same and different pairs have equal weight.
@@ -97,6 +95,7 @@ def fit_calibration(
         identity_b: (P,) of its second image.
 
     Raises NoseprintError as `fit_platt`.
+
     """
     losses = np.array(
         [
@@ -111,9 +110,7 @@ def fit_calibration(
     return FITS[int(np.flatnonzero(excess.mean(axis=0) <= error)[0])](similarity, same)
 
 
-def cross_fit_probabilities(
-    similarity: Similarities, same: Flags, identity_a: Labels, identity_b: Labels
-) -> Floats:
+def cross_fit_probabilities(similarity: Similarities, same: Flags, identity_a: Labels, identity_b: Labels) -> Floats:
     """The probability (P,) of each pair, by calibrations that were chosen and fitted without its fold's identities.
 
     Arguments are those of `fit_calibration`. A pair that is in two folds gets the mean of its two log-odds.

@@ -87,7 +87,7 @@ def read_photographs(weights: Mapping[str, Path], data: Path, *, share: float) -
                 "or which photographs can be read; name the data of the training with --data, or train again"
             )
     _check_photographs(weights, data, held_out)
-    return _thin(held_out), cohort
+    return thin(held_out), cohort
 
 
 def choose_pairs(table: ImageTable, held_out: int) -> Pairs:
@@ -142,7 +142,7 @@ def _draw_from_each(rows: Indices, names: np.ndarray, most_each: int) -> Indices
     return rows[order[rank[order] < most_each]]
 
 
-def _thin(table: ImageTable) -> ImageTable:
+def thin(table: ImageTable) -> ImageTable:
     """At most MAX_PHOTOGRAPHS, equally many of each identity or all that it has, from its encounters in turn.
 
     Each identity keeps two. If that is too many, only some identities are kept.
@@ -170,8 +170,8 @@ def _check_photographs(weights: Mapping[str, Path], data: Path, held_out: ImageT
         if changed.other_data:
             raise NothingHeldOutError(
                 f"{path} was trained on other photographs than those of {data}, though the identities have the same "
-                f"names: {changed.known} of the held-out photographs have the file name and size of then. Name the data "
-                "of the training with --data, or train again (also after renaming or rewriting all photographs)"
+                f"names: only {changed.known} of those held out have the same file name and size; name the data of the "
+                "training with --data, or train again (also after renaming or rewriting all photographs)"
             )
         if changed.added or changed.removed:
             messages.add(

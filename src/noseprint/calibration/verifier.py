@@ -76,6 +76,7 @@ class Member:
         fingerprint: of the weights.
         calibration: of its cosines.
         reliability: of cross-fitted probabilities of balanced hold-out pairs.
+
     """
 
     name: Text
@@ -97,6 +98,7 @@ class HoldOut:
         cohort: number of photographs of trained identities.
         same_pairs: of two held-out photographs.
         different_pairs: of two held-out photographs, or of a held-out one and one of the cohort.
+
     """
 
     share: float
@@ -122,6 +124,7 @@ class Verifier:
         least_fmr: the lowest false match rate that the hold-out supports.
         points: thresholds, the highest false match rate first.
         quality: limits on the photographs.
+
     """
 
     __pydantic_config__ = STRICT
@@ -204,7 +207,8 @@ def read_verifier(path: Path) -> Verifier:
             reason = f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"
         raise NoseprintError(f"{path}: not a verifier ({shown(reason)}); make it with noseprint calibrate") from error
     folder = path.parent.resolve()
-    return replace(verifier, members=tuple(replace(m, weights=(folder / m.weights).resolve()) for m in verifier.members))
+    members = [replace(member, weights=(folder / member.weights).resolve()) for member in verifier.members]
+    return replace(verifier, members=tuple(members))
 
 
 def check_weights(verifier: Verifier) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from scipy.cluster.hierarchy import DisjointSet
 
 from noseprint.data.decoding import find_faults
 from noseprint.data.holdout import HOLDOUT_SEED, changed_photographs, holdout_hash, split_holdout
@@ -20,7 +21,6 @@ from noseprint.errors import NoseprintError
 from noseprint.inference.labelled import Labelled
 from noseprint.inspection.copies import find_copies
 from noseprint.inspection.summaries import PhotoSummary, summarise
-from noseprint.metrics.groups import DisjointSets
 from noseprint.models.weights_header import read_header
 
 Couple = tuple[Path, Path]
@@ -162,8 +162,8 @@ def _joined_encounters(table: RetrievalTable, compared: Sequence[Couple]) -> tup
     """Encounters of the table's images, those of two `compared` ones made one."""
     encounters = table.encounters or tuple(map(str, table.paths))
     key = dict(zip(table.paths, zip(table.identities, encounters, strict=True), strict=True))
-    sets: DisjointSets[tuple[str, str]] = DisjointSets()
+    groups = DisjointSet(key.values())
     for one, other in compared:
         if one in key and other in key:
-            sets.join(key[one], key[other])
-    return tuple(repr(sets.members(key[path])[0]) for path in table.paths)
+            groups.merge(key[one], key[other])
+    return tuple(repr(groups[key[path]]) for path in table.paths)

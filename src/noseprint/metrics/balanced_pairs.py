@@ -24,9 +24,12 @@ def balanced_pairs(
         rows a (P,) and b (P,) with a < b, and same (P,); same pairs come first.
 
     Raises NoseprintError if there is no same pair or no different pair.
+
     """
     _, label, size = np.unique(np.asarray(identities), return_inverse=True, return_counts=True)
-    encounter = np.arange(len(label)) if encounters is None else np.unique(np.asarray(encounters), return_inverse=True)[1]
+    encounter = np.arange(len(label))
+    if encounters is not None:
+        encounter = np.unique(np.asarray(encounters), return_inverse=True)[1]
     # Sorted by identity and encounter, an image's same partners lie between the end of its encounter and the end of its
     # identity, its different partners after that. So each pair is counted once, at the image that comes first.
     order = np.lexsort((encounter, label))
@@ -40,8 +43,8 @@ def balanced_pairs(
         apart = "" if encounters is None else " from two encounters"
         raise NoseprintError(
             f"{len(order)} images of {len(size)} identities give {int(same_partners.sum())} same and "
-            f"{int(different_partners.sum())} different pairs: at least two identities are needed, one of them with two "
-            f"images{apart}"
+            f"{int(different_partners.sum())} different pairs: at least two identities are needed, one of them "
+            f"with two images{apart}"
         )
     rng = np.random.default_rng(seed)
     drawn = [

@@ -54,6 +54,7 @@ def bootstrap_pairs(
         replicates: number of draws.
 
     Raises NoseprintError as `roc_curve`, and if no replicate is left.
+
     """
     scores, same = check_scores(scores, same)
     if len(np.union1d(identity_a, identity_b)) < MIN_IDENTITIES:
@@ -101,7 +102,7 @@ def bootstrap_mean(values: Floats, identities: Labels, *, seed: int, replicates:
 
 
 def _times_drawn(identities: int, replicates: int, width: int, *, seed: int) -> Iterator[npt.NDArray[np.float64]]:
-    """How often each identity is drawn in each replicate: blocks (R, identities), with R small enough for (R, width)."""
+    """How often each identity is drawn in each replicate: blocks (R, identities) with a bounded R x width."""
     rng = np.random.default_rng(seed)
     chance = np.full(identities, 1 / identities)
     for block in blocks(np.arange(replicates), max(identities, width)):

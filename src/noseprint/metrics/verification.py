@@ -27,6 +27,7 @@ class Roc:
         fmr: false match rate, the share of different pairs with score >= threshold; rises from 0 to 1.
         tmr: true match rate, the same share of the same pairs.
         threshold: on the score.
+
     """
 
     fmr: npt.NDArray[np.float64]
@@ -38,7 +39,8 @@ class Roc:
 class AcceptedWeights:
     """The total weight of accepted same and different pairs, each (R, T + 1), at T + 1 falling thresholds.
 
-    Each of the R rows is one weighting of the pairs, such as a replicate of a bootstrap. The last threshold accepts all.
+    Each of the R rows is one weighting of the pairs, such as a replicate of a bootstrap. The last threshold accepts
+    all pairs.
     """
 
     same: Weights
