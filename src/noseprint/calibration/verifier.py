@@ -20,10 +20,10 @@ from noseprint.calibration.curves import STRICT, Calibration
 from noseprint.calibration.operating_points import OperatingPoint
 from noseprint.calibration.quality_limits import Limits
 from noseprint.calibration.reliability import ReliabilityScores
-from noseprint.errors import NoseprintError
+from noseprint.errors import NoseprintError, printable
 from noseprint.files import atomic_write
 from noseprint.metrics.bootstrap import MIN_IDENTITIES
-from noseprint.models.weights_header import fingerprint, shown
+from noseprint.models.weights_header import fingerprint
 
 FEW_IDENTITIES = 25
 """With fewer held-out identities, neither the rates nor their intervals are reliable."""
@@ -204,8 +204,9 @@ def read_verifier(path: Path) -> Verifier:
         reason = str(error)
         if isinstance(error, ValidationError):
             first = error.errors()[0]
-            reason = f"{'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}"
-        raise NoseprintError(f"{path}: not a verifier ({shown(reason)}); make it with noseprint calibrate") from error
+            reason = f"{'.'.join(map(str, first['loc'])) or 'content'}: {first['msg']}"
+        reason = printable(reason)[:200]
+        raise NoseprintError(f"{path}: not a verifier ({reason}); make it with noseprint calibrate") from error
     folder = path.parent.resolve()
     members = [replace(member, weights=(folder / member.weights).resolve()) for member in verifier.members]
     return replace(verifier, members=tuple(members))
