@@ -85,7 +85,7 @@ def test_values_that_cannot_be_are_refused(campaign, tmp_path, edit):
     edit(content)
     wrong = tmp_path / "verifier.json"
     wrong.write_text(json.dumps(content))
-    with pytest.raises(NoseprintError, match="not a verifier .*noseprint calibrate") as error:
+    with pytest.raises(NoseprintError, match=r"not a verifier .*noseprint calibrate") as error:
         read_verifier(wrong)
     assert str(error.value).isprintable()
     assert len(str(error.value)) < 600
@@ -94,7 +94,7 @@ def test_values_that_cannot_be_are_refused(campaign, tmp_path, edit):
 @pytest.mark.parametrize("text", ["", "5", "[" * 100_000, '{"format": "noseprint verifier 1"}', "\xff"])
 def test_other_files_are_refused(tmp_path, text):
     (tmp_path / "v.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(NoseprintError, match="not a verifier .*noseprint calibrate"):
+    with pytest.raises(NoseprintError, match=r"not a verifier .*noseprint calibrate"):
         read_verifier(tmp_path / "v.json")
 
 

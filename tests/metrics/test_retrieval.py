@@ -12,8 +12,7 @@ from torchmetrics.functional.retrieval import retrieval_hit_rate, retrieval_prec
 from torchmetrics.retrieval import RetrievalMAP
 
 from noseprint.errors import NoseprintError
-from noseprint.metrics import blocks as arrays
-from noseprint.metrics import retrieval
+from noseprint.metrics import retrieval, similarity
 from noseprint.metrics.retrieval import RANKS, retrieval_metrics
 
 
@@ -101,7 +100,7 @@ def test_retrieval_equals_a_naive_loop(seed, n, split, block, meets):
     hits, precisions, left_out = naive_retrieval(x, label, queries, gallery, met)
     chosen = ({"queries": queries, "gallery": gallery} if split else {}) | ({"encounters": met} if meets else {})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arrays, "BLOCK_VALUES", block)
+        patch.setattr(similarity, "BLOCK_VALUES", block)
         if not hits:
             with pytest.raises(NoseprintError, match="has a true match"):
                 retrieval_metrics(x, label, **chosen)

@@ -10,10 +10,11 @@ from sklearn.linear_model import LogisticRegression
 
 from noseprint.calibration.curves import Beta, Calibration, Floats, Isotonic, Platt, beta_features, probability_at
 from noseprint.errors import NoseprintError
-from noseprint.metrics.similarity import Flags, Labels
+from noseprint.metrics.similarity import Flags
 
 FOLDS = 10
 Similarities = npt.NDArray[np.floating]
+Names = npt.NDArray[np.str_]
 
 
 def fit_platt(similarity: Similarities, same: Flags) -> Platt:
@@ -79,7 +80,7 @@ FITS = (fit_platt, fit_beta, fit_isotonic)
 """From the fewest parameters to the most."""
 
 
-def fit_calibration(similarity: Similarities, same: Flags, identity_a: Labels, identity_b: Labels) -> Calibration:
+def fit_calibration(similarity: Similarities, same: Flags, identity_a: Names, identity_b: Names) -> Calibration:
     """Fit the family that predicts pairs of unseen identities best.
 
     Families are compared by the log loss on the folds of `identity_folds`; same and different pairs have equal weight.
@@ -110,7 +111,7 @@ def fit_calibration(similarity: Similarities, same: Flags, identity_a: Labels, i
     return FITS[int(np.flatnonzero(excess.mean(axis=0) <= error)[0])](similarity, same)
 
 
-def cross_fit_probabilities(similarity: Similarities, same: Flags, identity_a: Labels, identity_b: Labels) -> Floats:
+def cross_fit_probabilities(similarity: Similarities, same: Flags, identity_a: Names, identity_b: Names) -> Floats:
     """The probability (P,) of each pair, by calibrations that were chosen and fitted without its fold's identities.
 
     Arguments are those of `fit_calibration`. A pair that is in two folds gets the mean of its two log-odds.
@@ -123,13 +124,13 @@ def cross_fit_probabilities(similarity: Similarities, same: Flags, identity_a: L
         times[test] += 1
     if not times.all():
         raise NoseprintError(
-            f"{len(np.unique(np.asarray(identity_a)[same]))} identities with same pairs are too few to judge a "
+            f"{len(np.unique(identity_a[same]))} identities with same pairs are too few to judge a "
             "calibration, or one of them has nearly all pairs: hold out more identities"
         )
     return probability_at(total / times)
 
 
-def identity_folds(same: Flags, identity_a: Labels, identity_b: Labels) -> Iterator[tuple[Flags, Flags]]:
+def identity_folds(same: Flags, identity_a: Names, identity_b: Names) -> Iterator[tuple[Flags, Flags]]:
     """Split the identities into up to FOLDS folds; yield masks (P,) of the pairs to fit on and the pairs to judge on.
 
     A fold's calibration is judged on the pairs with an identity of the fold and fitted on the others. Folds in which

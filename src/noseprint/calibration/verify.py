@@ -129,8 +129,8 @@ def verify(
     """
     point = verifier.operating_point(fmr)
     probability_at(np.zeros(1), prior)  # checks the prior
-    images = [decode(path) for path in photographs]
-    quality = measure_quality(images[0]), measure_quality(images[1])
+    first, second = decode(photographs[0]), decode(photographs[1])
+    quality = measure_quality(first), measure_quality(second)
     names = str(photographs[0]), str(photographs[1])
     short = [
         (name, shortfall)
@@ -154,7 +154,7 @@ def verify(
         members.append(found)
     similarity = float(np.mean([member.similarity for member in members]))
     decision, reasons = decide(similarity, point, short)
-    if np.array_equal(*images):
+    if np.array_equal(first, second):
         reasons += (Reason("identical", None, similarity, 1.0, "both are one and the same photograph"),)
     cautions = [verifier.caution] if verifier.caution else []
     if point.tmr.value < LOW_TMR:
