@@ -202,6 +202,6 @@ def test_a_cross_fit_probability_does_not_depend_on_its_own_pair():
         times[test] += 1
     assert set(times) == {1, 2}
     np.testing.assert_allclose(before, 1 / (1 + np.exp(-total / times)))
+    names = np.array([*"1212"]), np.array([*"1221"])
     with pytest.raises(NoseprintError, match="too few"):
-        names = np.array([*"1212"]), np.array([*"1221"])
         cross_fit_probabilities(similarity[:4], np.array([True, True, False, False]), *names)
