@@ -132,7 +132,7 @@ def test_what_cannot_be_scored_is_refused():
     x = np.eye(3, dtype=np.float32)
     with pytest.raises(NoseprintError, match="none of 3 queries"):
         retrieval_metrics(x, list("abc"))
-    with pytest.raises(NoseprintError, match="a true match of another encounter"):
+    with pytest.raises(NoseprintError, match="a true match from another encounter"):
         retrieval_metrics(x, list("aab"), encounters=["monday", "monday", "monday"])
     with pytest.raises(NoseprintError, match="none of 0 queries"):
         retrieval_metrics(x[:0], [])
