@@ -192,8 +192,8 @@ def prepared(tmp_path_factory):
     ignored = shutil.ignore_patterns("results", "__pycache__")
     for folder in (*FOLDERS, "scripts", "slurm", "benchmarks", "tests/slow"):
         shutil.copytree(ROOT / folder, root / folder, ignore=ignored)
-    for script in ROOT.glob("*.sh"):
-        shutil.copy(script, root)
+    for file in (*ROOT.glob("*.sh"), ROOT / "members.txt"):
+        shutil.copy(file, root)
     write_demo(root / "drawn", train_identities=40, pair_identities=2, seed=0)
     train = read_train(root / "drawn")
     with (root / "table.csv").open("w", newline="") as file:

@@ -8,8 +8,6 @@ from pathlib import Path
 from noseprint.command_line import check_run_name
 from noseprint.errors import NoseprintError
 
-MEMBERS = ("swin224_stage2", "swin384_stage2", "v2_stage2", "b7ns_stage2")
-
 
 @dataclass(frozen=True)
 class Campaign:
@@ -21,8 +19,8 @@ class Campaign:
     """Name of the run; "" is the full campaign's."""
     small: bool = False
     """Short for --run small."""
-    members: tuple[str, ...] = MEMBERS
-    """Recipe folders, below --root."""
+    members: tuple[str, ...] = ()
+    """Recipe folders, below --root. None: the second stage of each network in its members.txt."""
     root: Path = Path()
     """The checkout."""
 
@@ -32,7 +30,7 @@ class Campaign:
         if self.run and self.small:
             raise NoseprintError(f"--run {self.run} and --small name two runs: leave one out")
         if not self.members:
-            raise NoseprintError("--members: name at least one recipe folder")
+            object.__setattr__(self, "members", _second_stages(self.root))
         for member in self.members:
             if self.members.count(member) > 1:
                 raise NoseprintError(f"--members: {member} stands there twice")
@@ -78,3 +76,11 @@ class Campaign:
     def of(self, folder: str) -> Path:
         """The results of one recipe folder."""
         return self.root / folder / "results" / self.name
+
+
+def _second_stages(root: Path) -> tuple[str, ...]:
+    try:
+        lines = (root / "members.txt").read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise NoseprintError(f"--root {root}: has no members.txt; name the checkout, or use --members") from error
+    return tuple(f"{line}_stage2" for line in lines if line and not line.startswith("#"))
