@@ -47,12 +47,12 @@ def import_photographs(
     source: ImportSource,
     target: Path,
     *,
-    validation: float,
-    test: float,
-    pairs: int,
-    seed: int,
-    link: bool,
-    skip_bad: bool,
+    validation: float = 0.1,
+    test: float = 0.2,
+    pairs: int = 6000,
+    seed: int = 0,
+    link: bool = False,
+    skip_bad: bool = False,
 ) -> ImportSummary:
     """Write the data folder `target`: its three splits with their tables, labels.csv, retrieval.csv and imported.csv.
 
