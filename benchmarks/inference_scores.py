@@ -18,17 +18,10 @@ from noseprint.data.tables import read_train
 from noseprint.data.transforms import A
 from noseprint.deploy.export import quantise
 from noseprint.devices import reuse_freed_memory
-<<<<<<< HEAD
-from noseprint.inference.evaluation import score, similarities
-from noseprint.inference.labelled import read_labelled
-from noseprint.models.embed import embed_with, embedder
-from noseprint.models.openvino_runtime import CompiledNetwork, compile_model, convert
-=======
 from noseprint.inference.evaluation import labelled_similarities, score_embeddings
 from noseprint.inference.labelled_data import read_labelled_data
 from noseprint.models.embed import embed_with, embedder
-from noseprint.models.openvino_runtime import Runtime, compile_for_cpu, convert
->>>>>>> main
+from noseprint.models.openvino_runtime import CompiledNetwork, compile_model, convert
 from noseprint.models.weights import load_network
 
 
@@ -58,23 +51,14 @@ def main() -> None:
         rate = len(embeddings) / (time.perf_counter() - begin)
         similarity = labelled_similarities(embeddings, labelled)
         if way == "torch fp32":
-<<<<<<< HEAD
             reference, reference_similarity = embeddings, similarity
-        scores = score(embeddings, labelled)
+        scores = score_embeddings(embeddings, labelled)
         figures = [f"{cell.value:.5f}" if cell else "-      " for cell in (scores.auc, scores.map, scores.rank_1)]
         cosine = (embeddings * reference).sum(1)
         correlation = spearmanr(similarity, reference_similarity).statistic
         print(
             f"{way:14}{'  '.join(figures)}   {cosine.mean():.6f} {cosine.min():.6f}  {correlation:.6f}    {rate:6.1f}"
         )
-=======
-            whole, ranked = embeddings, similarity
-        found = score_embeddings(embeddings, labelled)
-        figures = [f"{cell.value:.5f}" if cell else "-      " for cell in (found.auc, found.map, found.rank_1)]
-        cosine = (embeddings * whole).sum(1)
-        same = spearmanr(similarity, ranked).statistic
-        print(f"{way:14}{'  '.join(figures)}   {cosine.mean():.6f} {cosine.min():.6f}  {same:.6f}    {rate:6.1f}")
->>>>>>> main
 
 
 if __name__ == "__main__":

@@ -25,13 +25,8 @@ from pathlib import Path
 import numpy as np, torch
 from noseprint.data.transforms import A
 from noseprint.data.tables import read_train
-<<<<<<< HEAD
-from noseprint.distributed import gather, world
-from noseprint.models.embed import embed_images
-=======
 from noseprint.distributed import join_world
 from noseprint.models.embed import embed_images
->>>>>>> main
 from noseprint.models.network import SupConNet
 from noseprint.tasks.embedding import EmbeddingTask
 from noseprint.tasks.embedding_options import EmbeddingOptions
@@ -44,13 +39,8 @@ if sys.argv[4] == "embed":
     with join_world("cpu") as world:
         for _ in range(2):  # the first warms up
             begun = time.perf_counter()
-<<<<<<< HEAD
-            rows = embed_images(network, table.paths, transform=transform, device=place.device, workers=0)
-        if place.is_main:
-=======
             rows = embed_images(network, table.paths, transform=transform, device=world.device, workers=0)
         if world.is_main:
->>>>>>> main
             out.mkdir(parents=True)
             np.save(out / "rows.npy", rows)
             (out / "embedding").write_text(str(len(table) / (time.perf_counter() - begun)))

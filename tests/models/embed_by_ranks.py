@@ -9,30 +9,18 @@ import torch
 from noseprint.data.readable import readable_photographs
 from noseprint.data.tables import read_train
 from noseprint.data.transforms import A
-<<<<<<< HEAD:tests/models/embed_by_ranks.py
-from noseprint.distributed import world
-from noseprint.models.embed import embed_images
-=======
 from noseprint.distributed import join_world
 from noseprint.models.embed import embed_images
->>>>>>> main:tests/models/embed_shared_by_ranks.py
 from noseprint.models.network import SupConNet
 
 torch.set_num_threads(1)
 torch.manual_seed(0)
 network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=16, pretrained=False)
 paths = read_train(Path(sys.argv[1])).paths
-<<<<<<< HEAD:tests/models/embed_by_ranks.py
 embeddings = {}
-with world("cpu") as place:
-    assert readable_photographs(paths, skip_bad=False, skipped_csv=None) == set(paths)
-    for name, count, batch_size in (("all", len(paths), 4), ("few", 5, 4), ("one", 1, 4)):  # "one": rank 1 has none
-=======
-found = {}
 with join_world("cpu") as place:
     assert readable_photographs(paths, skip_bad=False, skipped_csv=None) == set(paths)
-    for name, count, batch_size in (("whole", len(paths), 4), ("short", 5, 4), ("one", 1, 4)):  # "one": rank 1 has none
->>>>>>> main:tests/models/embed_shared_by_ranks.py
+    for name, count, batch_size in (("all", len(paths), 4), ("few", 5, 4), ("one", 1, 4)):  # "one": rank 1 has none
         transform = A.Compose([A.Resize(32, 32), A.RandomBrightnessContrast(p=1)])
         embeddings[name] = embed_images(
             network, paths[:count], batch_size=batch_size, transform=transform, device=place.device, workers=0, seed=1

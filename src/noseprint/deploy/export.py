@@ -18,17 +18,10 @@ from noseprint.data.datasets import PlainImages
 from noseprint.data.tables import ImageTable, read_train
 from noseprint.data.transforms import A
 from noseprint.errors import NoseprintError
-<<<<<<< HEAD
-from noseprint.files import scratch_folder, writing
-from noseprint.inference.evaluation import score
-from noseprint.inference.labelled import NothingToScoreError, read_labelled
-from noseprint.models.embed import embed_with, embedder
-=======
 from noseprint.files import friendly_write_errors, scratch_folder
 from noseprint.inference.evaluation import score_embeddings
 from noseprint.inference.labelled_data import NothingToScoreError, read_labelled_data
 from noseprint.models.embed import embed_with, embedder
->>>>>>> main
 from noseprint.models.network import SupConNet
 from noseprint.models.openvino_runtime import compile_model, convert, import_openvino
 from noseprint.models.weights import fingerprint, load_network, read_header
@@ -161,16 +154,8 @@ def _compare_with_float32(model: Any, network: SupConNet, data: Path, *, seed: i
         f"{cosine.min():.4f} at least"
     ]
     if labelled:
-<<<<<<< HEAD
         for name, rows in embeddings.items():
-            scores = score(rows, labelled)
+            scores = score_embeddings(rows, labelled)
             cells = (("ROC AUC", scores.auc), ("mAP", scores.map), ("Rank-1", scores.rank_1))
             lines.append(f"{name:8}" + "  ".join(f"{label} {cell}" for label, cell in cells if cell))
     return lines
-=======
-        for name, embeddings in (("float32", whole), ("int8", coarse)):
-            found = score_embeddings(embeddings, labelled)
-            cells = (("ROC AUC", found.auc), ("mAP", found.map), ("Rank-1", found.rank_1))
-            told.append(f"{name:8}" + "  ".join(f"{label} {cell}" for label, cell in cells if cell))
-    return told
->>>>>>> main

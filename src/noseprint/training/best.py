@@ -4,13 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from noseprint.distributed import World
-<<<<<<< HEAD
-from noseprint.metrics.holdout_scores import HoldoutScores, evaluate_holdout
-from noseprint.models.embed import embed_images
-from noseprint.models.network import SupConNet
-=======
 from noseprint.models.network import Network
->>>>>>> main
 from noseprint.models.weights import save_weights
 from noseprint.training.task import Task
 
@@ -27,21 +21,8 @@ class BestWeights:
 
         Every rank calls it: they share the work. Rank 0 writes and returns the scores, the others return nothing.
         """
-<<<<<<< HEAD
-        embeddings = embed_images(
-            network,
-            self._paths,
-            transform=self._transform,
-            device=self._place.device,
-            workers=self._workers,
-            cache=self._cache,
-            label="hold-out",
-        )
-        if not self._place.is_main:
-=======
         scores = self._task.score(network)
         if not self._world.is_main:
->>>>>>> main
             return {}
         score = scores.get(self._task.keep_by or "")
         if score is not None:
