@@ -34,7 +34,7 @@ class Weights:
 
 def _format(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {number:.4f}" for name, number in value.items())
+        return ", ".join(f"{name} {n:.4f}" if isinstance(n, float) else f"{name} {n}" for name, n in value.items())
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "-" if value is None else str(value)
