@@ -33,7 +33,7 @@ class NothingHeldOutError(NoseprintError):
 
 @dataclass(frozen=True)
 class LabelledPairs:
-    """LabelledPairs of photographs: their rows a (P,) and b (P,) in a table, and whether they are the `same` (P,)."""
+    """Pairs of photographs: their rows a (P,) and b (P,) in a table, and whether they are the `same` (P,)."""
 
     a: Indices
     b: Indices

@@ -43,8 +43,8 @@ def make_verifier(
 ) -> Verifier:
     """Make the verifier of the networks with these `weights` (member -> file) from the hold-out in `data`.
 
-    LabelledPairs are of two held-out photographs, or of a held-out one and one of a cohort of trained identities. Calibrations
-    are fitted to a balanced draw of the pairs, thresholds are chosen on all of them, and limits on the quality of a
+    A pair has two held-out photographs, or a held-out one and one of a cohort of trained identities. Calibrations are
+    fitted to a balanced draw of the pairs, and thresholds are chosen on all of them. Limits on the quality of a
     photograph are learned from degraded copies.
 
     Raises NothingHeldOutError if the weights have no hold-out, the data are not those of the training, or the hold-out
