@@ -33,7 +33,7 @@ from noseprint.data.tables import read_train
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = sorted(path.parent.name for path in ROOT.glob("*/model.py"))
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("*/README.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("*/README.md"))]
 TINY = ("--backbone", "test_efficientnet.r160_in1k", "--no-pretrained", "--image-size", "32")
 SHORT = ("--epochs", "1", "--device", "cpu", "--workers", "0")
 SYNTAX_ONLY = {"magick", "sips", "pip", "pre-commit", "pytest", "git", "source"}

@@ -30,7 +30,7 @@ from noseprint.data.transforms import A, apply_transform
 from noseprint.devices import default_workers
 from noseprint.metrics.similarity import Embeddings, Indices, ensemble_embeddings, row_similarities
 from noseprint.metrics.verification import least_fmr
-from noseprint.models.embed import embed_by, embedder
+from noseprint.models.embed import embed_with, embedder
 from noseprint.models.weights import load_network
 from noseprint.models.weights_header import fingerprint
 
@@ -107,7 +107,7 @@ def _embed(
     network = load_network(weights)
     embed = embedder(network.to(device), device=device, engine=engine)
     resize = A.Resize(network.image_size, network.image_size)
-    embeddings = embed_by(embed, table.paths, transform=resize, workers=default_workers(device), label=name)
+    embeddings = embed_with(embed, table.paths, transform=resize, workers=default_workers(device), label=name)
     copies = []
     for row in rows:
         images = [apply_transform(resize, image, (0,)) for image in degraded_copies(decode(table.paths[row]))]
