@@ -228,7 +228,7 @@ def test_a_full_report_is_not_replaced_by_an_empty_one(tmp_path, demo):
         ({"run": "t", "members": ("one", "../x")}, r"no recipe folder \.\./x"),
         ({"run": "t", "members": ("one", "one")}, "twice"),
         ({"run": "t", "small": True, "members": ("one",)}, "leave one out"),
-        ({"run": "t", "members": ("one",), "data": tmp_path / "nowhere"}, "is no folder"),
+        ({"run": "t", "members": ("one",), "data": tmp_path / "nowhere"}, "is not a folder"),
         ({"run": "other", "members": ("one", "two")}, "has no run other"),
     ):
         with pytest.raises(NoseprintError, match=says):
