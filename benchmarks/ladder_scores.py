@@ -15,7 +15,7 @@ from noseprint.data.transforms import A, Transform
 from noseprint.inference.labelled import read_labelled
 from noseprint.metrics.balanced_pairs import balanced_pairs
 from noseprint.metrics.bootstrap import bootstrap_mean, bootstrap_pairs
-from noseprint.metrics.verification import areas, roc_auc
+from noseprint.metrics.verification import roc_auc, roc_aucs
 
 Floats = npt.NDArray[np.floating]
 Line = dict  # of the JSONL: data, step, seed, scores, and of a training seconds, images
@@ -65,7 +65,7 @@ class Questions:
         scores = {}
         if len(self.same):
             asked = similarity[self.pair_a, self.pair_b]
-            [interval] = bootstrap_pairs([areas], asked, self.same, self.identity_a, self.identity_b, seed=0)
+            [interval] = bootstrap_pairs([roc_aucs], asked, self.same, self.identity_a, self.identity_b, seed=0)
             scores["ROC AUC"] = (roc_auc(asked, self.same), *interval)
         precision, hit, whose = [], [], []
         for row in self.query:

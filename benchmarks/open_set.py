@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from noseprint.calibration.curves import identification
+from noseprint.calibration.curves import identity_probabilities
 from noseprint.calibration.verifier import read_verifier, weights_of
 from noseprint.data.tables import read_retrieval
 from noseprint.inference.gallery import embed_with
@@ -49,7 +49,9 @@ def main() -> None:
             similarity = x[gallery] @ x[row]
             best = np.argsort(-similarity)[:TOP]
             whose = identity[gallery[best]]
-            share, none = identification(verifier.calibration.log_odds(similarity[best]), whose, individuals=len(known))
+            share, none = identity_probabilities(
+                verifier.calibration.log_odds(similarity[best]), whose, individuals=len(known)
+            )
             found.append((identity[row], share[0], whose[0] == identity[row], none, identity[row] not in known))
     whose, best, right, none, unknown = (np.array(column) for column in zip(*found, strict=True))
     print(f"{len(known)} of {len(everyone)} identities known; {query.sum()} queries, {asked.draws} draws")

@@ -76,7 +76,7 @@ def main(options: Options) -> None:
         pairs = read_pairs(options.data, "validation", missing_ok=True)
         needed = [*holdout.paths, *(pairs.folder / name for name in pairs.names())]
         skipped = results / "skipped_pseudo.csv" if place.is_main else None
-        sound = readable_photographs(needed, skip_bad=options.skip_bad, listed=skipped)
+        sound = readable_photographs(needed, skip_bad=options.skip_bad, skipped_csv=skipped)
         holdout, pairs = holdout.where(path in sound for path in holdout.paths), pairs.among(sound)
         require_scorable(holdout.identities, share=training["holdout"], encounters=holdout.encounters)
         if not len(pairs):

@@ -11,7 +11,7 @@ from noseprint.inference.labelled import Labelled, read_labelled
 from noseprint.metrics.bootstrap import bootstrap_mean, bootstrap_pairs
 from noseprint.metrics.retrieval import retrieval_metrics
 from noseprint.metrics.similarity import pair_similarities
-from noseprint.metrics.verification import areas, roc_auc
+from noseprint.metrics.verification import roc_auc, roc_aucs
 
 Embeddings = npt.NDArray[np.float32]
 OURS = "noseprint"
@@ -56,7 +56,7 @@ def print_table(records: Sequence[dict[str, Any]], data: Path) -> None:
         precision, hit = _mean(runs, "average_precision"), _mean(runs, "hit")
         auc = [roc_auc(np.array(run["similarity"]), labelled.same) for run in runs]
         similarity = [np.array(r["similarity"]) for r in runs]
-        spans = [bootstrap_pairs([areas], s, labelled.same, *labelled.clusters, seed=0)[0] for s in similarity]
+        spans = [bootstrap_pairs([roc_aucs], s, labelled.same, *labelled.clusters, seed=0)[0] for s in similarity]
         cells = [
             _cell(
                 [float(np.mean(run["average_precision"])) for run in runs], bootstrap_mean(precision, queries, seed=0)

@@ -21,7 +21,7 @@ import torch
 from noseprint import __version__
 from noseprint.inference.evaluation import embed_labelled
 from noseprint.inference.labelled import read_labelled
-from noseprint.metrics.similarity import joined
+from noseprint.metrics.similarity import ensemble_embeddings
 from noseprint.models.backbone import build_backbone
 from noseprint.models.weights import load_network
 
@@ -137,7 +137,7 @@ def train_noseprint(
         if len(found) == 1:
             yield "noseprint", found[member], total
     if len(found) > 1:
-        yield "noseprint, ensemble", joined(found), total
+        yield "noseprint, ensemble", ensemble_embeddings(found), total
 
 
 class _Memory:

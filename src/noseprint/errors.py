@@ -30,3 +30,8 @@ class DataError(NoseprintError):
         self.faults = tuple(faults)
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         super().__init__(f"{faults[0]}{more}")
+
+
+def printable(text: object) -> str:
+    """`str(text)` on one line, with what cannot be printed escaped as in Python: for file names, which may hold it."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

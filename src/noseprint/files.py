@@ -78,7 +78,7 @@ def check_output(path: Path, *, suffix: str, inputs: Iterable[Path], option: str
 
 
 def check_overwriting(path: Path, *, suffix: str, inputs: Iterable[Path], option: str) -> None:
-    """Refuse to write `path`: another suffix, a folder, or one of the `inputs`, such as `tables_of` a data folder.
+    """Refuse to write `path`: another suffix, a folder, or one of the `inputs`, such as `table_paths` a data folder.
 
     What lies in /dev, such as /dev/stdout, may be written.
     """

@@ -11,7 +11,7 @@ from noseprint.calibration.curves import (
     Platt,
     calibration_from_json,
     family_of,
-    identification,
+    identity_probabilities,
     probability_at,
 )
 from noseprint.calibration.fitting import (
@@ -268,7 +268,7 @@ def test_identification_is_bayes_rule_over_the_individuals_and_none():
     rng = np.random.default_rng(0)
     whose = rng.integers(0, 8, 20_000)  # 4 and more: of none
     similarity = rng.standard_normal((len(whose), 4)) + 2.0 * (whose[:, None] == np.arange(4))
-    told = [identification(2 * row - 2, "abcd", individuals=4) for row in similarity]
+    told = [identity_probabilities(2 * row - 2, "abcd", individuals=4) for row in similarity]
     shares = np.array([[*share, none] for share, none in told])
     np.testing.assert_allclose(shares.sum(axis=1), 1)
     so = np.minimum(whose, 4)[:, None] == np.arange(5)
@@ -279,6 +279,6 @@ def test_identification_is_bayes_rule_over_the_individuals_and_none():
 
 
 def test_an_individual_counts_by_its_best_image_and_nothing_overflows():
-    share, none = identification(np.array([800.0, 3.0, -800.0]), ["a", "a", "b"], individuals=10)
+    share, none = identity_probabilities(np.array([800.0, 3.0, -800.0]), ["a", "a", "b"], individuals=10)
     np.testing.assert_allclose([*share, none], [1, 1, 0, 0], atol=1e-12)
-    assert identification(np.array([-800.0]), ["a"], individuals=1)[1] == 1
+    assert identity_probabilities(np.array([-800.0]), ["a"], individuals=1)[1] == 1

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from noseprint.calibration.quality_limits import DEGRADATIONS, Level, Limit, Limits, learn_limit, reduced, shortfalls
-from noseprint.data.photo_quality import Quality, measure
+from noseprint.data.photo_quality import Quality, measure_quality
 
 NONE = Limit(None, ())
 
@@ -20,7 +20,8 @@ def picture(height=200, width=300):
 def test_each_degradation_lowers_its_measure_step_by_step(kind):
     degrade, levels = DEGRADATIONS[kind]
     image = picture()
-    values = [getattr(measure(image), kind), *(getattr(measure(degrade(image, level)), kind) for level in levels)]
+    degraded = (degrade(image, level) for level in levels)
+    values = [getattr(measure_quality(photo), kind) for photo in (image, *degraded)]
     assert values == sorted(values, reverse=True)
     assert values[-1] < values[0] / 8
     assert len(levels) == 4

@@ -14,9 +14,9 @@ import torch
 
 from noseprint.calibration.calibrate import NothingHeldOutError, calibrate
 from noseprint.calibration.curves import Beta, Isotonic, Platt
-from noseprint.calibration.verifier import Point, read_verifier, weights_of, write_verifier
+from noseprint.calibration.verifier import OperatingPoint, read_verifier, weights_of, write_verifier
 from noseprint.calibration.verifier_file import FORMAT
-from noseprint.calibration.verify import decide, in_words, likely, verify
+from noseprint.calibration.verify import decide, probability_text, verdict_lines, verify
 from noseprint.data.decoding import decode
 from noseprint.data.demo import write_demo
 from noseprint.data.holdout import HOLDOUT_SEED, holdout_hash, photograph_hashes, split_holdout
@@ -334,7 +334,7 @@ def test_similarity_probability_and_members(made, demo):
 
 
 def point(threshold, fnmr_threshold):
-    return Point(0.01, threshold, Score(0.01, 0, 0.02), Score(0.9, 0.8, 1.0), fnmr_threshold)
+    return OperatingPoint(0.01, threshold, Score(0.01, 0, 0.02), Score(0.9, 0.8, 1.0), fnmr_threshold)
 
 
 def test_three_answers():
@@ -355,14 +355,14 @@ def test_where_both_errors_keep_their_rate_everything_is_decided():
 def test_a_rate_that_is_not_supported_is_refused_with_the_lowest_that_is(made):
     _, verifier, _ = made
     lowest = verifier.points[-1].fmr
-    assert verifier.point(None).fmr == verifier.point(lowest).fmr == lowest
+    assert verifier.operating_point(None).fmr == verifier.operating_point(lowest).fmr == lowest
     with pytest.raises(NoseprintError, match=rf"do not support it .*lowest they do is {lowest:g}"):
-        verifier.point(lowest / 10)
+        verifier.operating_point(lowest / 10)
     with pytest.raises(NoseprintError, match="has thresholds for"):
-        verifier.point(0.5)
+        verifier.operating_point(0.5)
     for rate in (0, -1, 1):
         with pytest.raises(NoseprintError, match="between 0 and 1"):
-            verifier.point(rate)
+            verifier.operating_point(rate)
 
 
 def limited(verifier, **least):
@@ -415,7 +415,7 @@ def test_whoever_asks_is_told_when_hardly_any_same_pair_is_recognised(made, demo
     [(0.99951, "above 0.999"), (0.0004, "below 0.001"), (0.9, "0.900"), (None, "no probability")],
 )
 def test_a_probability_is_told_no_finer_than_it_is_known(probability, words):
-    assert likely(probability).endswith(words)
+    assert probability_text(probability).endswith(words)
 
 
 @pytest.mark.parametrize("shapes", [((2000, 30), (30, 2000)), ((1, 1), (600, 800))])
@@ -502,7 +502,7 @@ def test_a_person_is_told_the_answer_and_one_rate_in_words(made, demo, similarit
     path, verifier, _ = made
     pair = sorted((demo / "test" / "images").iterdir())[:2]
     lenient = limited(verifier, short_side=None, sharpness=None, brightness=None)
-    at = Point(fmr, 0.7, Score(0.0043, 0.0007, 0.0098), Score(0.8436, 0.7, 0.9), 0.5)
+    at = OperatingPoint(fmr, 0.7, Score(0.0043, 0.0007, 0.0098), Score(0.8436, 0.7, 0.9), 0.5)
     decision, reasons = decide(similarity, at, [])
     verdict = verify(pair, lenient, path=path, device=CPU, engine="torch")
     verdict = dataclasses.replace(verdict, point=at, decision=decision, reasons=reasons, probability=0.9)
@@ -514,21 +514,21 @@ def test_a_person_is_told_the_answer_and_one_rate_in_words(made, demo, similarit
         calibration=Platt(9.0, -6.0),
     )
     few = dataclasses.replace(many, holdout=dataclasses.replace(verifier.holdout, identities=8))
-    sentence, rate, *more = in_words(verdict, few)
+    sentence, rate, *more = verdict_lines(verdict, few)
     assert sentence == f"{decision}, probability 0.900: {reasons[0].text}"
     assert rate == says.replace("FEW", "8 individuals, which are few")
     assert [line.partition(":")[0] for line in more] == ["not checked"] * (decision == "same")
-    assert "few" not in in_words(verdict, many)[1]
-    assert "at prior 0.1 (which" in in_words(dataclasses.replace(verdict, prior=0.1), few)[0]
+    assert "few" not in verdict_lines(verdict, many)[1]
+    assert "at prior 0.1 (which" in verdict_lines(dataclasses.replace(verdict, prior=0.1), few)[0]
     guessing = dataclasses.replace(many, reliability=dataclasses.replace(good, log_loss=Score(0.69, 0.6, 0.8)))
-    assert in_words(verdict, guessing)[-1].startswith("caution: the probability tells nothing")
+    assert verdict_lines(verdict, guessing)[-1].startswith("caution: the probability tells nothing")
 
 
 def test_a_refused_photograph_is_told_in_one_line(made, demo):
     path, verifier, _ = made
     pair = sorted((demo / "test" / "images").iterdir())[:2]
     strict = limited(verifier, short_side=10_000.0, sharpness=None, brightness=None)
-    (line,) = in_words(verify(pair, strict, path=path, device=CPU, engine="torch"), verifier)
+    (line,) = verdict_lines(verify(pair, strict, path=path, device=CPU, engine="torch"), verifier)
     assert line.startswith(f"cannot tell: {pair[0]} is too small (short side")
 
 

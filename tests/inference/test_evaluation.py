@@ -11,7 +11,7 @@ from noseprint.errors import NoseprintError
 from noseprint.inference.evaluation import FMRS, Evaluation, score, score_members, score_tables, similarities
 from noseprint.inference.labelled import read_labelled
 from noseprint.inference.pairs import write_similarities
-from noseprint.metrics.similarity import joined, row_similarities
+from noseprint.metrics.similarity import ensemble_embeddings, row_similarities
 from noseprint.metrics.verification import roc_auc
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import save_weights
@@ -60,7 +60,7 @@ def test_the_ensembles_cosine_is_the_mean_of_the_members():
     members = {n: e / np.linalg.norm(e, axis=1, keepdims=True) for n, e in members.items()}
     a, b = np.arange(3), np.arange(3, 6)
     expected = np.mean([row_similarities(e, a, b) for e in members.values()], axis=0)
-    assert row_similarities(joined(members), a, b) == pytest.approx(expected, abs=1e-6)
+    assert row_similarities(ensemble_embeddings(members), a, b) == pytest.approx(expected, abs=1e-6)
 
 
 def test_members_are_scored_from_their_weights(tmp_path, demo):
@@ -75,7 +75,7 @@ def test_members_are_scored_from_their_weights(tmp_path, demo):
     assert all(0 <= of.map.value <= 1 for of in found.scores.values())
     labelled = found.labelled
     assert list(found.embeddings) == ["one", "two"]
-    for name, embeddings in (*found.embeddings.items(), ("ensemble", joined(found.embeddings))):
+    for name, embeddings in (*found.embeddings.items(), ("ensemble", ensemble_embeddings(found.embeddings))):
         assert len(embeddings) == len(labelled.paths)
         assert found.scores[name] == score(embeddings, labelled)
         assert found.scores[name].auc.value == roc_auc(found.similarity[name], labelled.same)

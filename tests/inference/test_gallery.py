@@ -11,7 +11,7 @@ from noseprint.inference.array_file import write_arrays
 from noseprint.inference.gallery import embed_with, photographs, read_embeddings, write_embeddings
 from noseprint.inference.nearest import expand_queries
 from noseprint.inference.search import which
-from noseprint.metrics.similarity import joined
+from noseprint.metrics.similarity import ensemble_embeddings
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import save_weights
 
@@ -47,7 +47,7 @@ def test_embeddings_come_back_as_written(demo, weights, tmp_path):
     assert list(names) == sorted(names)
     both = embed_with(weights, folder, names, device=CPU)
     parts = {path.name: embed_with([path], folder, names, device=CPU).matrix for path in weights}
-    np.testing.assert_array_equal(both.matrix, joined(parts))
+    np.testing.assert_array_equal(both.matrix, ensemble_embeddings(parts))
     for name in "xy":
         write_embeddings(tmp_path / name, both)
     assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()

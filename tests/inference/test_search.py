@@ -100,7 +100,7 @@ def test_an_import_is_read_as_strictly_as_any_table(asked, tmp_path):
     for changed, says in (
         (text.replace(",a,", ",,", 1), "line 2: identity is empty"),
         (text + "/x/y.JPG,b,,train,a1.jpg\n", "line 6: image 'a1.jpg' has identity 'a' already"),
-        (text.replace(",", ";"), "parted by semicolons"),
+        (text.replace(",", ";"), "separated by semicolons"),
     ):
         table.write_text(changed)
         with pytest.raises(DataError, match=says):

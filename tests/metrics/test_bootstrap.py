@@ -11,7 +11,15 @@ from noseprint.errors import NoseprintError
 from noseprint.metrics import blocks as arrays
 from noseprint.metrics.balanced_pairs import balanced_pairs
 from noseprint.metrics.bootstrap import bootstrap_mean, bootstrap_pairs, identity_clusters
-from noseprint.metrics.verification import accepted, areas, equal_error_rate, equal_errors, roc_auc, tmr_at_fmr, tmrs_at
+from noseprint.metrics.verification import (
+    accepted_weights,
+    equal_error_rate,
+    equal_error_rates,
+    roc_auc,
+    roc_aucs,
+    tmr_at_fmr,
+    tmrs_at_fmr,
+)
 
 
 @dataclass(frozen=True)
@@ -21,7 +29,7 @@ class Table:
 
 
 def interval_of_auc(scores, same, cluster_a, cluster_b, **options):
-    (interval,) = bootstrap_pairs([areas], scores, same, cluster_a, cluster_b, **options)
+    (interval,) = bootstrap_pairs([roc_aucs], scores, same, cluster_a, cluster_b, **options)
     return interval
 
 
@@ -53,7 +61,7 @@ def test_bootstrap_equals_a_loop_that_repeats_identities():
         repeated = np.repeat(scores, repeat), np.repeat(same, repeat)
         assert roc_auc(*repeated) == pytest.approx(roc_auc_score(repeated[1], repeated[0]))
         naive.append([roc_auc(*repeated), equal_error_rate(*repeated), tmr_at_fmr(*repeated, 0.5)])
-    figures = [areas, equal_errors, partial(tmrs_at, fmr=0.5)]
+    figures = [roc_aucs, equal_error_rates, partial(tmrs_at_fmr, fmr=0.5)]
     got = bootstrap_pairs(figures, scores, same, a, b, seed=5, replicates=40)
     np.testing.assert_allclose(np.transpose(got), np.quantile(naive, [0.025, 0.975], axis=0), atol=1e-12)
 
@@ -80,7 +88,7 @@ def test_bootstrap_of_a_thousand_pairs_takes_about_a_second():
     same = np.arange(1000) < 500
     cluster_a = np.arange(1000)
     cluster_b = np.where(same, cluster_a, cluster_a + 1000)
-    figures = [areas, equal_errors, *(partial(tmrs_at, fmr=fmr) for fmr in (0.1, 0.01, 0.001))]
+    figures = [roc_aucs, equal_error_rates, *(partial(tmrs_at_fmr, fmr=fmr) for fmr in (0.1, 0.01, 0.001))]
     tracemalloc.start()
     start = time.perf_counter()
     bootstrap_pairs(figures, rng.random(1000) + same, same, cluster_a, cluster_b, seed=0, replicates=1000)
@@ -93,7 +101,7 @@ def test_bootstrap_of_a_thousand_pairs_takes_about_a_second():
 
 # The bootstrap over pairs takes pairs of one identity for independent, and its "95 %" holds the truth fmr less often.
 def test_intervals_over_identities_hold_the_truth_as_often_as_they_say_and_those_over_pairs_do_not():
-    figures = [areas, equal_errors, partial(tmrs_at, fmr=0.1)]
+    figures = [roc_aucs, equal_error_rates, partial(tmrs_at_fmr, fmr=0.1)]
 
     def scored(rng, identity_a, identity_b, same):
         """A same pair scores by its identity, a different one by both: of N(0, 0.7 ** 2), with noise of N(0, 1)."""
@@ -103,7 +111,7 @@ def test_intervals_over_identities_hold_the_truth_as_often_as_they_say_and_those
 
     many = np.arange(400_000)
     same = many % 2 == 0
-    whole = accepted(scored(np.random.default_rng(0), many, many[::-1], same), same, np.ones((1, len(many))))
+    whole = accepted_weights(scored(np.random.default_rng(0), many, many[::-1], same), same, np.ones((1, len(many))))
     truth = [figure(whole)[0] for figure in figures]
     label = np.repeat(np.arange(40), 4)
     held = np.zeros((2, len(figures)))

@@ -11,11 +11,11 @@ from noseprint.errors import NoseprintError
 from noseprint.metrics.verification import (
     equal_error_rate,
     least_fmr,
-    lowest_fmr,
+    least_fmr_rounded_up,
     roc_auc,
     roc_curve,
     tmr_at_fmr,
-    unsupported,
+    why_fmr_unsupported,
 )
 
 labelled = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=60).filter(
@@ -127,7 +127,7 @@ def test_a_false_accept_rate_that_the_pairs_do_not_support_is_refused():
     same = np.arange(400) < 100
     assert least_fmr(300) == 0.1
     assert least_fmr(0) == np.inf
-    told = [lowest_fmr(different) for different in (0, 29, 30, 288, 300, 301, 29_999, 3_000_000)]
+    told = [least_fmr_rounded_up(different) for different in (0, 29, 30, 288, 300, 301, 29_999, 3_000_000)]
     assert told == [None, None, 1, 0.11, 0.1, 0.1, 0.0011, 1e-05]
     assert tmr_at_fmr(same.astype(float), same, 0.1) == 1
     with pytest.raises(
@@ -136,7 +136,7 @@ def test_a_false_accept_rate_that_the_pairs_do_not_support_is_refused():
     ):
         tmr_at_fmr(same.astype(float), same, 0.099)
     for different, fmr in ((3000, 0.01), (29_999, 0.001), (29, 1), (30_000, 0.001)):
-        assert (unsupported(different, fmr) is None) == (different * fmr >= 30 - 1e-9)
+        assert (why_fmr_unsupported(different, fmr) is None) == (different * fmr >= 30 - 1e-9)
 
 
 @pytest.mark.parametrize("fmr", [0, -0.1, 1.01, np.nan])

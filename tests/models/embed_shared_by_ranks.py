@@ -19,7 +19,7 @@ network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=16, pretra
 paths = read_train(Path(sys.argv[1])).paths
 found = {}
 with world("cpu") as place:
-    assert readable_photographs(paths, skip_bad=False, listed=None) == set(paths)
+    assert readable_photographs(paths, skip_bad=False, skipped_csv=None) == set(paths)
     for name, count, batch_size in (("whole", len(paths), 4), ("short", 5, 4), ("one", 1, 4)):  # "one": rank 1 has none
         transform = A.Compose([A.Resize(32, 32), A.RandomBrightnessContrast(p=1)])
         found[name] = embed_shared(

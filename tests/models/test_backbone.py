@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from sklearn.datasets import load_sample_images
 from torch.nn import functional as F
 
@@ -44,7 +45,7 @@ def test_positions_stay_where_they_are(name):
 
 def test_only_backbones_of_fixed_size_refuse_other_sizes():
     build_backbone("resnet10t.c3_in1k", pretrained=False, image_size=96)(torch.zeros(1, 3, 64, 80))
-    with pytest.raises(ValueError, match="only 96"):
+    with pytest.raises(ValueError, match="only 96 x 96"):
         build_backbone("test_vit.r160_in1k", pretrained=False, image_size=96)(torch.zeros(1, 3, 64, 64))
 
 
@@ -62,7 +63,7 @@ def test_an_unknown_name_is_refused_with_its_neighbours(name, message):
         build_backbone(name, pretrained=False, image_size=224)
 
 
-def test_an_unreachable_hub_says_which_weights_and_how_to_mend(monkeypatch):
+def test_an_unreachable_hub_says_which_weights_and_what_to_do(monkeypatch):
     def unreachable(*_, pretrained, **__):
         assert pretrained
         raise ConnectionError("no route")
@@ -70,7 +71,15 @@ def test_an_unreachable_hub_says_which_weights_and_how_to_mend(monkeypatch):
     monkeypatch.setattr(timm, "create_model", unreachable)
     with pytest.raises(NoseprintError) as caught:
         build_backbone("resnet10t.c3_in1k", image_size=96)
-    for part in ("resnet10t.c3_in1k", "no route", "HF_HUB_OFFLINE", "--no-pretrained", "--small", "noseprint[demo]"):
+    for part in (
+        "resnet10t.c3_in1k",
+        "no route",
+        "HF_HUB_OFFLINE",
+        "--no-pretrained",
+        "--backbone-weights",
+        "--small",
+        "noseprint[demo]",
+    ):
         assert part in str(caught.value)
 
 
@@ -137,3 +146,94 @@ def test_convolutional_backbones_compute_channels_last_on_a_cpu_and_give_the_sam
     assert seen[0].is_contiguous(memory_format=torch.channels_last) is convolutional
     backbone.convolutional = False
     torch.testing.assert_close(got, backbone(pixels), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "pooling", "timm_pooling"),
+    [
+        ("test_efficientnet.r160_in1k", "avg", "avg"),
+        ("test_efficientnet.r160_in1k", "max", "max"),
+        ("test_efficientnet.r160_in1k", "avgmax", "avgmax"),
+        ("test_vit.r160_in1k", "avg", "avg"),
+        ("test_vit.r160_in1k", "token", "token"),
+        ("test_vit.r160_in1k", "own", "token"),
+        ("test_vit3.r160_in1k", "own", "map"),
+        ("test_convnext.r160_in1k", "own", "avg"),
+        ("mobilenetv3_small_050.lamb_in1k", "own", "avg"),
+        ("swin_tiny_patch4_window7_224.ms_in22k", "own", "avg"),
+    ],
+)
+def test_pooled_vectors_are_those_of_timm(name, pooling, timm_pooling):
+    backbone = build_backbone(name, pretrained=False, image_size=96, own_head=pooling == "own").eval()
+    options = {"img_size": 96} if backbone.fixed_size else {}
+    reference = timm.create_model(name, pretrained=False, num_classes=0, global_pool=timm_pooling, **options).eval()
+    state = backbone.model.state_dict()
+    if pooling == "avg" and "fc_norm.weight" in reference.state_dict():
+        # timm normalises the average of the tokens, and not the tokens: leave both norms out of the comparison.
+        backbone.model.norm, reference.fc_norm = torch.nn.Identity(), torch.nn.Identity()
+        state = backbone.model.state_dict()
+    reference.load_state_dict(state, strict=True)
+    pixels = torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    vector, expected = backbone.pooled(pixels, pooling), reference(pixels)
+    assert vector.shape == expected.shape == (2, backbone.pooled_size(pooling))
+    torch.testing.assert_close(vector, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_mobilenets_own_head_is_wider_than_its_map():
+    backbone = build_backbone("mobilenetv3_small_050.lamb_in1k", pretrained=False, image_size=64, own_head=True)
+    assert (backbone.pooled_size("avg"), backbone.pooled_size("own")) == (288, 1024)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "message"), [("token", "no class token"), ("own", "own_head=True"), ("sum", "choose one of avg, max")]
+)
+def test_a_pooling_that_the_backbone_lacks_is_refused(pooling, message):
+    backbone = build_backbone("test_efficientnet.r160_in1k", pretrained=False, image_size=64)
+    with pytest.raises(NoseprintError, match=message):
+        backbone.pooled(torch.zeros(1, 3, 64, 64), pooling)
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+@pytest.mark.parametrize("classes", [0, 10, 1000])
+@pytest.mark.parametrize("name", ["test_efficientnet.r160_in1k", "test_vit3.r160_in1k"])
+def test_a_backbone_starts_from_a_local_file(tmp_path, name, classes, suffix):
+    """With any number of classes in the file; the attention pooling of test_vit3 is no part of its feature map."""
+    torch.manual_seed(1)
+    source = timm.create_model(name, pretrained=False, num_classes=classes).state_dict()
+    path = tmp_path / f"weights.{suffix}"
+    (save_file if suffix == "safetensors" else torch.save)(source, path)
+    state = build_backbone(name, weights_file=path, image_size=160).model.state_dict()
+    assert len(state) > 50
+    assert all(torch.equal(tensor, source[key]) for key, tensor in state.items())
+
+
+def test_a_local_file_for_another_image_size_is_resampled(tmp_path):
+    name = "test_vit.r160_in1k"
+    save_file(timm.create_model(name, pretrained=False).state_dict(), tmp_path / "w.safetensors")
+    state = build_backbone(name, weights_file=tmp_path / "w.safetensors", image_size=96).model.state_dict()
+    assert state["pos_embed"].shape[1] == 1 + 6 * 6
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda tensors: tensors.pop("blocks.0.0.bn1.weight"), r"Missing key.*blocks\.0\.0\.bn1\.weight"),
+        (lambda tensors: tensors.update(extra=torch.zeros(1)), r"Unexpected key.*extra"),
+        (lambda tensors: tensors.update({"bn2.bias": torch.zeros(3)}), r"size mismatch for bn2\.bias"),
+    ],
+)
+def test_a_local_file_that_does_not_fit_is_refused(tmp_path, change, message):
+    name, path = "test_efficientnet.r160_in1k", tmp_path / "w.safetensors"
+    tensors = timm.create_model(name, pretrained=False).state_dict()
+    change(tensors)
+    save_file(tensors, path)
+    with pytest.raises(NoseprintError, match=rf"w\.safetensors: not weights of the backbone {name} .*{message}"):
+        build_backbone(name, weights_file=path, image_size=64)
+
+
+def test_a_local_file_that_is_missing_or_unreadable_is_refused(tmp_path):
+    with pytest.raises(NoseprintError, match="no such weights file"):
+        build_backbone("test_efficientnet.r160_in1k", weights_file=tmp_path / "w.pth", image_size=64)
+    (tmp_path / "w.pth").write_bytes(b"<html>")
+    with pytest.raises(NoseprintError, match=r"w\.pth: not weights of the backbone"):
+        build_backbone("test_efficientnet.r160_in1k", weights_file=tmp_path / "w.pth", image_size=64)

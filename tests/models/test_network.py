@@ -1,8 +1,10 @@
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from noseprint.errors import NoseprintError
+from noseprint.models.classifier import ClassifierNet
 from noseprint.models.network import SupConNet
 
 
@@ -102,6 +104,17 @@ def test_pixel_statistics_default_to_those_of_the_backbone():
     assert (network.mean, network.std) == ((0.5,) * 3, (0.5,) * 3)
     network = SupConNet("test_vit.r160_in1k", image_size=32, pretrained=False, mean=(0, 0, 0), std=(1, 1, 1))
     assert (network.mean, network.std) == ((0.0,) * 3, (1.0,) * 3)
+
+
+def test_both_networks_start_from_a_local_file(tiny, tmp_path):
+    path = tmp_path / "backbone.safetensors"
+    save_file(tiny.backbone.model.state_dict(), path)
+    for network in (
+        SupConNet("test_efficientnet.r160_in1k", image_size=64, backbone_weights=path),
+        ClassifierNet("test_efficientnet.r160_in1k", heads={"kind": ["a", "b"]}, image_size=64, backbone_weights=path),
+    ):
+        state = network.backbone.state_dict()
+        assert all(torch.equal(tensor, state[key]) for key, tensor in tiny.backbone.state_dict().items())
 
 
 @pytest.mark.parametrize(

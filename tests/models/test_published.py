@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from noseprint.errors import NoseprintError
-from noseprint.models import published as published_module
 from noseprint.models.network import SupConNet
 from noseprint.models.published import IMAGENET_MEAN, IMAGENET_STD, describe_published, load_published
 
@@ -20,7 +19,7 @@ def old_name(key: str, kind: str) -> str:
     room, _, rest = key.partition(".")
     if room == "heads":
         return f"main_modules.{rest[0]}.0.weight"
-    words = rest.removeprefix("backbone.").split(".")
+    words = rest.removeprefix("model.").split(".")
     if kind == "eff":
         position = ["conv_stem", "bn1", "act1", "blocks", "conv_head", "bn2"].index(words[0])
         return ".".join(["features", str(position), *words[1:]])
@@ -118,7 +117,7 @@ def test_a_published_network_comes_back_bit_for_bit(real_network, file):
     assert (network.embed(images) - used).abs().max() > 1e-6
 
 
-@pytest.mark.parametrize("fault", ["missing", "unexpected", "wrongly shaped", "not finite", "twice"])
+@pytest.mark.parametrize("fault", ["missing", "unexpected", "wrongly shaped", "not finite", "the same tensor"])
 def test_a_checkpoint_that_does_not_fit_exactly_is_refused(real_network, file, fault):
     name, _, network = real_network
     table = published(hollow(network.state_dict()), kind_of(name))
@@ -169,13 +168,12 @@ class Payload:
         return Path.touch, (self.trace,)
 
 
-@pytest.mark.parametrize("write", [torch.save, lambda held, path: path.write_bytes(pickle.dumps(held))])
+@pytest.mark.parametrize("write", [torch.save, lambda table, path: path.write_bytes(pickle.dumps(table))])
 def test_code_in_a_file_is_refused_and_never_runs(tiny, file, tmp_path, write):
     trace = tmp_path / "trace"
     write({"features.0.weight": Payload(trace)}, file)
     with pytest.raises(
-        NoseprintError,
-        match=r"member\.pth: refused, nothing in it was executed: .* asks for (__builtin__\.getattr|pathlib\.)",
+        NoseprintError, match=r"\((it holds more than tensors|a Python pickle, .*none of its code was executed"
     ):
         load_published(file, tiny)
     assert not trace.exists()
@@ -184,39 +182,18 @@ def test_code_in_a_file_is_refused_and_never_runs(tiny, file, tmp_path, write):
     assert trace.exists()
 
 
-def test_torchs_own_reader_would_refuse_the_code_too(tiny, file, tmp_path, monkeypatch):
-    torch.save({"features.0.weight": Payload(tmp_path / "trace")}, file)
-    monkeypatch.setattr(published_module, "_zip_globals", lambda path: iter(()))
-    with pytest.raises(NoseprintError, match="refused, nothing in it was executed"):
-        load_published(file, tiny)
-    assert not (tmp_path / "trace").exists()
-
-
-class Greedy:
-    """Asks for memory with what torch's own reader allows."""
-
-    def __init__(self, what) -> None:
-        self.what = what
-
-    def __reduce__(self):
-        return self.what
-
-
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize(
-    ("held", "says"),
+    ("value", "says"),
     [
-        (Greedy((bytearray, (2**34,))), r"asks for __builtin__\.bytearray|asks for builtins\.bytearray"),
-        (Greedy((torch.FloatTensor, (2**40,))), r"asks for torch\.FloatTensor"),
-        (torch.empty(2**50, device="meta"), r"asks for torch\._utils\._rebuild_meta_tensor_no_storage"),
-        (torch.sparse_coo_tensor(size=(2**40,), check_invariants=True), r"asks for torch\.\w"),
+        (torch.empty(2**50, device="meta"), "not a flat table of named tensors"),
+        (torch.zeros(1).to_sparse(), "not a flat table of named tensors"),
         (torch.zeros(1).expand(2**50), "1 wrongly shaped|unexpected"),
-        (torch.zeros(1, dtype=torch.complex64), r"asks for torch\.ComplexFloatStorage"),
-        (torch.zeros(1, dtype=torch.int8), r"asks for torch\.CharStorage"),
+        (torch.zeros(1, dtype=torch.complex64), "1 wrongly shaped"),
     ],
 )
-def test_memory_is_not_taken_on_the_word_of_a_file(tiny, file, held, says, legacy):
-    torch.save({"features.0.weight": held}, file, _use_new_zipfile_serialization=not legacy)
+def test_unusual_tensors_are_refused(tiny, file, value, says, legacy):
+    torch.save({"features.0.weight": value}, file, _use_new_zipfile_serialization=not legacy)
     with pytest.raises(NoseprintError, match=says):
         load_published(file, tiny)
 
@@ -232,7 +209,7 @@ def test_numbers_of_another_type_are_refused(tiny, file, dtype):
 
 @pytest.mark.parametrize("numbers", [torch.zeros(2**20), torch.randint(-(2**62), 2**62, (2**12,))])
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(tiny, file, tmp_path, numbers):
-    """Of the second nothing can be compressed: torch would take the packed bytes for numbers."""
+    """The numbers of the second cannot be compressed; torch would take the packed bytes for numbers."""
     torch.save({"features.0.weight": numbers}, tmp_path / "honest.pth")
     with zipfile.ZipFile(tmp_path / "honest.pth") as honest, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as bomb:
         for entry in honest.infolist():
@@ -257,7 +234,7 @@ def test_a_table_that_tells_of_more_numbers_than_the_file_holds_is_refused(tiny,
     with pytest.raises(NoseprintError, match="does not fit"):
         load_published(file, tiny)
     rewritten(file, lambda table: table.replace(few, many))
-    with pytest.raises(NoseprintError, match="unreadable"):
+    with pytest.raises(NoseprintError, match="not a PyTorch file of tensors"):
         load_published(file, tiny)
 
 
@@ -267,7 +244,7 @@ def test_a_flipped_bit_among_the_numbers_is_noticed(tiny, file):
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    with pytest.raises(NoseprintError, match=r"unreadable.*data/\d+ is damaged"):
+    with pytest.raises(NoseprintError, match=r"not a PyTorch file .*data/\d+ is damaged"):
         load_published(file, tiny)
 
 
@@ -284,15 +261,17 @@ def test_files_of_other_kinds_are_refused(tiny, file, tmp_path):
         (b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer"),
         (whole[: len(whole) // 2], "a zip"),
         ((tmp_path / "other.zip").read_bytes(), ".*in a subdirectory"),
-        (pickle.dumps([1, 2]), "a Python pickle, which is never run"),
+        (pickle.dumps([1, 2]), "a Python pickle, which noseprint never runs"),
         (b"\x1f\x8b" + whole[: len(whole) // 2], "compressed"),
     ):
         file.write_bytes(content)
-        with pytest.raises(NoseprintError, match=rf"unreadable, perhaps cut short \({says}"):
+        with pytest.raises(
+            NoseprintError, match=rf"member\.pth: not a PyTorch file of tensors, or only part of one \({says}"
+        ):
             load_published(file, tiny)
     for held in ({"state_dict": {"a": torch.zeros(1)}}, [torch.zeros(1)], {1: torch.zeros(1)}):
         torch.save(held, file)
-        with pytest.raises(NoseprintError, match="holds no flat table"):
+        with pytest.raises(NoseprintError, match="not a flat table"):
             load_published(file, tiny)
     file.unlink()
     os.mkfifo(file)
@@ -323,7 +302,7 @@ def test_descriptors_in_another_order_are_refused(file):
 def test_a_foreign_checkpoint_is_described_in_the_refusal(file, tiny):
     torch.save(tiny.state_dict(), file)
     with pytest.raises(
-        NoseprintError, match=r"none of the four published checkpoints: \d+ tensors \(2022:backbone\.back"
+        NoseprintError, match=r"none of the four published checkpoints: \d+ tensors \(2022:backbone\.mod"
     ):
         describe_published(file)
     torch.save({"features.4.weight": torch.full((1280, 640, 1, 1), torch.nan)}, file)
@@ -349,5 +328,5 @@ def test_a_zip_that_claims_a_second_disk_is_refused(tmp_path):
     data = bytearray(path.read_bytes())
     data[data.rindex(b"PK\x06\x07") + 4] = 1  # the number of the disk: asking whether it is a zip raises
     path.write_bytes(data)
-    with pytest.raises(NoseprintError, match="unreadable"):
+    with pytest.raises(NoseprintError, match="not a PyTorch file of tensors"):
         load_published(path, SupConNet("test_efficientnet.r160_in1k", dim=8, image_size=64, pretrained=False))

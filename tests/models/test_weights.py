@@ -6,12 +6,15 @@ import sys
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from noseprint.errors import NoseprintError
 from noseprint.models import weights
+from noseprint.models.classifier import ClassifierNet
 from noseprint.models.network import SupConNet
-from noseprint.models.weights import fingerprint, load_network, load_weights, read_header, save_weights
+from noseprint.models.weights import fingerprint, load_classifier, load_network, read_header, save_weights
+from noseprint.models.weights_header import describe_weights
 
 
 @pytest.fixture
@@ -22,17 +25,30 @@ def saved(tiny, tmp_path):
     return path
 
 
-def changed(path, change, **metadata):
-    """Rewrite a weights file with its own header after `change` was made to its tensors; `metadata` lies about them."""
+@pytest.fixture
+def classifier():
+    torch.manual_seed(0)
+    heads = {"kind": ["cat", "dog", "ünlü"], "type": ["a", "b"]}
+    return ClassifierNet("test_efficientnet.r160_in1k", heads=heads, pooling="max", image_size=64, pretrained=False)
+
+
+def rewrite(path, change=lambda tensors: None, **metadata):
+    """Rewrite a weights file after `change` was made to its tensors; `metadata` replaces entries of its header."""
     tensors = load_file(path)
     change(tensors)
-    header = read_header(path)
-    save_file(
-        tensors,
-        path,
-        metadata={"format": "noseprint weights 1", "backbone": header.backbone, "image_size": "64", "mean": "[0,0,0]",
-                  "std": "[1,1,1]", "descriptors": "SM", "dim": "8", "version": "0"} | metadata,
-    )  # fmt: skip
+    with safe_open(path, framework="np") as file:
+        header = {key: value for key, value in file.metadata().items() if key not in ("recipe", "holdout")}
+    save_file(tensors, path, metadata={key: value for key, value in (header | metadata).items() if value is not None})
+
+
+def to_format_1(path):
+    """Turn a weights file into one as noseprint wrote it before format 2."""
+
+    def rename(tensors):
+        for key in list(tensors):
+            tensors[key.replace("backbone.model.", "trunk.backbone.")] = tensors.pop(key)
+
+    rewrite(path, rename, format="noseprint weights 1", trunk=read_header(path).backbone, backbone=None, kind=None)
 
 
 def test_a_network_comes_back_from_its_file_alone(tiny, saved, images):
@@ -66,15 +82,50 @@ def test_the_same_network_gives_the_same_bytes_in_another_process(saved, tmp_pat
 
 def test_the_fingerprint_follows_the_weights(saved):
     before = fingerprint(saved)
-    changed(saved, lambda tensors: tensors["heads.0.weight"].add_(1))
+    rewrite(saved, lambda tensors: tensors["heads.0.weight"].add_(1))
     assert fingerprint(saved) != before
 
 
-def test_pixel_statistics_follow_the_weights(saved):
-    network = SupConNet("test_efficientnet.r160_in1k", dim=8, image_size=64, pretrained=False)
-    load_weights(saved, network)
-    assert network.mean == (0.1, 0.2, 0.3)
-    assert network.pixel_mean.flatten().tolist() == pytest.approx([0.1, 0.2, 0.3])
+@pytest.mark.parametrize("size", [None, 96])
+def test_a_classifier_comes_back_from_its_file_alone(classifier, tmp_path, images, size):
+    path = tmp_path / "best.safetensors"
+    classifier.set_pixel_statistics((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    save_weights(path, classifier, extra={})
+    network = load_classifier(path, image_size=size)
+    assert not network.training
+    assert (network.classes, network.pooling) == (classifier.classes, "max")
+    assert (network.image_size, network.std) == (size or 64, (0.4, 0.5, 0.6))
+    expected = classifier.eval()(images)
+    assert all(torch.equal(logits, expected[name]) for name, logits in network(images).items())
+    assert describe_weights(path)["heads"] == {"kind": 3, "type": 2}
+
+
+def test_each_loader_refuses_the_other_kind_of_network(saved, classifier, tmp_path):
+    path = tmp_path / "classifier.safetensors"
+    save_weights(path, classifier, extra={})
+    with pytest.raises(NoseprintError, match="holds a classifier; give the weights of an embedding network"):
+        load_network(path)
+    with pytest.raises(NoseprintError, match="holds an embedding network; give the weights of a classifier"):
+        load_classifier(saved)
+
+
+def test_a_file_of_format_1_gives_the_same_network(tiny, saved, images):
+    to_format_1(saved)
+    with safe_open(saved, framework="np") as file:
+        assert any(key.startswith("trunk.backbone.blocks.") for key in file.keys())  # noqa: SIM118
+        assert not {"backbone", "kind"} & set(file.metadata())
+    network = load_network(saved, backbone="test_efficientnet.r160_in1k")
+    assert all(torch.equal(tensor, network.state_dict()[key]) for key, tensor in tiny.state_dict().items())
+    assert torch.equal(network.embed(images), tiny.eval().embed(images))
+    described = describe_weights(saved)
+    assert (described["format"], described["backbone"]) == ("noseprint weights 1", "test_efficientnet.r160_in1k")
+
+
+def test_only_files_of_format_1_use_its_names(saved):
+    to_format_1(saved)
+    rewrite(saved, format="noseprint weights 2", kind="embedding", backbone=read_header(saved).backbone)
+    with pytest.raises(NoseprintError, match=r"\d+ missing .*unexpected \(trunk"):
+        load_network(saved)
 
 
 @pytest.mark.parametrize(
@@ -91,27 +142,24 @@ def test_pixel_statistics_follow_the_weights(saved):
         (lambda t: [t.pop(key) for key in list(t)[:5]], r"5 missing \(.*, \.\.\.\)"),
     ],
 )
-def test_tensors_that_do_not_fit_are_refused_and_change_nothing(tiny, saved, change, message):
-    changed(saved, change)
+def test_tensors_that_do_not_fit_are_refused(saved, change, message):
+    rewrite(saved, change)
+    with pytest.raises(NoseprintError, match=message):
+        load_network(saved)
+
+
+def test_tensors_that_do_not_fit_change_nothing(tiny):
     before = {key: tensor.clone() for key, tensor in tiny.state_dict().items()}
-    with pytest.raises(NoseprintError, match=message):
-        load_weights(saved, tiny)
+    other = {key: torch.ones_like(tensor) for key, tensor in before.items()}
+    other["heads.1.weight"][0, 0] = torch.nan
+    with pytest.raises(NoseprintError, match="file: 1 not finite"):
+        weights.fill_network(tiny, other, path="file")
     assert all(torch.equal(before[key], tensor) for key, tensor in tiny.state_dict().items())
-    assert tiny.mean == (0.1, 0.2, 0.3)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"backbone_name": "resnet10t.c3_in1k"}, "its backbone is test_efficientnet"),
-        ({"descriptors": "MS"}, "its descriptors is SM"),
-        ({"dim": 16}, "its dim is 8"),
-    ],
-)
-def test_weights_of_another_network_are_refused(saved, options, message):
-    given = {"backbone_name": "test_efficientnet.r160_in1k", "dim": 8, "image_size": 64, "pretrained": False} | options
-    with pytest.raises(NoseprintError, match=message):
-        load_weights(saved, SupConNet(**given))
+def test_weights_of_another_backbone_are_refused_on_request(saved):
+    with pytest.raises(NoseprintError, match=r"its backbone is test_efficientnet\.r160_in1k, not resnet10t"):
+        load_network(saved, backbone="resnet10t.c3_in1k")
 
 
 def test_files_of_other_kinds_are_refused(saved, tmp_path):
@@ -125,17 +173,17 @@ def test_files_of_other_kinds_are_refused(saved, tmp_path):
         (saved.read_bytes()[:-100], "not fully covered|incomplete"),
         (b"<!DOCTYPE html><title>Sign in</title>", "a web page"),
         (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
-        ((tmp_path / "a.pth").read_bytes(), r"not called \.pth"),
+        ((tmp_path / "a.pth").read_bytes(), r"does not end in \.pth"),
     ):
         bad.write_bytes(content)
         with pytest.raises(NoseprintError, match=f"not a safetensors file, or only part of one .*({says})"):
             read_header(bad)
     os.mkfifo(tmp_path / "pipe.safetensors")
     for other in (tmp_path, tmp_path / "pipe.safetensors"):
-        with pytest.raises(NoseprintError, match="is no regular file"):
+        with pytest.raises(NoseprintError, match="not a regular file"):
             read_header(other)
     save_file({"a": torch.zeros(1)}, bad)
-    with pytest.raises(NoseprintError, match=r"another program: 1 tensors \(a\), 1 numbers"):
+    with pytest.raises(NoseprintError, match=r"another program's \('none'\): 1 tensors \(a\), 1 numbers"):
         read_header(bad)
     save_file(
         {"a": torch.zeros(1)}, bad, metadata={"format": "noseprint weights 1", "backbone": "x", "image_size": "?"}
@@ -215,20 +263,49 @@ def test_a_safetensors_header_that_lies_is_refused(tmp_path, content):
         ({"std": "[-1,1,1]"}, "three numbers"),
         ({"std": "null"}, "damaged header"),
         ({"calibration": "not JSON"}, "damaged header"),
-        ({"calibration": "[1,2]"}, "no table"),
+        ({"calibration": "[1,2]"}, "not a table"),
         ({"calibration": '{"slope": 1e999, "intercept": 0}'}, "calibration"),
         ({"holdout": '{"auc": "0.9"}'}, "holdout"),
         ({"holdout": '{"a":' * 100_000}, "RecursionError"),
         ({"training": '{"holdout": "0.05"}'}, "training"),
-        ({"training": "5"}, "no table"),
+        ({"training": "5"}, "not a table"),
         ({"recipe": "a\nb"}, "recipe"),
+        ({"kind": "detector"}, "kind 'detector'"),
+        ({"format": "noseprint weights 1"}, "KeyError: 'trunk'"),
     ],
 )
 def test_a_header_of_ours_that_lies_is_refused(saved, lie, says):
-    changed(saved, lambda tensors: None, **lie)
+    rewrite(saved, **lie)
     with pytest.raises(NoseprintError, match=says) as error:
         load_network(saved)
     assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("lie", "says"),
+    [
+        ({"heads": None}, "KeyError: 'heads'"),
+        ({"heads": "[1]"}, "not a table"),
+        ({"heads": "{}"}, "at least one"),
+        ({"heads": '{"kind": "cat"}'}, "not a list of names"),
+        ({"heads": '{"kind": ["cat", 1]}'}, "not a list of names"),
+        ({"heads": '{"kind": ["cat", "cat"]}'}, "each once"),
+        ({"heads": '{"kind": []}'}, "between 1 and"),
+        ({"heads": '{"kind": ["\\u001b[2J"]}'}, "no printable name"),
+        ({"heads": '{"": ["cat"]}'}, "head ''"),
+        ({"heads": '{"kind": ["cat", "dog", "bird"], "type": ["a"]}'}, "2 wrongly shaped"),
+        ({"heads": '{"kind": ["cat", "dog", "bird"]}'}, "2 unexpected"),
+        ({"pooling": "average"}, "pooling 'average'"),
+        ({"pooling": "token"}, "no class token"),
+        ({"pooling": "\x1b[31m"}, "damaged header"),
+    ],
+)
+def test_a_classifiers_header_that_lies_is_refused(classifier, tmp_path, lie, says):
+    path = tmp_path / "best.safetensors"
+    save_weights(path, classifier, extra={})
+    rewrite(path, **lie)
+    with pytest.raises(NoseprintError, match=says):
+        load_classifier(path)
 
 
 def test_no_memory_is_taken_and_no_host_is_asked_on_the_word_of_a_header(saved):
@@ -253,7 +330,7 @@ for name in sys.argv[1:]:
     files = [saved.with_name(f"{backbone}.safetensors") for backbone in lies]
     for file, (backbone, size) in zip(files, lies.items(), strict=True):
         shutil.copy(saved, file)
-        changed(file, lambda tensors: None, backbone=backbone, image_size=str(size))
+        rewrite(file, backbone=backbone, image_size=str(size))
     done = subprocess.run([sys.executable, "-c", code, *files], capture_output=True, text=True)
     assert all(f"does not fit {backbone}" in done.stdout for backbone in lies), done.stderr
 
@@ -268,11 +345,9 @@ def test_weights_of_another_size_are_resized_on_request_or_refused(saved, tmp_pa
         says = f"was trained at {size} pixels and takes no other size, not 256"
         with pytest.raises(NoseprintError, match=says):
             load_network(path, image_size=256)
-        with pytest.raises(NoseprintError, match=says):
-            load_weights(path, SupConNet(backbone, dim=8, image_size=256, pretrained=False))
-    # The windows' tensors do not tell of the size; the masks that it asks for are weighed.
-    changed(path, lambda tensors: None, image_size="4096")
-    monkeypatch.setattr(weights, "_SPARE", 0)
+    # The tensors of windows do not depend on the image size; the attention masks do, and they are not in the file.
+    rewrite(path, image_size="4096")
+    monkeypatch.setattr(weights, "_SPARE_BYTES", 0)
     with pytest.raises(NoseprintError, match=r"takes 0\.4 GiB at 4096 pixels; choose a smaller size"):
         load_network(path)
     path.unlink()
@@ -281,8 +356,8 @@ def test_weights_of_another_size_are_resized_on_request_or_refused(saved, tmp_pa
 def test_weights_of_another_recipe_are_refused_where_one_is_asked_for(saved):
     load_network(saved, recipe="swin224 é")
     with pytest.raises(
-        NoseprintError, match="these are the weights of swin224 é, not of v2; put them under their own name"
+        NoseprintError, match="these are the weights of swin224 é, not of v2; put each file under its own name"
     ):
         load_network(saved, recipe="v2")
-    changed(saved, lambda tensors: None)
+    rewrite(saved)
     load_network(saved, recipe="v2")

@@ -12,12 +12,12 @@ import pytest
 from noseprint.calibration.fitting import fit_platt
 from noseprint.calibration.quality_limits import Limit, Limits
 from noseprint.calibration.reliability import ReliabilityScores
-from noseprint.calibration.verifier import HoldOut, Member, Point, Verifier
+from noseprint.calibration.verifier import HoldOut, Member, OperatingPoint, Verifier
 from noseprint.data.tables import PairTable, RetrievalTable
 from noseprint.inference.evaluation import Evaluation, similarities
 from noseprint.inference.labelled import Labelled
 from noseprint.metrics.bootstrap import Score
-from noseprint.metrics.similarity import joined
+from noseprint.metrics.similarity import ensemble_embeddings
 from noseprint.reporting.page import ReportData, render
 
 _HOSTILE = '"><img src=x onerror=alert(1)><script>alert(2)</script>\x07$x$'
@@ -91,7 +91,7 @@ def _evaluation(labelled, *, names=("one", "two"), noise=(1.0, 1.5), leaks=None)
         evaluation.embeddings[name] = rows
         evaluation.add(name, similarities(rows, labelled), rows, seed=0)
     if len(names) > 1:
-        whole = joined(evaluation.embeddings)
+        whole = ensemble_embeddings(evaluation.embeddings)
         evaluation.add("ensemble", similarities(whole, labelled), whole, seed=0)
     return evaluation
 
@@ -107,7 +107,7 @@ def _verifier(evaluation, *rates, identities=8):
     members = tuple(Member(name, "w", f"{row:016x}", calibration, reliability) for row, name in enumerate(names))
     thresholds = [float(np.quantile(similarity[~same], 1 - rate)) for rate in rates]
     points = tuple(
-        Point(fmr=fmr, threshold=threshold, measured_fmr=score, tmr=score, fnmr_threshold=threshold - 0.1)
+        OperatingPoint(fmr=fmr, threshold=threshold, measured_fmr=score, tmr=score, fnmr_threshold=threshold - 0.1)
         for fmr, threshold in zip((0.1, 0.01), thresholds, strict=False)
     )
     limit = Limit(None, ())

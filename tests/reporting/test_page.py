@@ -15,7 +15,7 @@ from noseprint.data.tables import read_train
 from noseprint.inference.evaluation import Evaluation
 from noseprint.inference.labelled import read_labelled
 from noseprint.inference.leaks import Leaks
-from noseprint.inspection.check import measure
+from noseprint.inspection.check import measure_splits
 from noseprint.models.weights_header import WeightsHeader
 from noseprint.reporting.page import render
 from noseprint.reporting.photographs import PhotographPair
@@ -51,7 +51,7 @@ def full(demo, tmp_path_factory, make):
         evaluation=evaluation,
         trainings=trainings,
         training_set=count_training_set(trainings, demo),
-        splits=measure(demo, most=5),
+        splits=measure_splits(demo, most=5),
         pseudo_labels=read_pseudo_labels(root, demo),
         verifier=make.verifier(evaluation, 0.08, 0.008),
     )

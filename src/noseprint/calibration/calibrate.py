@@ -15,17 +15,17 @@ from noseprint.calibration.curves import Calibration
 from noseprint.calibration.fitting import cross_fitted, fit_calibration
 from noseprint.calibration.quality_limits import DEGRADATIONS, Level, Limit, Limits, learn_limit, reduced
 from noseprint.calibration.reliability import ReliabilityScores, reliability_scores
-from noseprint.calibration.verifier import HoldOut, Member, Point, Verifier
+from noseprint.calibration.verifier import HoldOut, Member, OperatingPoint, Verifier
 from noseprint.command_line import Engine
 from noseprint.data.decoding import Image, decode, find_faults
 from noseprint.data.holdout import HOLDOUT_SEED, changed_photographs, holdout_hash, split_holdout
-from noseprint.data.photo_quality import Quality, measure
+from noseprint.data.photo_quality import Quality, measure_quality
 from noseprint.data.tables import ImageTable, read_train
 from noseprint.data.transforms import A, apply_transform
 from noseprint.devices import default_workers
 from noseprint.errors import NoseprintError
-from noseprint.metrics.bootstrap import FEWEST, Interval, Score, interval
-from noseprint.metrics.similarity import joined, row_similarities
+from noseprint.metrics.bootstrap import MIN_IDENTITIES, Interval, Score, percentile_interval
+from noseprint.metrics.similarity import ensemble_embeddings, row_similarities
 from noseprint.metrics.verification import least_fmr, roc_curve
 from noseprint.models.embed import embed_by, embedder
 from noseprint.models.weights import load_network
@@ -62,7 +62,7 @@ def calibrate(
     Pairs are of two held-out photographs, or of a held-out one and one of a cohort of trained identities. Calibrations
     are fitted to balanced ones, thresholds counted on all, limits learnt from degraded copies of DEGRADED photographs.
     Raises NothingHeldOutError where the weights carry no hold-out, the data are not those of the training, or fewer
-    than FEWEST identities give same pairs; NoseprintError where members were trained on different identities.
+    than MIN_IDENTITIES identities give same pairs; NoseprintError where members were trained on different identities.
     """
     share = _share(weights)
     held_out, cohort = _photographs(weights, data, share=share)
@@ -93,7 +93,7 @@ def calibrate(
         calibration, reliability = _calibrated(embeddings[name], table, pairs)
         place = Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
         members.append(Member(name, place, fingerprint(path), calibration, reliability))
-    whole = joined(embeddings)
+    whole = ensemble_embeddings(embeddings)
     calibration, reliability = _calibrated(whole, table, pairs)
     a, b, same = pairs
     similarity = row_similarities(whole, a, b)
@@ -105,7 +105,9 @@ def calibrate(
     if not rates:
         raise NothingHeldOutError(f"the hold-out has {different} different pairs, too few for any threshold: {_MORE}")
     points = tuple(_point(rate, similarity, same, identity[a], identity[b]) for rate in rates)
-    copies = np.stack([joined({name: degraded[name][level] for name in degraded}) for level in range(_LEVELS)])
+    copies = np.stack(
+        [ensemble_embeddings({name: degraded[name][level] for name in degraded}) for level in range(_LEVELS)]
+    )
     return Verifier(
         members=tuple(members),
         calibration=calibration,
@@ -238,10 +240,10 @@ def _some(number: int, most: int) -> Rows:
 def _require_enough(names: Names, pairs: Pairs) -> None:
     """Refuse same pairs of fewer identities than an interval needs; `names` (N,) are those of the photographs."""
     number = len(np.unique(names[pairs[0][pairs[2]]]))
-    if number < FEWEST:
+    if number < MIN_IDENTITIES:
         raise NothingHeldOutError(
             f"only {number} of the held-out identities have two photographs (of two encounters, where these are known) "
-            f"that can be read, and of fewer than {FEWEST} nothing can be said of others: {_MORE}"
+            f"that can be read, and of fewer than {MIN_IDENTITIES} nothing can be said of others: {_MORE}"
         )
 
 
@@ -287,7 +289,7 @@ def _pairs(table: ImageTable, held_out: int) -> Pairs:
 
 def _point(
     rate: float, similarity: npt.NDArray[np.float32], same: Flags, a: npt.NDArray[np.intp], b: npt.NDArray[np.intp]
-) -> Point:
+) -> OperatingPoint:
     size = int(max(a.max(), b.max())) + 1
     times = np.random.default_rng(0).multinomial(size, np.full(size, 1 / size), size=1000).astype(np.float64)
 
@@ -302,7 +304,7 @@ def _point(
 
     def share(accepted: Flags, total: npt.NDArray[np.float64]) -> Interval:
         with np.errstate(invalid="ignore"):
-            return interval(resampled(accepted) / total)
+            return percentile_interval(resampled(accepted) / total)
 
     curve = roc_curve(similarity, same)
     thresholds = np.minimum(curve.threshold, 2.0)  # where nothing is accepted
@@ -313,7 +315,7 @@ def _point(
         kept, broken = (middle, broken) if holds else (kept, middle)
     accepted = similarity >= thresholds[kept]
     true = np.sort(similarity[same])
-    return Point(
+    return OperatingPoint(
         fmr=rate,
         threshold=float(thresholds[kept]),
         measured_fmr=_around(float(curve.fmr[kept]), share(accepted & ~same, different)),
@@ -337,7 +339,7 @@ def _batch(images: list[Image]) -> torch.Tensor:
 
 
 def _limits(
-    whole: Embeddings, copies: Embeddings, rows: npt.NDArray[np.intp], table: ImageTable, point: Point
+    whole: Embeddings, copies: Embeddings, rows: npt.NDArray[np.intp], table: ImageTable, point: OperatingPoint
 ) -> Limits:
     """What a photograph must have; whole (N, D), copies (levels, photographs, D) of the photographs `rows`."""
     names = np.asarray(table.identities)
@@ -354,8 +356,8 @@ def _limits(
     plain, worse = list[Quality](), list[list[Quality]]()
     for row in rows:
         picture = decode(table.paths[row])
-        plain.append(measure(picture))
-        worse.append([measure(copy) for copy in _degraded(picture)])
+        plain.append(measure_quality(picture))
+        worse.append([measure_quality(copy) for copy in _degraded(picture)])
 
     def level(embeddings: Embeddings, found: list[float]) -> Level:
         return Level(

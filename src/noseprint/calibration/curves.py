@@ -108,7 +108,7 @@ def probability_at(log_odds: Floats, prior: float = 0.5) -> Floats:
     return np.asarray(np.exp(-np.logaddexp(0, -(log_odds + math.log(prior) - math.log1p(-prior)))))
 
 
-def identification(log_odds: Values, individual: Sequence[str], *, individuals: int) -> tuple[Floats, float]:
+def identity_probabilities(log_odds: Values, individual: Sequence[str], *, individuals: int) -> tuple[Floats, float]:
     """The probability of each of a query's K best images that it shows the query's individual, and that none does.
 
     log_odds: of each image with the query, at even prior odds (K,). individual: of each image (K,); those of one have

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from noseprint.calibration.thresholds import wilson_interval
 from noseprint.errors import NoseprintError
 from noseprint.metrics.blocks import Labels
-from noseprint.metrics.bootstrap import FEWEST, Interval, Score, interval, resampled_pairs
+from noseprint.metrics.bootstrap import MIN_IDENTITIES, Interval, Score, percentile_interval, resampled_pair_weights
 
 Floats = npt.NDArray[np.floating]
 Flags = npt.NDArray[np.bool_]
@@ -81,8 +81,8 @@ def reliability_curve(
     Bins are parted at the quantiles of the probabilities (P,), equal ones stay together (scikit-learn's
     `calibration_curve` with strategy "quantile"). `identity_a`, `identity_b` (P,): the two images' identities, over
     which the bounds are bootstrapped; they are (0, 1) for a bin without a replicate, and where there are fewer than
-    FEWEST of them. Without them Wilson's score interval, which takes pairs for independent and is too narrow where they
-    share identities.
+    MIN_IDENTITIES of them. Without them Wilson's score interval, which takes pairs for independent and is too narrow
+    where they share identities.
 
     Raises NoseprintError where there are no pairs or a probability is outside 0..1.
     """
@@ -97,7 +97,7 @@ def reliability_curve(
     else:
         one_hot = np.eye(len(size))[bin_of]
         shares = []
-        for weight in resampled_pairs(identity_a, identity_b, seed=seed):
+        for weight in resampled_pair_weights(identity_a, identity_b, seed=seed):
             with np.errstate(invalid="ignore"):
                 shares.append((weight * y) @ one_hot / (weight @ one_hot))
         low, high = np.array([_bounds(column) for column in np.concatenate(shares).T]).T
@@ -112,13 +112,13 @@ def reliability_scores(
     Resampling adds noise to the bins, and noise only adds to the calibration error, so its replicates lie too high:
     what their mean is above the value is taken off its interval, which is cut to 0..1. The value itself has such a
     noise, too, and stays: with 20 identities the interval holds the true error less often than 95 % of the time.
-    Of fewer identities than FEWEST the intervals are all that can be, 0 to 1, and 0 to 34.5 for the log loss.
+    Of fewer identities than MIN_IDENTITIES the intervals are all that can be, 0 to 1, and 0 to 34.5 for the log loss.
     Raises NoseprintError as `reliability_curve`.
     """
     p, y = _checked(probability, same)
     surprise, error = _surprise(p, y), (p - y) ** 2
     found: list[npt.NDArray[np.float64]] = []
-    for weight in resampled_pairs(identity_a, identity_b, seed=seed):
+    for weight in resampled_pair_weights(identity_a, identity_b, seed=seed):
         drawn = weight[weight.any(axis=1)]
         total = drawn.sum(axis=1)
         scores = [drawn @ surprise / total, drawn @ error / total, _calibration_errors(p, y, drawn, bins)]
@@ -126,7 +126,7 @@ def reliability_scores(
     calibration = expected_calibration_error(p, same, bins)
     replicates = np.concatenate(found, axis=1)
     replicates[2] -= replicates[2].mean() - calibration
-    bounds = [interval(values) for values in replicates]
+    bounds = [percentile_interval(values) for values in replicates]
     bounds[2] = max(0.0, bounds[2][0]), min(1.0, bounds[2][1])
     if _few(identity_a, identity_b):
         bounds = [(0.0, float(-np.log(_LEAST))), (0.0, 1.0), (0.0, 1.0)]
@@ -159,11 +159,11 @@ def _surprise(p: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> npt.NDA
 
 
 def _few(identity_a: Labels, identity_b: Labels) -> bool:
-    return len(np.union1d(identity_a, identity_b)) < FEWEST
+    return len(np.union1d(identity_a, identity_b)) < MIN_IDENTITIES
 
 
 def _bounds(values: npt.NDArray[np.float64]) -> Interval:
-    return interval(values) if np.isfinite(values).any() else (0.0, 1.0)
+    return percentile_interval(values) if np.isfinite(values).any() else (0.0, 1.0)
 
 
 def _wilson(

@@ -19,7 +19,7 @@ from noseprint.calibration.reliability import ReliabilityScores
 from noseprint.calibration.verifier_file import FORMAT, no_verifier, read_plain
 from noseprint.errors import NoseprintError
 from noseprint.files import atomic_write
-from noseprint.metrics.bootstrap import FEWEST, Score
+from noseprint.metrics.bootstrap import MIN_IDENTITIES, Score
 from noseprint.models.weights_header import fingerprint
 
 FEW_IDENTITIES = 25
@@ -60,7 +60,7 @@ class HoldOut:
 
 
 @dataclass(frozen=True)
-class Point:
+class OperatingPoint:
     """A pair of thresholds, for one false match rate.
 
     `threshold` is the lowest similarity which so few of the hold-out's different pairs reach that the 95 % interval of
@@ -94,7 +94,7 @@ class Verifier:
     reliability: ReliabilityScores
     holdout: HoldOut
     least_fmr: float
-    points: tuple[Point, ...]
+    points: tuple[OperatingPoint, ...]
     quality: Limits
 
     @property
@@ -120,7 +120,7 @@ class Verifier:
             )
         return None
 
-    def point(self, fmr: float | None) -> Point:
+    def operating_point(self, fmr: float | None) -> OperatingPoint:
         """The thresholds for a false match rate; None: the lowest there is. Raises NoseprintError for another one."""
         if fmr is None:
             return self.points[-1]
@@ -231,8 +231,10 @@ def _require_sense(verifier: Verifier) -> None:
         for score in (found.log_loss, found.brier, found.calibration_error):
             if score.value < 0 or not 0 <= score.low <= score.high:
                 raise ValueError(f"a log loss, Brier score or calibration error of {score}")
-    if verifier.holdout.identities < FEWEST or verifier.holdout.photographs < 2 * FEWEST:
-        raise ValueError(f"a hold-out of {verifier.holdout.identities} identities, where {FEWEST} are the least")
+    if verifier.holdout.identities < MIN_IDENTITIES or verifier.holdout.photographs < 2 * MIN_IDENTITIES:
+        raise ValueError(
+            f"a hold-out of {verifier.holdout.identities} identities, where {MIN_IDENTITIES} are the least"
+        )
     limits = verifier.quality
     for limit in (limits.short_side, limits.sharpness, limits.brightness):
         if limit.least is not None and limit.least < 0:

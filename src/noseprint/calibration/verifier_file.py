@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from noseprint.errors import NoseprintError
-from noseprint.models.weights_header import shown
+from noseprint.models.weights_header import printable
 
 FORMAT = "noseprint verifier 1"
 _MOST_BYTES = 2**24
@@ -29,4 +29,4 @@ def read_plain(path: Path) -> dict[str, Any]:
 
 def no_verifier(path: Path, error: Exception) -> NoseprintError:
     """That the file at `path` is no verifier, for which `error` is the reason."""
-    return NoseprintError(f"{path}: no verifier ({shown(str(error))}); make it with noseprint calibrate")
+    return NoseprintError(f"{path}: no verifier ({printable(str(error))}); make it with noseprint calibrate")

@@ -10,10 +10,10 @@ import torch
 from noseprint import __version__
 from noseprint.calibration.curves import Calibration, family_of, probability_at
 from noseprint.calibration.quality_limits import Shortfall, shortfalls
-from noseprint.calibration.verifier import FEW_IDENTITIES, Point, Verifier, weights_of
+from noseprint.calibration.verifier import FEW_IDENTITIES, OperatingPoint, Verifier, weights_of
 from noseprint.command_line import Engine
 from noseprint.data.decoding import decode
-from noseprint.data.photo_quality import Quality, measure
+from noseprint.data.photo_quality import Quality, measure_quality
 from noseprint.data.transforms import A
 from noseprint.errors import NoseprintError
 from noseprint.models.embed import embed_images
@@ -53,7 +53,7 @@ class Verdict:
     reasons: tuple[Reason, ...]
     prior: float
     family: str
-    point: Point
+    point: OperatingPoint
     members: dict[str, tuple[str, float, float | None]]
     """Of each member the fingerprint of its weights, its cosine and its probability at the prior (or None)."""
     quality: tuple[Quality, Quality]
@@ -102,10 +102,10 @@ def verify(
     probability, not the decision, which is made by the thresholds. Raises NoseprintError for a rate the verifier lacks,
     a prior outside (0, 1), weights that are not its own, and a photograph that cannot be read.
     """
-    point = verifier.point(fmr)
+    point = verifier.operating_point(fmr)
     probability_at(np.zeros(1), prior)
     first, second = decode(photographs[0]), decode(photographs[1])
-    quality = measure(first), measure(second)
+    quality = measure_quality(first), measure_quality(second)
     names = str(photographs[0]), str(photographs[1])
     short = [
         (name, found) for name, part in zip(names, quality, strict=True) for found in shortfalls(part, verifier.quality)
@@ -147,7 +147,7 @@ def verify(
     )
 
 
-def likely(probability: float | None) -> str:
+def probability_text(probability: float | None) -> str:
     """A probability in words: a hold-out cannot tell what lies beyond 0.999."""
     if probability is None:
         return "no probability"
@@ -156,7 +156,7 @@ def likely(probability: float | None) -> str:
     return f"probability {probability:.3f}"
 
 
-def in_words(verdict: Verdict, verifier: Verifier) -> list[str]:
+def verdict_lines(verdict: Verdict, verifier: Verifier) -> list[str]:
     """What a person is told: a sentence with the answer and why, then few lines of how far to rely on it.
 
     A photograph that falls short of a limit has the sentence alone: no rate of the hold-out says anything of it.
@@ -175,7 +175,7 @@ def in_words(verdict: Verdict, verifier: Verifier) -> list[str]:
     holdout = verifier.holdout
     few = "" if holdout.identities >= FEW_IDENTITIES else f" ({holdout.identities} individuals, which are few)"
     lines = [
-        f"{verdict.decision}, {likely(verdict.probability)}{prior}: {why}",
+        f"{verdict.decision}, {probability_text(verdict.probability)}{prior}: {why}",
         f"of {of:,} {kind} pairs of the hold-out{few} {number} were called {called}",
     ]
     if verdict.decision == "same":
@@ -183,7 +183,9 @@ def in_words(verdict: Verdict, verifier: Verifier) -> list[str]:
     return [*lines, f"caution: {verifier.worthless}"] if verifier.worthless else lines
 
 
-def decide(similarity: float, point: Point, short: list[tuple[str, Shortfall]]) -> tuple[Decision, tuple[Reason, ...]]:
+def decide(
+    similarity: float, point: OperatingPoint, short: list[tuple[str, Shortfall]]
+) -> tuple[Decision, tuple[Reason, ...]]:
     """The decision by the thresholds, unless a photograph falls short of a limit; and all reasons for it."""
     if short:
         found = (Reason(s.measure, name, s.value, s.least, f"{name} is {s}") for name, s in short)

@@ -10,11 +10,11 @@ from noseprint.errors import NoseprintError
 
 @dataclass(frozen=True)
 class Check:
-    """Read every table and every photograph of a data folder and say what is wrong with them, all at once.
+    """Read every table and every photograph of a data folder, and list everything that is wrong with them.
 
-    Exits with 1 where a training would stop (faults), with 0 where there are remarks only: one photograph under two
-    identities or in two splits, other near-copies, photographs that seem turned, that are tiny or dark, names that
-    differ in case, files that no table names.
+    The exit status is 1 for faults, which would stop a training, and 0 for remarks only: one photograph under two
+    identities or in two splits, other near copies, tiny or dark photographs, names that differ in case only, files that
+    no table names.
     """
 
     data: tyro.conf.Positional[Path] = Path("data")
@@ -24,18 +24,18 @@ class Check:
 
     def __call__(self) -> None:
         """Check and print."""
-        from noseprint.data.tables import tables_of
+        from noseprint.data.tables import table_paths
         from noseprint.files import check_overwriting
         from noseprint.inspection.check import check
-        from noseprint.inspection.findings import render, write_findings
+        from noseprint.inspection.findings import report_text, write_findings
 
         if not self.data.is_dir():
             raise NoseprintError(f"{self.data} is no folder: name the data folder to check")
         if self.csv:
-            check_overwriting(self.csv, suffix=".csv", inputs=tables_of(self.data), option="--csv")
+            check_overwriting(self.csv, suffix=".csv", inputs=table_paths(self.data), option="--csv")
         report = check(self.data)
         if self.csv:
             write_findings(self.csv, report)
-        print(render(report, self.data))
+        print(report_text(report, self.data))
         if report.faults:
             raise SystemExit(1)

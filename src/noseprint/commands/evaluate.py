@@ -48,12 +48,12 @@ class Evaluate(Campaign):
 
     def check_json(self) -> None:
         """Refuse, before any work, to write the scores over what the command reads."""
-        from noseprint.data.tables import tables_of
+        from noseprint.data.tables import table_paths
         from noseprint.files import check_overwriting
 
         if self.json:
             read = (*self.weights.values(), *self.similarities.values(), self.results / "verifier.json")
-            check_overwriting(self.json, suffix=".json", inputs=(*read, *tables_of(self.data)), option="--json")
+            check_overwriting(self.json, suffix=".json", inputs=(*read, *table_paths(self.data)), option="--json")
 
     def evaluation(self) -> "Evaluation":
         """Score by the networks or, where they lie elsewhere, by what they said of the test pairs."""
@@ -85,7 +85,7 @@ def write_scores(path: Path, found: "Evaluation") -> None:
 
 def described(found: "Evaluation", data: Path) -> Iterator[str]:
     """Tables of the scores, what in `data` they were counted from, and what flatters them."""
-    from noseprint.metrics.verification import lowest_fmr
+    from noseprint.metrics.verification import least_fmr_rounded_up
 
     facts = found.labelled.facts()
     if pairs := facts.get("pairs"):
@@ -93,7 +93,7 @@ def described(found: "Evaluation", data: Path) -> Iterator[str]:
         yield from _table(_PAIRS, found.scores)
         if found.refused:
             asked = ", ".join(_PAIRS[name].removeprefix("TMR at FMR ") for name in found.refused)
-            lowest = lowest_fmr(int(pairs["different"]))
+            lowest = least_fmr_rounded_up(int(pairs["different"]))
             supported = f"{lowest:g} at the lowest" if lowest else "none"
             yield f"Not at FMR {asked}: by the rule of 30 these pairs support {supported}."
     if (search := facts.get("search")) and any(of.map for of in found.scores.values()):

@@ -23,7 +23,7 @@ class Fuse:
 
     def __call__(self) -> None:
         """Fuse and write."""
-        from noseprint.data.tables import read_pair_names, tables_of
+        from noseprint.data.tables import read_pair_names, table_paths
         from noseprint.files import check_overwriting
         from noseprint.inference.fuse import fuse, write_result
         from noseprint.inference.pairs import read_similarities
@@ -31,7 +31,7 @@ class Fuse:
         if len({path.resolve() for path in self.members}) < len(self.members):
             raise NoseprintError(f"a member is named twice among {', '.join(map(str, self.members))}")
         inputs = (*self.members, self.pairs, self.pairs.with_name("labels.csv"))
-        inputs += (*tables_of(self.pairs.absolute().parent.parent),)
+        inputs += (*table_paths(self.pairs.absolute().parent.parent),)
         check_overwriting(self.out, suffix=".csv", inputs=inputs, option="--out")
         pairs = read_pair_names(self.pairs)
         tables = {str(path): read_similarities(path) for path in self.members}

@@ -52,15 +52,15 @@ class Import:
 
     def __call__(self) -> None:
         """Read, divide, copy."""
-        from noseprint.data.import_sources import in_folders, in_table
-        from noseprint.data.importing import alike_identities, import_photographs
+        from noseprint.data.import_sources import read_photo_folders, read_photo_table
+        from noseprint.data.importing import import_photographs, similar_identities
 
         if self.source.is_dir():
             if self.target.resolve().is_relative_to(self.source.resolve()):
                 raise NoseprintError(f"{self.target} lies inside {self.source}: name a folder elsewhere")
-            found = in_folders(self.source, encounters=self.encounter_folders)
+            source = read_photo_folders(self.source, encounters=self.encounter_folders)
         elif self.source.is_file():
-            found = in_table(
+            source = read_photo_table(
                 self.source,
                 images=self.images or self.source.parent,
                 image_column=self.image_column,
@@ -69,11 +69,11 @@ class Import:
             )
         else:
             raise NoseprintError(f"{self.source}: no such folder or table")
-        print(f"{self.source}: {len(found.originals)} files to look at; {found.told}", flush=True)
-        for names in alike_identities(found.originals):
+        print(f"{self.source}: {len(source.photographs)} files to check; {source.description}", flush=True)
+        for names in similar_identities(source.photographs):
             print(f"Note: {' and '.join(map(repr, names))} are taken for different individuals")
         done = import_photographs(
-            found,
+            source,
             self.target,
             validation=self.validation,
             test=self.test,

@@ -39,7 +39,7 @@ class Report(Evaluate):
         from noseprint.files import atomic_write
         from noseprint.inference.labelled import NothingToScoreError
         from noseprint.inference.leaks import of_training
-        from noseprint.inspection.check import measure
+        from noseprint.inspection.check import measure_splits
         from noseprint.reporting.page import MEASURED, ReportData, render
         from noseprint.reporting.run_folder import count_training_set, read_pseudo_labels, read_trainings, readable
 
@@ -72,7 +72,7 @@ class Report(Evaluate):
             trainings=trainings,
             other_photographs=bool(trainings and other_photographs),
             training_set=None if other_photographs else readable(lambda: count_training_set(trainings, self.data)),
-            splits=measure(self.data, most=MEASURED) if self.data.is_dir() else [],
+            splits=measure_splits(self.data, most=MEASURED) if self.data.is_dir() else [],
             pseudo_labels=None if other_photographs else read_pseudo_labels(self.of("pseudo_produce"), self.data),
             verifier=verifier,
             why_not_calibrated=why_not_calibrated,

@@ -69,7 +69,7 @@ class Verify:
 
         # What can be mended in a moment has been told; from here on seconds go by before the first word.
         from noseprint.calibration.verifier import read_verifier, weights_of
-        from noseprint.calibration.verify import in_words, verify
+        from noseprint.calibration.verify import verdict_lines, verify
         from noseprint.devices import choose_device
         from noseprint.reporting.verdict_picture import write_picture
 
@@ -85,4 +85,4 @@ class Verify:
         if self.json:
             print(json.dumps(verdict.to_json(), indent=1))
         else:
-            print("\n  ".join(in_words(verdict, verifier)))
+            print("\n  ".join(verdict_lines(verdict, verifier)))

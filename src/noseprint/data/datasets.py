@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from noseprint.data.decode_cache import reader
+from noseprint.data.decode_cache import cached_decoder
 from noseprint.data.decoding import Image
 from noseprint.data.samplers import Index
 from noseprint.data.transforms import Transform, apply_transform
@@ -34,7 +34,7 @@ class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
         cache: Path | None = None,
     ) -> None:
         self._paths, self._labels, self._transform, self._seed = tuple(paths), tuple(labels), transform, seed
-        self._read = reader(cache)
+        self._read = cached_decoder(cache)
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -55,7 +55,7 @@ class PlainImages(Dataset[torch.Tensor]):
         self, paths: Sequence[Path], *, transform: Transform, seed: int = 0, cache: Path | None = None
     ) -> None:
         self._paths, self._transform, self._seed = tuple(paths), transform, seed
-        self._read = reader(cache)
+        self._read = cached_decoder(cache)
 
     def __len__(self) -> int:
         return len(self._paths)

@@ -1,4 +1,4 @@
-"""Decoded photographs on disk, so that later epochs and later stages decode nothing."""
+"""Decoded photographs on disk, so that later epochs and later stages need not decode them again."""
 
 import errno
 import mmap
@@ -6,7 +6,6 @@ import os
 import shutil
 import struct
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -18,101 +17,85 @@ import numpy as np
 from noseprint.data.decoding import Image, decode
 from noseprint.files import writing
 
-KEPT_FREE, KEPT_BYTES = 0.1, 5 * 2**30
-"""So much of the disk is never filled, this share or so many bytes, the lesser: photographs for which there would be no
-room beside it are decoded as without a cache."""
+MIN_FREE_SHARE, MIN_FREE_BYTES = 0.1, 5 * 2**30
+"""Space on the disk that the cache leaves free: the smaller of the two. Photographs that need it are not cached."""
 
-_VERSION = f"2-opencv-{cv2.__version__}"  # raise the number when `decode` returns other pixels or the header changes
-_HEADER = struct.Struct("<III")  # height, width, check; the pixels follow
-_EVERY = 1021  # bytes, a prime: no two rows of pixels are looked at in the same places, and a page of 4 KiB in four
-_sound = set[Path]()  # entries this process has checked: that takes 0.25 ms at 12 Mpx, half as long as a transform does
+_VERSION = f"3-opencv-{cv2.__version__}"  # raise the number when `decode` returns other pixels or the format changes
+_HEADER = struct.Struct("<II")  # height, width; the pixels follow
 
 
-def reader(folder: Path | None) -> Callable[[Path], Image]:
-    """What to decode photographs with: `decode_cached` with this folder, or `decode` where there is none."""
+def cached_decoder(folder: Path | None) -> Callable[[Path], Image]:
+    """The function to decode photographs with: `decode_cached` with this folder, or `decode` for None."""
     return partial(decode_cached, folder=folder) if folder else decode
 
 
 def decode_cached(path: Path, folder: Path) -> Image:
-    """`decode`, or its result of an earlier time, mapped from a file in `folder` and not to be written to.
+    """Decode a photograph, or map an earlier result from a file in `folder`. The image must not be written to.
 
-    Processes share what they map, and the system takes that memory back when it is needed for other things: nothing
-    fills the memory but a `folder` that lies in it (/dev/shm). A photograph is known by its device, inode, size and
-    times, the change of status among them, which nobody can set: another content is not taken for it (but within
-    one tick of the system's clock, 4 ms), a renamed file is decoded again. Nothing is ever removed; the folder may be,
-    at any time. A damaged entry is decoded again where its length or a CRC-32 of every 1,021st byte does not fit, so
-    that no page of 4 KiB goes missing unseen; a few bytes that were changed between those are not found, nor what
-    happens after the first reading of an entry by this process.
+    Processes share what they map, and the system reclaims that memory when it needs it, unless `folder` itself lies in
+    memory (/dev/shm). An entry belongs to a file's device, inode, size and times, one of which (the change of status)
+    no program can set. So changed content is never taken for the old one, unless it changed within one tick of the
+    system's clock (4 ms); a renamed file is decoded again. The cache never removes an entry; you may delete the folder
+    at any time. An entry whose length is wrong is decoded again.
     Raises DataError as `decode` does, NoseprintError where `folder` cannot be written.
     """
     try:
         status = path.stat()
     except (OSError, ValueError):
-        return decode(path)  # which says what is wrong
-    parts = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-    name = "-".join(f"{part:x}" for part in parts)
-    entry = folder / _VERSION / f"{status.st_ino % 256:02x}" / name
-    image = _mapped(entry)
+        return decode(path)  # raises the right error
+    key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    entry = folder / _VERSION / f"{status.st_ino % 256:02x}" / "-".join(f"{number:x}" for number in key)
+    image = _read_entry(entry)
     if image is None:
         image = decode(path)
-        with writing(entry), _where_there_is_room():
-            _write(image, entry)
+        with writing(entry), _ignore_full_disk():
+            _write_entry(image, entry)
     return image
 
 
-@contextmanager
-def _where_there_is_room() -> Iterator[None]:
-    """Go on without an entry for which the disk or the quota has no room; files may run out before bytes do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-
-
-def _mapped(entry: Path) -> Image | None:
-    """The picture in `entry`; None where there is none, or not a whole one."""
+def _read_entry(entry: Path) -> Image | None:
+    """The image in `entry`; None where there is none, or its length is wrong."""
     try:
         handle = os.open(entry, os.O_RDONLY)
-    except OSError:  # where it is more than missing, writing it will tell
+    except OSError:  # if it is more than missing, writing it will report that
         return None
     try:
         data = mmap.mmap(handle, 0, access=mmap.ACCESS_READ)
-        height, width, check = _HEADER.unpack_from(data)
-    except (ValueError, struct.error):  # empty or cut short
+        height, width = _HEADER.unpack_from(data)
+    except (ValueError, struct.error):  # empty, or shorter than a header
         return None
     finally:
         os.close(handle)
     if len(data) != _HEADER.size + height * width * 3:
         return None
-    image = np.frombuffer(data, np.uint8, offset=_HEADER.size).reshape(height, width, 3)
-    if entry not in _sound and _check(image) != check:
-        return None
-    _sound.add(entry)
-    return image
+    return np.frombuffer(data, np.uint8, offset=_HEADER.size).reshape(height, width, 3)
 
 
-def _check(image: Image) -> int:
-    """CRC-32 of every 1,021st byte, four of each page of 4 KiB: what loses one has another."""
-    return zlib.crc32(image.reshape(-1)[::_EVERY].tobytes())
+def _write_entry(image: Image, entry: Path) -> None:
+    """Write `image` aside and rename it to `entry`, which other processes may do at the same time.
 
-
-def _write(image: Image, entry: Path) -> None:
-    """Put `image` into `entry`, several processes the same one if they like.
-
-    Not by `atomic_write`: waiting for the disk would take ten times as long as decoding, and what a power cut leaves
-    too short or empty is decoded again.
+    `atomic_write` would wait for the disk, ten times as long as decoding takes.
     """
     entry.parent.mkdir(parents=True, exist_ok=True)
     disk = shutil.disk_usage(entry.parent)
-    if disk.free - image.nbytes <= min(KEPT_FREE * disk.total, KEPT_BYTES):
+    if disk.free - image.nbytes <= min(MIN_FREE_SHARE * disk.total, MIN_FREE_BYTES):
         return
     with tempfile.NamedTemporaryFile(dir=entry.parent, prefix=".", suffix=".part", delete=False) as file:
         try:
-            file.write(_HEADER.pack(*image.shape[:2], _check(image)))
+            file.write(_HEADER.pack(*image.shape[:2]))
             file.write(image.data)
             file.close()
             Path(file.name).replace(entry)
         except BaseException:
             Path(file.name).unlink()
+            raise
+
+
+@contextmanager
+def _ignore_full_disk() -> Iterator[None]:
+    """Go on without an entry where the disk or the quota is full: the number of files may be, before the bytes are."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

@@ -1,4 +1,4 @@
-"""The quality of one photograph, in a few numbers."""
+"""The quality of a photograph in three numbers."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,8 @@ from noseprint.data.decoding import Image
 
 Grey = np.ndarray[tuple[int, int], np.dtype[np.uint8]]
 
-SIDE = 128
-"""Side of the grey picture that is measured, px."""
+GREY_SIDE = 128
+"""Side in px of the grey square on which sharpness and brightness are measured."""
 
 
 @dataclass(frozen=True)
@@ -20,13 +20,13 @@ class Quality:
     short_side: int
     """px."""
     sharpness: float
-    """Variance of the Laplacian of the grey picture at 128 x 128 px: the same whatever size a photograph has."""
+    """Variance of the Laplacian of the grey square, so that it does not depend on the size of the photograph."""
     brightness: float
     """Mean grey value, 0..255."""
 
 
-def measure(image: Image, grey: Grey | None = None) -> Quality:
-    """Measure `image` (H, W, 3) RGB, whose `grey_square` is `grey` where that is at hand."""
+def measure_quality(image: Image, grey: Grey | None = None) -> Quality:
+    """Measure `image` (H, W, 3) RGB. grey: its `grey_square`, if the caller has it already."""
     grey = grey_square(image) if grey is None else grey
     return Quality(
         short_side=min(image.shape[:2]),
@@ -36,6 +36,7 @@ def measure(image: Image, grey: Grey | None = None) -> Quality:
 
 
 def grey_square(image: Image) -> Grey:
-    """`image` (H, W, 3) RGB in grey, stretched to (SIDE, SIDE)."""
-    grey: Grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    """`image` (H, W, 3) RGB in grey, stretched to (GREY_SIDE, GREY_SIDE)."""
+    side = (GREY_SIDE, GREY_SIDE)
+    grey: Grey = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), side, interpolation=cv2.INTER_AREA)
     return grey

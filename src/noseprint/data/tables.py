@@ -1,37 +1,57 @@
-"""The CSV tables of the challenge: labelled images, pairs of images, pseudo-identities.
+"""The CSV tables of a data folder and the images that they name: labelled images, pairs, pseudo-identities, searches.
 
-Every table is checked once, here, row by row as it streams past; the error carries all faults, each with its line.
+Each table is checked once, row by row as it is read. The error lists every fault with its line.
 """
 
 import csv
+import os
+import re
 import sys
+import unicodedata
 from array import array
-from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, Self, TextIO, TypeVar
 
-from noseprint.data.listing import ImageListing
-from noseprint.data.rows import further_column, read_rows
 from noseprint.errors import DataError, Fault, NoseprintError
 from noseprint.files import atomic_write
 
 TRAIN_HEADER = ("dog ID", "nose print image")
+PSEUDO_HEADER = TRAIN_HEADER
 PAIR_HEADER = ("imageA", "imageB")
 LABEL_HEADER = (*PAIR_HEADER, "label")
-ENCOUNTERS = ("encounter", "date", "camera")
-"""An optional column, the first of these that a table has: what photographs of one identity taken together share."""
 RETRIEVAL_HEADER = ("folder", "role", "identity", "image")
-PSEUDO_HEADER = TRAIN_HEADER
+ENCOUNTERS = ("encounter", "date", "camera")
+"""Names of an optional column, of which the first that a table has is read. Photographs of one identity that were taken
+together share its value."""
 
 T = TypeVar("T")
 Split = Literal["validation", "test"]
 PAIR_TABLES: dict[Split, str] = {"validation": "valid_data.csv", "test": "test_data.csv"}
 
+_MAX_LINE = 2**17  # characters, csv's own limit for a field: a file without line ends must not fill the memory
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+
+
+# -- what the tables hold ----------------------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True)
-class ImageTable:
-    """Labelled images, one row an image; `encounters` is None where the table does not tell them."""
+class _Table:
+    def where(self, keep: Iterable[bool]) -> Self:
+        """The rows for which `keep` (N,) is true."""
+        keep = tuple(keep)
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        selected = {name: _select(column, keep) for name, column in columns.items() if isinstance(column, tuple)}
+        return replace(self, **selected)
+
+
+@dataclass(frozen=True)
+class ImageTable(_Table):
+    """Labelled images, one in each row. `encounters` is None where the table has none."""
 
     paths: tuple[Path, ...]
     identities: tuple[str, ...]
@@ -41,19 +61,13 @@ class ImageTable:
         return len(self.paths)
 
     def __add__(self, other: "ImageTable") -> "ImageTable":
-        """The rows of both, for training on: encounters are not carried along."""
+        """The rows of both tables, to train on: the encounters are dropped."""
         return ImageTable(self.paths + other.paths, self.identities + other.identities)
-
-    def where(self, keep: Iterable[bool]) -> "ImageTable":
-        """The rows for which `keep` (as long as the table) is true."""
-        kept = tuple(keep)
-        encounters = self.encounters and _where(self.encounters, kept)
-        return ImageTable(_where(self.paths, kept), _where(self.identities, kept), encounters)
 
 
 @dataclass(frozen=True)
-class PairTable:
-    """Pairs of image names inside `folder`, in the order of the CSV."""
+class PairTable(_Table):
+    """Pairs of images, as file names inside `folder`, in the order of the CSV."""
 
     folder: Path
     image_a: tuple[str, ...]
@@ -67,125 +81,126 @@ class PairTable:
         return tuple(dict.fromkeys(name for pair in zip(self.image_a, self.image_b, strict=True) for name in pair))
 
     def among(self, paths: Container[Path]) -> "PairTable":
-        """The pairs of which both images are among `paths`."""
+        """The pairs whose images are both among `paths`."""
         known = {name for name in self.names() if self.folder / name in paths}
         return self.where(a in known and b in known for a, b in zip(self.image_a, self.image_b, strict=True))
 
-    def where(self, keep: Iterable[bool]) -> "PairTable":
-        """The rows for which `keep` (as long as the table) is true."""
-        kept = tuple(keep)
-        return PairTable(self.folder, _where(self.image_a, kept), _where(self.image_b, kept))
-
-
-def tables_of(data: Path) -> list[Path]:
-    """Where the tables of a data folder lie, those that are missing too, and the imported.csv of an import."""
-    names = ("train_data.csv", "valid_data.csv", "test_data.csv", "labels.csv", "retrieval.csv", "imported.csv")
-    return [data / folder / name for folder in (".", "train", "validation", "test") for name in names]
-
-
-def read_train(data: Path, *, missing_ok: bool = False) -> ImageTable:
-    """Read `data/train/train_data.csv`; images lie in `data/train/images/`. An identity is any text.
-
-    A further column of ENCOUNTERS (any text) may tell which photographs of one identity were taken together; of one
-    whose field is empty it is not known: an encounter of its own.
-
-    missing_ok: a photograph that is not there is no fault; whoever opens it must say so.
-    Raises DataError with every fault: a missing table or image, a wrong header, an empty field, a name that leaves the
-    folder, an image listed twice.
-    """
-    return _read_labelled(data / "train" / "train_data.csv", image_folder(data, "train"), missing_ok=missing_ok)
-
-
-def read_pseudo(path: Path, data: Path, *, missing_ok: bool = False) -> ImageTable:
-    """Read the pseudo-identities that `pseudo_produce` wrote; their images are the validation images of `data`.
-
-    There may be none. Otherwise as `read_train`.
-    """
-    if not path.is_file():
-        raise NoseprintError(
-            f"{path} is missing: run pseudo_produce/train.py and pseudo_produce/pseudo.py first, "
-            "or pass --no-pseudo to train on the labelled images alone"
-        )
-    return _read_labelled(path, image_folder(data, "validation"), missing_ok=missing_ok, may_be_empty=True)
-
-
-def read_pairs(data: Path, split: Split, *, missing_ok: bool = False) -> PairTable:
-    """Read the pairs of a split: `data/validation/valid_data.csv` or `data/test/test_data.csv`.
-
-    A pair may stand there twice, or be of an image with itself: each row is a question of its own.
-    missing_ok: as for `read_train`.
-    Raises DataError with every fault, a missing or wrongly named image once.
-    """
-    folder = image_folder(data, split)
-    return _read_pairs(
-        data / split / PAIR_TABLES[split], folder=folder, listing=ImageListing(folder, missing_ok=missing_ok)
-    )
-
-
-def read_pair_names(path: Path) -> PairTable:
-    """Read a table of pairs whose images are not needed: its folder is where the table lies."""
-    return _read_pairs(path, folder=path.parent, listing=None)
-
-
-def read_labels(data: Path, split: Split) -> tuple[PairTable, tuple[bool, ...]] | None:
-    """Read `data/<split>/labels.csv` (imageA,imageB,label with 1 = same), or None where there is none.
-
-    Raises DataError with every fault, such as two labels of one pair or an image that differs from itself.
-    """
-    path = data / split / "labels.csv"
-    if not path.is_file():
-        return None
-    faults: list[Fault] = []
-    folder = image_folder(data, split)
-    names = _Names(path, ImageListing(folder), faults)
-    image_a, image_b, same = list[str](), list[str](), list[bool]()
-    said: dict[tuple[str, str], int] = {}  # the pair, in order -> the line that labels it first, below 0 for label 0
-    for line, (a, b, label) in read_rows(path, LABEL_HEADER, faults=faults):
-        image_a.append(names.known(line, a))
-        image_b.append(names.known(line, b))
-        same.append(label == "1")
-        if label not in ("0", "1"):
-            faults.append(Fault(path, line, f"label {label!r} is neither 0 nor 1"))
-            continue
-        if a == b and label == "0":
-            faults.append(Fault(path, line, f"{a!r} is labelled as different from itself: make it 1"))
-        pair = (image_a[-1], image_b[-1]) if a < b else (image_b[-1], image_a[-1])
-        first = said.setdefault(pair, line if same[-1] else -line)
-        if (first > 0) != same[-1]:
-            faults.append(Fault(path, line, f"label {label} contradicts line {abs(first)}: keep one of the two"))
-    if not faults and len(set(same)) < 2:
-        faults.append(Fault(path, None, "a score needs pairs of both labels, 0 and 1"))
-    _require_none(faults)
-    return PairTable(folder, tuple(image_a), tuple(image_b)), tuple(same)
-
 
 @dataclass(frozen=True)
-class RetrievalTable:
-    """Images with their identity and their role in a search: "query" or "gallery"; encounters as in `ImageTable`."""
+class RetrievalTable(_Table):
+    """Images with their identity and their role in a search: query or gallery. `encounters` as in `ImageTable`."""
 
     paths: tuple[Path, ...]
     identities: tuple[str, ...]
     is_query: tuple[bool, ...]
     encounters: tuple[str, ...] | None = None
 
-    def where(self, keep: Iterable[bool]) -> "RetrievalTable":
-        """The rows for which `keep` (as long as the table) is true."""
-        kept = tuple(keep)
-        encounters = self.encounters and _where(self.encounters, kept)
-        roles = _where(self.is_query, kept)
-        return RetrievalTable(_where(self.paths, kept), _where(self.identities, kept), roles, encounters)
+
+# -- reading and writing a table ---------------------------------------------------------------------------------------
+
+
+def table_paths(data: Path) -> list[Path]:
+    """The path of every table that a data folder may hold, whether it exists or not, with an import's imported.csv."""
+    names = ("train_data.csv", "valid_data.csv", "test_data.csv", "labels.csv", "retrieval.csv", "imported.csv")
+    return [data / folder / name for folder in (".", "train", "validation", "test") for name in names]
+
+
+def image_folder(data: Path, split: str) -> Path:
+    """The image folder of a split: `<split>/images/`, or `test/test/`, as the published archive unpacks."""
+    folder, published = data / split / "images", data / "test" / "test"
+    if folder.is_dir():
+        return folder
+    if split == "test" and published.is_dir():
+        return published
+    problem = f"there is no such folder: put the {split} photographs there, or name another data folder with --data DIR"
+    raise DataError([Fault(folder, None, problem)])
+
+
+def read_train(data: Path, *, missing_ok: bool = False) -> ImageTable:
+    """Read `data/train/train_data.csv`. Its images lie in `data/train/images/`; an identity is any text.
+
+    A column named in ENCOUNTERS may say which photographs of an identity were taken together (any text). Where its
+    field is empty, the photograph is an encounter of its own.
+
+    missing_ok: accept rows whose photograph does not exist; the caller must report it later.
+    Raises DataError with every fault: a missing table or image, a wrong header, an empty field, a name that leads out
+    of the folder, an image listed twice.
+    """
+    return _read_image_table(data / "train" / "train_data.csv", image_folder(data, "train"), missing_ok=missing_ok)
+
+
+def read_pseudo(path: Path, data: Path, *, missing_ok: bool = False) -> ImageTable:
+    """Read the pseudo-identities that `pseudo_produce` wrote. Their images are the validation images of `data`.
+
+    The table may be empty. Otherwise as `read_train`.
+    """
+    if not path.is_file():
+        raise NoseprintError(
+            f"{path} is missing: run pseudo_produce/train.py and pseudo_produce/pseudo.py first, "
+            "or pass --no-pseudo to train on the labelled images alone"
+        )
+    return _read_image_table(path, image_folder(data, "validation"), missing_ok=missing_ok, may_be_empty=True)
+
+
+def read_pairs(data: Path, split: Split, *, missing_ok: bool = False) -> PairTable:
+    """Read the pairs of a split: `data/validation/valid_data.csv` or `data/test/test_data.csv`.
+
+    A pair may be listed twice, or compare an image with itself: each row is a question of its own.
+    missing_ok: as for `read_train`.
+    Raises DataError with every fault; a missing image or a bad name is reported once.
+    """
+    folder = image_folder(data, split)
+    return _read_pair_table(data / split / PAIR_TABLES[split], folder, missing_ok=missing_ok)
+
+
+def read_pair_names(path: Path) -> PairTable:
+    """Read a table of pairs without looking for its images; `folder` is the folder of the table."""
+    return _read_pair_table(path, path.parent, check_names=False)
+
+
+def read_labels(data: Path, split: Split) -> tuple[PairTable, tuple[bool, ...]] | None:
+    """Read `data/<split>/labels.csv` (imageA,imageB,label with 1 = same), or None where there is none.
+
+    Raises DataError with every fault, such as a pair with two labels or an image labelled as different from itself.
+    """
+    path = data / split / "labels.csv"
+    if not path.is_file():
+        return None
+    faults: list[Fault] = []
+    folder = image_folder(data, split)
+    names = _ImageNames(folder, table=path, faults=faults)
+    image_a, image_b, same, lines = list[str](), list[str](), list[bool](), array("q")
+    first_row: dict[tuple[str, str], int] = {}  # of each pair, whichever way round
+    for line, (*pair, label) in read_rows(path, LABEL_HEADER, faults=faults):
+        a, b = (names.check(name, line) for name in pair)
+        image_a.append(a)
+        image_b.append(b)
+        same.append(label == "1")
+        lines.append(line)
+        if label not in ("0", "1"):
+            faults.append(Fault(path, line, f"label {label!r} is neither 0 nor 1"))
+            continue
+        if a == b and label == "0":
+            faults.append(Fault(path, line, f"{a!r} is labelled as different from itself: make the label 1"))
+        first = first_row.setdefault((a, b) if a < b else (b, a), len(same) - 1)
+        if same[first] != same[-1]:
+            faults.append(Fault(path, line, f"label {label} contradicts line {lines[first]}: delete one of the two"))
+    if not faults and len(set(same)) < 2:
+        faults.append(Fault(path, None, "a score needs pairs of both labels, 0 and 1"))
+    _raise_if_any(faults)
+    return PairTable(folder, tuple(image_a), tuple(image_b)), tuple(same)
 
 
 def read_retrieval(data: Path) -> RetrievalTable | None:
     """Read `data/retrieval.csv` (folder,role,identity,image[, one of ENCOUNTERS]), or None where there is none.
 
-    Of an image whose encounter is left empty it is not known: an encounter of its own.
+    An image whose encounter is empty is an encounter of its own. Raises DataError with every fault.
     """
     path = data / "retrieval.csv"
     if not path.is_file():
         return None
     faults: list[Fault] = []
-    names: dict[str, tuple[Path, _Names]] = {}
+    names_in: dict[str, _ImageNames] = {}
     first_line: dict[tuple[str, str], int] = {}
     paths, identities, is_query, encounters = list[Path](), list[str](), list[bool](), list[str]()
     rows = read_rows(path, RETRIEVAL_HEADER, faults=faults, optional=ENCOUNTERS)
@@ -195,118 +210,251 @@ def read_retrieval(data: Path) -> RetrievalTable | None:
         if folder not in ("train", "validation", "test"):
             faults.append(Fault(path, line, f"folder {folder!r} is none of train, validation, test"))
             continue
-        if folder not in names:
-            images = image_folder(data, folder)
-            names[folder] = images, _Names(path, ImageListing(images), faults)
-        images, checked = names[folder]
-        name = checked.known(line, image)
+        if folder not in names_in:
+            names_in[folder] = _ImageNames(image_folder(data, folder), table=path, faults=faults)
+        name = names_in[folder].check(image, line)
         if (first := first_line.setdefault((folder, name), line)) != line:
-            faults.append(Fault(path, line, f"{folder}/{image} stands on line {first} already: keep one"))
-        paths.append(images / name)
+            faults.append(Fault(path, line, f"{folder}/{image} is already listed on line {first}: delete one row"))
+        paths.append(names_in[folder].folder / name)
         identities.append(sys.intern(identity))
         is_query.append(role == "query")
         encounters += map(sys.intern, encounter)
     if not faults and len(set(is_query)) < 2:
         faults.append(Fault(path, None, "a search needs both query and gallery rows"))
-    _require_none(faults)
-    return RetrievalTable(tuple(paths), tuple(identities), tuple(is_query), _encounters(encounters))
+    _raise_if_any(faults)
+    return RetrievalTable(tuple(paths), tuple(identities), tuple(is_query), _fill_encounters(encounters))
 
 
-def contradictions(pairs: PairTable, same: Iterable[bool], identities: Mapping[Path, str]) -> list[int]:
-    """The rows of `pairs` that `same` (as long) calls the same though their `identities` are two, or the reverse."""
+def encounter_column(path: Path, header: Sequence[str]) -> str:
+    """The name of the encounter column of a table that was read and that begins with `header`."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        found = [name.strip() for name in next(csv.reader(file))]
+    return " ".join(found[at] for at in _optional_column(found, header, ENCOUNTERS))
+
+
+def contradicting_rows(pairs: PairTable, same: Iterable[bool], identities: Mapping[Path, str]) -> list[int]:
+    """The rows of `pairs` whose label (`same`, one for each row) contradicts the `identities` of their images."""
     known = [[identities.get(pairs.folder / name) for name in side] for side in (pairs.image_a, pairs.image_b)]
     rows = enumerate(zip(*known, same, strict=True))
     return [row for row, (one, other, is_same) in rows if one and other and (one == other) != is_same]
 
 
-def encounter_column(path: Path, header: Sequence[str]) -> str:
-    """What the column that tells encounters is called in a table that was read, which begins with `header`."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        found = [name.strip() for name in next(csv.reader(file))]
-    return " ".join(found[at] for at in further_column(found, header, ENCOUNTERS))
-
-
-def image_folder(data: Path, split: str) -> Path:
-    """The image folder of a split: `<split>/images/`, or `test/test/` as the published archive unpacks."""
-    candidates = [data / split / "images"] + ([data / "test" / "test"] if split == "test" else [])
-    for folder in candidates:
-        if folder.is_dir():
-            return folder
-    problem = f"put the {split} photographs there, or name another data folder with --data DIR"
-    raise DataError([Fault(folder, None, f"no such image folder: {problem}") for folder in candidates[:1]])
-
-
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV aside and rename it into place."""
-    with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+    """Write a CSV aside and rename it into place. Bytes of a file name that are not UTF-8 are escaped."""
+    with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
 
 
-def _read_labelled(path: Path, folder: Path, *, missing_ok: bool, may_be_empty: bool = False) -> ImageTable:
+def _read_image_table(path: Path, folder: Path, *, missing_ok: bool, may_be_empty: bool = False) -> ImageTable:
     faults: list[Fault] = []
-    listing = ImageListing(folder, missing_ok=missing_ok)
+    names = _ImageNames(folder, table=path, faults=faults, missing_ok=missing_ok)
     row_of: dict[str, int] = {}  # the images, in order
     identities, encounters, lines = list[str](), list[str](), array("q")
     rows = read_rows(path, TRAIN_HEADER, faults=faults, optional=ENCOUNTERS)
     for line, (identity, image, *encounter) in rows:
         if (first := row_of.setdefault(image, len(row_of))) < len(identities):
             whose = "the same identity" if identities[first] == identity else f"identity {identities[first]!r}"
-            faults.append(
-                Fault(path, line, f"image {image!r} stands on line {lines[first]} already, under {whose}: keep one")
-            )
+            listed = f"is already listed on line {lines[first]}, under {whose}"
+            faults.append(Fault(path, line, f"image {image!r} {listed}: delete one row"))
             continue
-        if problem := listing.problem(image):
+        if problem := names.problem(image):
             faults.append(Fault(path, line, problem))
         identities.append(sys.intern(identity))
         encounters += map(sys.intern, encounter)
         lines.append(line)
     if not (faults or identities or may_be_empty):
-        faults.append(Fault(path, None, "no images below the header"))
-    _require_none(faults)
-    return ImageTable(tuple(folder / image for image in row_of), tuple(identities), _encounters(encounters))
+        faults.append(Fault(path, None, "there are no images below the header"))
+    _raise_if_any(faults)
+    return ImageTable(tuple(folder / image for image in row_of), tuple(identities), _fill_encounters(encounters))
 
 
-def _read_pairs(path: Path, *, folder: Path, listing: ImageListing | None) -> PairTable:
+def _read_pair_table(path: Path, folder: Path, *, check_names: bool = True, missing_ok: bool = False) -> PairTable:
     faults: list[Fault] = []
-    names = _Names(path, listing, faults)
+    names = _ImageNames(folder, table=path, faults=faults, missing_ok=missing_ok) if check_names else None
     image_a, image_b = list[str](), list[str]()
     for line, (a, b) in read_rows(path, PAIR_HEADER, faults=faults):
-        image_a.append(names.known(line, a))
-        image_b.append(names.known(line, b))
+        image_a.append(names.check(a, line) if names else sys.intern(a))
+        image_b.append(names.check(b, line) if names else sys.intern(b))
     if not (faults or image_a):
-        faults.append(Fault(path, None, "no pairs below the header"))
-    _require_none(faults)
+        faults.append(Fault(path, None, "there are no pairs below the header"))
+    _raise_if_any(faults)
     return PairTable(folder, tuple(image_a), tuple(image_b))
 
 
-class _Names:
-    """Image names of a table: each checked once, at its first mention, and equal names made one object."""
-
-    def __init__(self, table: Path, listing: ImageListing | None, faults: list[Fault]) -> None:
-        self._table, self._listing, self._faults = table, listing, faults
-        self._known: dict[str, str] = {}
-
-    def known(self, line: int, name: str) -> str:
-        """The one object for `name`; what is wrong with it becomes a fault of the line that first names it."""
-        if (known := self._known.get(name)) is not None:
-            return known
-        if self._listing and (problem := self._listing.problem(name)):
-            self._faults.append(Fault(self._table, line, problem))
-        self._known[name] = name
-        return name
+def _fill_encounters(encounters: Sequence[str]) -> tuple[str, ...] | None:
+    """Give each row without an encounter one of its own; it begins with a NUL, which no field of a table may hold."""
+    return tuple(text or f"\0{row}" for row, text in enumerate(encounters)) if any(encounters) else None
 
 
-def _encounters(told: Sequence[str]) -> tuple[str, ...] | None:
-    """The encounter of each row: where none is told one of its own, which holds a NUL, as no field of a table may."""
-    return tuple(text or f"\0{row}" for row, text in enumerate(told)) if any(told) else None
+def _select(column: Sequence[T], keep: Sequence[bool]) -> tuple[T, ...]:
+    return tuple(value for value, is_kept in zip(column, keep, strict=True) if is_kept)
 
 
-def _where(column: Sequence[T], keep: Sequence[bool]) -> tuple[T, ...]:
-    return tuple(value for value, k in zip(column, keep, strict=True) if k)
-
-
-def _require_none(faults: Sequence[Fault]) -> None:
+def _raise_if_any(faults: Sequence[Fault]) -> None:
     if faults:
         raise DataError(faults)
+
+
+# -- the rows of any CSV -----------------------------------------------------------------------------------------------
+
+
+def read_rows(
+    path: Path,
+    *headers: Sequence[str],
+    faults: list[Fault],
+    optional: Sequence[str] = (),
+    may_be_empty: Sequence[str] = (),
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line, fields) for each row below the header, and append what is wrong to `faults`.
+
+    A row with a fault is not yielded; a file with a wrong header yields nothing. Further columns, blank lines and the
+    space around a field are ignored. The file is UTF-8 with or without a byte order mark; lines end in LF, CRLF or CR.
+    Memory holds one row.
+
+    headers: what the file may begin with, the longest first. A row has the fields of the first header that fits.
+    optional: column names in lower case. The first of them that stands behind the header (in any case) adds a field,
+        which may be empty.
+    may_be_empty: columns of the header whose fields may be empty.
+    """
+    if not path.is_file():
+        state = "not a file" if path.exists() else "missing"
+        faults.append(Fault(path, None, f"the table is {state}: put it there, or name another folder with --data DIR"))
+        return
+    # Bytes that are not UTF-8 become surrogates, so that each can be reported with its own line.
+    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        rows = _parse_csv(file, path, faults)
+        faults_before = len(faults)
+        _, found = next(rows, (1, []))
+        if len(faults) > faults_before:  # the first row cannot be parsed
+            return
+        header = next((header for header in headers if tuple(found[: len(header)]) == tuple(header)), None)
+        if header is None:
+            faults.append(Fault(path, 1, _header_problem(",".join(found), headers)))
+            return
+        columns = {at: found[at] for at in [*range(len(header)), *_optional_column(found, header, optional)]}
+        required = {at for at, name in enumerate(header) if name not in may_be_empty}
+        for line, fields in rows:
+            if not any(fields):
+                continue
+            problems = list(_row_problems(fields, columns, required=required, width=len(found)))
+            faults.extend(Fault(path, line, problem) for problem in problems)
+            if not problems:
+                yield line, [fields[at] for at in columns]
+
+
+def _parse_csv(file: TextIO, path: Path, faults: list[Fault]) -> Iterator[tuple[int, list[str]]]:
+    """Yield (first line, fields) for each row of a CSV; a row that cannot be parsed becomes a fault."""
+    reader = csv.reader(_limited_lines(file), strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            fields = [field.strip() for field in next(reader)]
+        except StopIteration:
+            return
+        except csv.Error as error:
+            faults.append(Fault(path, line, f"{error}: check the quotes in this row"))
+            continue
+        yield line, fields
+
+
+def _limited_lines(file: TextIO) -> Iterator[str]:
+    while line := file.readline(_MAX_LINE):
+        if len(line) == _MAX_LINE:
+            raise csv.Error(f"a line has {_MAX_LINE} characters or more; nothing after it was read")
+        yield line
+
+
+def _optional_column(found: Sequence[str], header: Sequence[str], optional: Sequence[str]) -> list[int]:
+    """The position, in the first row `found`, of the first of the `optional` columns behind `header`; [] for none."""
+    at = {name.casefold(): column for column, name in reversed(list(enumerate(found))) if column >= len(header)}
+    return [at[name] for name in optional if name in at][:1]
+
+
+def _row_problems(
+    fields: Sequence[str], columns: Mapping[int, str], *, required: Collection[int], width: int
+) -> Iterator[str]:
+    """What is wrong with a row. columns: position -> name of those that are read; width: fields of the first row."""
+    if len(fields) <= max(columns):
+        yield f"{len(fields)} fields, expected {width} ({','.join(columns.values())})"
+    elif any(fields[width:]):
+        yield f"{len(fields)} fields, the header has {width}: put quotes around a field that holds a comma"
+    else:
+        for column, name in columns.items():
+            field = fields[column]
+            if not field and column in required:
+                yield f"{name} is empty"
+            elif "\0" in field:
+                yield f"{name} {field!r} holds a NUL: the table is damaged or UTF-16, save it as UTF-8"
+            elif "\r" in field:  # Python's csv would write it unquoted, as the end of a row
+                yield f"{name} {field!r} holds a carriage return: give it another name"
+            elif not field.isascii() and _SURROGATES.search(field):
+                text = field.encode("utf-8", "surrogateescape").decode("latin-1")
+                yield f"{name} {text!r} (read as Latin-1) is not UTF-8: save the table as UTF-8"
+
+
+def _header_problem(found: str, headers: Sequence[Sequence[str]]) -> str:
+    if "\0" in found:
+        return "the table is UTF-16: save it as UTF-8"
+    for separator, name in _OTHER_SEPARATORS.items():
+        if found.replace(separator, ",").startswith(tuple(map(",".join, headers))):
+            return f"the fields are separated by {name}: save the table with commas"
+    return f"the header is {found[:200]!r}, expected {','.join(headers[-1])!r}"
+
+
+# -- the image names of a table ----------------------------------------------------------------------------------------
+
+
+class _ImageNames:
+    """Checks the image names of `table` against `folder`, which is listed once, and appends what is wrong to `faults`.
+
+    The folder itself may be a link; a photograph in it must not be a link to outside.
+    missing_ok: accept a plain file name that does not exist.
+    """
+
+    def __init__(self, folder: Path, *, table: Path, faults: list[Fault], missing_ok: bool = False) -> None:
+        self.folder, self._table, self._faults, self._missing_ok = folder, table, faults, missing_ok
+        with os.scandir(folder) as entries:
+            self._is_file = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
+        self._real_folder = os.path.realpath(folder)
+        self._checked: dict[str, str] = {}
+
+    def check(self, name: str, line: int) -> str:
+        """Check `name` at its first mention, on `line`; return one object for equal names."""
+        if name not in self._checked and (problem := self.problem(name)):
+            self._faults.append(Fault(self._table, line, problem))
+        return self._checked.setdefault(name, name)
+
+    def problem(self, name: str) -> str | None:
+        """What is wrong with `name` and how to fix it; None where it names a photograph in the folder."""
+        if self._is_file.get(name):
+            return None
+        if "/" in name or "\\" in name or name in (".", ".."):
+            return f"{name!r} is not a plain file name: put the photograph into {self.folder} and write its name alone"
+        if name in self._is_file:  # a link, a folder or a pipe
+            target = os.path.realpath(self.folder / name)
+            if os.path.commonpath([self._real_folder, target]) != self._real_folder:
+                return f"{name!r} is a link that leaves {self.folder}: put the photograph itself there"
+            if Path(target).is_file():
+                return None
+            if Path(target).exists():
+                return f"{name!r} in {self.folder} is not a file: put the photograph there"
+        if self._missing_ok:
+            return None
+        similar = self._similar_files.get(_normal_form(name), name)
+        if similar == name:
+            return f"image {name!r} is missing from {self.folder}: add it or delete the row"
+        return (
+            f"image {name!r} is missing from {self.folder}, which holds {similar!r}: they differ in case, space or how "
+            "accents are stored (Unicode NFC or NFD); rename the file to the name in the table"
+        )
+
+    @cached_property
+    def _similar_files(self) -> dict[str, str]:
+        return {_normal_form(name): name for name, is_file in self._is_file.items() if is_file}
+
+
+def _normal_form(name: str) -> str:
+    """Equal for names that some systems, or readers, take for the same."""
+    return unicodedata.normalize("NFC", name).casefold().strip()

@@ -19,16 +19,16 @@ from noseprint.inference.leaks import Leaks, find_leaks, without
 from noseprint.inference.pairs import read_similarities
 from noseprint.metrics.bootstrap import Score, bootstrap_mean, bootstrap_pairs
 from noseprint.metrics.retrieval import RANKS, retrieval_metrics
-from noseprint.metrics.similarity import joined, pair_similarities
+from noseprint.metrics.similarity import ensemble_embeddings, pair_similarities
 from noseprint.metrics.verification import (
-    Accepted,
+    AcceptedWeights,
     Weights,
-    accepted,
-    areas,
-    checked,
-    equal_errors,
-    tmrs_at,
-    unsupported,
+    accepted_weights,
+    check_scores,
+    equal_error_rates,
+    roc_aucs,
+    tmrs_at_fmr,
+    why_fmr_unsupported,
 )
 from noseprint.models.embed import embed_images
 from noseprint.models.network import SupConNet
@@ -94,13 +94,13 @@ def score_pairs(similarity: Similarity, labelled: Labelled, *, seed: int = 0) ->
     """The scores of similarities (P,) of the test pairs of `labelled`."""
     if not labelled.pairs:
         return Scores()
-    figures: dict[str, Callable[[Accepted], Weights]] = {"auc": areas, "eer": equal_errors}
+    figures: dict[str, Callable[[AcceptedWeights], Weights]] = {"auc": roc_aucs, "eer": equal_error_rates}
     different = int(np.sum(~labelled.same))
     for name, fmr in FMRS.items():
-        if not unsupported(different, fmr):
-            figures[name] = partial(tmrs_at, fmr=fmr)
-    values, same = checked(similarity, labelled.same)
-    curve = accepted(values, same, np.ones((1, len(same))))
+        if not why_fmr_unsupported(different, fmr):
+            figures[name] = partial(tmrs_at_fmr, fmr=fmr)
+    values, same = check_scores(similarity, labelled.same)
+    curve = accepted_weights(values, same, np.ones((1, len(same))))
     intervals = bootstrap_pairs(list(figures.values()), values, same, *labelled.clusters, seed=seed)
     found = zip(figures.items(), intervals, strict=True)
     return Scores(**{name: Score(float(figure(curve)[0]), *interval) for (name, figure), interval in found})
@@ -136,8 +136,8 @@ class Evaluation:
     similarity: dict[str, Similarity] = field(default_factory=dict)
     """(P,) of the test pairs; empty arrays where there are none."""
     embeddings: dict[str, Embeddings] = field(default_factory=dict)
-    """(N, D) of `labelled.paths`, of the members only; `joined` gives the ensemble's. None where only similarities
-    are at hand."""
+    """(N, D) of `labelled.paths` for each member; `ensemble_embeddings` gives the ensemble's. Empty where only
+    similarities are at hand."""
     without_copies: dict[str, Scores] = field(default_factory=dict)
     """The scores without near copies of what was learnt from, and with no near copies compared; where there are any."""
     without_learnt: dict[str, Scores] = field(default_factory=dict)
@@ -181,7 +181,7 @@ class Evaluation:
         """Why a true match rate is not given, by its name in `Scores`."""
         different = int(np.sum(~self.labelled.same))
         asked = FMRS.items() if self.labelled.pairs else ()
-        return {name: problem for name, fmr in asked if (problem := unsupported(different, fmr))}
+        return {name: problem for name, fmr in asked if (problem := why_fmr_unsupported(different, fmr))}
 
 
 def score_tables(
@@ -239,5 +239,5 @@ def score_members(
         found.embeddings[name] = embed(load_network(weights), label=name)
         add(name, found.embeddings[name])
     if len(members) > 1:
-        add("ensemble", joined(found.embeddings))
+        add("ensemble", ensemble_embeddings(found.embeddings))
     return found

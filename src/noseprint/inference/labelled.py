@@ -12,7 +12,7 @@ from noseprint.data.tables import (
     RETRIEVAL_HEADER,
     PairTable,
     RetrievalTable,
-    contradictions,
+    contradicting_rows,
     encounter_column,
     read_labels,
     read_retrieval,
@@ -135,7 +135,7 @@ def _distinct(
 
 def _contradicted(pairs: PairTable, same: npt.NDArray[np.bool_], known: Mapping[Path, str]) -> list[str]:
     """A remark on pairs whose label is not what retrieval.csv's identities say."""
-    rows = contradictions(pairs, same, known)
+    rows = contradicting_rows(pairs, same, known)
     if not rows:
         return []
     a, b = pairs.image_a[rows[0]], pairs.image_b[rows[0]]

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import torch
 
-from noseprint.calibration.curves import Calibration, calibration_from_json, identification
+from noseprint.calibration.curves import Calibration, calibration_from_json, identity_probabilities
 from noseprint.data.importing import IMPORTED_HEADER
-from noseprint.data.rows import read_rows
-from noseprint.data.tables import TRAIN_HEADER, write_csv
+from noseprint.data.tables import TRAIN_HEADER, read_rows, write_csv
 from noseprint.errors import DataError, Fault, NoseprintError
 from noseprint.files import check_output
 from noseprint.inference.gallery import Embeddings, embed_with, photographs, read_embeddings, same_weights
@@ -96,7 +95,7 @@ def which(
         none = None
         if calibration:
             whose = [_individual(image, identity_of) for image in images]
-            share, none = identification(calibration.log_odds(values), whose, individuals=individuals)
+            share, none = identity_probabilities(calibration.log_odds(values), whose, individuals=individuals)
             probability = share.tolist()
         best = zip(images[:top], values[:top], probability[:top], strict=True)
         for rank, (image, value, chance) in enumerate(best, start=1):

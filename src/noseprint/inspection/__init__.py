@@ -1,1 +1,1 @@
-"""A look at a data folder before a training: every fault, copies, turned photographs, figures."""
+"""Checks of a data folder before a training: every fault, near copies, figures."""

@@ -1,4 +1,4 @@
-"""What is kept of a photograph to judge a whole data folder: a few numbers and a thumbnail, not its pixels."""
+"""Summaries of photographs, to check a whole data folder without keeping its pixels."""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,13 +9,12 @@ import cv2
 import numpy as np
 
 from noseprint.data.decoding import decode, in_threads
-from noseprint.data.photo_quality import grey_square, measure
+from noseprint.data.photo_quality import grey_square, measure_quality
 from noseprint.errors import DataError, Fault
 
 Thumbnail = np.ndarray[tuple[int, int], np.dtype[np.uint8]]
 
-SIDE = 64
-"""Side of a thumbnail, px."""
+THUMBNAIL_SIDE = 64  # px
 
 
 @dataclass(frozen=True)
@@ -25,29 +24,29 @@ class PhotoSummary:
     short_side: int
     sharpness: float
     brightness: float
-    """As in `data.quality.Quality`."""
+    """These three as in `Quality`."""
     digest: bytes
-    """Equal for equal pixels, whatever the file around them."""
+    """Equal for equal pixels, whatever the file format."""
     thumbnail: Thumbnail
-    """Grey, (SIDE, SIDE), stretched to a square."""
+    """Grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), stretched to a square."""
 
 
 def summarise(paths: Sequence[Path]) -> list[PhotoSummary | Fault]:
-    """Decode every photograph, several at a time, with a progress bar; about 5 KB an image are kept."""
-    return list(in_threads(_look, paths, label="images"))
+    """Decode every photograph, several at a time, with a progress bar. A summary takes about 5 KB."""
+    return list(in_threads(_summarise_one, paths, label="images"))
 
 
-def _look(path: Path) -> PhotoSummary | Fault:
+def _summarise_one(path: Path) -> PhotoSummary | Fault:
     try:
         image = decode(path)
     except DataError as error:
         return error.faults[0]
     grey = grey_square(image)
-    quality = measure(image, grey)
+    quality = measure_quality(image, grey)
     return PhotoSummary(
         short_side=quality.short_side,
         sharpness=quality.sharpness,
         brightness=quality.brightness,
         digest=hashlib.blake2b(image.data, digest_size=16, person=str(image.shape[1]).encode()).digest(),
-        thumbnail=cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA),
+        thumbnail=cv2.resize(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA),
     )

@@ -10,10 +10,10 @@ from noseprint.errors import NoseprintError
 from noseprint.metrics.blocks import Floats, Indices, Labels, blocks
 from noseprint.metrics.groups import DisjointSets
 from noseprint.metrics.similarity import Pairs
-from noseprint.metrics.verification import Accepted, Weights, accepted, checked
+from noseprint.metrics.verification import AcceptedWeights, Weights, accepted_weights, check_scores
 
 Interval = tuple[float, float]
-FEWEST = 5
+MIN_IDENTITIES = 5
 """Identities below which an interval says nothing: all figures here lie in 0..1, and so wide is it then."""
 
 
@@ -48,7 +48,7 @@ def identity_clusters(pairs: Pairs, same: npt.NDArray[np.bool_]) -> tuple[Indice
 
 
 def bootstrap_pairs(
-    figures: Sequence[Callable[[Accepted], Weights]],
+    figures: Sequence[Callable[[AcceptedWeights], Weights]],
     scores: Floats,
     same: npt.NDArray[np.bool_],
     cluster_a: Labels,
@@ -57,7 +57,7 @@ def bootstrap_pairs(
     seed: int,
     replicates: int = 1000,
 ) -> list[Interval]:
-    """95 % percentile interval of each of `figures` (such as `metrics.areas`) of pairs (P,), resampling identities.
+    """95 % percentile interval of each of `figures` (such as `metrics.roc_aucs`) of pairs (P,), resampling identities.
 
     Pairs that share an identity are not independent, so a bootstrap over pairs would be too sure. `cluster_a`,
     `cluster_b` (P,) are the identities of the two images. A replicate draws as many identities as there are, with
@@ -66,17 +66,17 @@ def bootstrap_pairs(
 
     Raises NoseprintError as `metrics.roc_curve`, and where no replicate is left.
     """
-    scores, same = checked(scores, same)
-    if len(np.union1d(cluster_a, cluster_b)) < FEWEST:
+    scores, same = check_scores(scores, same)
+    if len(np.union1d(cluster_a, cluster_b)) < MIN_IDENTITIES:
         return [(0.0, 1.0)] * len(figures)
     values: list[list[Weights]] = []
-    for weight in resampled_pairs(cluster_a, cluster_b, seed=seed, replicates=replicates):
-        curve = accepted(scores, same, weight)
+    for weight in resampled_pair_weights(cluster_a, cluster_b, seed=seed, replicates=replicates):
+        curve = accepted_weights(scores, same, weight)
         values.append([figure(curve) for figure in figures])
-    return [interval(np.concatenate(found)) for found in zip(*values, strict=True)]
+    return [percentile_interval(np.concatenate(found)) for found in zip(*values, strict=True)]
 
 
-def resampled_pairs(
+def resampled_pair_weights(
     cluster_a: Labels, cluster_b: Labels, *, seed: int, replicates: int = 1000
 ) -> Iterator[npt.NDArray[np.float64]]:
     """What each pair weighs in each replicate of `bootstrap_pairs`, in blocks (R, P) of up to 32 MiB."""
@@ -86,7 +86,7 @@ def resampled_pairs(
         yield times[:, a] * np.where(a == b, 1.0, times[:, b])
 
 
-def interval(values: npt.NDArray[np.float64]) -> Interval:
+def percentile_interval(values: npt.NDArray[np.float64]) -> Interval:
     """95 % percentile interval of a figure's replicates (R,); those that are not finite are left out."""
     values = values[np.isfinite(values)]
     if len(values) == 0:
@@ -100,17 +100,17 @@ def interval(values: npt.NDArray[np.float64]) -> Interval:
 def bootstrap_mean(values: Floats, clusters: Labels, *, seed: int, replicates: int = 1000) -> tuple[float, float]:
     """95 % percentile interval of the mean of values (Q,) in 0..1, resampling the identities `clusters` (Q,) of them.
 
-    With fewer identities than FEWEST, (0, 1). Raises NoseprintError where there are no values.
+    With fewer identities than MIN_IDENTITIES, (0, 1). Raises NoseprintError where there are no values.
     """
     names, cluster = np.unique(np.asarray(clusters), return_inverse=True)
     if len(cluster) == 0:
         raise NoseprintError("there are no values to give an interval for: no query was scored")
-    if len(names) < FEWEST:
+    if len(names) < MIN_IDENTITIES:
         return 0.0, 1.0
     total = np.bincount(cluster, weights=np.asarray(values, dtype=np.float64))
     size = np.bincount(cluster).astype(np.float64)
     means = [(times @ total) / (times @ size) for times in _resampled(len(names), replicates, len(names), seed=seed)]
-    return interval(np.concatenate(means))
+    return percentile_interval(np.concatenate(means))
 
 
 def _resampled(clusters: int, replicates: int, width: int, *, seed: int) -> Iterator[npt.NDArray[np.float64]]:

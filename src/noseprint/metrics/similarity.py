@@ -61,7 +61,7 @@ def pair_similarities(
     return similarity
 
 
-def joined(members: Mapping[str, Embeddings]) -> Embeddings:
+def ensemble_embeddings(members: Mapping[str, Embeddings]) -> Embeddings:
     """The ensemble as one embedding (N, sum of D): its cosines are the means of the members' cosines."""
     return np.concatenate([e / np.float32(np.sqrt(len(members))) for e in members.values()], axis=1)
 

@@ -32,7 +32,7 @@ class Roc:
 
 
 @dataclass(frozen=True)
-class Accepted:
+class AcceptedWeights:
     """The weight of the accepted same and different pairs (R, T + 1) at each of T + 1 falling thresholds.
 
     A row is one weighting of the pairs: a replicate of a bootstrap. The last threshold accepts all.
@@ -52,8 +52,8 @@ def roc_curve(scores: Floats, same: npt.NDArray[np.bool_]) -> Roc:
 
     Raises NoseprintError unless there are both same and different pairs, and for a score that is not finite.
     """
-    scores, same = checked(scores, same)
-    fmr, tmr = accepted(scores, same, np.ones((1, len(same)))).rates()
+    scores, same = check_scores(scores, same)
+    fmr, tmr = accepted_weights(scores, same, np.ones((1, len(same)))).rates()
     return Roc(fmr[0], tmr[0], np.append(np.inf, np.unique(scores)[::-1]))
 
 
@@ -62,7 +62,7 @@ def roc_auc(scores: Floats, same: npt.NDArray[np.bool_]) -> float:
 
     Raises NoseprintError as `roc_curve`.
     """
-    return float(areas(_unweighted(scores, same))[0])
+    return float(roc_aucs(_unweighted(scores, same))[0])
 
 
 def equal_error_rate(scores: Floats, same: npt.NDArray[np.bool_]) -> float:
@@ -70,7 +70,7 @@ def equal_error_rate(scores: Floats, same: npt.NDArray[np.bool_]) -> float:
 
     Where the ROC curve meets FMR = 1 - TMR. Raises NoseprintError as `roc_curve`.
     """
-    return float(equal_errors(_unweighted(scores, same))[0])
+    return float(equal_error_rates(_unweighted(scores, same))[0])
 
 
 def tmr_at_fmr(scores: Floats, same: npt.NDArray[np.bool_], fmr: float) -> float:
@@ -82,9 +82,9 @@ def tmr_at_fmr(scores: Floats, same: npt.NDArray[np.bool_], fmr: float) -> float
         raise NoseprintError(f"false match rate {fmr} is outside 0..1: 0.01 accepts one different pair in a hundred")
     curve = _unweighted(scores, same)
     different = int(curve.different[0, -1])
-    if problem := unsupported(different, fmr):
+    if problem := why_fmr_unsupported(different, fmr):
         raise NoseprintError(problem)
-    return float(tmrs_at(curve, fmr)[0])
+    return float(tmrs_at_fmr(curve, fmr)[0])
 
 
 def least_fmr(different: int) -> float:
@@ -96,11 +96,11 @@ def least_fmr(different: int) -> float:
     return ERRORS_NEEDED / different if different else np.inf
 
 
-def unsupported(different: int, fmr: float) -> str | None:
+def why_fmr_unsupported(different: int, fmr: float) -> str | None:
     """Why a number of different pairs does not support a false match rate, or None where it does: see `least_fmr`."""
     if fmr >= least_fmr(different):
         return None
-    lowest = lowest_fmr(different)
+    lowest = least_fmr_rounded_up(different)
     supported = "none" if lowest is None else f"{lowest:g} at the lowest"
     return (
         f"{different} different pairs do not support a false match rate of {fmr:g}, which takes "
@@ -108,14 +108,14 @@ def unsupported(different: int, fmr: float) -> str | None:
     )
 
 
-def lowest_fmr(different: int) -> float | None:
+def least_fmr_rounded_up(different: int) -> float | None:
     """`least_fmr` to two digits, rounded up, so that what is said to be supported is; None where nothing is."""
     if different < ERRORS_NEEDED:
         return None
     return float(Context(prec=2, rounding=ROUND_CEILING).divide(ERRORS_NEEDED, different))
 
 
-def accepted(scores: Weights, same: npt.NDArray[np.bool_], weight: Weights) -> Accepted:
+def accepted_weights(scores: Weights, same: npt.NDArray[np.bool_], weight: Weights) -> AcceptedWeights:
     """What each threshold accepts of scores (P,), under each row of weights (R, P)."""
     order = np.argsort(-scores, kind="stable")
     start = np.flatnonzero(np.diff(scores[order], prepend=np.nan) != 0)  # of each run of equal scores
@@ -126,24 +126,24 @@ def accepted(scores: Weights, same: npt.NDArray[np.bool_], weight: Weights) -> A
         np.cumsum(np.add.reduceat(of, start, axis=1), axis=1, out=sums[:, 1:])
         return sums
 
-    return Accepted(cumulated(sorted_weight * sorted_same), cumulated(sorted_weight * ~sorted_same))
+    return AcceptedWeights(cumulated(sorted_weight * sorted_same), cumulated(sorted_weight * ~sorted_same))
 
 
-def areas(curve: Accepted) -> Weights:
+def roc_aucs(curve: AcceptedWeights) -> Weights:
     """The area under each ROC curve (R,); nan in rows without a same or without a different pair."""
     doubled = (np.diff(curve.different, axis=1) * (curve.same[:, 1:] + curve.same[:, :-1])).sum(axis=1)
     with np.errstate(invalid="ignore"):
         return np.asarray(doubled / 2 / (curve.same[:, -1] * curve.different[:, -1]))
 
 
-def equal_errors(curve: Accepted) -> Weights:
-    """Each row's equal error rate (R,); nan as in `areas`."""
+def equal_error_rates(curve: AcceptedWeights) -> Weights:
+    """Each row's equal error rate (R,); nan as in `roc_aucs`."""
     fmr, tmr = curve.rates()
     return _crossing(fmr + tmr - 1, 0, fmr)
 
 
-def tmrs_at(curve: Accepted, fmr: float) -> Weights:
-    """Each row's true match rate at a false match rate (R,), the largest where there are several; nan as in `areas`.
+def tmrs_at_fmr(curve: AcceptedWeights, fmr: float) -> Weights:
+    """Each row's true match rate at a false match rate (R,), the largest where there are several; nan as in `roc_aucs`.
 
     No refusal: that is for the data, not for a replicate of it.
     """
@@ -151,7 +151,7 @@ def tmrs_at(curve: Accepted, fmr: float) -> Weights:
     return _crossing(rates, fmr, tmr)
 
 
-def checked(scores: Floats, same: npt.NDArray[np.bool_]) -> tuple[Weights, npt.NDArray[np.bool_]]:
+def check_scores(scores: Floats, same: npt.NDArray[np.bool_]) -> tuple[Weights, npt.NDArray[np.bool_]]:
     """The two as arrays. Raises NoseprintError unless there are both kinds of pairs and every score is finite."""
     values, same = np.asarray(scores, dtype=np.float64), np.asarray(same, dtype=bool)
     if values.shape != same.shape or values.ndim != 1:
@@ -170,9 +170,9 @@ def checked(scores: Floats, same: npt.NDArray[np.bool_]) -> tuple[Weights, npt.N
     return values, same
 
 
-def _unweighted(scores: Floats, same: npt.NDArray[np.bool_]) -> Accepted:
-    scores, same = checked(scores, same)
-    return accepted(scores, same, np.ones((1, len(same))))
+def _unweighted(scores: Floats, same: npt.NDArray[np.bool_]) -> AcceptedWeights:
+    scores, same = check_scores(scores, same)
+    return accepted_weights(scores, same, np.ones((1, len(same))))
 
 
 def _crossing(x: Weights, at: float, y: Weights) -> Weights:

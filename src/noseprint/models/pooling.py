@@ -1,4 +1,4 @@
-"""Global descriptors: a feature map (B, C, h, w) in, one value a channel (B, C) out."""
+"""Pooling: a feature map (B, C, h, w) in, one value for each channel (B, C) out."""
 
 from collections.abc import Callable
 
@@ -18,12 +18,21 @@ def mac(features: Tensor) -> Tensor:
     return features.amax(dim=(-2, -1))
 
 
+def avgmax(features: Tensor) -> Tensor:
+    """Mean of average and maximum, as timm's "avgmax" pooling: (B, C, h, w) -> (B, C)."""
+    return 0.5 * (spoc(features) + mac(features))
+
+
 def gem(features: Tensor) -> Tensor:
     """Generalised mean, p = 3: (B, C, h, w) -> (B, C), every value >= 1e-6. Radenovic et al., arXiv 1711.02512, eq. 3.
 
-    Activations below 1e-6 count as 1e-6, since a cube root of a negative mean is undefined.
+    Activations below 1e-6 count as 1e-6, since the cube root of a negative mean is undefined.
     """
     return features.clamp(min=GEM_FLOOR).pow(GEM_POWER).mean(dim=(-2, -1)).pow(1.0 / GEM_POWER)
 
 
 DESCRIPTORS: dict[str, Callable[[Tensor], Tensor]] = {"S": spoc, "M": mac, "G": gem}
+"""By the letters of CGD (arXiv 1903.10663)."""
+
+POOLINGS: dict[str, Callable[[Tensor], Tensor]] = {"avg": spoc, "max": mac, "avgmax": avgmax, "gem": gem}
+"""By the names that classifiers use."""

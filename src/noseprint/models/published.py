@@ -1,15 +1,14 @@
-"""The four checkpoints published in 2022 (`ckpts/*.pth`), read into the networks of today's timm.
+"""Reads the four checkpoints published in 2022 (`ckpts/*.pth`) into the networks of today's timm.
 
-They are flat state dicts of timm 0.5.4 backbones inside an `nn.Sequential`: `features.N.*` by position, and one linear
-layer a descriptor (`main_modules.0` the mean, `main_modules.1` the maximum). No tensor changes its shape.
+They are flat tables of tensors, taken from timm 0.5.4 backbones inside an `nn.Sequential`: `features.N.*` by position,
+and one linear layer for each descriptor (`main_modules.0` for the mean, `main_modules.1` for the maximum). All tensors
+keep their shapes.
 """
 
-import io
 import pickle
-import pickletools
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,27 +16,25 @@ import torch
 from torch import Tensor
 
 from noseprint.errors import NoseprintError
-from noseprint.models.strict import load_strictly, specs
-from noseprint.models.weights_header import fingerprint, looks_like, parameters, shown, summary
+from noseprint.models.weights_header import (
+    count_parameters,
+    fingerprint,
+    guess_file_type,
+    printable,
+    summarise_tensors,
+    tensor_specs,
+)
 
-if TYPE_CHECKING:  # `noseprint weights` reads checkpoints without timm
+if TYPE_CHECKING:  # `noseprint weights` describes checkpoints without importing timm, which takes seconds
     from noseprint.models.network import SupConNet
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-DESCRIPTORS_2022 = "SM"
+_DESCRIPTORS = "SM"
 
-# Left in the model by an operation counter, or computed from the architecture in today's timm.
-_DROPPED = re.compile(r"(^|\.)(total_ops|total_params|relative_position_index|attn_mask)$")
+# Entries left behind by an operation counter, and entries that today's timm computes from the architecture.
+_IGNORED = re.compile(r"(^|\.)(total_ops|total_params|relative_position_index|attn_mask)$")
 _STAGE = re.compile(r"features\.2\.(\d+)\.(blocks|downsample)\.(.+)")
-# All that a pickled table of tensors asks for. What torch allows besides can be made to take any amount of memory.
-_NEEDED = {
-    "collections.OrderedDict",
-    "torch._utils._rebuild_tensor_v2",
-    "torch._utils._rebuild_parameter",
-    *(f"torch.{kind}Storage" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Byte", "Bool")),
-}
-_LONGEST_PICKLE = 2**24  # bytes; those of the four networks have fewer than 2**18
 _PREFIXES = {
     "Swin": {"features.0.": "patch_embed.", "features.3.": "norm."},
     "EfficientNet": {
@@ -48,7 +45,7 @@ _PREFIXES = {
         "features.5.": "bn2.",
     },
 }
-# Today's key and its shape that tell the members of one family apart.
+# A tensor of each network (today's key and shape) that the other networks of its family do not have.
 _SIGNATURES: dict[str, tuple[str, tuple[int, ...]]] = {
     "swin224": ("backbone.model.layers.0.blocks.0.attn.relative_position_bias_table", (13 * 13, 4)),
     "swin384": ("backbone.model.layers.0.blocks.0.attn.relative_position_bias_table", (23 * 23, 4)),
@@ -58,66 +55,69 @@ _SIGNATURES: dict[str, tuple[str, tuple[int, ...]]] = {
 
 
 def load_published(path: Path, network: "SupConNet") -> None:
-    """Fill `network` from a published `.pth` file, and normalise pixels with ImageNet's statistics as its authors did.
+    """Fill `network` from a published `.pth` file; pixels are then normalised with ImageNet's statistics, as in 2022.
 
-    Nothing in the file is executed. Raises NoseprintError where it is no such checkpoint, belongs to another network,
-    or has missing, unexpected, wrongly shaped or non-finite tensors; the network is then unchanged.
+    No code in the file is executed. Raises NoseprintError where the file is not such a checkpoint, belongs to another
+    network, or has missing, unexpected, wrongly shaped or non-finite tensors; the network is then unchanged.
     """
-    if network.descriptors != DESCRIPTORS_2022:
+    from noseprint.models.weights import fill_network  # noqa: PLC0415 - imports timm, see above
+
+    if network.descriptors != _DESCRIPTORS:
         raise NoseprintError(
-            f"{path}: the published checkpoints have the descriptors {DESCRIPTORS_2022}, this network has "
-            f"{network.descriptors}; build it with {DESCRIPTORS_2022}"
+            f"{path}: the published checkpoints have the descriptors {_DESCRIPTORS}, this network has "
+            f"{network.descriptors}; build it with {_DESCRIPTORS}"
         )
-    tensors, origin = _today(path)
-    ours, theirs = _member(network.state_dict()), _member(tensors)
-    if theirs is not None and theirs != ours:
+    tensors, old_keys = _read_renamed(path)
+    expected, actual = _recognise(network.state_dict()), _recognise(tensors)
+    if actual is not None and actual != expected:
         raise NoseprintError(
-            f"{path}: this looks like {theirs}, the folder expects {ours or network.backbone_name}; "
+            f"{path}: this looks like {actual}, the folder expects {expected or network.backbone_name}; "
             "put each file under its own name"
         )
-    load_strictly(network, tensors, path=path, name=lambda key: origin.get(key, key))
+    fill_network(network, tensors, path=path, shown_key=lambda key: old_keys.get(key, key))
     network.set_pixel_statistics(IMAGENET_MEAN, IMAGENET_STD)
 
 
 def describe_published(path: Path) -> dict[str, Any]:
-    """What is in one of the four published files, for a person or as JSON; no network is built.
+    """What one of the four published files holds, for printing or as JSON, without building its network.
 
-    Raises NoseprintError for a file that is none of the four or holds numbers that are not finite.
+    Raises NoseprintError for any other file, and for numbers that are not finite.
     """
-    tensors, origin = _today(path)
-    member = _member(tensors)
-    if member is None or sum(tensor.nbytes for tensor in tensors.values()) > path.stat().st_size:
-        raise NoseprintError(f"{path}: none of the four published checkpoints: {summary(specs(tensors))}")
+    tensors, old_keys = _read_renamed(path)
+    name = _recognise(tensors)
+    specs = tensor_specs(tensors)
+    if name is None or sum(tensor.nbytes for tensor in tensors.values()) > path.stat().st_size:
+        raise NoseprintError(f"{path}: none of the four published checkpoints: {summarise_tensors(specs)}")
     if wrong := [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
-        raise NoseprintError(f"{path}: {len(wrong)} tensors are not finite ({shown(origin[wrong[0]])}, ...)")
+        raise NoseprintError(f"{path}: {len(wrong)} tensors are not finite ({printable(old_keys[wrong[0]])}, ...)")
     heads = [tensor for key, tensor in tensors.items() if key.startswith("heads.")]
     return {
         "file": str(path),
         "format": "checkpoint of 2022",
-        "network": member,
-        "image_size": 384 if member == "swin384" else 224,
-        "descriptors": DESCRIPTORS_2022,
+        "network": name,
+        "image_size": 384 if name == "swin384" else 224,
+        "descriptors": _DESCRIPTORS,
         "dim": sum(len(head) for head in heads if head.ndim),
-        "parameters": parameters(specs(tensors)),
+        "parameters": count_parameters(specs),
         "bytes": path.stat().st_size,
         "fingerprint": fingerprint(path),
     }
 
 
-def _today(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The file's tensors under today's keys, and the key of 2022 of each."""
-    held = {key: tensor for key, tensor in _read(path).items() if not _DROPPED.search(key)}
-    family = "Swin" if any("features.2.0.blocks." in key for key in held) else "EfficientNet"
+def _read_renamed(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The file's tensors under today's keys, and the key of 2022 for each of those."""
+    stored = {key: tensor for key, tensor in _read(path).items() if not _IGNORED.search(key)}
+    family = "Swin" if any("features.2.0.blocks." in key for key in stored) else "EfficientNet"
     tensors: dict[str, Tensor] = {}
-    origin: dict[str, str] = {}
-    for key, tensor in held.items():
-        today = _rename(key.removeprefix("module."), family)
-        if today in tensors:
+    old_keys: dict[str, str] = {}
+    for old, tensor in stored.items():
+        key = _rename(old.removeprefix("module."), family)
+        if key in tensors:
             raise NoseprintError(
-                f"{path}: {shown(origin[today])} and {shown(key)} are the same tensor twice; download the file again"
+                f"{path}: {printable(old_keys[key])} and {printable(old)} are the same tensor; download the file again"
             )
-        tensors[today], origin[today] = tensor, key
-    return tensors, origin
+        tensors[key], old_keys[key] = tensor, old
+    return tensors, old_keys
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
@@ -126,64 +126,33 @@ def _read(path: Path) -> Mapping[str, Tensor]:
     zipped = False
     try:
         zipped = zipfile.is_zipfile(path)
-        asked = _zip_globals(path) if zipped else _old_globals(path)
-        if stranger := next((name for name in asked if name not in _NEEDED), None):
-            raise pickle.UnpicklingError(f"it asks for {stranger}")
-        held = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except pickle.UnpicklingError as error:
+        if zipped:
+            _check_zip(path)
+        table = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except Exception as error:  # parsers raise anything at a stranger's bytes
+        refused = isinstance(error, pickle.UnpicklingError)
+        reason = "it holds more than tensors" if refused else printable(str(error).partition("\n")[0])
+        reason = (not zipped and guess_file_type(path)) or reason
         raise NoseprintError(
-            f"{path}: refused, nothing in it was executed: it holds more than tensors, or is no PyTorch file "
-            f"({_brief(error)}); download it again from the place its authors named"
+            f"{path}: not a PyTorch file of tensors, or only part of one ({reason}); none of its code was executed; "
+            "download it again from where its authors published it"
         ) from error
-    except Exception as error:  # whatever a parser says of a stranger's bytes
-        seen = (not zipped and looks_like(path)) or _brief(error)
-        raise NoseprintError(f"{path}: unreadable, perhaps cut short ({seen}); download it again") from error
-    if not isinstance(held, Mapping) or not all(
-        isinstance(key, str) and _is_plain(value) for key, value in held.items()
+    if not isinstance(table, Mapping) or not all(
+        isinstance(key, str) and _is_plain(value) for key, value in table.items()
     ):
-        raise NoseprintError(f"{path}: holds no flat table of named tensors; give one of the four published files")
-    return held
+        raise NoseprintError(f"{path}: not a flat table of named tensors; give one of the four published files")
+    return table
 
 
-def _brief(error: Exception) -> str:
-    return shown(str(error).partition("\n")[0])
-
-
-def _zip_globals(path: Path) -> Iterator[str]:
-    """What the pickles in a checkpoint ask Python for. Refuses a zip that would grow when read, or is damaged."""
+def _check_zip(path: Path) -> None:
+    """Refuse a zip that would grow when it is read, or is damaged: torch checks neither."""
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or (
-            sum(entry.file_size for entry in entries) > path.stat().st_size
-        ):
-            raise pickle.UnpicklingError("it is compressed, as PyTorch never writes it")
-        if damaged := archive.testzip():  # torch itself compares no checksum
+        compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+        if compressed or sum(entry.file_size for entry in entries) > path.stat().st_size:
+            raise ValueError("it is compressed, which PyTorch's own files never are")
+        if damaged := archive.testzip():
             raise ValueError(f"{damaged} is damaged")
-        for entry in entries:
-            if entry.filename.lower().endswith(".pkl"):
-                yield from _globals(io.BytesIO(archive.read(entry)))
-
-
-def _old_globals(path: Path) -> Iterator[str]:
-    """The same for the layout before PyTorch 1.6: four pickles in a row, then the storages."""
-    with path.open("rb") as file:
-        start = io.BytesIO(file.read(_LONGEST_PICKLE))
-    for _ in range(4):
-        yield from _globals(start)
-
-
-def _globals(file: io.BytesIO) -> Iterator[str]:
-    """Read one pickle without running it."""
-    if file.getbuffer().nbytes > _LONGEST_PICKLE:
-        raise pickle.UnpicklingError("its table of contents is larger than any network's")
-    words: list[str] = []
-    for opcode, argument, _ in pickletools.genops(file):
-        if opcode.name == "STACK_GLOBAL":  # takes the two words before it
-            yield ".".join(words[-2:])
-        elif isinstance(argument, str) and opcode.name in ("GLOBAL", "INST"):
-            yield argument.replace(" ", ".")
-        elif isinstance(argument, str):
-            words.append(argument)
 
 
 def _is_plain(value: object) -> bool:
@@ -197,11 +166,11 @@ def _is_plain(value: object) -> bool:
 
 
 def _rename(key: str, family: str) -> str:
-    """Today's key of a 2022 key; one without a place becomes a key that no network has, reported as unexpected."""
+    """Today's key for a key of 2022; an unknown one becomes a key that no network has, and so is refused later."""
     if head := re.fullmatch(r"main_modules\.(\d+)\.0\.weight", key):
         return f"heads.{head[1]}.weight"
     if family == "Swin" and (stage := _STAGE.fullmatch(key)):
-        # 2022: the downsampling ends stage i. Today it begins stage i + 1.
+        # In 2022 the downsampling was the end of stage i; today it is the beginning of stage i + 1.
         number = int(stage[1]) + (stage[2] == "downsample")
         return f"backbone.model.layers.{number}.{stage[2]}.{stage[3]}"
     for old, new in _PREFIXES[family].items():
@@ -210,9 +179,9 @@ def _rename(key: str, family: str) -> str:
     return f"2022:{key}"
 
 
-def _member(tensors: Mapping[str, Tensor]) -> str | None:
-    """Which of the four a table of today's keys belongs to, None where no signature fits."""
-    for member, (key, shape) in _SIGNATURES.items():
+def _recognise(tensors: Mapping[str, Tensor]) -> str | None:
+    """Which of the four networks these tensors (under today's keys) belong to; None where it is none of them."""
+    for name, (key, shape) in _SIGNATURES.items():
         if key in tensors and tuple(tensors[key].shape) == shape:
-            return member
+            return name
     return None

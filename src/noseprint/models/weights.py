@@ -1,125 +1,172 @@
 """Weights on disk: safetensors whose header says which network they belong to."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from noseprint import __version__
 from noseprint.errors import NoseprintError
 from noseprint.files import atomic_write
-from noseprint.models.network import SupConNet
-from noseprint.models.strict import load_strictly, require_fit
-from noseprint.models.weights_header import FORMAT, NAMED, WeightsHeader, fingerprint, read_header, require_recipe
+from noseprint.models.classifier import ClassifierNet
+from noseprint.models.network import Network, SupConNet
+from noseprint.models.weights_header import (
+    FORMAT,
+    RESERVED,
+    Spec,
+    WeightsHeader,
+    current_key,
+    fingerprint,
+    printable,
+    read_header,
+    require_recipe,
+    tensor_specs,
+)
 
-__all__ = ["WeightsHeader", "fingerprint", "load_network", "load_weights", "read_header", "save_weights"]
+__all__ = [
+    "WeightsHeader",
+    "fill_network",
+    "fingerprint",
+    "load_classifier",
+    "load_network",
+    "read_header",
+    "save_weights",
+]
 
-_SPARE = 2**28  # bytes beside the weights: attention masks grow with the image size, and no tensor tells of them
+_SPARE_BYTES = 2**28  # beside the weights: attention masks grow with the image size, and the file does not hold them
+_KIND = {"embedding": "an embedding network", "classifier": "a classifier"}
+AnyNetwork = TypeVar("AnyNetwork", bound=Network)
 
 
-def save_weights(path: Path, network: SupConNet, *, extra: Mapping[str, str]) -> None:
-    """Write the network's weights and its description to `path`, whole or not at all; same input, same bytes.
+def save_weights(path: Path, network: Network, *, extra: Mapping[str, str]) -> None:
+    """Write the network's weights and its description to `path`, completely or not at all; same input, same bytes.
 
-    Raises ValueError where `extra` uses one of the header's own names.
+    extra: more entries for the header. Raises ValueError where one has a name that the header itself uses.
     """
-    if clash := sorted(set(extra) & set(NAMED)):
-        raise ValueError(f"extra must not carry the header's own names {clash}")
-    metadata = {
-        "format": FORMAT,
-        "backbone": network.backbone_name,
-        "image_size": str(network.image_size),
-        "mean": json.dumps(network.mean),
-        "std": json.dumps(network.std),
-        "descriptors": network.descriptors,
-        "dim": str(network.dim),
-        "version": __version__,
-        **extra,
-    }
+    if clash := sorted(set(extra) & set(RESERVED)):
+        raise ValueError(f"extra must not use the header's own names {clash}")
+    metadata = {"format": FORMAT, "version": __version__, **network.config(), **extra}
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
     data = _sort_metadata(save(tensors, metadata))
     with atomic_write(path) as part:
         part.write_bytes(data)
 
 
-def load_weights(path: Path, network: SupConNet) -> WeightsHeader:
-    """Fill `network` from `path`, and normalise pixels as those weights were trained. Give back the header.
-
-    The network keeps its own input size, unless its backbone is one that takes a single size.
-    Raises NoseprintError for another backbone, other descriptors or such a size, and for missing, unexpected, wrongly
-    shaped or typed or non-finite tensors; the network is then unchanged.
-    """
-    header = read_header(path)
-    _require_same(path, header, network)
-    load_strictly(network, load_file(path), path=path)
-    network.set_pixel_statistics(header.mean, header.std)
-    return header
-
-
 def load_network(
     path: Path, *, backbone: str | None = None, image_size: int | None = None, recipe: str | None = None
 ) -> SupConNet:
-    """Build the network that `path` describes and fill it, in eval mode.
+    """Load an embedding network, in eval mode.
 
-    backbone: refuse weights of another one. image_size: side of the input in pixels, where the backbone takes any size.
-    recipe: refuse weights that say another recipe made them.
-    Raises NoseprintError like `load_weights`, and for a backbone, size or recipe that these weights do not fit, before
-    memory is taken on the word of the file.
+    Args:
+        path: A weights file.
+        backbone: Refuse weights of another backbone.
+        image_size: Side of the input in pixels, where the backbone takes any; by default as in training.
+        recipe: Refuse weights that name another recipe.
+
+    Raises:
+        NoseprintError: Like `read_header`; for a classifier's weights, another backbone or recipe, a size that the
+            backbone does not take; for missing, unexpected, wrongly shaped, wrongly typed or non-finite tensors. Never
+            is memory taken because a header claims a large network.
     """
+    header = _read(path, kind="embedding", backbone=backbone, recipe=recipe)
+    build = partial(SupConNet, descriptors=header.descriptors, dim=header.dim)
+    return _load(path, header, build, image_size=image_size)
+
+
+def load_classifier(
+    path: Path, *, backbone: str | None = None, image_size: int | None = None, recipe: str | None = None
+) -> ClassifierNet:
+    """Load a classifier, in eval mode. Arguments and exceptions are those of `load_network`."""
+    header = _read(path, kind="classifier", backbone=backbone, recipe=recipe)
+    build = partial(ClassifierNet, pooling=header.pooling, heads=header.heads)
+    return _load(path, header, build, image_size=image_size)
+
+
+def fill_network(
+    network: Network, tensors: Mapping[str, Tensor], *, path: Path, shown_key: Callable[[str], str] = str
+) -> None:
+    """Copy `tensors` into `network` if they are exactly its own: the same keys, types and shapes, all values finite.
+
+    Raises NoseprintError, naming the file `path` and the keys as `shown_key` gives them, before anything is copied.
+    """
+    _require_fit(network, tensor_specs(tensors), path=path, shown_key=shown_key)
+    if wrong := [key for key in tensors if not torch.isfinite(tensors[key]).all()]:
+        raise NoseprintError(
+            f"{path}: {_count_keys('not finite', wrong, shown_key)}: its training diverged; give other weights"
+        )
+    network.load_state_dict(tensors)
+
+
+def _read(path: Path, *, kind: str, backbone: str | None, recipe: str | None) -> WeightsHeader:
     header = read_header(path)
+    if header.kind != kind:
+        raise NoseprintError(f"{path}: holds {_KIND[header.kind]}; give the weights of {_KIND[kind]}")
     if backbone not in (None, header.backbone):
         raise NoseprintError(
-            f"{path}: its backbone is {header.backbone}, asked for is {backbone}; leave --backbone out, or train it"
+            f"{path}: its backbone is {header.backbone}, not {backbone}; leave --backbone out, or train that one"
         )
     if recipe is not None:
         require_recipe(path, header, recipe)
-    with torch.device("meta"):
-        plan = _build(header, image_size)
-    _require_same(path, header, plan)
+    return header
+
+
+def _load(path: Path, header: WeightsHeader, build: Callable[..., AnyNetwork], *, image_size: int | None) -> AnyNetwork:
+    size = header.image_size if image_size is None else image_size
+    options: dict[str, Any] = {"image_size": size, "pretrained": False, "mean": header.mean, "std": header.std}
+    with torch.device("meta"):  # takes no memory
+        plan = build(header.backbone, **options)
+    if plan.backbone.fixed_size is not None and size != header.image_size:
+        raise NoseprintError(
+            f"{path}: {header.backbone} was trained at {header.image_size} pixels and takes no other size, not {size}; "
+            "leave --image-size out"
+        )
+    _require_fit(plan, header.tensors, path=path)
     memory = sum(tensor.nbytes for tensor in (*plan.parameters(), *plan.buffers()))
-    if memory > 2 * path.stat().st_size + _SPARE:
+    if memory > 2 * path.stat().st_size + _SPARE_BYTES:
         raise NoseprintError(
-            f"{path}: {header.backbone} takes {memory / 2**30:.1f} GiB at {plan.image_size} px; choose a smaller size"
+            f"{path}: {header.backbone} takes {memory / 2**30:.1f} GiB at {size} pixels; choose a smaller size"
         )
-    network = _build(header, image_size)
-    load_weights(path, network)
-    return network.eval()
+    network = build(header.backbone, **options)
+    tensors = {current_key(key, header.format): tensor for key, tensor in load_file(path).items()}
+    fill_network(network, tensors, path=path)
+    network.eval()
+    return network
 
 
-def _build(header: WeightsHeader, image_size: int | None) -> SupConNet:
-    return SupConNet(
-        header.backbone,
-        descriptors=header.descriptors,
-        dim=header.dim,
-        image_size=header.image_size if image_size is None else image_size,
-        pretrained=False,
-        mean=header.mean,
-        std=header.std,
-    )
+def _require_fit(
+    network: Network, given: Mapping[str, Spec], *, path: Path, shown_key: Callable[[str], str] = str
+) -> None:
+    """Refuse tensors with other keys, shapes or types than those of `network`, which may be on the meta device.
 
-
-def _require_same(path: Path, header: WeightsHeader, network: SupConNet) -> None:
-    """Refuse a header or tensors of another network, which may be on the meta device."""
-    for name, ours, theirs in (
-        ("backbone", network.backbone_name, header.backbone),
-        ("descriptors", network.descriptors, header.descriptors),
-        ("dim", network.dim, header.dim),
-    ):
-        if ours != theirs:
-            raise NoseprintError(
-                f"{path}: its {name} is {theirs}, this network's is {ours}; give the weights of this one"
-            )
-    if network.backbone.fixed_size is not None and network.image_size != header.image_size:
+    Nothing is converted: in half precision it would be another network than the one that was measured.
+    """
+    own = tensor_specs(network.state_dict())
+    common = [key for key in own if key in given]
+    faults = {
+        "missing": [key for key in own if key not in given],
+        "unexpected": [key for key in given if key not in own],
+        "wrongly shaped": [key for key in common if given[key][1] != own[key][1]],
+        "wrongly typed": [key for key in common if given[key][0] != own[key][0]],
+    }
+    messages = [_count_keys(fault, keys, shown_key) for fault, keys in faults.items() if keys]
+    if messages:
         raise NoseprintError(
-            f"{path}: {header.backbone} was trained at {header.image_size} pixels and takes no other size, "
-            f"not {network.image_size}; leave --image-size out"
+            f"{path}: does not fit {network.backbone_name}: {'; '.join(messages)}; give weights of exactly this network"
         )
-    require_fit(network, header.tensors, path=path)
+
+
+def _count_keys(fault: str, keys: list[str], shown_key: Callable[[str], str]) -> str:
+    more = ", ..." if len(keys) > 3 else ""
+    return f"{len(keys)} {fault} ({', '.join(printable(shown_key(key)) for key in keys[:3])}{more})"
 
 
 def _sort_metadata(data: bytes) -> bytes:
-    """Put the header's entries in sorted order: safetensors leaves them in a hash table's, new in every process."""
+    """Sort the header's entries: safetensors leaves them in the order of a hash table, which differs each time."""
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))

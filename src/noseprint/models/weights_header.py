@@ -1,9 +1,10 @@
-"""What a weights file says of itself: read without torch, and believed only where it can be true."""
+"""What a weights file says about itself: read without torch, and checked before it is trusted."""
 
 import hashlib
 import json
 import math
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,20 @@ from safetensors import SafetensorError, safe_open
 from noseprint.errors import NoseprintError
 
 FORMAT = "noseprint weights 2"
-NAMED = ("format", "backbone", "image_size", "mean", "std", "descriptors", "dim", "version")
-_PLAIN = {"backbone": r"[A-Za-z0-9_.]{1,100}", "descriptors": r"[A-Z]{1,9}", "version": r"[\x21-\x7e]{1,50}"}
-_RANGES = {"image_size": (16, 4096), "dim": (1, 2**16)}
-_DTYPES = {"F32": "float32", "I64": "int64"}  # safetensors' names; what a network's state is made of
+_FORMAT_1 = "noseprint weights 1"  # embedding networks only; says `trunk` where format 2 says `backbone`
+RESERVED = (
+    *("format", "kind", "backbone", "image_size", "mean", "std", "version"),
+    *("descriptors", "dim"),
+    *("pooling", "heads"),
+)
+"""Header entries that describe the network, so that no caller may use their names for something else."""
+_DTYPES = {"F32": "float32", "I64": "int64"}  # safetensors' names of the two types that a network's tensors have
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-# How files begin that are taken for weights by mistake.
-_OTHERS = {
-    b"<": "a web page: the download asked for something first",
+_FIRST_BYTES = {  # of files that people take for weights by mistake
+    b"<": "a web page: the download site wanted something else first",
     b"version https://git-lfs": "a Git LFS pointer: run git lfs pull",
-    b"PK": "a zip as PyTorch writes it, cut short or not called .pth",
-    b"\x80": "a Python pickle, which is never run",
+    b"PK": "a zip as PyTorch writes it: cut short, or its name does not end in .pth",
+    b"\x80": "a Python pickle, which noseprint never runs",
     b"\x1f\x8b": "compressed: unpack it",
     b"": "empty: the download failed",
 }
@@ -35,100 +39,121 @@ Spec = tuple[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class WeightsHeader:
-    """What a weights file says of itself; `extra` holds the recipe, hold-out metrics and whatever else was given."""
+    """What a weights file says about itself.
+
+    `kind` is "embedding" (with `descriptors` and `dim`) or "classifier" (with `pooling`, and `heads`: the classes of
+    each head, in the order of its logits). `mean` and `std` are for pixels in 0..1. `extra` holds the recipe, the
+    hold-out's scores and whatever else the training stored.
+    """
 
     backbone: str
     image_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    descriptors: str
-    dim: int
     version: str
+    kind: str = "embedding"
+    descriptors: str = ""
+    dim: int = 0
+    pooling: str = ""
+    heads: dict[str, tuple[str, ...]] = field(default_factory=dict)
     extra: dict[str, str] = field(default_factory=dict)
     tensors: dict[str, Spec] = field(default_factory=dict)
+    format: str = FORMAT
 
 
 def read_header(path: Path) -> WeightsHeader:
-    """Read the header of a weights file, no tensor.
+    """Read the header of a weights file, but none of its tensors.
 
-    Raises NoseprintError where the file is missing, truncated, no safetensors, of another program, or where its header
-    holds what cannot be.
+    Raises NoseprintError for a missing file, one that is not (or only in part) a safetensors file, one that another
+    program wrote, and a header with impossible values.
     """
     if path.exists() and not path.is_file():
-        raise NoseprintError(f"{path}: is no regular file; give the place of the weights themselves")
+        raise NoseprintError(f"{path}: not a regular file; give the path of the weights file itself")
     if not path.is_file():
-        raise NoseprintError(f"{path}: no such weights file; train the network first, or give its place")
+        raise NoseprintError(f"{path}: no such weights file; train the network first, or correct the path")
     try:
         with safe_open(path, framework="np") as file:
             metadata: dict[str, str] = file.metadata() or {}
-            slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 - it has only this one
-            tensors = {key: (_dtype(part.get_dtype()), tuple(part.get_shape())) for key, part in slices.items()}
+            slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+            tensors = {
+                key: (_DTYPES.get(part.get_dtype(), part.get_dtype()), tuple(part.get_shape()))
+                for key, part in slices.items()
+            }
     except (SafetensorError, OSError) as error:
+        reason = guess_file_type(path) or error
         raise NoseprintError(
-            f"{path}: not a safetensors file, or only part of one ({looks_like(path) or error}); copy or train it again"
+            f"{path}: not a safetensors file, or only part of one ({reason}); copy it again or train it again"
         ) from error
-    if metadata.get("format") != FORMAT:
-        found = metadata.get("format", "none")[:100]
+    form = metadata.get("format", "none")
+    if form == _FORMAT_1:
+        tensors = {current_key(key, form): spec for key, spec in tensors.items()}
+    elif form != FORMAT:
         raise NoseprintError(
-            f"{path}: header format is {found!r}, not {FORMAT!r}; it was written by another program: {summary(tensors)}"
+            f"{path}: not noseprint weights, but another program's ({form[:100]!r}): {summarise_tensors(tensors)}"
         )
     try:
-        for name, pattern in _PLAIN.items():
-            if not re.fullmatch(pattern, metadata[name]):
-                raise ValueError(f"{name} {metadata[name][:100]!r}")
-        numbers = {name: int(metadata[name]) for name in _RANGES}
-        for name, (low, high) in _RANGES.items():
-            if not low <= numbers[name] <= high:
-                raise ValueError(f"{name} {numbers[name]}, must be in {low}..{high}")
-        extra = {key: value for key, value in metadata.items() if key not in NAMED}
-        _check_extra(extra)
-        return WeightsHeader(
-            backbone=metadata["backbone"],
-            image_size=numbers["image_size"],
-            mean=_three(metadata["mean"], low=-1e4),
-            std=_three(metadata["std"], low=1e-4),
-            descriptors=metadata["descriptors"],
-            dim=numbers["dim"],
-            version=metadata["version"],
-            extra=extra,
-            tensors=tensors,
-        )
+        return _parse(metadata, tensors)
     except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise NoseprintError(f"{path}: damaged header ({type(error).__name__}: {error}); train it again") from error
 
 
-def describe_weights(path: Path) -> dict[str, Any]:
-    """What is in a weights file of ours, for a person or as JSON; no network is built.
+def current_key(key: str, file_format: str) -> str:
+    """Today's name of a tensor that a file of `file_format` calls `key`."""
+    return re.sub(r"^trunk\.backbone\.", "backbone.model.", key) if file_format == _FORMAT_1 else key
 
-    Raises NoseprintError like `read_header`, and for heads that are not those of the header or numbers not finite.
+
+def check_heads(heads: Mapping[str, Sequence[str]]) -> None:
+    """Raise ValueError unless `heads` gives each head a short name and a list of distinct class names."""
+    if not heads:
+        raise ValueError("heads: a classifier needs at least one")
+    for name, classes in heads.items():
+        if not re.fullmatch(r"[\w-]{1,50}", name):
+            raise ValueError(f"head {name[:50]!r}: use up to 50 letters, digits, _ and -")
+        if isinstance(classes, str) or not all(isinstance(one, str) for one in classes):
+            raise TypeError(f"head {name}: its classes are not a list of names")
+        if not 1 <= len(classes) <= 2**20 or len(set(classes)) != len(classes):
+            raise ValueError(f"head {name}: needs between 1 and {2**20} classes, each once")
+        if bad := next((one for one in classes if not (0 < len(one) <= 200 and one.isprintable())), None):
+            raise ValueError(f"head {name}: class {bad[:50]!r} is no printable name of up to 200 characters")
+
+
+def describe_weights(path: Path) -> dict[str, Any]:
+    """What a noseprint weights file holds, for printing or as JSON, without building its network.
+
+    Raises NoseprintError like `read_header`, and where the tensors contradict the header or are not finite.
     """
     header = read_header(path)
-    heads = [shape for key, (_, shape) in header.tensors.items() if re.fullmatch(r"heads\.\d+\.weight", key)]
-    if len(heads) != len(header.descriptors) or sum(shape[0] for shape in heads if shape) != header.dim:
+    shapes = [shape for key, (_, shape) in header.tensors.items() if re.fullmatch(r"heads\.\d+\.weight", key)]
+    own: dict[str, Any]
+    if header.kind == "classifier":
+        own = {"pooling": header.pooling, "heads": {name: len(classes) for name, classes in header.heads.items()}}
+        fits = sorted(shape[0] for shape in shapes if shape) == sorted(map(len, header.heads.values()))
+    else:
+        own = {"descriptors": header.descriptors, "dim": header.dim}
+        fits = len(shapes) == len(header.descriptors) and sum(shape[0] for shape in shapes if shape) == header.dim
+    if not fits:
+        raise NoseprintError(f"{path}: its header says {own}, but the shapes of its heads are {shapes}; train it again")
+    if other := [key for key, (dtype, _) in header.tensors.items() if dtype not in _DTYPES.values()]:
         raise NoseprintError(
-            f"{path}: its header tells of {header.dim} dimensions and descriptors {header.descriptors}, its heads are "
-            f"{heads}; train it again"
-        )
-    others = [key for key, (dtype, _) in header.tensors.items() if dtype not in _DTYPES.values()]
-    if others:
-        raise NoseprintError(
-            f"{path}: {shown(others[0])} is {header.tensors[others[0]][0]}, not float32; train it again"
+            f"{path}: {printable(other[0])} is {header.tensors[other[0]][0]}, not float32; train it again"
         )
     with safe_open(path, framework="np") as file:
-        wrong = [key for key in header.tensors if not np.isfinite(file.get_tensor(key)).all()]
+        wrong = [key for key in file.keys() if not np.isfinite(file.get_tensor(key)).all()]  # noqa: SIM118
     if wrong:
-        raise NoseprintError(f"{path}: {len(wrong)} tensors are not finite ({shown(wrong[0])}, ...); train it again")
+        raise NoseprintError(
+            f"{path}: {len(wrong)} tensors are not finite ({printable(wrong[0])}, ...); train it again"
+        )
     training = json.loads(header.extra.get("training", "{}"))
     return {
         "file": str(path),
-        "format": FORMAT,
+        "format": header.format,
         "version": header.version,
+        "kind": header.kind,
         "recipe": header.extra.get("recipe"),
         "backbone": header.backbone,
         "image_size": header.image_size,
-        "descriptors": header.descriptors,
-        "dim": header.dim,
-        "parameters": parameters(header.tensors),
+        **own,
+        "parameters": count_parameters(header.tensors),
         "bytes": path.stat().st_size,
         "loss": training.get("loss"),
         "share_held_out": training.get("holdout"),
@@ -139,61 +164,99 @@ def describe_weights(path: Path) -> dict[str, Any]:
 
 
 def fingerprint(path: Path) -> str:
-    """First 16 hexadecimal digits of the file's SHA-256: two files with one fingerprint hold the same weights."""
+    """First 16 hexadecimal digits of the file's SHA-256; files with the same fingerprint hold the same weights."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def require_recipe(path: Path, header: WeightsHeader, recipe: str) -> None:
-    """Refuse weights whose header says that another recipe than `recipe` made them."""
+    """Refuse weights whose header names a recipe other than `recipe`."""
     made_by = header.extra.get("recipe")
     if made_by not in (None, recipe):
         raise NoseprintError(
-            f"{path}: these are the weights of {made_by}, not of {recipe}; put them under their own name"
+            f"{path}: these are the weights of {made_by}, not of {recipe}; put each file under its own name"
         )
 
 
-def parameters(tensors: dict[str, Spec]) -> int:
-    """How many numbers are learnt; BatchNorm's statistics are not."""
-    learnt = (shape for key, (_, shape) in tensors.items() if not key.endswith(_STATISTICS))
-    return sum(math.prod(shape) for shape in learnt)
+def tensor_specs(tensors: Mapping[str, Any]) -> dict[str, Spec]:
+    """Type and shape of each torch tensor."""
+    return {key: (str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape)) for key, tensor in tensors.items()}
 
 
-def summary(tensors: dict[str, Spec]) -> str:
-    """Tensors of somebody else's, in a few words."""
-    names = ", ".join(map(shown, list(tensors)[:3]))
+def count_parameters(tensors: Mapping[str, Spec]) -> int:
+    """Number of learned values; BatchNorm's statistics do not count."""
+    learned = (shape for key, (_, shape) in tensors.items() if not key.endswith(_STATISTICS))
+    return sum(math.prod(shape) for shape in learned)
+
+
+def summarise_tensors(tensors: Mapping[str, Spec]) -> str:
+    """One line about the tensors of another program's file."""
+    names = ", ".join(map(printable, list(tensors)[:3]))
     return f"{len(tensors)} tensors ({names}), {sum(math.prod(shape) for _, shape in tensors.values()):,} numbers"
 
 
-def shown(text: str) -> str:
-    """A stranger's word for a message: no longer than 100 characters, and nothing that a terminal would obey."""
+def printable(text: str) -> str:
+    """Text from a file, safe to print: 100 characters at most, and no terminal control codes."""
     return text[:100] if text.isprintable() else repr(text[:100])
 
 
-def looks_like(path: Path) -> str | None:
-    """What the file is instead of weights, where its first bytes tell."""
+def guess_file_type(path: Path) -> str | None:
+    """What a file that is not weights seems to be, by its first bytes; None where they do not say."""
     with path.open("rb") as file:
         start = file.read(32).lstrip()
-    return next((name for mark, name in _OTHERS.items() if (start.startswith(mark) if mark else not start)), None)
+    return next(
+        (name for begin, name in _FIRST_BYTES.items() if (start.startswith(begin) if begin else not start)), None
+    )
 
 
-def _check_extra(extra: dict[str, str]) -> None:
-    """What the library itself reads again must be what it writes."""
-    recipe = extra.get("recipe", "")
-    if len(recipe) > 100 or not recipe.isprintable():
-        raise ValueError(f"recipe {recipe[:100]!r}")
-    if not re.fullmatch(r"([0-9a-f]{8}){0,65536}", extra.get("held_out_photographs", "")):
-        raise ValueError(f"held_out_photographs {extra['held_out_photographs'][:50]!r}")
-    for name in ("training", "holdout", "calibration"):
-        held = json.loads(extra.get(name, "{}"))
-        if not isinstance(held, dict):
-            raise TypeError(f"{name} is no table of names and values")
-        # `training` may tell more than numbers; of it only the share of the hold-out is read. What a calibration is
-        # made of, its own reader checks.
-        values = [held.get("holdout", 0.0)] if name == "training" else [held[key] for key in held if key != "family"]
-        numbers = [number for value in values for number in (value if isinstance(value, list) else [value])]
-        if not all(type(value) in (int, float) and math.isfinite(value) for value in numbers):
-            raise ValueError(f"{name} {extra[name][:100]!r}")
+def _parse(metadata: dict[str, str], tensors: dict[str, Spec]) -> WeightsHeader:
+    if metadata["format"] == _FORMAT_1:
+        trunk = metadata["trunk"]
+        metadata = {key: value for key, value in metadata.items() if key != "trunk"}
+        metadata |= {"kind": "embedding", "backbone": trunk}
+    kind = _match(metadata, "kind", "embedding|classifier")
+    own: dict[str, Any]
+    if kind == "classifier":
+        heads = json.loads(metadata["heads"])
+        if not isinstance(heads, dict):
+            raise TypeError("heads is not a table of names and classes")
+        check_heads(heads)
+        own = {
+            "pooling": _match(metadata, "pooling", r"[a-z]{1,20}"),
+            "heads": {name: tuple(classes) for name, classes in heads.items()},
+        }
+    else:
+        own = {
+            "descriptors": _match(metadata, "descriptors", r"[A-Z]{1,9}"),
+            "dim": _integer(metadata, "dim", 1, 2**16),
+        }
+    extra = {key: value for key, value in metadata.items() if key not in RESERVED}
+    _check_extra(extra)
+    return WeightsHeader(
+        format=metadata["format"],
+        kind=kind,
+        backbone=_match(metadata, "backbone", r"[A-Za-z0-9_.]{1,100}"),
+        image_size=_integer(metadata, "image_size", 16, 4096),
+        mean=_three(metadata["mean"], low=-1e4),
+        std=_three(metadata["std"], low=1e-4),
+        version=_match(metadata, "version", r"[\x21-\x7e]{1,50}"),
+        extra=extra,
+        tensors=tensors,
+        **own,
+    )
+
+
+def _match(metadata: Mapping[str, str], name: str, pattern: str) -> str:
+    if not re.fullmatch(pattern, metadata[name]):
+        raise ValueError(f"{name} {metadata[name][:100]!r}")
+    return metadata[name]
+
+
+def _integer(metadata: Mapping[str, str], name: str, low: int, high: int) -> int:
+    value = int(metadata[name])
+    if not low <= value <= high:
+        raise ValueError(f"{name} {value}, must be in {low}..{high}")
+    return value
 
 
 def _three(text: str, *, low: float) -> tuple[float, ...]:
@@ -203,5 +266,20 @@ def _three(text: str, *, low: float) -> tuple[float, ...]:
     return values
 
 
-def _dtype(name: str) -> str:
-    return _DTYPES.get(name, name)
+def _check_extra(extra: Mapping[str, str]) -> None:
+    """Check the extra entries that this library reads again: they must look as it writes them."""
+    recipe = extra.get("recipe", "")
+    if len(recipe) > 100 or not recipe.isprintable():
+        raise ValueError(f"recipe {recipe[:100]!r}")
+    if not re.fullmatch(r"([0-9a-f]{8}){0,65536}", extra.get("held_out_photographs", "")):
+        raise ValueError(f"held_out_photographs {extra['held_out_photographs'][:50]!r}")
+    for name in ("training", "holdout", "calibration"):
+        table = json.loads(extra.get(name, "{}"))
+        if not isinstance(table, dict):
+            raise TypeError(f"{name} is not a table of names and values")
+        # `training` may hold text, too; only the share of the hold-out is read from it. The reader of a calibration
+        # checks the rest of it.
+        values = [table.get("holdout", 0.0)] if name == "training" else [table[key] for key in table if key != "family"]
+        numbers = [number for value in values for number in (value if isinstance(value, list) else [value])]
+        if not all(type(value) in (int, float) and math.isfinite(value) for value in numbers):
+            raise ValueError(f"{name} {extra[name][:100]!r}")

@@ -7,13 +7,26 @@ import numpy as np
 import numpy.typing as npt
 
 from noseprint.calibration.curves import Calibration, probability_at
-from noseprint.calibration.verifier import Point, Verifier
+from noseprint.calibration.verifier import OperatingPoint, Verifier
 from noseprint.inference.evaluation import Embeddings, Evaluation, Similarity
 from noseprint.inference.labelled import Labelled
-from noseprint.metrics.bootstrap import FEWEST, Score, bootstrap_mean, interval, resampled_pairs
+from noseprint.metrics.bootstrap import (
+    MIN_IDENTITIES,
+    Score,
+    bootstrap_mean,
+    percentile_interval,
+    resampled_pair_weights,
+)
 from noseprint.metrics.retrieval import retrieval_metrics
-from noseprint.metrics.similarity import joined
-from noseprint.metrics.verification import ERRORS_NEEDED, accepted, areas, checked, roc_auc, unsupported
+from noseprint.metrics.similarity import ensemble_embeddings
+from noseprint.metrics.verification import (
+    ERRORS_NEEDED,
+    accepted_weights,
+    check_scores,
+    roc_auc,
+    roc_aucs,
+    why_fmr_unsupported,
+)
 from noseprint.reporting.photographs import PhotographPair
 
 Floats = npt.NDArray[np.float64]
@@ -31,7 +44,7 @@ class Gain:
 class ThresholdTest:
     """What a threshold of the verifier does on the test pairs."""
 
-    point: Point
+    point: OperatingPoint
     fmr: Score
     """Share of the different pairs that are called the same (false match rate)."""
     tmr: Score
@@ -54,7 +67,7 @@ class ThresholdTest:
     @property
     def unsupported(self) -> bool:
         """There are too few false matches to measure the rate, and too few pairs to say that the promise is kept."""
-        return self.false_matches < ERRORS_NEEDED and unsupported(self.different, self.point.fmr) is not None
+        return self.false_matches < ERRORS_NEEDED and why_fmr_unsupported(self.different, self.point.fmr) is not None
 
 
 def members_of(evaluation: Evaluation) -> list[str]:
@@ -161,35 +174,35 @@ def _gain_over(names: list[str], evaluation: Evaluation, precision: Floats | Non
         rest = np.mean([evaluation.similarity[name] for name in names], axis=0)
         auc = _auc_gain(evaluation.similarity["ensemble"], rest, labelled, seed=seed)
     if precision is not None:
-        rest_embeddings = joined({name: evaluation.embeddings[name] for name in names})
+        rest_embeddings = ensemble_embeddings({name: evaluation.embeddings[name] for name in names})
         mean_precision = _map_gain(precision, rest_embeddings, labelled, seed=seed)
     return Gain(auc, mean_precision)
 
 
 def _auc_gain(whole: Similarity, rest: Similarity, labelled: Labelled, *, seed: int) -> Score:
     """The same replicates for both: what makes a replicate easy for both cancels out."""
-    (ours, same), (theirs, _) = checked(whole, labelled.same), checked(rest, labelled.same)
+    (ours, same), (theirs, _) = check_scores(whole, labelled.same), check_scores(rest, labelled.same)
     gain = roc_auc(whole, same) - roc_auc(rest, same)
-    if len(np.union1d(*labelled.clusters)) < FEWEST:
+    if len(np.union1d(*labelled.clusters)) < MIN_IDENTITIES:
         return Score(gain, -1, 1)
     differences = [
-        areas(accepted(ours, same, weights)) - areas(accepted(theirs, same, weights))
-        for weights in resampled_pairs(*labelled.clusters, seed=seed)
+        roc_aucs(accepted_weights(ours, same, weights)) - roc_aucs(accepted_weights(theirs, same, weights))
+        for weights in resampled_pair_weights(*labelled.clusters, seed=seed)
     ]
-    return Score(gain, *interval(np.concatenate(differences)))
+    return Score(gain, *percentile_interval(np.concatenate(differences)))
 
 
 def _map_gain(precision: Floats, rest: Embeddings, labelled: Labelled, *, seed: int) -> Score:
     rest_precision, identity = _search(rest, labelled)
     gain = precision - rest_precision
-    bounds = (-1.0, 1.0) if len(set(identity)) < FEWEST else bootstrap_mean(gain, identity, seed=seed)
+    bounds = (-1.0, 1.0) if len(set(identity)) < MIN_IDENTITIES else bootstrap_mean(gain, identity, seed=seed)
     return Score(float(np.mean(gain)), *bounds)
 
 
 def _ensemble_precision(evaluation: Evaluation) -> Floats | None:
     if not (evaluation.labelled.retrieval and evaluation.embeddings):
         return None
-    return _search(joined(evaluation.embeddings), evaluation.labelled)[0]
+    return _search(ensemble_embeddings(evaluation.embeddings), evaluation.labelled)[0]
 
 
 def _search(embeddings: Embeddings, labelled: Labelled) -> tuple[Floats, npt.NDArray[np.str_]]:
@@ -207,9 +220,9 @@ def _search(embeddings: Embeddings, labelled: Labelled) -> tuple[Floats, npt.NDA
 def _share_reached(reached: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_], labelled: Labelled) -> Score:
     """The share of the test pairs `among` (P,) that `reached` (P,) a threshold."""
     rate = float(np.mean(reached[among]))
-    if len(np.union1d(*labelled.clusters)) < FEWEST:
+    if len(np.union1d(*labelled.clusters)) < MIN_IDENTITIES:
         return Score(rate, 0, 1)
-    blocks = [weight[:, among] for weight in resampled_pairs(*labelled.clusters, seed=0)]
+    blocks = [weight[:, among] for weight in resampled_pair_weights(*labelled.clusters, seed=0)]
     with np.errstate(invalid="ignore"):
         rates = [weight @ reached[among] / weight.sum(axis=1) for weight in blocks]
-    return Score(rate, *interval(np.concatenate(rates)))
+    return Score(rate, *percentile_interval(np.concatenate(rates)))

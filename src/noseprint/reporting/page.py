@@ -16,8 +16,8 @@ from noseprint.inference.evaluation import FMRS, Evaluation, Scores
 from noseprint.inference.labelled import Labelled
 from noseprint.inference.leaks import without
 from noseprint.inspection.check import SplitFigures
-from noseprint.metrics.bootstrap import FEWEST, Score
-from noseprint.metrics.verification import ERRORS_NEEDED, least_fmr, lowest_fmr, roc_curve
+from noseprint.metrics.bootstrap import MIN_IDENTITIES, Score
+from noseprint.metrics.verification import ERRORS_NEEDED, least_fmr, least_fmr_rounded_up, roc_curve
 from noseprint.reporting import charts
 from noseprint.reporting.evidence import (
     check_thresholds,
@@ -110,7 +110,7 @@ def _test(evaluation: Evaluation, report: ReportData) -> dict[str, Any]:
         "unseen": evaluation.without_learnt.get(name, scores[name]),
         "unknown": [score for score in (scores[name].auc, scores[name].rank_1) if score and _unknown(score)],
         "gallery": _gallery(evaluation),
-        "fewest": FEWEST,
+        "fewest": MIN_IDENTITIES,
         "individuals": individuals,
         "few": min(individuals.values()) < _FEW,
         "remarks": labelled.remarks,
@@ -155,7 +155,7 @@ def _pairs(evaluation: Evaluation, report: ReportData) -> dict[str, Any]:
         "different": different,
         "same_share": float(np.mean(labelled.same)),
         "least_fmr": least_fmr(different),
-        "lowest_fmr": lowest_fmr(different),
+        "lowest_fmr": least_fmr_rounded_up(different),
         "errors_needed": ERRORS_NEEDED,
         "refused_fmrs": [FMRS[column] for column in evaluation.refused],
         "similarities": charts.similarities(evaluation.similarity[name], labelled.same, thresholds=thresholds),

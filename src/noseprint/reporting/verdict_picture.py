@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from noseprint.calibration.verify import Verdict, likely
+from noseprint.calibration.verify import Verdict, probability_text
 from noseprint.data.decoding import Image, decode
 from noseprint.files import atomic_write
 
@@ -27,7 +27,9 @@ def write_picture(path: Path, verdict: Verdict) -> None:
 
 def draw(verdict: Verdict, images: Sequence[Image]) -> Image:
     """The picture, (H, 1008, 3) RGB: each of the two images fitted into a square, whatever its size and shape."""
-    headline = f"{verdict.decision.upper()}   {likely(verdict.probability)}   similarity {verdict.similarity:.3f}"
+    headline = (
+        f"{verdict.decision.upper()}   {probability_text(verdict.probability)}   similarity {verdict.similarity:.3f}"
+    )
     about = f"prior {verdict.prior:g}, false match rate {verdict.point.fmr:g}, {len(verdict.members)} network"
     about += "s" if len(verdict.members) > 1 else ""
     told = [*(reason.text for reason in verdict.reasons), about, *([verdict.caution] if verdict.caution else [])]

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from noseprint.data.datasets import TrainingImages, batches_of, begin_worker
-from noseprint.data.decode_cache import reader
+from noseprint.data.decode_cache import cached_decoder
 from noseprint.data.holdout import HOLDOUT_SEED, require_scorable, split_holdout
 from noseprint.data.readable import readable_photographs
 from noseprint.data.samplers import IdentityBatches, epoch_steps
@@ -73,8 +73,8 @@ def fit(
         sound = readable_photographs(
             labelled.paths + (pseudo.paths if pseudo else ()),
             skip_bad=options.skip_bad,
-            read=reader(options.cache),
-            listed=results / "skipped.csv" if place.is_main else None,
+            read=cached_decoder(options.cache),
+            skipped_csv=results / "skipped.csv" if place.is_main else None,
         )
         labelled = labelled.where(path in sound for path in labelled.paths)
         train = labelled.where(identity not in held_out for identity in labelled.identities)
