@@ -77,7 +77,7 @@ def test_evaluate_prints_a_table_and_writes_json(tmp_path, demo):
         assert [line.split()[0] for line in lines[n : n + 3]] == ["one", "two", "ensemble"]
     assert "by the rule of 30" in done.stdout
     assert "Near copies" not in done.stdout
-    assert "Learnt from" not in done.stdout
+    assert "Learned from" not in done.stdout
     found = json.loads((tmp_path / "s.json").read_text())
     assert set(found) == {"one", "two", "ensemble", "data"}
     assert f"{found['ensemble']['rank_5']['value']:.4f} [{found['ensemble']['rank_5']['low']:.4f}" in done.stdout
@@ -93,8 +93,8 @@ def test_evaluate_says_what_flatters_the_scores(tmp_path, demo):
     done = noseprint("evaluate", "--data", data, "--root", tmp_path, "--members", "one", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     said = " ".join(done.stdout.split())
-    assert f"Near copies: 1 photographs of ones learnt from, 0 couples that are compared, such as {query.name}" in said
-    assert re.search(r"Without them one has ROC AUC 0\.\d{4} \([+-]0\.\d{4}\), mAP 0", said)
+    assert re.search(rf"Near copies: 1 scored .* and 0 comparisons .*, such as {query.name}", said)
+    assert re.search(r"Without them, one scores ROC AUC 0\.\d{4} \([+-]0\.\d{4}\), mAP 0", said)
 
 
 def test_a_search_that_finds_nothing_keeps_neither_the_scores_nor_the_report(tmp_path, demo):
@@ -107,7 +107,7 @@ def test_a_search_that_finds_nothing_keeps_neither_the_scores_nor_the_report(tmp
     done = noseprint("report", *campaign, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "ROC AUC" in done.stdout
-    assert "Not searched: by the column date of data/retrieval.csv" in done.stdout
+    assert "Not searched: according to the column date of data/retrieval.csv" in done.stdout
     assert "Not searched" in json.loads((tmp_path / "results" / "scores.json").read_text())["data"]["remarks"][0]
     (data / "test" / "labels.csv").unlink()
     done = noseprint("report", *campaign, cwd=tmp_path)
@@ -244,8 +244,8 @@ def test_evaluate_says_that_the_networks_were_trained_on_other_photographs(tmp_p
     done = noseprint("evaluate", *words, "--json", tmp_path / "scores.json")
     assert done.returncode == 0, done.stderr
     told = " ".join(done.stdout.split())
-    assert f"Trained on other photographs than {demo / 'train'} names" in told
-    assert "Learnt from themselves" not in told
+    assert f"The networks were not trained on the photographs in {demo / 'train'}" in told
+    assert "Learned from" not in told
     assert json.loads((tmp_path / "scores.json").read_text())["data"]["other_data"]
     noseprint("report", *words)
     page = (tmp_path / "results" / "report.html").read_text()

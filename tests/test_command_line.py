@@ -8,7 +8,7 @@ from noseprint.command_line import friendly_errors
 
 
 def python(code, **more):
-    start = "from noseprint.command_line import speaking\nimport os, signal, sys, time\n"
+    start = "from noseprint.command_line import friendly_errors\nimport os, signal, sys, time\n"
     return subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True, timeout=60, **more)
 
 

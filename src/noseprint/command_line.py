@@ -22,14 +22,16 @@ _INTERRUPTED = "interrupted: files that were finished are kept, none is left hal
 def run(main: Callable[[T], None], *, full: T, small: T) -> None:
     """Parse the command line into options and call `main` with them.
 
-    full: the defaults; small: the defaults that `--small` puts in their place. `--help` shows each with its default.
+    full: the defaults; small: the defaults that `--small` puts in their place. `--help` shows each with its default,
+    below the docstring of the module that `main` stands in.
     An unknown option exits with 2, a NoseprintError is printed and exits with 1; of the processes that torchrun started
     on a machine only one prints what all have to say.
     """
     default = small if "--small" in sys.argv[1:] else full
     with friendly_errors():
         first = os.environ.get("LOCAL_RANK", "0") == "0"
-        main(tyro.cli(type(default), default=default, console_outputs=first))
+        description = main.__globals__.get("__doc__")
+        main(tyro.cli(type(default), default=default, console_outputs=first, description=description))
 
 
 def check_run_name(run: str) -> None:

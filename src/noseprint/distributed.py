@@ -38,7 +38,7 @@ class World:
 
 
 @contextmanager
-def world(device: str) -> Iterator[World]:
+def join_world(device: str) -> Iterator[World]:
     """Join the processes that torchrun started, or be alone."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     chosen = choose_device(device)
@@ -57,7 +57,7 @@ def world(device: str) -> Iterator[World]:
 
 
 @contextmanager
-def telling_of_lost_ranks(processes: int) -> Iterator[None]:
+def report_lost_ranks(processes: int) -> Iterator[None]:
     """Name the fault when another of several `processes` has gone away."""
     try:
         yield

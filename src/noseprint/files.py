@@ -31,7 +31,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     is written, and what is no file (/dev/stdout) straight. Raises NoseprintError where the disk refuses (full,
     read-only, ...); an older file is then as it was.
     """
-    with writing(path):
+    with friendly_write_errors(path):
         if path.exists() and not path.is_file() and not path.is_dir():
             with tempfile.TemporaryDirectory() as aside:
                 yield (part := Path(aside, "part"))
@@ -93,7 +93,7 @@ def check_overwriting(path: Path, *, suffix: str, inputs: Iterable[Path], option
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def friendly_write_errors(path: Path) -> Iterator[None]:
     """Turn the operating system's refusal to write `path` into a NoseprintError that names it."""
     try:
         yield

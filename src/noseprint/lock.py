@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from noseprint.errors import NoseprintError
-from noseprint.files import try_lock, writing
+from noseprint.files import friendly_write_errors, try_lock
 
 GRACE = 15.0  # seconds given to the loader processes of a killed run to notice that they are alone
 _INHERITED = "NOSEPRINT_LOCK"
@@ -25,7 +25,7 @@ _INHERITED = "NOSEPRINT_LOCK"
 def lock(folder: Path) -> Iterator[None]:
     """Have `folder` (made if missing) to ourselves. Raises NoseprintError naming the run that has it."""
     path = folder / ".lock"
-    with writing(path):
+    with friendly_write_errors(path):
         folder.mkdir(parents=True, exist_ok=True)
         file = path.open("ab+", buffering=0)
     with file:
@@ -55,7 +55,7 @@ def _take(file: IO[bytes], path: Path) -> None:
 
 def _sign(file: IO[bytes], path: Path, *, process: int, command: list[str]) -> None:
     since = time.strftime("%Y-%m-%d %H:%M:%S")
-    with writing(path):
+    with friendly_write_errors(path):
         file.seek(0)
         file.truncate()
         file.write(f"process {process} on {socket.gethostname()} since {since}: {shlex.join(command)}\n".encode())

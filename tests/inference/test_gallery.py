@@ -156,7 +156,7 @@ def test_a_strange_file_is_refused_with_its_reason(tmp_path, weights):
     path.write_bytes(b"\x80\x04pickle")
     with pytest.raises(NoseprintError, match="no file of embeddings"):
         read_embeddings(path)
-    with pytest.raises(NoseprintError, match="its format is 'noseprint weights 1'"):
+    with pytest.raises(NoseprintError, match="its format is 'noseprint weights 2'"):
         read_embeddings(weights[0])
     with pytest.raises(NoseprintError, match="no such file of embeddings"):
         read_embeddings(tmp_path / "none")

@@ -9,7 +9,7 @@ import torch
 from noseprint.data.readable import readable_photographs
 from noseprint.data.tables import read_train
 from noseprint.data.transforms import A
-from noseprint.distributed import world
+from noseprint.distributed import join_world
 from noseprint.models.embed_shared import embed_shared
 from noseprint.models.network import SupConNet
 
@@ -18,8 +18,8 @@ torch.manual_seed(0)
 network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=16, pretrained=False)
 paths = read_train(Path(sys.argv[1])).paths
 found = {}
-with world("cpu") as place:
-    assert readable_photographs(paths, skip_bad=False, skipped_csv=None) == set(paths)
+with join_world("cpu") as place:
+    assert readable_photographs(paths, skip_bad=False, listed=None) == set(paths)
     for name, count, batch_size in (("whole", len(paths), 4), ("short", 5, 4), ("one", 1, 4)):  # "one": rank 1 has none
         transform = A.Compose([A.Resize(32, 32), A.RandomBrightnessContrast(p=1)])
         found[name] = embed_shared(

@@ -14,8 +14,8 @@ from noseprint.calibration.quality_limits import Limit, Limits
 from noseprint.calibration.reliability import ReliabilityScores
 from noseprint.calibration.verifier import HoldOut, Member, OperatingPoint, Verifier
 from noseprint.data.tables import PairTable, RetrievalTable
-from noseprint.inference.evaluation import Evaluation, similarities
-from noseprint.inference.labelled import Labelled
+from noseprint.inference.evaluation import Evaluation, labelled_similarities
+from noseprint.inference.labelled_data import LabelledData
 from noseprint.metrics.bootstrap import Score
 from noseprint.metrics.similarity import ensemble_embeddings
 from noseprint.reporting.page import ReportData, render
@@ -68,7 +68,7 @@ def _labelled(identities, photographs=3):
     clusters = tuple(np.array([int(identity[name]) for name in side]) for side in (a, b))
     paths = tuple(map(Path, names))
     queries = tuple(name.endswith("-0") for name in names)
-    return Labelled(
+    return LabelledData(
         PairTable(Path(), a, b),
         clusters[0] == clusters[1],
         clusters,
@@ -89,10 +89,10 @@ def _evaluation(labelled, *, names=("one", "two"), noise=(1.0, 1.5), leaks=None)
         rows = centres + scale * np.random.default_rng(seed + 1).normal(size=centres.shape)
         rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
         evaluation.embeddings[name] = rows
-        evaluation.add(name, similarities(rows, labelled), rows, seed=0)
+        evaluation.add(name, labelled_similarities(rows, labelled), rows, seed=0)
     if len(names) > 1:
         whole = ensemble_embeddings(evaluation.embeddings)
-        evaluation.add("ensemble", similarities(whole, labelled), whole, seed=0)
+        evaluation.add("ensemble", labelled_similarities(whole, labelled), whole, seed=0)
     return evaluation
 
 

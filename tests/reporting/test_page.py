@@ -13,7 +13,7 @@ from noseprint.calibration.fitting import fit_platt
 from noseprint.data.holdout import HOLDOUT_SEED, split_holdout
 from noseprint.data.tables import read_train
 from noseprint.inference.evaluation import Evaluation
-from noseprint.inference.labelled import read_labelled
+from noseprint.inference.labelled_data import read_labelled_data
 from noseprint.inference.leaks import Leaks
 from noseprint.inspection.check import measure_splits
 from noseprint.models.weights_header import WeightsHeader
@@ -33,7 +33,7 @@ def full(demo, tmp_path_factory, make):
     """All that a report can be made from, with names that would break a careless page."""
     root = tmp_path_factory.mktemp("run")
     names = ("one", f"two {make.hostile}")
-    evaluation = make.evaluation(read_labelled(demo), names=names, leaks=Leaks())
+    evaluation = make.evaluation(read_labelled_data(demo), names=names, leaks=Leaks())
     calibration = fit_platt(evaluation.similarity["one"], evaluation.labelled.same).to_json()
     rest = {"lr": 0.1, "auc": 0.9, "map": 0.8, "images_per_s": 80, "seconds": 30.2}
     lines = [json.dumps({"step": 5 * epoch, "epoch": epoch, "loss": 2 / epoch} | rest) for epoch in (1, 2, 3)]
@@ -153,7 +153,7 @@ def test_the_page_says_what_is_missing(make):
 
 @pytest.mark.parametrize("labels", ["pairs", "search"])
 def test_pairs_alone_and_a_search_alone_are_reported(demo, labels, make):
-    whole = make.evaluation(read_labelled(demo))
+    whole = make.evaluation(read_labelled_data(demo))
     if labels == "pairs":
         none = dict.fromkeys(("map", "rank_1", "rank_5", "rank_10", "precision_at_5"))
         labelled, similarity, embeddings = replace(whole.labelled, retrieval=None), whole.similarity, {}
@@ -185,8 +185,8 @@ def test_a_single_member_is_not_called_an_ensemble(make):
 def test_the_headline_leads_with_photographs_that_no_training_saw(make):
     labelled = make.labelled(12)
     trained_on = tuple(path for path in labelled.paths if int(path.name.split("-")[0]) < 5)
-    evaluation = make.evaluation(labelled, leaks=Leaks(learnt=trained_on))
-    whole, unseen = evaluation.scores["ensemble"].rank_1, evaluation.without_learnt["ensemble"].rank_1
+    evaluation = make.evaluation(labelled, leaks=Leaks(learned=trained_on))
+    whole, unseen = evaluation.scores["ensemble"].rank_1, evaluation.without_learned["ensemble"].rank_1
     assert whole != unseen
     text = make.page(evaluation=evaluation).text
     assert f"among 14 photographs of 7 individuals, its first answer is right in {100 * unseen.value:.1f}%" in text

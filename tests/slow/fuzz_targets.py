@@ -28,12 +28,12 @@ from noseprint.data import tables
 from noseprint.data.decoding import Image, decode
 from noseprint.errors import NoseprintError
 from noseprint.inference.infer import InferOptions, calibration_of
-from noseprint.inference.pairs import read_similarities
+from noseprint.inference.similarity_table import read_similarities
 from noseprint.models.network import SupConNet
 from noseprint.models.published import load_published
 from noseprint.models.weights import load_network, save_weights
+from noseprint.tasks.embedding_options import EmbeddingOptions, Stage2Options, require_same_holdout
 from noseprint.training.checkpoints import load_state, save_state
-from noseprint.training.fit_options import FitOptions, require_same_holdout
 
 T = TypeVar("T")
 
@@ -45,15 +45,6 @@ class Target:
     seeds: tuple[bytes, ...]
     read: Callable[[bytes], bool]
     """Raises undocumented errors, and AssertionError for a broken promise."""
-
-
-@dataclass(frozen=True)
-class Trained(FitOptions):
-    """Options as in the train.py of a recipe."""
-
-    backbone: str = "resnet18.a1_in1k"
-    image_size: int = 224
-    temperature: float = 0.07
 
 
 def targets(folder: Path) -> dict[str, Target]:
@@ -181,7 +172,7 @@ def _weights(folder: Path) -> dict[str, Target]:
     def see(content: bytes) -> bool:
         path.write_bytes(content)
         _accepts(lambda: calibration_of(path))
-        _accepts(lambda: require_same_holdout(path, FitOptions(data=folder, epochs=1, batch_size=2, lr=1.0)))
+        _accepts(lambda: require_same_holdout(path, EmbeddingOptions(data=folder, epochs=1, batch_size=2, lr=1.0)))
         return _accepts(lambda: load_network(path), promise)
 
     def packed(text: bytes) -> bytes:
@@ -258,7 +249,7 @@ def _others(folder: Path) -> dict[str, Target]:
 
     def options(content: bytes) -> bool:
         words = content.decode("utf-8", "surrogateescape").split("\n")
-        train = _parses(words, Trained(data=folder, epochs=1, batch_size=2, lr=1.0))
+        train = _parses(words, Stage2Options(data=folder, epochs=1, batch_size=2, lr=1.0))
         return _parses(words, InferOptions(data=folder)) or train
 
     fitted = (Platt(5.0, -2.0), Beta(7.0, 0.5, 1.0), Isotonic((0.25, 0.5, 0.75), (-2.0, 0.0, 3.0)))
@@ -281,10 +272,10 @@ def _others(folder: Path) -> dict[str, Target]:
     }
 
 
-def _parses(words: Sequence[str], default: InferOptions | Trained) -> bool:
+def _parses(words: Sequence[str], default: InferOptions | Stage2Options) -> bool:
     out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")  # as Python's own
-    reached: list[InferOptions | Trained] = []
+    reached: list[InferOptions | Stage2Options] = []
     status: object = 0
     with (
         mock.patch.object(sys, "argv", ["train.py", *words]),

@@ -24,7 +24,7 @@ from noseprint.data.tables import (
     write_csv,
 )
 from noseprint.errors import DataError, Fault, NoseprintError, printable
-from noseprint.files import scratch_folder, writing
+from noseprint.files import friendly_write_errors, scratch_folder
 
 IMPORTED_HEADER = ("original", "identity", "encounter", "folder", "image")
 _SHOWN_FAULTS = 100
@@ -79,7 +79,7 @@ def import_photographs(
     for photograph, name in zip(usable, names, strict=True):
         shots[photograph.identity].append(Shot(name, photograph.encounter or name))
     split_of = split_identities(shots, validation=validation, test=test, seed=seed)
-    with writing(target), scratch_folder(target) as scratch:
+    with friendly_write_errors(target), scratch_folder(target) as scratch:
         folder = scratch / "data"
         rows = []
         for photograph, name in zip(usable, names, strict=True):

@@ -17,9 +17,9 @@ from noseprint.data.datasets import PlainImages
 from noseprint.data.tables import ImageTable, read_train
 from noseprint.data.transforms import A
 from noseprint.errors import NoseprintError
-from noseprint.files import scratch_folder, writing
-from noseprint.inference.evaluation import score
-from noseprint.inference.labelled import NothingToScoreError, read_labelled
+from noseprint.files import friendly_write_errors, scratch_folder
+from noseprint.inference.evaluation import score_embeddings
+from noseprint.inference.labelled_data import NothingToScoreError, read_labelled_data
 from noseprint.models.embed import embed_by, embedder
 from noseprint.models.network import SupConNet
 from noseprint.models.openvino_runtime import Runtime, compile_for_cpu, convert, import_openvino
@@ -68,7 +68,7 @@ def export(weights: Path, out: Path, *, int8: Path | None = None, seed: int = 0)
         "holdout": json.loads(header.extra.get("holdout", "null")),
         "calibration": _knots(header.extra["calibration"]) if "calibration" in header.extra else None,
     }
-    with writing(out), scratch_folder(out) as scratch:
+    with friendly_write_errors(out), scratch_folder(out) as scratch:
         bundle = scratch / "bundle"
         with as_file(files("noseprint.deploy") / "bundle") as templates:
             shutil.copytree(templates, bundle, ignore=shutil.ignore_patterns("__pycache__"))
@@ -123,7 +123,7 @@ def _has_attention(network: SupConNet) -> bool:
 def _cost(model: Any, network: SupConNet, data: Path, *, seed: int) -> list[str]:
     """What int8 does to the embeddings of the labelled photographs, or else of some of the training's."""
     try:
-        labelled = read_labelled(data)
+        labelled = read_labelled_data(data)
     except NothingToScoreError:
         labelled = None
     paths = labelled.paths if labelled else read_train(data).paths
@@ -144,7 +144,7 @@ def _cost(model: Any, network: SupConNet, data: Path, *, seed: int) -> list[str]
     ]
     if labelled:
         for name, embeddings in (("float32", whole), ("int8", coarse)):
-            found = score(embeddings, labelled)
+            found = score_embeddings(embeddings, labelled)
             cells = (("ROC AUC", found.auc), ("mAP", found.map), ("Rank-1", found.rank_1))
             told.append(f"{name:8}" + "  ".join(f"{label} {cell}" for label, cell in cells if cell))
     return told

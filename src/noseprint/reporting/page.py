@@ -13,8 +13,8 @@ from noseprint import __version__
 from noseprint.calibration.reliability import reliability_curve, reliability_scores
 from noseprint.calibration.verifier import Verifier
 from noseprint.inference.evaluation import FMRS, Evaluation, Scores
-from noseprint.inference.labelled import Labelled
-from noseprint.inference.leaks import without
+from noseprint.inference.labelled_data import LabelledData
+from noseprint.inference.leaks import leave_out
 from noseprint.inspection.check import SplitFigures
 from noseprint.metrics.bootstrap import MIN_IDENTITIES, Score
 from noseprint.metrics.verification import ERRORS_NEEDED, least_fmr, least_fmr_rounded_up, roc_curve
@@ -97,7 +97,7 @@ def _test(evaluation: Evaluation, report: ReportData) -> dict[str, Any]:
     """What the sections on the labelled test data show."""
     labelled, scores, name = evaluation.labelled, evaluation.scores, whole_of(evaluation)
     columns = [column for column in _COLUMNS if any(getattr(row, column) for row in scores.values())]
-    individuals = {kind: counts["identities"] for kind, counts in labelled.facts().items()}
+    individuals = {kind: counts["identities"] for kind, counts in labelled.counts().items()}
     if "map" not in columns:
         individuals.pop("search", None)
     gains = member_gains(evaluation)
@@ -107,7 +107,7 @@ def _test(evaluation: Evaluation, report: ReportData) -> dict[str, Any]:
         "scores": scores,
         "columns": columns,
         "whole": scores[name],
-        "unseen": evaluation.without_learnt.get(name, scores[name]),
+        "unseen": evaluation.without_learned.get(name, scores[name]),
         "unknown": [score for score in (scores[name].auc, scores[name].rank_1) if score and _unknown(score)],
         "gallery": _gallery(evaluation),
         "fewest": MIN_IDENTITIES,
@@ -132,7 +132,7 @@ def _test(evaluation: Evaluation, report: ReportData) -> dict[str, Any]:
             for column in gain_columns
         },
         "pairs": _pairs(evaluation, report) if labelled.pairs else None,
-        "search": labelled.facts().get("search") if "map" in columns else None,
+        "search": labelled.counts().get("search") if "map" in columns else None,
     }
 
 
@@ -157,7 +157,7 @@ def _pairs(evaluation: Evaluation, report: ReportData) -> dict[str, Any]:
         "least_fmr": least_fmr(different),
         "lowest_fmr": least_fmr_rounded_up(different),
         "errors_needed": ERRORS_NEEDED,
-        "refused_fmrs": [FMRS[column] for column in evaluation.refused],
+        "unsupported_fmrs": [FMRS[column] for column in evaluation.unsupported],
         "similarities": charts.similarities(evaluation.similarity[name], labelled.same, thresholds=thresholds),
         "thresholds": thresholds,
         "roc": charts.roc(curves, least_fmr=least_fmr(different)),
@@ -167,7 +167,7 @@ def _pairs(evaluation: Evaluation, report: ReportData) -> dict[str, Any]:
     } | _reliability(probability, labelled)
 
 
-def _reliability(probability: Any, labelled: Labelled) -> dict[str, Any]:
+def _reliability(probability: Any, labelled: LabelledData) -> dict[str, Any]:
     if probability is None:
         return {"reliability": None, "reliability_chart": None}
     a, b = labelled.clusters
@@ -200,8 +200,8 @@ def _training(trainings: Mapping[str, Training]) -> dict[str, Any]:
 def _flattered(evaluation: Evaluation) -> Iterator[tuple[str, int, Scores]]:
     """What makes the scores too high: its kind, how often it occurs, and the whole's scores without it."""
     name, leaks = whole_of(evaluation), evaluation.leaks
-    if leaks and leaks.learnt:
-        yield "trained", len(leaks.learnt), evaluation.without_learnt[name]
+    if leaks and leaks.learned:
+        yield "trained", len(leaks.learned), evaluation.without_learned[name]
     if leaks and leaks.copies:
         yield "copies", len(leaks.copies), evaluation.without_copies[name]
     elif leaks and leaks.compared:
@@ -215,12 +215,12 @@ def _gallery(evaluation: Evaluation) -> dict[str, Any] | None:
     if table is None:
         return None
     if leaks and not evaluation.other_data:
-        unseen = evaluation.without_learnt.get(whole_of(evaluation))
-        if not leaks.learnt:
+        unseen = evaluation.without_learned.get(whole_of(evaluation))
+        if not leaks.learned:
             seen = "none"
         elif unseen and unseen.rank_1:
             seen = "left out"
-            table = without(labelled, photographs=leaks.learnt)[0].retrieval or table
+            table = leave_out(labelled, photographs=leaks.learned)[0].retrieval or table
         else:
             seen = "some"
     table = table.where(not query for query in table.is_query)
