@@ -96,7 +96,6 @@ def fit_calibration(similarity: Similarities, same: Flags, identity_a: Names, id
         identity_b: (P,) of its second image.
 
     Raises NoseprintError as `fit_platt`.
-
     """
     losses = np.array(
         [

@@ -67,7 +67,6 @@ class Verdict:
         members: what each network found.
         quality: of the photographs.
         caution: `Verifier.caution`, and that few same pairs are recognised; None if there is nothing to say.
-
     """
 
     photographs: tuple[str, str]
@@ -125,7 +124,6 @@ def verify(
 
     Raises NoseprintError for a rate that the verifier lacks, a prior outside (0, 1), weights that are missing or not
     the verifier's, and a photograph that cannot be read.
-
     """
     point = verifier.operating_point(fmr)
     probability_at(np.zeros(1), prior)  # checks the prior
