@@ -178,7 +178,9 @@ def _log_loss(log_odds: Floats, same: Flags) -> float:
 def _check_pairs(similarity: Similarities, same: Flags) -> tuple[Floats, Flags]:
     values, same = np.asarray(similarity, dtype=np.float64), np.asarray(same, dtype=bool)
     if not np.isfinite(values).all():
-        raise NoseprintError("calibration needs finite similarities: a network's embeddings are not finite; train it again")
+        raise NoseprintError(
+            "calibration needs finite similarities: a network's embeddings are not finite; train it again"
+        )
     positives, negatives = int(same.sum()), int((~same).sum())
     if positives == 0 or negatives == 0:
         raise NoseprintError(
