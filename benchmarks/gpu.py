@@ -29,11 +29,14 @@ from pytorch_metric_learning.losses import SupConLoss
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from noseprint.data.datasets import Sample
+from noseprint.data.tables import ImageTable
+from noseprint.data.transforms import A
 from noseprint.devices import choose_device, reuse_freed_memory
 from noseprint.distributed import World
-from noseprint.losses.supcon import supcon_loss
 from noseprint.models.network import SupConNet
-from noseprint.training.step import Updates
+from noseprint.tasks.embedding import EmbeddingTask
+from noseprint.training.step import TrainingStep
 
 ROOT = Path(__file__).resolve().parent.parent
 LOSS = SupConLoss(temperature=0.07)  # the original's
@@ -46,7 +49,8 @@ def recipe(name: str, *, small: bool) -> Any:
         sys.modules.pop(module, None)
     sys.path.insert(0, str(folder))
     try:
-        return runpy.run_path(str(folder / "train.py"))["SMALL" if small else "FULL"]
+        options = runpy.run_path(str(folder / "train.py"))["SMALL" if small else "FULL"]
+        return replace(options, holdout=0)
     finally:
         sys.path.remove(str(folder))
 
@@ -122,17 +126,16 @@ def noseprint(
     device: torch.device,
     layout: torch.memory_format = torch.preserve_format,
 ) -> Callable[[], object]:
-    updates = Updates(
+    task = EmbeddingTask(
         build(options).to(memory_format=layout),
-        step=lambda network, batch, of: supcon_loss(network(batch), of, temperature=0.07),
-        criterion=None,
         options=options,
-        place=World(0, 1, device),
-        steps=1000,
-        epoch_steps=100,
-        results=Path(),
+        labelled=ImageTable((Path(),) * 8, tuple("aabbccdd")),
+        training_transform=lambda size: A.Resize(size, size),
+        evaluation_transform=lambda size: A.Resize(size, size),
     )
-    return lambda: updates.update(1, images, labels)
+    step = TrainingStep(task, options=options, world=World(0, 1, device), epoch_steps=100, results=Path())
+    batch = Sample(images, labels, torch.arange(len(labels)))
+    return lambda: step.update(1, batch)
 
 
 def channels(options: Any, images: Tensor, labels: Tensor, device: torch.device) -> Callable[[], object]:

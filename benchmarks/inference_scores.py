@@ -18,8 +18,8 @@ from noseprint.data.tables import read_train
 from noseprint.data.transforms import A
 from noseprint.deploy.export import quantise
 from noseprint.devices import reuse_freed_memory
-from noseprint.inference.evaluation import score, similarities
-from noseprint.inference.labelled import read_labelled
+from noseprint.inference.evaluation import labelled_similarities, score_embeddings
+from noseprint.inference.labelled_data import read_labelled_data
 from noseprint.models.embed import embed_with, embedder
 from noseprint.models.openvino_runtime import CompiledNetwork, compile_model, convert
 from noseprint.models.weights import load_network
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     options = parser.parse_args()
     reuse_freed_memory()
-    network, labelled = load_network(options.weights), read_labelled(options.data)
+    network, labelled = load_network(options.weights), read_labelled_data(options.data)
     if labelled.pairs is None:
         parser.error("the data folder has no labelled test pairs")
     auto = embedder(network, device=torch.device("cpu"), engine="auto")
@@ -49,10 +49,10 @@ def main() -> None:
         begin = time.perf_counter()
         embeddings = embed_with(embed, labelled.paths, transform=transform, workers=0)
         rate = len(embeddings) / (time.perf_counter() - begin)
-        similarity = similarities(embeddings, labelled)
+        similarity = labelled_similarities(embeddings, labelled)
         if way == "torch fp32":
             reference, reference_similarity = embeddings, similarity
-        scores = score(embeddings, labelled)
+        scores = score_embeddings(embeddings, labelled)
         figures = [f"{cell.value:.5f}" if cell else "-      " for cell in (scores.auc, scores.map, scores.rank_1)]
         cosine = (embeddings * reference).sum(1)
         correlation = spearmanr(similarity, reference_similarity).statistic

@@ -1,8 +1,8 @@
-"""What does an image cost before it reaches the network: ours against stock albumentations, on one core?
+"""The cost of an image before it reaches the network, on one core: our input pipeline against stock albumentations.
 
-Stock runs the very list of the recipe with albumentations' own motion blur, its own seeding and decoding as the method
-of 2022 had it (imread, cvtColor), and ends in normalised floats as there, or in uint8. Every image goes through all
-contestants in turn; the ratio is the median over the rounds.
+"Stock" runs the recipe's list of transforms with albumentations' own motion blur and seeding, and decodes as the method
+of 2022 did (imread, cvtColor). It ends in normalised floats, as that method did, or in uint8. Every image goes through
+all pipelines in turn; a ratio is the median over the rounds.
 
     python benchmarks/input.py [DATA] [--images 100] [--rounds 5]    DATA: a folder in the challenge's layout, or a demo
     python benchmarks/input.py --picture docs/blur.png               stock and our blur, side by side
@@ -31,8 +31,8 @@ from noseprint.devices import reuse_freed_memory
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = 224
-SHOWN = 144  # px, in the picture
-Contestant = Callable[[int, int], object]  # (round, row) -> what the loader would collate
+PICTURE_SIDE = 144  # px, of each photograph in the picture
+Pipeline = Callable[[int, int], object]  # (round, row) -> what the loader would collate
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    reuse_freed_memory()  # as every training does
+    reuse_freed_memory()  # as a training does
     if options.picture:
         draw(options.picture)
         return
@@ -54,9 +54,9 @@ def main() -> None:
         large = enlarged(paths[0], Path(scratch, "large"), count=4)
         for stage in ("stage1", "stage2"):
             transform = recipe(stage)
-            compare(stage, transform, paths, rounds=options.rounds, cache=Path(scratch, "cache"))
-            compare(f"{stage}, 12 Mpx", transform, large, rounds=options.rounds, cache=Path(scratch, "cache"))
-        shares(paths, rounds=options.rounds)
+            compare_pipelines(stage, transform, paths, rounds=options.rounds, cache=Path(scratch, "cache"))
+            compare_pipelines(f"{stage}, 12 Mpx", transform, large, rounds=options.rounds, cache=Path(scratch, "cache"))
+        time_steps(paths, rounds=options.rounds)
 
 
 def recipe(stage: str) -> Transform:
@@ -70,7 +70,7 @@ def recipe(stage: str) -> Transform:
 
 
 def stock(transform: A.Compose, *, floats: bool) -> Transform:
-    """The recipe's list with albumentations' own blur and its way of seeding."""
+    """The recipe's transforms with albumentations' own motion blur and seeding."""
     steps = [
         A.MotionBlur(blur_limit=t.blur_limit, p=t.p) if isinstance(t, MotionBlur) else t for t in transform.transforms
     ]
@@ -78,7 +78,7 @@ def stock(transform: A.Compose, *, floats: bool) -> Transform:
 
 
 def enlarged(path: Path, folder: Path, *, count: int) -> list[Path]:
-    """A photograph blown up to 12 Mpx, so many times."""
+    """`count` copies of a photograph, enlarged to 12 Mpx."""
     folder.mkdir()
     pixels = cv2.resize(decode(path), (4000, 3000), interpolation=cv2.INTER_CUBIC)
     paths = [folder / f"{k}.jpg" for k in range(count)]
@@ -87,7 +87,7 @@ def enlarged(path: Path, folder: Path, *, count: int) -> list[Path]:
     return paths
 
 
-def compare(name: str, transform: A.Compose, paths: Sequence[Path], *, rounds: int, cache: Path) -> None:
+def compare_pipelines(name: str, transform: A.Compose, paths: Sequence[Path], *, rounds: int, cache: Path) -> None:
     plain = TrainingImages(paths, range(len(paths)), transform=transform, seed=0)
     cached = TrainingImages(paths, range(len(paths)), transform=transform, seed=0, cache=cache)
     floats, integers = stock(transform, floats=True), stock(transform, floats=False)
@@ -95,26 +95,26 @@ def compare(name: str, transform: A.Compose, paths: Sequence[Path], *, rounds: i
     def opened(row: int) -> Image:
         return cv2.cvtColor(cv2.imread(str(paths[row])), cv2.COLOR_BGR2RGB)
 
-    contestants: dict[str, Contestant] = {
+    pipelines: dict[str, Pipeline] = {
         "stock, floats": lambda _, row: floats(image=opened(row))["image"],
         "stock, uint8": lambda _, row: integers(image=opened(row))["image"].transpose(2, 0, 1).copy(),
         "ours": lambda step, row: plain[step, row],
         "ours, cached": lambda step, row: cached[step, row],
     }
-    for contestant in contestants.values():
+    for pipeline in pipelines.values():
         for row in range(len(paths)):
-            contestant(0, row)  # the cache is filled, the files are in memory
-    seconds: dict[str, list[float]] = {key: [] for key in contestants}
+            pipeline(0, row)  # fills the cache and reads the files into memory
+    seconds: dict[str, list[float]] = {key: [] for key in pipelines}
     for step in range(1, rounds + 1):
-        spent = dict.fromkeys(contestants, 0.0)
+        spent = dict.fromkeys(pipelines, 0.0)
         for row in range(len(paths)):
-            for key, contestant in contestants.items():
-                spent[key] += timed(contestant, step, row)
+            for key, pipeline in pipelines.items():
+                spent[key] += timed(pipeline, step, row)
         for key, total in spent.items():
             seconds[key].append(total / len(paths))
     sides = [decode(path).shape[:2] for path in paths[:50]]
     print(f"\n{name}: decode to {SIZE} px tensor; photographs of about {np.mean(sides):.0f} px a side")
-    print(f"{'':16}{'ms an image':>12}{'images/s':>10}{'x stock, floats':>17}{'x stock, uint8':>16}")
+    print(f"{'':16}{'ms/image':>12}{'images/s':>10}{'x stock, floats':>17}{'x stock, uint8':>16}")
     for key, own in seconds.items():
         median = statistics.median(own)
         ratios = [
@@ -125,14 +125,14 @@ def compare(name: str, transform: A.Compose, paths: Sequence[Path], *, rounds: i
 
 
 def timed(call: Callable[..., object], *given: object) -> float:
-    """CPU seconds: what others do on the machine counts for less than by the clock; nothing here waits."""
+    """CPU seconds, which other load on the machine affects less than the clock; nothing here waits."""
     start = time.thread_time()
     call(*given)
     return time.thread_time() - start
 
 
-def shares(paths: Sequence[Path], *, rounds: int) -> None:
-    """Each step by itself, on what it is given in stage 2."""
+def time_steps(paths: Sequence[Path], *, rounds: int) -> None:
+    """Time each step alone, on the input that it gets in stage 2."""
     photos = [decode(path) for path in paths]
     squares = [cv2.resize(photo, (SIZE, SIZE)) for photo in photos]
     degraded, jpeg, blur, light = recipe("stage2").transforms
@@ -150,16 +150,18 @@ def shares(paths: Sequence[Path], *, rounds: int) -> None:
     ]
     drawing = A.MotionBlur(blur_limit=blur.blur_limit, p=1.0)
     kernels = [drawing.get_params()["kernel"] for _ in paths]
-    print(f"\n{'stage 2, one step alone':26}{'us a time':>10}{'p':>6}{'us an image':>13}")
+    print(f"\n{'stage 2, each step alone':26}{'us/call':>10}{'p':>6}{'us/image':>13}")
     for name, p, step in steps:
         best = [min(timed(step, i) for _ in range(rounds)) for i in range(len(paths))]
         print(f"{name:26}{1e6 * statistics.mean(best):10.0f}{p:6.2f}{1e6 * p * statistics.mean(best):13.0f}")
 
 
 def draw(path: Path) -> None:
-    """A synthetic print: sharp, blurred by albumentations, by us, and the difference times 100."""
+    """Draw a synthetic print: sharp, blurred by albumentations, by us, and the difference times 100."""
     nose = draw_nose(1, seed=0)
-    sharp = cv2.resize(photograph(nose, short=200, motion=0.0, rng=np.random.default_rng(0)), (SHOWN, SHOWN))
+    sharp = cv2.resize(
+        photograph(nose, short=200, motion=0.0, rng=np.random.default_rng(0)), (PICTURE_SIDE, PICTURE_SIDE)
+    )
     ours, theirs = MotionBlur(blur_limit=(3, 27), p=1.0), A.MotionBlur(blur_limit=(3, 27), p=1.0)
     rows = []
     for seed in (1, 4, 8):
@@ -168,7 +170,9 @@ def draw(path: Path) -> None:
         rows.append(np.hstack([sharp, stock, own, difference]))
     heading = np.full((24, rows[0].shape[1], 3), 255, np.uint8)
     for k, text in enumerate(("sharp", "albumentations", "noseprint", "difference x 100")):
-        cv2.putText(heading, text, (SHOWN * k + 6, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+        cv2.putText(
+            heading, text, (PICTURE_SIDE * k + 6, 17), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA
+        )
     cv2.imwrite(str(path), np.vstack([heading, *rows]), [cv2.IMWRITE_PNG_COMPRESSION, 9])
     print(f"{path}: {path.stat().st_size} bytes")
 

@@ -34,13 +34,13 @@ from noseprint.data.transforms import Transform
 from noseprint.devices import default_workers
 from noseprint.inference.pseudo_labels import produce_pseudo
 from noseprint.losses import LossName
-from noseprint.losses.ladder import build_loss
 from noseprint.metrics.holdout_scores import evaluate_holdout
 from noseprint.models.embed import embed_images
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import load_network, save_weights
+from noseprint.tasks.embedding import EmbeddingTask
+from noseprint.tasks.embedding_options import EmbeddingOptions
 from noseprint.training.fit import fit
-from noseprint.training.fit_options import FitOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 HOLDOUT = 1 / 3
@@ -130,9 +130,11 @@ class Ladder:
         batch = int(self.settings["batch_size"])
         alone, now = (epoch_steps(self.trained_on + more, batch) for more in (0, len(pseudo) if pseudo else 0))
         epochs = max(1, round(self.settings["epochs"] * alone / now))  # more photographs, no more steps
-        options = FitOptions(
+        options = EmbeddingOptions(
             data=self.data,
             epochs=epochs,
+            loss=step.loss or "supcon",
+            train_size=int(self.settings["train_size"]),
             batch_size=batch,
             lr=self.settings["lr"],
             ema_epochs=alone / now,
@@ -147,20 +149,15 @@ class Ladder:
         if step.loss is None:
             save_weights(results / "best.safetensors", network, extra={})
             return results / "best.safetensors"
-        loss = build_loss(
-            step.loss, network=network, labelled=self.table, pseudo=pseudo, holdout=HOLDOUT, temperature=0.07
-        )
-        fit(
+        task = EmbeddingTask(
             network,
-            step=loss,
-            criterion=loss,
+            options=options,
             labelled=self.table,
             pseudo=pseudo,
-            training_transform=step.view(int(self.settings["train_size"])),
-            evaluation_transform=STAGE1.evaluation_transform(size),
-            results=results,
-            options=options,
+            training_transform=step.transform,
+            evaluation_transform=STAGE1.evaluation_transform,
         )
+        fit(task, results=results, options=options)
         seconds = time.monotonic() - begin
         (results / "seconds").write_text(json.dumps({"seconds": seconds, "images": epochs * now * batch}))
         return results / "best.safetensors"

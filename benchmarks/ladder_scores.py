@@ -12,7 +12,7 @@ from noseprint.data.holdout import HOLDOUT_SEED
 from noseprint.data.motion_blur import MotionBlur
 from noseprint.data.tables import ImageTable
 from noseprint.data.transforms import A, Transform
-from noseprint.inference.labelled import read_labelled
+from noseprint.inference.labelled_data import read_labelled_data
 from noseprint.metrics.balanced_pairs import balanced_pairs
 from noseprint.metrics.bootstrap import bootstrap_mean, bootstrap_pairs
 from noseprint.metrics.verification import roc_auc, roc_aucs
@@ -91,7 +91,7 @@ def of_holdout(table: ImageTable) -> Questions:
 
 def of_test(data: Path) -> Questions:
     """The labelled test pairs and the search that the data folder carries."""
-    known = read_labelled(data)
+    known = read_labelled_data(data)
     pairs, search = known.pairs, known.retrieval
     a, b = (
         np.array([known.index[pairs.folder / name] for name in side] if pairs else [], np.intp)

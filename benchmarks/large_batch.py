@@ -13,13 +13,16 @@ import time
 from pathlib import Path
 
 import torch
-from pytorch_metric_learning.losses import SupConLoss
 
+from noseprint.data.datasets import Sample
+from noseprint.data.tables import ImageTable
+from noseprint.data.transforms import A
 from noseprint.devices import reuse_freed_memory
 from noseprint.distributed import World
 from noseprint.models.network import SupConNet
-from noseprint.training.fit_options import FitOptions
-from noseprint.training.step import Updates
+from noseprint.tasks.embedding import EmbeddingTask
+from noseprint.tasks.embedding_options import EmbeddingOptions
+from noseprint.training.step import TrainingStep
 
 STEPS = 3
 
@@ -28,24 +31,23 @@ def measure(batch: int, chunk: int | None) -> None:
     """Print the images a second and the peak memory in MiB beyond that of the network at rest."""
     reuse_freed_memory()
     torch.manual_seed(0)
-    loss = SupConLoss(temperature=0.07)
-    updates = Updates(
+    options = EmbeddingOptions(data=Path(), epochs=1, batch_size=batch, lr=5e-4, chunk_size=chunk, holdout=0)
+    task = EmbeddingTask(
         SupConNet("tf_efficientnet_lite0.in1k", image_size=128, pretrained=False),
-        step=lambda network, images, labels: loss(network(images), labels),
-        criterion=None,
-        options=FitOptions(data=Path(), epochs=1, batch_size=batch, lr=5e-4, chunk_size=chunk),
-        place=World(0, 1, torch.device("cpu")),
-        steps=100,
-        epoch_steps=10,
-        results=Path(),
+        options=options,
+        labelled=ImageTable((Path(),) * 8, tuple("aabbccdd")),
+        training_transform=lambda size: A.Resize(size, size),
+        evaluation_transform=lambda size: A.Resize(size, size),
     )
+    world = World(0, 1, torch.device("cpu"))
+    training_step = TrainingStep(task, options=options, world=world, epoch_steps=10, results=Path())
     images = torch.randint(0, 256, (batch, 3, 128, 128), dtype=torch.uint8)
-    labels = torch.arange(batch) // 4
+    samples = Sample(images, torch.arange(batch) // 4, torch.arange(batch))
     rest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     times = []
     for step in range(STEPS):
         start = time.perf_counter()
-        updates.update(step, images, labels)
+        training_step.update(step, samples)
         times.append(time.perf_counter() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(batch / sorted(times)[STEPS // 2], (peak - rest) / 1024)

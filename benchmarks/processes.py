@@ -23,32 +23,34 @@ WORK = """
 import sys, time
 from pathlib import Path
 import numpy as np, torch
-from pytorch_metric_learning.losses import SupConLoss
 from noseprint.data.transforms import A
 from noseprint.data.tables import read_train
-from noseprint.distributed import gather, world
+from noseprint.distributed import join_world
 from noseprint.models.embed import embed_images
 from noseprint.models.network import SupConNet
+from noseprint.tasks.embedding import EmbeddingTask
+from noseprint.tasks.embedding_options import EmbeddingOptions
 from noseprint.training.fit import fit
-from noseprint.training.fit_options import FitOptions
 data, out, epochs = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 torch.manual_seed(0)
 network = SupConNet("tf_efficientnet_lite0.in1k", image_size=128)
-loss, table, transform = SupConLoss(temperature=0.07), read_train(data), A.Resize(128, 128)
+table, transform = read_train(data), A.Resize(128, 128)
 if sys.argv[4] == "embed":
-    with world("cpu") as place:
+    with join_world("cpu") as world:
         for _ in range(2):  # the first warms up
             begun = time.perf_counter()
-            rows = embed_images(network, table.paths, transform=transform, device=place.device, workers=0)
-        if place.is_main:
+            rows = embed_images(network, table.paths, transform=transform, device=world.device, workers=0)
+        if world.is_main:
             out.mkdir(parents=True)
             np.save(out / "rows.npy", rows)
             (out / "embedding").write_text(str(len(table) / (time.perf_counter() - begun)))
     sys.exit()
-options = FitOptions(data=data, epochs=epochs, batch_size=32, lr=5e-4, device="cpu", workers=0)
-step = lambda net, images, labels: loss(*gather(net(images), labels))
-fit(network, step=step, labelled=table, training_transform=transform, evaluation_transform=transform,
-    results=out, options=options)
+options = EmbeddingOptions(data=data, epochs=epochs, batch_size=32, lr=5e-4, device="cpu", workers=0)
+resize = lambda size: A.Resize(size, size)
+task = EmbeddingTask(
+    network, options=options, labelled=table, training_transform=resize, evaluation_transform=resize
+)
+fit(task, results=out, options=options)
 """
 
 

@@ -28,23 +28,23 @@ def mark(phase):
 import torch; mark("import torch")
 import timm; mark("import timm (with torchvision, which loads torch._dynamo)")
 import albumentations; mark("import albumentations")
-import noseprint.training.fit as loop
-from noseprint.training.step import Updates
+import noseprint.tasks.embedding as task
+from noseprint.training.step import TrainingStep
 mark("import the rest")
-usable = loop.usable
-def timed_usable(*given, **more):
+readable = task.readable_photographs
+def timed(*given, **more):
     mark("tables, building the network, its weights")
-    found = readable_photographs(*given, **more)
+    result = readable(*given, **more)
     mark("look at every photograph")
-    return found
-loop.usable = timed_usable
+    return result
+task.readable_photographs = timed
 class First(SystemExit): pass
 def first(self, *given):
     mark("optimizer, loader, first batch")
     self._first(*given)
     mark("the first step itself")
     raise First(0)
-Updates._first, Updates.update = Updates.update, first
+TrainingStep._first, TrainingStep.update = TrainingStep.update, first
 sys.path[0] = sys.argv[1].rpartition("/")[0]
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")

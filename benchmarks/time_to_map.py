@@ -20,7 +20,7 @@ import torch
 from matplotlib.figure import Figure
 
 from noseprint.data.demo import write_demo
-from noseprint.inference.evaluation import score_members
+from noseprint.inference.evaluation import evaluate_members
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = "swin224_stage1"
@@ -51,7 +51,7 @@ def train(program: list[str], options: list[str], *, epochs: int, data: Path, re
     seconds, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
     weights = recipe / "results" / "small" / "best.safetensors"
-    found = score_members({"": weights}, data, device=torch.device("cpu")).scores[""].map
+    found = evaluate_members({"": weights}, data, device=torch.device("cpu")).scores[""].map
     assert found is not None
     return seconds, cpu, found.value
 

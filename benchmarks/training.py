@@ -22,11 +22,12 @@ from noseprint.data.demo import write_demo
 from noseprint.data.tables import read_train
 from noseprint.devices import autocast_dtype, reuse_freed_memory
 from noseprint.models.network import SupConNet
+from noseprint.tasks.embedding import EmbeddingTask
+from noseprint.tasks.embedding_options import EmbeddingOptions
 from noseprint.training.fit import fit
-from noseprint.training.fit_options import FitOptions
 
 SIZE, BATCH = 128, 64
-TRUNKS = ["tf_efficientnet_lite0.in1k", "resnet18.a1_in1k", "swin_tiny_patch4_window7_224.ms_in22k"]
+BACKBONES = ["tf_efficientnet_lite0.in1k", "resnet18.a1_in1k", "swin_tiny_patch4_window7_224.ms_in22k"]
 LOSS = SupConLoss(temperature=0.07)
 
 
@@ -92,20 +93,20 @@ def train_once(data: Path, workers: int) -> None:
     assert spec.loader is not None
     dataset = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(dataset)
-    network = SupConNet(TRUNKS[0], image_size=SIZE, pretrained=False)
+    network = SupConNet(BACKBONES[0], image_size=SIZE, pretrained=False)
     start = time.perf_counter()
+    options = EmbeddingOptions(
+        data=data, epochs=1, batch_size=BATCH, lr=1e-4, holdout=0.0, device="cpu", workers=workers
+    )
     with tempfile.TemporaryDirectory() as scratch:
-        fit(
+        task = EmbeddingTask(
             network,
-            step=lambda net, images, labels: LOSS(net(images), labels),
+            options=options,
             labelled=read_train(data),
-            training_transform=dataset.training_transform(SIZE),
-            evaluation_transform=dataset.evaluation_transform(SIZE),
-            results=Path(scratch) / "results",
-            options=FitOptions(
-                data=data, epochs=1, batch_size=BATCH, lr=1e-4, holdout=0.0, device="cpu", workers=workers
-            ),
+            training_transform=dataset.training_transform,
+            evaluation_transform=dataset.evaluation_transform,
         )
+        fit(task, results=Path(scratch) / "results", options=options)
     print("seconds", time.perf_counter() - start)
 
 
@@ -126,7 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, nargs="?", help="default: the synthetic demonstration")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--backbones", nargs="*", default=TRUNKS)
+    parser.add_argument("--backbones", nargs="*", default=BACKBONES)
     parser.add_argument("--workers", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--once", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()

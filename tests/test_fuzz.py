@@ -1,4 +1,4 @@
-"""A few hundred damaged inputs for each reader, the same ones every time; tests/slow/fuzz.py tries more of them."""
+"""A few hundred damaged inputs for each reader, the same ones in every run; tests/slow/fuzz.py tries more."""
 
 import resource
 import sys
@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 TABLES = ("train", "pseudo", "pairs", "labels", "retrieval", "similarities")
-INPUTS = dict.fromkeys(TABLES, 150) | {  # as many as pass in a second or two
+INPUTS = dict.fromkeys(TABLES, 150) | {  # numbers that take a second or two each
     "image": 250,
     "png": 250,
     "weights": 100,
@@ -53,13 +53,13 @@ FIELDS = st.sampled_from(
 
 
 @pytest.fixture(scope="module")
-def known(tmp_path_factory):
+def all_targets(tmp_path_factory):
     return targets(tmp_path_factory.mktemp("fuzz"))
 
 
 @pytest.fixture(autouse=True)
 def bounded_memory():
-    """A reader that believes a size in a damaged file gets a MemoryError, not this machine's memory."""
+    """Limit the memory, so that a reader that trusts a size in a damaged file gets a MemoryError."""
     if sys.platform != "linux":
         yield
         return
@@ -80,28 +80,28 @@ def inputs(number):
     )
 
 
-def test_every_target_is_tried(known):
-    assert set(known) == set(INPUTS)
+def test_every_target_is_tested(all_targets):
+    assert set(all_targets) == set(INPUTS)
 
 
 @pytest.mark.parametrize("name", INPUTS)
-def test_the_undamaged_is_accepted(known, name):
-    assert known[name].read(known[name].seeds[0])
+def test_undamaged_input_is_accepted(all_targets, name):
+    assert all_targets[name].read(all_targets[name].seeds[0])
 
 
 @pytest.mark.parametrize("name", INPUTS)
-def test_damage_ends_in_a_documented_error(known, name):
+def test_damaged_input_raises_only_documented_errors(all_targets, name):
     @inputs(INPUTS[name])
-    @given(seed=st.sampled_from(known[name].seeds), edits=st.lists(EDIT, min_size=1, max_size=4))
-    def try_it(seed, edits):
-        known[name].read(damaged(seed, edits))
+    @given(seed=st.sampled_from(all_targets[name].seeds), edits=st.lists(EDIT, min_size=1, max_size=4))
+    def check(seed, edits):
+        all_targets[name].read(damaged(seed, edits))
 
-    try_it()
+    check()
 
 
 @st.composite
 def csv_bytes(draw, header):
-    """Rows such as a spreadsheet, an editor or a script may write them."""
+    """Rows as a spreadsheet, an editor or a script may write them."""
     comma = draw(st.sampled_from(",,,;\t"))
     end = draw(st.sampled_from(("\n", "\r\n", "\r")))
     rows = draw(st.lists(st.lists(FIELDS, min_size=len(header) - 1, max_size=len(header) + 1), max_size=6))
@@ -113,12 +113,12 @@ def csv_bytes(draw, header):
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_odd_tables_end_in_a_documented_error(known, name):
-    header = known[name].seeds[0].decode().partition("\n")[0].split(",")
+def test_odd_tables_raise_only_documented_errors(all_targets, name):
+    header = all_targets[name].seeds[0].decode().partition("\n")[0].split(",")
 
     @inputs(INPUTS[name])
     @given(content=csv_bytes(header))
-    def try_it(content):
-        known[name].read(content)
+    def check(content):
+        all_targets[name].read(content)
 
-    try_it()
+    check()

@@ -26,7 +26,7 @@ from trial import MEMBERS, Embeddings, Used, Work, prepare, train_noseprint, tra
 
 from noseprint.data.holdout import HOLDOUT_SEED, split_holdout
 from noseprint.data.tables import ImageTable, read_train
-from noseprint.inference.labelled import read_labelled
+from noseprint.inference.labelled_data import read_labelled_data
 
 LOSSES = {  # two a peer, the first its documentation's example
     "timm": ("arcface-0.3", "arcface-0.5"),
@@ -67,7 +67,7 @@ class Comparison:
             "currency": currency,
             "threads": given.threads,
         }
-        self.labelled = read_labelled(given.data)
+        self.labelled = read_labelled_data(given.data)
         self.table = read_train(given.data)
 
     def tune(self, peer: str) -> Setting:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from noseprint.inference.labelled import Labelled, read_labelled
+from noseprint.inference.labelled_data import LabelledData, read_labelled_data
 from noseprint.metrics.bootstrap import bootstrap_mean, bootstrap_pairs
 from noseprint.metrics.retrieval import retrieval_metrics
 from noseprint.metrics.similarity import pair_similarities
@@ -22,7 +22,7 @@ def hold_out_map(embeddings: Embeddings, identities: Sequence[str]) -> float:
     return retrieval_metrics(embeddings, identities).map
 
 
-def answers(embeddings: Embeddings, labelled: Labelled) -> dict[str, list[float]]:
+def answers(embeddings: Embeddings, labelled: LabelledData) -> dict[str, list[float]]:
     """The raw answers on the test photographs, from which the table is made: similarity of each pair, and each query's
     average precision and hit."""
     pairs, search = labelled.pairs, labelled.retrieval
@@ -40,7 +40,7 @@ def answers(embeddings: Embeddings, labelled: Labelled) -> dict[str, list[float]
 
 def print_table(records: Sequence[dict[str, Any]], data: Path) -> None:
     """Markdown: every peer's final runs, and the settings tried."""
-    labelled = read_labelled(data)
+    labelled = read_labelled_data(data)
     search = labelled.retrieval
     assert search is not None
     has_match = {i for i, query in zip(search.identities, search.is_query, strict=True) if not query}

@@ -19,8 +19,8 @@ import numpy.typing as npt
 import torch
 
 from noseprint import __version__
-from noseprint.inference.evaluation import embed_labelled
-from noseprint.inference.labelled import read_labelled
+from noseprint.inference.evaluation import embed_labelled_data
+from noseprint.inference.labelled_data import read_labelled_data
 from noseprint.metrics.similarity import ensemble_embeddings
 from noseprint.models.backbone import build_backbone
 from noseprint.models.weights import load_network
@@ -98,7 +98,7 @@ def train_noseprint(
 
     Unlike a peer's, the time is of the whole command, start-up and reading included.
     """
-    labelled = read_labelled(data)
+    labelled = read_labelled_data(data)
     found: dict[str, Embeddings] = {}
     total = Used(0, 0, 0, 0)
     for member in members:
@@ -133,7 +133,7 @@ def train_noseprint(
             {"noseprint": __version__},
         )
         network = load_network(results / "best.safetensors")
-        found[member] = embed_labelled(network, labelled, device=torch.device("cpu"), label=member)
+        found[member] = embed_labelled_data(network, labelled, device=torch.device("cpu"), label=member)
         if len(found) == 1:
             yield "noseprint", found[member], total
     if len(found) > 1:

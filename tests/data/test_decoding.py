@@ -24,14 +24,14 @@ def saved(path, format, *, mode="RGB", pixels=UPRIGHT, **options):
 
 
 def is_upright(image):
-    """Whether each of the three fields has its colour, away from the edges, which a lossy format smears."""
+    """Whether each of the three fields has its colour, away from the edges, which a lossy format blurs."""
     fields = [np.s_[4:16, 4:52], np.s_[26:36, 4:22], np.s_[26:36, 36:52]]
     return image.shape == UPRIGHT.shape and all(
         np.abs(image[field].mean((0, 1)) - UPRIGHT[field].mean((0, 1))).max() < 12 for field in fields
     )
 
 
-def refused(path):
+def problem_of(path):
     with pytest.raises(DataError) as caught:
         decode(path)
     (fault,) = caught.value.faults
@@ -39,9 +39,9 @@ def refused(path):
     return fault.problem
 
 
-def exif(turn):
+def exif(orientation):
     tags = Image.Exif()
-    tags[0x0112] = turn
+    tags[0x0112] = orientation
     return tags
 
 
@@ -53,14 +53,14 @@ def test_every_format_becomes_upright_rgb(tmp_path, format):
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
-def test_exif_turns_the_picture_upright(tmp_path, format):
-    sideways = np.rot90(UPRIGHT)  # as a camera held upright stores it, with 6: turn by 90 degrees clockwise
+def test_exif_turns_the_image_upright(tmp_path, format):
+    sideways = np.rot90(UPRIGHT)  # as a camera held upright stores it; 6 means: turn by 90 degrees clockwise
     image = decode(saved(tmp_path / "x", format, pixels=sideways, exif=exif(6)))
     assert is_upright(image)
 
 
 @pytest.mark.parametrize(("format", "mode"), [("PNG", "L"), ("PNG", "1"), ("PNG", "LA"), ("JPEG", "L"), ("TIFF", "L")])
-def test_grey_pictures_become_rgb(tmp_path, format, mode):
+def test_grey_images_become_rgb(tmp_path, format, mode):
     image = decode(saved(tmp_path / "x", format, mode=mode))
     assert image.shape == UPRIGHT.shape
     assert (image[..., 0] == image[..., 2]).all()
@@ -72,78 +72,78 @@ def test_other_colours_become_rgb(tmp_path, format, mode):
     assert is_upright(image)
 
 
-def test_alpha_is_dropped_and_what_lay_below_shows(tmp_path):
+def test_alpha_is_dropped_and_the_hidden_colours_are_shown(tmp_path):
     transparent = np.dstack([UPRIGHT, np.zeros((40, 56), np.uint8)])
     Image.fromarray(transparent).save(tmp_path / "x.png")
     assert (decode(tmp_path / "x.png") == UPRIGHT).all()
 
 
 @pytest.mark.parametrize("kind", [".png", ".tif"])
-def test_the_upper_bits_of_16_are_kept(tmp_path, kind):
+def test_16_bit_images_keep_the_upper_8_bits(tmp_path, kind):
     deep = np.ascontiguousarray(UPRIGHT[..., ::-1]).astype(np.uint16) * 256 + 77  # OpenCV writes BGR
     (tmp_path / "x").write_bytes(cv2.imencode(kind, deep)[1].tobytes())
     assert np.abs(decode(tmp_path / "x").astype(int) - UPRIGHT).max() <= 1
 
 
-def test_one_pixel_is_a_picture(tmp_path):
+def test_one_pixel_is_an_image(tmp_path):
     assert decode(saved(tmp_path / "x", "PNG", pixels=UPRIGHT[:1, :1])).tolist() == [[[200, 40, 40]]]
 
 
 @pytest.mark.parametrize(
     "name", ["A*n ü.jpg", "two\nlines.jpg", "犬の鼻.jpg", "-rf $(x) ;'\".jpg", " .jpg", "\udcff.jpg"]
 )
-def test_any_name_will_do(tmp_path, name):
+def test_any_file_name_is_accepted(tmp_path, name):
     saved(tmp_path / "x", "JPEG").rename(tmp_path / name)
     assert decode(tmp_path / name).shape == UPRIGHT.shape
 
 
-def test_what_is_no_picture_is_named(tmp_path):
-    for content, says in {
+def test_a_file_that_is_not_an_image_is_rejected(tmp_path):
+    for content, message in {
         b"": "is empty",
-        b"not an image": "is not a JPEG, PNG, WebP, TIFF or BMP picture",
+        b"not an image": "is not a JPEG, PNG, WebP, TIFF or BMP image",
         b"\x89PNG\r\n\x1a\n": "cut off",
         b"\xff\xd8\xff\xd9": "cut off",
         b"GIF89a": "is not a JPEG",
         b"BM" + bytes(60): "no size",
     }.items():
         (tmp_path / "broken.jpg").write_bytes(content)
-        assert says in refused(tmp_path / "broken.jpg")
+        assert message in problem_of(tmp_path / "broken.jpg")
     with pytest.raises(NoseprintError, match=r"broken\.jpg: .*: replace it$"):
         decode(tmp_path / "broken.jpg")
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
-def test_a_truncated_file_is_refused_at_every_length(tmp_path, format):
+def test_a_truncated_file_is_rejected_at_every_length(tmp_path, format):
     data = saved(tmp_path / "x", format, pixels=np.random.default_rng(0).integers(0, 255, (24, 24, 3), np.uint8))
     data = data.read_bytes()
     for length in {*range(0, len(data), 7), len(data) - 2, len(data) - 1}:
         (tmp_path / "cut").write_bytes(data[:length])
-        assert refused(tmp_path / "cut")
+        assert problem_of(tmp_path / "cut")
 
 
-def test_a_changed_byte_of_a_png_is_refused(tmp_path):
+def test_a_png_with_a_changed_byte_is_rejected(tmp_path):
     data = bytearray(saved(tmp_path / "x.png", "PNG").read_bytes())
     data[60] ^= 1
     (tmp_path / "x.png").write_bytes(data)
-    assert "is damaged" in refused(tmp_path / "x.png")
+    assert "is damaged" in problem_of(tmp_path / "x.png")
 
 
-def test_animations_are_refused(tmp_path):
+def test_animations_are_rejected(tmp_path):
     for format in ("WEBP", "PNG", "TIFF"):
         saved(tmp_path / "x", format, save_all=True, append_images=[Image.fromarray(255 - UPRIGHT)])
-        assert "several pictures" in refused(tmp_path / "x")
+        assert "several images" in problem_of(tmp_path / "x")
 
 
-def test_a_bomb_is_not_decoded(tmp_path, monkeypatch):
+def test_a_decompression_bomb_is_not_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
     Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png", compress_level=1)  # 220 kB
-    assert "20000 x 20000 pixels, more than the 64 Mpx" in refused(tmp_path / "bomb.png")
+    assert "20000 x 20000 pixels, above the limit of 64 Mpx" in problem_of(tmp_path / "bomb.png")
 
 
-def test_what_is_no_file_is_refused_without_waiting(tmp_path):
+def test_a_path_that_is_not_a_file_is_rejected_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
-    for path, says in {
+    for path, message in {
         tmp_path / "gone.jpg": "No such file",
         tmp_path: "not a regular file",
         tmp_path / "pipe.jpg": "not a regular file",
@@ -151,22 +151,22 @@ def test_what_is_no_file_is_refused_without_waiting(tmp_path):
         tmp_path / ("x" * 300): "too long",
         tmp_path / "a\0b.jpg": "null byte",
     }.items():
-        assert says in refused(path)
+        assert message in problem_of(path)
 
 
 def test_a_huge_file_is_not_read(tmp_path):
     with (tmp_path / "huge.jpg").open("wb") as file:
         file.truncate(2**40)
-    assert f"{2**40} bytes, more than the 512 MiB" in refused(tmp_path / "huge.jpg")
+    assert f"{2**40} bytes, above the limit of 512 MiB" in problem_of(tmp_path / "huge.jpg")
 
 
-def test_an_unreadable_file_is_refused(tmp_path, monkeypatch):
+def test_an_unreadable_file_is_rejected(tmp_path, monkeypatch):
     path = saved(tmp_path / "x.jpg", "JPEG")
     monkeypatch.setattr(type(path), "read_bytes", lambda _: (_ for _ in ()).throw(PermissionError(13, "no entry")))
-    assert "cannot be read (no entry)" in refused(path)
+    assert "cannot be read (no entry)" in problem_of(path)
 
 
-def test_opencv_says_nothing_besides(tmp_path):
+def test_opencv_prints_nothing(tmp_path):
     path = saved(tmp_path / "x", "TIFF")
     path.write_bytes(path.read_bytes()[:-900])
     code = f"from pathlib import Path; from noseprint.data.decoding import *; print(find_faults([Path({str(path)!r})]))"
@@ -192,7 +192,7 @@ for format in ("JPEG", "PNG", "WEBP", "TIFF", "BMP"):
 
 @given(st.sampled_from(SAMPLES), st.lists(st.tuples(st.integers(0, 1200), st.integers(0, 255)), max_size=8))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_a_damaged_file_is_decoded_or_refused(tmp_path, data, changes):
+def test_a_damaged_file_is_decoded_or_rejected(tmp_path, data, changes):
     damaged = bytearray(data)
     for at, value in changes:
         damaged[at % len(damaged)] = value

@@ -1,4 +1,4 @@
-"""The synthetic data folder: its layout, its laws, and that it never harms what is there."""
+"""The synthetic data folder: its layout and statistics, and that it never changes an existing folder."""
 
 import csv
 import re
@@ -51,7 +51,7 @@ def test_tables_name_every_image_and_no_other(folder):
     assert {r["image"] for r in rows(folder / "retrieval.csv")} == set(pictures(folder / "test"))
 
 
-def test_names_are_distinct_and_some_hold_a_star(folder):
+def test_names_are_distinct_and_some_contain_a_star(folder):
     names = [path.name for path in folder.rglob("*.jpg")]
     assert len(set(names)) == len(names)
     assert 0.2 < np.mean(["*" in name for name in names]) < 0.6
@@ -112,8 +112,8 @@ def test_pair_images_are_small(folder):
     assert 90 < short["test"] < 115
 
 
-def test_only_the_test_split_is_smeared(tmp_path):
-    # the same dogs in the same poses, photographed by the law of each split: dogs differ in detail more than splits do
+def test_only_the_test_split_is_blurred(tmp_path):
+    # the same dogs in the same poses for each split, because dogs differ in detail more than splits do
     detail: dict[str, list[float]] = {"train": [], "validation": [], "test": []}
     for split, found in detail.items():
         for identity in range(6):
@@ -126,33 +126,33 @@ def test_only_the_test_split_is_smeared(tmp_path):
     assert ratio["train"] > 0.9
 
 
-def test_one_seed_one_folder_byte_for_byte(folder, tmp_path):
+def test_the_same_seed_gives_the_same_bytes(folder, tmp_path):
     write_demo(tmp_path / "again", train_identities=TRAIN, pair_identities=OTHERS, seed=3)
     assert everything(tmp_path / "again") == everything(folder)
 
 
-def test_another_seed_draws_other_dogs(tmp_path):
+def test_another_seed_gives_other_dogs(tmp_path):
     for seed in (0, 1):
         write_demo(tmp_path / str(seed), train_identities=2, pair_identities=2, seed=seed)
     first, second = (everything(tmp_path / str(seed)) for seed in (0, 1))
     assert not {data for name, data in first.items() if name.endswith(".jpg")} & set(second.values())
 
 
-def test_a_finished_demo_is_left_alone(folder):
+def test_a_finished_demo_is_not_written_again(folder):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     write_demo(folder, train_identities=TRAIN, pair_identities=OTHERS, seed=3)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
 
-def test_other_parameters_refuse_a_finished_demo(folder):
+def test_a_finished_demo_with_other_parameters_is_rejected(folder):
     before = everything(folder)
-    with pytest.raises(NoseprintError, match="is not the demo asked for"):
+    with pytest.raises(NoseprintError, match="is not a demo with these options"):
         write_demo(folder, train_identities=TRAIN, pair_identities=OTHERS, seed=4)
     assert everything(folder) == before
 
 
-def test_somebody_elses_folder_is_not_touched(tmp_path):
+def test_another_folder_is_not_changed(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/README.md").write_text("my dogs\n")
     with pytest.raises(NoseprintError, match=re.escape(str(tmp_path / "mine"))):
@@ -160,7 +160,7 @@ def test_somebody_elses_folder_is_not_touched(tmp_path):
     assert everything(tmp_path) == {"mine/README.md": b"my dogs\n"}
 
 
-def test_a_demo_that_lost_an_image_is_named(tmp_path):
+def test_a_demo_that_lost_an_image_is_reported(tmp_path):
     write_demo(tmp_path / "d", train_identities=2, pair_identities=2)
     next((tmp_path / "d/test/images").iterdir()).unlink()
     with pytest.raises(NoseprintError, match="has lost"):
@@ -171,13 +171,13 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(demo, "_write_rows", full)
+    monkeypatch.setattr(demo, "write_csv", full)
     with pytest.raises(NoseprintError, match="No space left"):
         write_demo(tmp_path / "d", train_identities=2, pair_identities=2)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_losing_the_race_to_an_equal_demo_is_no_error(tmp_path, monkeypatch):
+def test_another_process_may_finish_the_same_demo_first(tmp_path, monkeypatch):
     write_splits = demo._write_splits
 
     def interrupted(part: Path, **sizes: int) -> None:
@@ -191,13 +191,13 @@ def test_losing_the_race_to_an_equal_demo_is_no_error(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("wrong", [{"train_identities": 1}, {"pair_identities": 0}, {"seed": -1}])
-def test_numbers_out_of_range_are_refused(tmp_path, wrong):
-    with pytest.raises(NoseprintError, match=r"at least 2 identities .* a seed of at least 0"):
+def test_numbers_out_of_range_are_rejected(tmp_path, wrong):
+    with pytest.raises(NoseprintError, match=r"at least 2 identities of each kind, and a seed of at least 0"):
         write_demo(tmp_path / "d", **wrong)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_drawing_left_is_removed_and_a_living_one_is_not(tmp_path):
+def test_leftovers_of_a_killed_process_are_removed_and_those_of_a_live_one_are_not(tmp_path):
     abandoned = tmp_path / ".demo.abc.part"
     (abandoned / "demo" / "train").mkdir(parents=True)
     with scratch_folder(tmp_path / "demo") as alive:

@@ -1,4 +1,4 @@
-"""The drawing of noses: the beads make the identity, the look does not, and the camera keeps its promises."""
+"""Drawn noses: beads identify the identity, looks do not, and photographs are as requested."""
 
 import numpy as np
 import pytest
@@ -43,20 +43,20 @@ def test_pigment_comes_from_the_look_more_than_from_the_identity():
 
 
 @pytest.mark.parametrize("short", [64, 101, 240])
-def test_the_short_side_is_as_asked(short):
+def test_the_short_side_is_as_requested(short):
     photo = take(5, short=short)
     assert photo.dtype == np.uint8
     assert min(photo.shape[:2]) == short
     assert max(photo.shape[:2]) <= 1.36 * short
 
 
-def test_photographs_of_one_nose_differ_and_one_stream_repeats():
+def test_photographs_of_one_nose_differ_and_one_seed_repeats():
     np.testing.assert_array_equal(take(0), take(0))
     brightness = [take(shot).mean() for shot in range(8)]
     assert np.std(brightness) > 5
 
 
-def test_motion_takes_detail_and_leaves_brightness():
+def test_motion_blur_removes_detail_and_keeps_brightness():
     still, moved = take(2).astype(float), take(2, motion=12).astype(float)
     assert np.abs(np.diff(moved, axis=0)).mean() < 0.9 * np.abs(np.diff(still, axis=0)).mean()
     assert moved.mean() == pytest.approx(still.mean(), rel=0.05)

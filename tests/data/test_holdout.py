@@ -1,4 +1,5 @@
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -6,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from noseprint.data.holdout import Changed, changed_photographs, photograph_hashes, require_scorable, split_holdout
+from noseprint.data.holdout import (
+    Changed,
+    changed_photographs,
+    holdout_rows,
+    photograph_hashes,
+    require_scorable,
+    split_holdout,
+)
 from noseprint.data.tables import ImageTable
 from noseprint.errors import NoseprintError
 from noseprint.metrics.holdout_scores import evaluate_holdout
@@ -29,6 +37,32 @@ def test_how_many(identities, share, want):
 def test_single_images_are_never_held_out():
     pairs, singles = images(30), images(1000, per=1, start=100)
     assert split_holdout(pairs + singles, share=0.1, seed=3) == split_holdout(pairs, share=0.1, seed=3)
+
+
+def test_stratified_rows_hold_out_the_same_share_of_every_class():
+    classes = ["a"] * 40 + ["b"] * 20 + ["c"] * 8
+    held_out = holdout_rows(classes, share=0.25)
+    counts = Counter(name for name, out in zip(classes, held_out, strict=True) if out)
+    assert counts == {"a": 10, "b": 5, "c": 2}
+    assert not (held_out == holdout_rows(classes, share=0.25, seed=1)).all()
+    assert not holdout_rows(classes, share=0).any()
+
+
+def test_no_group_is_on_both_sides():
+    rng = np.random.default_rng(0)
+    classes, groups = [rng.choice(list(letters), 300).tolist() for letters in ("abc", "mnopqrstuvwxyz")]
+    held_out = holdout_rows(classes, share=0.2, groups=groups)
+    sides = [{group for group, out in zip(groups, held_out, strict=True) if out == side} for side in (True, False)]
+    assert not sides[0] & sides[1]
+    assert 0.1 < held_out.mean() < 0.3
+
+
+def test_a_class_with_few_rows_is_no_error_and_too_few_rows_are():
+    assert 0 < holdout_rows(["a"] * 30 + ["b"], share=0.1).sum() < 6
+    with pytest.raises(NoseprintError, match=r"takes 10 images, there are 3"):
+        holdout_rows(["a", "b", "b"], share=0.1)
+    with pytest.raises(NoseprintError, match=r"takes 5 groups, there are 2"):
+        holdout_rows(["a", "b"] * 9, share=0.2, groups=["x", "y"] * 9)
 
 
 @given(st.randoms(use_true_random=False), st.integers(0, 99))
@@ -111,7 +145,7 @@ def test_a_holdout_of_one_encounter_an_identity_is_refused_before_the_training()
     require_scorable(identities, share=0.05)
     require_scorable(identities, share=0.05, encounters=["a", "b", "b"] * 5)
     require_scorable(identities, share=0, encounters=["a"] * 15)
-    with pytest.raises(NoseprintError, match="too few photographs of two encounters"):
+    with pytest.raises(NoseprintError, match="too few photographs from two encounters"):
         require_scorable(identities, share=0.05, encounters=["a", "b", "b", *["a"] * 12])
     with pytest.raises(NoseprintError, match="too few photographs can be used"):
         require_scorable(images(5, per=1), share=0.05)

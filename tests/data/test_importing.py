@@ -1,4 +1,4 @@
-"""`noseprint import`: two ways in, one data folder out, and the user's files as they were."""
+"""`noseprint import`: from folders or a table to a data folder, without changing the user's files."""
 
 import csv
 import shutil
@@ -27,7 +27,7 @@ def everything(folder):
 
 @pytest.fixture
 def photos(demo, tmp_path):
-    """A folder for each of 12 dogs, of which one has a single photograph, with the names people give."""
+    """A folder for each of 12 dogs, one of them with a single photograph, named as people name them."""
     folder = tmp_path / "photos"
     for path, identity in zip(read_train(demo).paths, read_train(demo).identities, strict=True):
         own = folder / f"Réx, {identity}" / ("2024" if identity == "3" else "")
@@ -42,7 +42,7 @@ def photos(demo, tmp_path):
 
 @pytest.fixture
 def table(photos, tmp_path):
-    """The same as a table, semicolons between, paths relative to it, and a column for the encounters."""
+    """The same as a table with semicolons, relative paths and a column for encounters."""
     found = sorted(path for path in photos.rglob("*.JPG"))
     lines = [
         f'{k};photos/{path.relative_to(photos).as_posix()};"{path.relative_to(photos).parts[0]}";{k % 2 or ""}'
@@ -53,7 +53,7 @@ def table(photos, tmp_path):
     return path
 
 
-def test_folders_become_a_data_folder_that_check_passes(photos, tmp_path, capsys):
+def test_folders_become_a_data_folder_without_findings(photos, tmp_path, capsys):
     before, target = everything(photos), tmp_path / "new" / "data"
     Import(photos, target)()
     assert everything(photos) == before
@@ -84,24 +84,24 @@ def test_folders_become_a_data_folder_that_check_passes(photos, tmp_path, capsys
     assert not (target / "skipped.csv").exists()
 
 
-def test_a_table_is_read_whatever_parts_its_fields_and_tells_encounters(table, tmp_path, capsys):
+def test_a_table_with_any_separator_gives_encounters(table, tmp_path, capsys):
     Import(table, tmp_path / "data")()
     assert "image 'Path', identity 'Individual', encounter 'encounter'" in capsys.readouterr().out
     for name in ("train/train_data.csv", "retrieval.csv"):
         found = rows(tmp_path / "data" / name)
         assert list(found[0])[-1] == "encounter"
-        assert all(row["encounter"] for row in found)  # one that is not known is the photograph's own
+        assert all(row["encounter"] for row in found)  # an unknown one is the photograph's own name
         assert len({row["encounter"] for row in found}) > 2
     assert {row["encounter"] for row in rows(tmp_path / "data" / "imported.csv")} == {"", "1"}
     assert check(tmp_path / "data").faults == []
 
 
-def test_the_folders_inside_may_be_encounters(photos, tmp_path):
+def test_inner_folders_may_be_encounters(photos, tmp_path):
     Import(photos, tmp_path / "data", encounter_folders=True)()
     assert {row["encounter"] for row in rows(tmp_path / "data" / "imported.csv")} == {"", "2024"}
 
 
-def test_the_same_seed_makes_the_same_bytes_and_links_are_no_copies(photos, tmp_path):
+def test_the_same_seed_gives_the_same_bytes_and_link_makes_hard_links(photos, tmp_path):
     for name, seed, link in (("a", 0, False), ("b", 0, True), ("c", 1, False)):
         Import(photos, tmp_path / name, seed=seed, link=link)()
     assert everything(tmp_path / "a") == everything(tmp_path / "b") != everything(tmp_path / "c")
@@ -109,7 +109,7 @@ def test_the_same_seed_makes_the_same_bytes_and_links_are_no_copies(photos, tmp_
         assert {path.stat().st_nlink for path in (tmp_path / name / "train" / "images").iterdir()} == {links}
 
 
-def spoil(photos):
+def add_faults(photos):
     (photos / "Réx, 0" / "notes.txt").write_text("a good dog")
     (photos / "Réx, 1" / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
     (photos / "stray.jpg").write_bytes((photos / "Réx, 2" / "1.JPG").read_bytes() + b"\0")
@@ -117,10 +117,10 @@ def spoil(photos):
     shutil.copy(photos / "Réx, 6" / "1.JPG", photos / "Réx, 6" / "again.jpg")
 
 
-def test_all_that_cannot_be_used_is_named_at_once_and_nothing_written(photos, tmp_path):
-    spoil(photos)
+def test_all_unusable_files_are_listed_at_once_and_nothing_is_written(photos, tmp_path):
+    add_faults(photos)
     before = everything(tmp_path)
-    with pytest.raises(NoseprintError) as told:
+    with pytest.raises(NoseprintError) as error:
         Import(photos, tmp_path / "data")()
     for word in (
         "5 files cannot be used",
@@ -130,13 +130,13 @@ def test_all_that_cannot_be_used_is_named_at_once_and_nothing_written(photos, tm
         "magick mogrify",
         "stray.jpg",
     ):
-        assert word in str(told.value)
-    assert "'Réx, 4' and 'Réx, 5'" in str(told.value)
+        assert word in str(error.value)
+    assert "'Réx, 4' and 'Réx, 5'" in str(error.value)
     assert everything(tmp_path) == before
 
 
 def test_skip_bad_leaves_them_out_and_lists_them_with_the_copies(photos, tmp_path, capsys):
-    spoil(photos)
+    add_faults(photos)
     Import(photos, tmp_path / "data", skip_bad=True)()
     assert "skipped.csv (cannot be used: 5, copies: 1)" in capsys.readouterr().out
     listed = {row["image"].rpartition("/")[2]: row["problem"] for row in rows(tmp_path / "data" / "skipped.csv")}
@@ -147,7 +147,7 @@ def test_skip_bad_leaves_them_out_and_lists_them_with_the_copies(photos, tmp_pat
         decode(tmp_path / "data" / row["folder"] / "images" / row["image"])
 
 
-def test_of_equal_files_the_shortest_name_stays(photos, tmp_path):
+def test_the_copy_with_the_shortest_name_is_used(photos, tmp_path):
     own = photos / "Réx, 6"
     for name in ("1 (1).JPG", "0.JPG"):
         shutil.copy(own / "1.JPG", own / name)
@@ -155,11 +155,11 @@ def test_of_equal_files_the_shortest_name_stays(photos, tmp_path):
     assert [row["image"] for row in rows(tmp_path / "data" / "skipped.csv")] == [
         str(own / "1.JPG"), str(own / "1 (1).JPG")
     ]  # fmt: skip
-    kept = {row["original"] for row in rows(tmp_path / "data" / "imported.csv")}
-    assert str(own / "0.JPG") in kept
+    used = {row["original"] for row in rows(tmp_path / "data" / "imported.csv")}
+    assert str(own / "0.JPG") in used
 
 
-def test_names_keep_their_letters_and_stay_distinct(photos, tmp_path):
+def test_new_names_keep_letters_and_are_unique(photos, tmp_path):
     for number, name in enumerate(("Müller Hündin 2", "Muller Hundin 2", "犬", "猫")):
         (photos / f"Réx, {number}").rename(photos / name)
     Import(photos, tmp_path / "data")()
@@ -171,18 +171,18 @@ def test_names_keep_their_letters_and_stay_distinct(photos, tmp_path):
     assert len({row["image"] for row in imported}) == len(imported)
 
 
-def test_one_folder_too_deep_is_one_message(photos, tmp_path, monkeypatch):
+def test_a_source_one_folder_too_deep_is_one_message(photos, tmp_path, monkeypatch):
     own = photos / "Réx, 6"
-    with pytest.raises(NoseprintError) as told:
+    with pytest.raises(NoseprintError) as error:
         Import(own, tmp_path / "data")()
-    assert str(told.value) == f"{own} holds files, but no folder for each individual: did you mean {photos}?"
+    assert str(error.value) == f"{own} holds files, but no folder for each individual: did you mean {photos}?"
     monkeypatch.chdir(own)
     with pytest.raises(NoseprintError, match=f"did you mean {photos}"):
         Import(Path(), tmp_path / "data")()
 
 
 @pytest.mark.parametrize(
-    ("text", "options", "says"),
+    ("text", "options", "message"),
     [
         ("a,b\nx,y\n", {}, "which column is the image"),
         ("path,b\nx,y\n", {}, "which column is the identity"),
@@ -197,37 +197,37 @@ def test_one_folder_too_deep_is_one_message(photos, tmp_path, monkeypatch):
         ("", {}, "which column is the image"),
     ],
 )
-def test_faults_of_a_table(tmp_path, text, options, says):
+def test_faults_in_a_table(tmp_path, text, options, message):
     (tmp_path / "table.csv").write_text(text)
-    with pytest.raises(NoseprintError, match=says):
+    with pytest.raises(NoseprintError, match=message):
         Import(tmp_path / "table.csv", tmp_path / "data", **options)()
     assert not (tmp_path / "data").exists()
 
 
-def test_a_table_that_is_not_utf_8_is_refused(tmp_path):
+def test_a_table_that_is_not_utf_8_is_rejected(tmp_path):
     (tmp_path / "table.csv").write_bytes("path,id\nx,Ré\n".encode("latin-1"))
     with pytest.raises(NoseprintError, match="UTF-8"):
         Import(tmp_path / "table.csv", tmp_path / "data")()
 
 
-def test_where_it_may_not_write(photos, tmp_path, monkeypatch):
+def test_targets_that_are_rejected(photos, tmp_path, monkeypatch):
     full = tmp_path / "full"
     full.mkdir()
-    Import(photos, full)()  # an empty folder is as good as none
+    Import(photos, full)()  # an empty folder may be the target
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    asked = (
+    targets = (
         (full, "already"),
         (photos / "data", "lies inside"),
         (Path(), "current folder"),
         (tmp_path / "x", "no such"),
     )
-    for target, says in asked:
-        with pytest.raises(NoseprintError, match=says):
-            Import(photos if says != "no such" else tmp_path / "nowhere", target)()
+    for target, message in targets:
+        with pytest.raises(NoseprintError, match=message):
+            Import(photos if message != "no such" else tmp_path / "nowhere", target)()
 
 
-def test_five_dogs_are_told_how_many_it_takes(photos, tmp_path):
+def test_too_few_individuals_are_rejected_with_the_number_needed(photos, tmp_path):
     for folder in sorted(photos.iterdir())[5:]:
         shutil.rmtree(folder)
     done = subprocess.run(
@@ -237,25 +237,25 @@ def test_five_dogs_are_told_how_many_it_takes(photos, tmp_path):
         timeout=120,
     )
     assert done.returncode == 1
-    assert "it takes 10: 6 to train" in done.stderr
+    assert "at least 10 are needed: 6 to train" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "data").exists()
 
 
-def test_names_that_differ_in_case_are_pointed_out(photos, tmp_path, capsys):
+def test_identities_that_differ_in_case_or_unicode_form_are_noted(photos, tmp_path, capsys):
     shutil.copytree(photos / "Réx, 2", photos / "réx,2")
     for path in (photos / "réx,2").iterdir():
         path.write_bytes(path.read_bytes() + b"\0")  # other bytes, so another photograph
     decomposed = photos / unicodedata.normalize("NFD", "Réx, 4")
-    if not decomposed.exists():  # a file system may take both for one
+    if not decomposed.exists():  # on some file systems both names are one
         (photos / "Réx, 3" / "2024").rename(decomposed)
     Import(photos, tmp_path / "data")()
-    said = capsys.readouterr().out
-    assert "'Réx, 2' and 'réx,2' are taken for different individuals" in said
-    assert f"{decomposed.name!r} and 'Réx, 4' are taken for different individuals" in said
+    printed = capsys.readouterr().out
+    assert "'Réx, 2' and 'réx,2' count as different individuals" in printed
+    assert f"{decomposed.name!r} and 'Réx, 4' count as different individuals" in printed
 
 
-def test_a_link_to_a_folder_is_not_passed_over_in_silence(photos, tmp_path):
+def test_a_link_to_a_folder_is_reported(photos, tmp_path):
     elsewhere = (photos / "Réx, 2").rename(tmp_path / "elsewhere")
     (photos / "Réx, 2").symlink_to(elsewhere)
     with pytest.raises(NoseprintError, match=r"Réx, 2: is a link to a folder"):

@@ -33,7 +33,7 @@ def kernel_of(taps: list[tuple[int, int]], side: int) -> np.ndarray:
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_kernels_are_those_of_albumentations(options):
-    """Not only the same law: the same kernels from the same random numbers, and as many numbers drawn."""
+    """Not only the same distribution: the same kernels from the same random numbers, and as many numbers drawn."""
     ours, stock = MotionBlur(p=1.0, **options), A.MotionBlur(p=1.0, **options)
     for mine, theirs in zip(draws(ours, 500), draws(stock, 500), strict=True):
         kernel = theirs["kernel"]
@@ -41,7 +41,7 @@ def test_kernels_are_those_of_albumentations(options):
     assert ours.py_random.getstate() == stock.py_random.getstate()
 
 
-def test_the_law_is_as_documented():
+def test_the_distribution_is_as_documented():
     lengths = [len(draw["taps"]) for draw in draws(MotionBlur(p=1.0, blur_limit=(3, 39)), 4000)]
     assert np.mean(lengths) == pytest.approx(16, abs=0.6)
     assert 1 <= min(lengths) <= 3
@@ -55,8 +55,8 @@ def test_the_law_is_as_documented():
     taps=st.sets(st.tuples(st.integers(-20, 20), st.integers(-20, 20)), min_size=1, max_size=60),
     extreme=st.booleans(),
 )
-def test_pixels_are_those_of_the_dense_convolution(height, width, taps, extreme):
-    """Within a grey level, the border included, also where the line is longer than the picture."""
+def test_pixels_equal_those_of_the_dense_convolution(height, width, taps, extreme):
+    """Within a grey level, at the border too, even where the line is longer than the image."""
     image = RNG.integers(0, 256, (height, width, 3), np.uint8)
     if extreme:
         image[:] = 255
@@ -67,7 +67,7 @@ def test_pixels_are_those_of_the_dense_convolution(height, width, taps, extreme)
 
 
 @pytest.mark.parametrize("shape", [(224, 224, 3), (60, 84, 3), (5, 3, 3)])
-def test_the_transform_does_what_albumentations_does(shape):
+def test_the_transform_equals_that_of_albumentations(shape):
     image = cv2.GaussianBlur(RNG.integers(0, 256, shape, np.uint8), (5, 5), 0)
     ours, stock = MotionBlur(p=0.5, blur_limit=(3, 39)), A.MotionBlur(p=0.5, blur_limit=(3, 39))
     blurred = 0
@@ -78,13 +78,13 @@ def test_the_transform_does_what_albumentations_does(shape):
     assert 5 < blurred < 25
 
 
-def test_as_many_taps_as_the_sums_hold():
+def test_the_largest_number_of_taps_does_not_overflow():
     image = np.full((2, 300, 3), 255, np.uint8)
     assert (mean_of_shifted(image, [(0, x) for x in range(MAX_TAPS)]) == 255).all()
     with pytest.raises(ValueError, match="at most 257"):
         MotionBlur(blur_limit=(3, MAX_TAPS + 2))
 
 
-def test_only_uint8():
+def test_other_types_are_rejected():
     with pytest.raises(TypeError, match="uint8 images, not for float32"):
         mean_of_shifted(np.zeros((4, 4, 3), np.float32), [(0, 0)])

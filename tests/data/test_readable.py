@@ -11,7 +11,7 @@ from noseprint.errors import NoseprintError
 
 @pytest.fixture
 def damaged(demo, tmp_path):
-    """A data folder of which one photograph is missing, one cut off."""
+    """A data folder with one missing and one truncated photograph."""
     shutil.copytree(demo, tmp_path / "data")
     table = read_train(tmp_path / "data")
     table.paths[2].unlink()
@@ -19,15 +19,15 @@ def damaged(demo, tmp_path):
     return tmp_path / "data"
 
 
-def test_sound_photographs_are_all_usable(demo, tmp_path, capsys):
+def test_good_photographs_are_all_returned(demo, tmp_path, capsys):
     paths = read_train(demo).paths
-    (tmp_path / "skipped.csv").write_text("of an earlier run")
+    (tmp_path / "skipped.csv").write_text("from an earlier run")
     assert readable_photographs(paths, skip_bad=False, skipped_csv=tmp_path / "skipped.csv") == set(paths)
     assert not (tmp_path / "skipped.csv").exists()
     assert capsys.readouterr().out == ""
 
 
-def test_broken_data_are_refused_and_nothing_is_written(damaged, tmp_path):
+def test_bad_photographs_are_rejected_and_nothing_is_written(damaged, tmp_path):
     paths = read_train(damaged, missing_ok=True).paths
     with pytest.raises(
         NoseprintError, match=rf"{re.escape(paths[2].name)}.* \(and 1 more\)\. .*--skip-bad, .*the rows that name them"
@@ -36,7 +36,7 @@ def test_broken_data_are_refused_and_nothing_is_written(damaged, tmp_path):
     assert not (tmp_path / "skipped.csv").exists()
 
 
-def test_skipping_says_and_lists_what_is_left_out(damaged, tmp_path, capsys):
+def test_skip_bad_prints_and_lists_what_is_left_out(damaged, tmp_path, capsys):
     paths = read_train(damaged, missing_ok=True).paths
     assert readable_photographs(paths, skip_bad=True, skipped_csv=tmp_path / "skipped.csv") == set(paths) - {
         paths[2],
@@ -50,9 +50,11 @@ def test_skipping_says_and_lists_what_is_left_out(damaged, tmp_path, capsys):
     assert all(row["problem"] for row in rows)
 
 
-def test_pairs_among_sound_images(demo):
+def test_pairs_among_good_images(demo):
     pairs = read_pairs(demo, "test")
-    lost = pairs.folder / pairs.image_b[0]
-    kept = pairs.among({pairs.folder / name for name in pairs.names()} - {lost})
-    assert lost.name not in kept.names()
-    assert 0 < len(kept) == sum(lost.name not in pair for pair in zip(pairs.image_a, pairs.image_b, strict=True))
+    missing = pairs.folder / pairs.image_b[0]
+    remaining = pairs.among({pairs.folder / name for name in pairs.names()} - {missing})
+    assert missing.name not in remaining.names()
+    assert (
+        0 < len(remaining) == sum(missing.name not in pair for pair in zip(pairs.image_a, pairs.image_b, strict=True))
+    )

@@ -14,6 +14,7 @@ from noseprint.data.tables import (
     read_pseudo,
     read_retrieval,
     read_train,
+    write_csv,
 )
 from noseprint.errors import DataError, NoseprintError
 
@@ -48,7 +49,7 @@ def test_reads_the_challenge_layout(data):
 @pytest.mark.parametrize(
     "encoded", ["\ufeffdog ID,nose print image\r\n7,b 2.jpg\r\n\r\n", "dog ID,nose print image\n7 , b 2.jpg "]
 )
-def test_a_byte_order_mark_crlf_blank_lines_and_spaces_change_nothing(data, encoded):
+def test_byte_order_mark_crlf_blank_lines_and_spaces_are_ignored(data, encoded):
     rewrite(data / "train" / "train_data.csv", encoded)
     table = read_train(data)
     assert table.identities == ("7",)
@@ -56,7 +57,7 @@ def test_a_byte_order_mark_crlf_blank_lines_and_spaces_change_nothing(data, enco
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("", "header"),
         ("id,image\n7,b 2.jpg\n", "line 1: the header is 'id,image', expected 'dog ID,nose print image'"),
@@ -75,14 +76,14 @@ def test_a_byte_order_mark_crlf_blank_lines_and_spaces_change_nothing(data, enco
         ('dog ID,nose print image\n7,"b 2.jpg\n', "train_data.csv, line"),
     ],
 )
-def test_a_broken_table_is_refused_with_file_and_line(data, text, says):
+def test_an_invalid_table_is_rejected_with_file_and_line(data, text, message):
     rewrite(data / "train" / "train_data.csv", text)
-    with pytest.raises(NoseprintError, match=says) as caught:
+    with pytest.raises(NoseprintError, match=message) as caught:
         read_train(data)
     assert "train_data.csv" in str(caught.value)
 
 
-def test_a_missing_table_and_a_missing_image_folder_are_named(data):
+def test_a_missing_table_and_a_missing_image_folder_are_reported(data):
     (data / "train" / "train_data.csv").unlink()
     with pytest.raises(NoseprintError, match=r"train_data\.csv: the table is missing"):
         read_train(data)
@@ -91,7 +92,7 @@ def test_a_missing_table_and_a_missing_image_folder_are_named(data):
         read_pairs(data, "validation")
 
 
-def test_the_published_archives_test_folder_is_accepted(data):
+def test_the_test_folder_of_the_published_archive_is_accepted(data):
     (data / "test" / "images").rename(data / "test" / "test")
     assert image_folder(data, "test") == data / "test" / "test"
     assert len(read_pairs(data, "test")) == 2
@@ -117,18 +118,18 @@ def test_labels_and_retrieval_are_optional_and_checked(data):
         read_retrieval(data)
 
 
-def test_pseudo_identities_are_validation_images_and_may_be_none(data):
-    found = data / "pseudo.csv"
+def test_pseudo_identities_are_validation_images_and_may_be_empty(data):
+    table = data / "pseudo.csv"
     with pytest.raises(NoseprintError, match="run pseudo_produce"):
-        read_pseudo(found, data)
-    found.write_text("dog ID,nose print image\n")
-    assert len(read_pseudo(found, data)) == 0
-    found.write_text("dog ID,nose print image\npseudo-0000,b 2.jpg\n")
-    assert read_pseudo(found, data) == ImageTable((data / "validation" / "images" / "b 2.jpg",), ("pseudo-0000",))
+        read_pseudo(table, data)
+    table.write_text("dog ID,nose print image\n")
+    assert len(read_pseudo(table, data)) == 0
+    table.write_text("dog ID,nose print image\npseudo-0000,b 2.jpg\n")
+    assert read_pseudo(table, data) == ImageTable((data / "validation" / "images" / "b 2.jpg",), ("pseudo-0000",))
 
 
 @pytest.mark.parametrize(
-    ("rows", "says"),
+    ("rows", "message"),
     [
         ("A*n1.jpg,b 2.jpg,1\nb 2.jpg,A*n1.jpg,0\n", "line 3: label 0 contradicts line 2"),
         ("A*n1.jpg,b 2.jpg,1\nb 2.jpg,b 2.jpg,0\n", "different from itself"),
@@ -136,23 +137,23 @@ def test_pseudo_identities_are_validation_images_and_may_be_none(data):
         ("", "both labels"),
     ],
 )
-def test_labels_that_cannot_be_scored_are_refused(data, rows, says):
+def test_labels_that_cannot_be_scored_are_rejected(data, rows, message):
     (data / "test" / "labels.csv").write_text("imageA,imageB,label\n" + rows)
-    with pytest.raises(NoseprintError, match=says):
+    with pytest.raises(NoseprintError, match=message):
         read_labels(data, "test")
 
 
 @pytest.mark.parametrize(
-    ("rows", "says"),
+    ("rows", "message"),
     [
         ("test,query,9,b 2.jpg\ntest,gallery,9,b 2.jpg\n", "line 3: test/b 2.jpg is already listed on line 2"),
         ("test,query,9,b 2.jpg\n", "both query and gallery"),
         ("", "both query and gallery"),
     ],
 )
-def test_a_search_that_cannot_be_scored_is_refused(data, rows, says):
+def test_a_search_that_cannot_be_scored_is_rejected(data, rows, message):
     (data / "retrieval.csv").write_text("folder,role,identity,image\n" + rows)
-    with pytest.raises(NoseprintError, match=says):
+    with pytest.raises(NoseprintError, match=message):
         read_retrieval(data)
 
 
@@ -169,7 +170,7 @@ def test_an_encounter_column_is_read_where_there_is_one(data):
     assert found.where([False, True]).encounters == ("north gate",)
     assert found.where([False, False]) == ImageTable((), (), ())
     assert (found + found).encounters is None
-    for header, told in (
+    for header, encounter in (
         ("weather,Encounter", "1"),
         ("camera,weather,encounter", "1"),
         ("camera,weather", "north"),
@@ -178,7 +179,7 @@ def test_an_encounter_column_is_read_where_there_is_one(data):
     ):
         rest = "north,1,1" if header.count(",") == 2 else "north,1"
         table.write_text(f"dog ID,nose print image,{header}\n7,A*n1.jpg,{rest}\n")
-        assert read_train(data).encounters == (told and (told,)), header
+        assert read_train(data).encounters == (encounter and (encounter,)), header
     search = data / "retrieval.csv"
     search.write_text("folder,role,identity,image,note,date\ntest,query,9,b 2.jpg,,a\ntest,gallery,9,A*n1.jpg,,b\n")
     found = read_retrieval(data)
@@ -186,7 +187,7 @@ def test_an_encounter_column_is_read_where_there_is_one(data):
     assert found.where([True, False]) == RetrievalTable(found.paths[:1], ("9",), (True,), ("a",))
 
 
-def test_faults_of_encounters_are_told_with_all_others(data):
+def test_faults_in_encounters_are_reported_with_all_others(data):
     (data / "train" / "train_data.csv").write_text(
         "dog ID,nose print image,encounter\n,A*n1.jpg,\n7,none.jpg,1\n7,b 2.jpg\n8,b 2.jpg,2,3\n"
     )
@@ -203,13 +204,13 @@ def test_faults_of_encounters_are_told_with_all_others(data):
     assert [fault.line for fault in error.value.faults] == [2, 3, 3]
 
 
-def test_an_encounter_left_empty_is_one_of_its_own(data):
+def test_an_empty_encounter_is_an_encounter_of_its_own(data):
     table = data / "train" / "train_data.csv"
     table.write_text("dog ID,nose print image,date,camera\n7,A*n1.jpg,,x\n7,b 2.jpg, ,x\n")
     assert read_train(data).encounters is None
     table.write_text("dog ID,nose print image,date\n7,A*n1.jpg,\n7,b 2.jpg,0\n")
-    unknown, told = read_train(data).encounters
-    assert (unknown[0], told) == ("\0", "0")
+    unknown, known = read_train(data).encounters
+    assert (unknown[0], known) == ("\0", "0")
     search = data / "retrieval.csv"
     header = "folder,role,identity,image,date\n"
     search.write_text(header + "test,query,9,b 2.jpg,\ntest,gallery,9,A*n1.jpg,\ntrain,gallery,9,A*n1.jpg,a\n")
@@ -217,7 +218,7 @@ def test_an_encounter_left_empty_is_one_of_its_own(data):
 
 
 def faults_of(data, text, encoding="utf-8", **options):
-    """What `read_train` finds in a table of this text: (line, problem) each."""
+    """The faults that `read_train` reports for a table with this text, as (line, problem)."""
     table = data / "train" / "train_data.csv"
     table.write_bytes(text.encode(encoding))
     with pytest.raises(DataError) as caught:
@@ -226,11 +227,11 @@ def faults_of(data, text, encoding="utf-8", **options):
     return [(fault.line, fault.problem) for fault in caught.value.faults]
 
 
-def test_every_fault_of_a_table_is_found(data):
+def test_every_fault_in_a_table_is_found(data):
     rows = '7,b 2.jpg\n8\n\n,b.jpg\n"7"x,y\n9,../x.jpg\n9,none.jpg\n7,a,b.jpg\n7,b 2.jpg\n8,b 2.jpg\n'
     found = faults_of(data, HEADER + rows)
     assert [line for line, _ in found] == [3, 5, 6, 7, 8, 9, 10, 11]
-    said = [
+    expected = [
         "1 fields, expected 2",
         "dog ID is empty",
         "quotes",
@@ -240,11 +241,11 @@ def test_every_fault_of_a_table_is_found(data):
         "line 2, under the same identity",
         "line 2, under identity '7'",
     ]
-    assert all(words in problem for words, (_, problem) in zip(said, found, strict=True))
+    assert all(text in problem for text, (_, problem) in zip(expected, found, strict=True))
 
 
 @pytest.mark.parametrize(
-    ("text", "encoding", "line", "says"),
+    ("text", "encoding", "line", "message"),
     [
         ("dog ID;nose print image\n7;b 2.jpg\n", "utf-8", 1, "separated by semicolons: save the table with commas"),
         ("dog ID\tnose print image\n7\tb 2.jpg\n", "utf-8", 1, "separated by tabs"),
@@ -262,14 +263,14 @@ def test_every_fault_of_a_table_is_found(data):
         (HEADER + '7,"b' + "\n" * 140_000, "utf-8", 2, "field limit"),
     ],
 )
-def test_another_form_of_table_is_named_with_the_mend(data, text, encoding, line, says):
+def test_other_formats_are_reported_with_the_fix(data, text, encoding, line, message):
     (found,) = faults_of(data, text, encoding)
     assert found[0] == line
-    assert says in found[1]
+    assert message in found[1]
 
 
 @pytest.mark.parametrize("end", ["\r\n", "\r", "\n"])
-def test_line_ends_further_columns_and_any_text_as_identity_are_read(data, end):
+def test_any_line_end_further_columns_and_any_identity_are_accepted(data, end):
     rows = [
         "dog ID,nose print image,breed",
         "Zoë 3/4,ü.jpg,pug,",
@@ -285,7 +286,7 @@ def test_line_ends_further_columns_and_any_text_as_identity_are_read(data, end):
         read_train(data)
 
 
-def test_a_name_may_hold_anything_that_a_file_system_allows(data):
+def test_any_name_that_a_file_system_allows_is_accepted(data):
     names = [
         "line\nbreak.jpg",
         'quo"te.jpg',
@@ -304,27 +305,27 @@ def test_a_name_may_hold_anything_that_a_file_system_allows(data):
 
 
 @pytest.mark.parametrize(
-    ("held", "named", "says"),
+    ("held", "named", "message"),
     [
         ("Dog.JPG", "dog.jpg", "'Dog.JPG': they differ in case, space or how accents"),
         (unicodedata.normalize("NFD", "é.jpg"), unicodedata.normalize("NFC", "é.jpg"), "Unicode NFC or NFD"),
         (" dog.jpg", "DOG.jpg", "they differ in"),
     ],
 )
-def test_a_name_that_only_looks_the_same_is_pointed_at(data, held, named, says):
+def test_a_similar_file_name_is_suggested(data, held, named, message):
     (data / "train" / "images" / held).write_bytes(b"x")
     ((line, problem),) = faults_of(data, HEADER + f"7,{named}\n")
     assert line == 2
-    assert says in problem
+    assert message in problem
 
 
-def test_names_that_differ_in_case_are_two_photographs_where_there_are_two(data):
+def test_names_that_differ_in_case_are_two_photographs_if_both_exist(data):
     (data / "train" / "images" / "B 2.JPG").write_bytes(b"y")
     rewrite(data / "train" / "train_data.csv", HEADER + "7,b 2.jpg\n8,B 2.JPG\n")
     assert len(read_train(data)) == 2
 
 
-def test_an_image_name_never_leaves_its_folder(data, tmp_path):
+def test_an_image_name_cannot_lead_out_of_its_folder(data, tmp_path):
     images = data / "train" / "images"
     (tmp_path / "outside.jpg").write_bytes(b"x")
     (data / "train" / "images2").mkdir()
@@ -360,23 +361,23 @@ def test_an_image_name_never_leaves_its_folder(data, tmp_path):
         ".": "is not a plain file name",
     }
     absent = {"nothing.jpg": "is missing", "loop.jpg": "is missing"}
-    for options, named in (({}, expected | absent), ({"missing_ok": True}, expected)):
+    for options, faulty in (({}, expected | absent), ({"missing_ok": True}, expected)):
         table = HEADER + "".join(f"7,{name}\n" for name in (expected | absent))
         found = faults_of(data, table, **options)
-        assert len(found) == len(named)
-        assert all(says in problem for says, (_, problem) in zip(named.values(), found, strict=True))
+        assert len(found) == len(faulty)
+        assert all(text in problem for text, (_, problem) in zip(faulty.values(), found, strict=True))
 
 
 def test_the_data_folder_and_the_image_folder_may_be_links(data, tmp_path):
     (data / "train" / "images").rename(tmp_path / "photographs")
     (data / "train" / "images").symlink_to(tmp_path / "photographs")
     (tmp_path / "photographs" / "link.jpg").symlink_to("b 2.jpg")
-    (tmp_path / "seen").symlink_to(data)
+    (tmp_path / "link").symlink_to(data)
     rewrite(data / "train" / "train_data.csv", HEADER + "7,b 2.jpg\n7,link.jpg\n")
-    assert read_train(tmp_path / "seen").paths[0] == tmp_path / "seen" / "train" / "images" / "b 2.jpg"
+    assert read_train(tmp_path / "link").paths[0] == tmp_path / "link" / "train" / "images" / "b 2.jpg"
 
 
-def test_missing_images_may_be_left_to_whoever_opens_them(data):
+def test_missing_images_are_accepted_with_missing_ok(data):
     rewrite(data / "train" / "train_data.csv", HEADER + "7,b 2.jpg\n7,none.jpg\n")
     assert [path.name for path in read_train(data, missing_ok=True).paths] == ["b 2.jpg", "none.jpg"]
     shutil.copy(data / "train" / "train_data.csv", data / "pseudo.csv")
@@ -385,7 +386,7 @@ def test_missing_images_may_be_left_to_whoever_opens_them(data):
         read_pseudo(data / "pseudo.csv", data)
 
 
-def test_a_missing_image_of_many_pairs_is_one_fault_and_equal_names_are_one_object(data):
+def test_a_missing_image_is_reported_once_and_equal_names_are_one_object(data):
     table = data / "test" / "test_data.csv"
     rewrite(table, "imageA,imageB\n" + "b 2.jpg,gone.jpg\n" * 3 + "ü.jpg,lost.jpg\nü.jpg,x/y.jpg\n")
     with pytest.raises(DataError) as caught:
@@ -396,7 +397,7 @@ def test_a_missing_image_of_many_pairs_is_one_fault_and_equal_names_are_one_obje
     assert len({id(name) for name in pairs.image_a + pairs.image_b}) == 2
 
 
-def test_every_fault_of_labels_and_of_a_search_is_found(data):
+def test_every_fault_in_labels_and_in_a_search_is_found(data):
     rewrite(data / "test" / "labels.csv", "imageA,imageB,label\nü.jpg,ü.jpg,0\nb 2.jpg,ü.jpg,x\nno.jpg,ü.jpg,1\n")
     with pytest.raises(DataError) as caught:
         read_labels(data, "test")
@@ -409,7 +410,7 @@ def test_every_fault_of_labels_and_of_a_search_is_found(data):
     assert [fault.line for fault in caught.value.faults] == [2, 3, 3]
 
 
-def test_a_folder_or_a_pipe_in_place_of_a_table_is_named(data):
+def test_a_folder_or_a_pipe_in_place_of_a_table_is_rejected(data):
     table = data / "train" / "train_data.csv"
     table.unlink()
     os.mkfifo(table)
@@ -419,3 +420,8 @@ def test_a_folder_or_a_pipe_in_place_of_a_table_is_named(data):
     table.mkdir()
     with pytest.raises(DataError, match="the table is not a file"):
         read_train(data)
+
+
+def test_bytes_of_a_file_name_that_are_not_utf_8_are_escaped(tmp_path):
+    write_csv(tmp_path / "table.csv", ("image",), [("\udcff.jpg",)])
+    assert (tmp_path / "table.csv").read_bytes() == b"image\n\\udcff.jpg\n"

@@ -8,9 +8,16 @@ import torch
 
 from noseprint.data.tables import read_pairs
 from noseprint.errors import NoseprintError
-from noseprint.inference.evaluation import FMRS, Evaluation, score, score_members, score_tables, similarities
-from noseprint.inference.labelled import read_labelled
-from noseprint.inference.pairs import write_similarities
+from noseprint.inference.evaluation import (
+    FMRS,
+    Evaluation,
+    evaluate_members,
+    evaluate_tables,
+    labelled_similarities,
+    score_embeddings,
+)
+from noseprint.inference.labelled_data import read_labelled_data
+from noseprint.inference.similarity_table import write_similarities
 from noseprint.metrics.similarity import ensemble_embeddings, row_similarities
 from noseprint.metrics.verification import roc_auc
 from noseprint.models.network import SupConNet
@@ -25,7 +32,7 @@ def identities(demo):
 
 
 def embeddings_of(demo, labelled, noise):
-    """Embeddings that cluster by identity, as far as the noise lets them."""
+    """Embeddings that cluster by identity, plus noise."""
     random = np.random.default_rng(0)
     known = identities(demo)
     centres = {identity: random.normal(size=16) for identity in sorted(set(known.values()))}
@@ -35,26 +42,26 @@ def embeddings_of(demo, labelled, noise):
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def test_embeddings_that_know_the_identity_score_one_and_random_ones_score_chance(demo):
-    labelled = read_labelled(demo)
-    known = score(embeddings_of(demo, labelled, 0.0), labelled)
+def test_perfect_embeddings_score_one_and_random_ones_score_chance(demo):
+    labelled = read_labelled_data(demo)
+    known = score_embeddings(embeddings_of(demo, labelled, 0.0), labelled)
     assert (known.auc.value, known.map.value, known.rank_1.value) == (1, 1, 1)
     assert (known.eer.value, known.precision_at_5.value, known.rank_5.value) == (0, 1, 1)
-    chance = score(embeddings_of(demo, labelled, 100.0), labelled)
+    chance = score_embeddings(embeddings_of(demo, labelled, 100.0), labelled)
     assert chance.auc.low < 0.5 < chance.auc.high
-    between = score(embeddings_of(demo, labelled, 2.0), labelled)
+    between = score_embeddings(embeddings_of(demo, labelled, 2.0), labelled)
     assert between.auc.low <= between.auc.value <= between.auc.high
     assert chance.map.value < between.map.value < 1
 
 
-def test_the_clusters_of_the_bootstrap_are_the_identities(demo):
-    labelled = read_labelled(demo)
+def test_the_bootstrap_clusters_are_the_identities(demo):
+    labelled = read_labelled_data(demo)
     known = identities(demo)
     named = [known[labelled.pairs.folder / name] for name in labelled.pairs.image_a]
     assert len(set(zip(named, labelled.clusters[0], strict=True))) == len(set(named))
 
 
-def test_the_ensembles_cosine_is_the_mean_of_the_members():
+def test_the_ensemble_cosine_is_the_mean_of_the_member_cosines():
     random = np.random.default_rng(1)
     members = {n: random.normal(size=(6, 8)).astype(np.float32) for n in ("a", "b", "c")}
     members = {n: e / np.linalg.norm(e, axis=1, keepdims=True) for n, e in members.items()}
@@ -63,49 +70,51 @@ def test_the_ensembles_cosine_is_the_mean_of_the_members():
     assert row_similarities(ensemble_embeddings(members), a, b) == pytest.approx(expected, abs=1e-6)
 
 
-def test_members_are_scored_from_their_weights(tmp_path, demo):
+def test_members_are_scored_by_their_weights(tmp_path, demo):
     weights = {}
     for seed, name in enumerate(("one", "two")):
         torch.manual_seed(seed)
         network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
         weights[name] = tmp_path / f"{name}.safetensors"
         save_weights(weights[name], network, extra={})
-    found = score_members(weights, demo, device=CPU)
+    found = evaluate_members(weights, demo, device=CPU)
     assert list(found.scores) == list(found.similarity) == ["one", "two", "ensemble"]
     assert all(0 <= of.map.value <= 1 for of in found.scores.values())
     labelled = found.labelled
     assert list(found.embeddings) == ["one", "two"]
     for name, embeddings in (*found.embeddings.items(), ("ensemble", ensemble_embeddings(found.embeddings))):
         assert len(embeddings) == len(labelled.paths)
-        assert found.scores[name] == score(embeddings, labelled)
+        assert found.scores[name] == score_embeddings(embeddings, labelled)
         assert found.scores[name].auc.value == roc_auc(found.similarity[name], labelled.same)
-        np.testing.assert_array_equal(found.similarity[name], similarities(embeddings, labelled))
-    assert (found.leaks, found.without_copies, found.without_learnt) == (None, {}, {})
-    told = json.loads(json.dumps(found.to_json()))
-    assert told["one"]["auc"]["value"] == found.scores["one"].auc.value
-    assert told["data"]["pairs"]["same"] == labelled.same.sum()
-    assert set(told["data"]["refused"]) == {name for name, fmr in FMRS.items() if fmr < 30 / (~labelled.same).sum()}
+        np.testing.assert_array_equal(found.similarity[name], labelled_similarities(embeddings, labelled))
+    assert (found.leaks, found.without_copies, found.without_learned) == (None, {}, {})
+    stored = json.loads(json.dumps(found.to_json()))
+    assert stored["one"]["auc"]["value"] == found.scores["one"].auc.value
+    assert stored["data"]["pairs"]["same"] == labelled.same.sum()
+    assert set(stored["data"]["unsupported"]) == {
+        name for name, fmr in FMRS.items() if fmr < 30 / (~labelled.same).sum()
+    }
 
 
-def test_a_false_accept_rate_without_support_is_no_score(demo):
-    labelled = read_labelled(demo)
-    scores = score(embeddings_of(demo, labelled, 1.0), labelled)
+def test_an_fmr_that_too_few_pairs_support_has_no_score(demo):
+    labelled = read_labelled_data(demo)
+    scores = score_embeddings(embeddings_of(demo, labelled, 1.0), labelled)
     different = int((~labelled.same).sum())
     for name, fmr in FMRS.items():
         assert (getattr(scores, name) is None) == (different * fmr < 30)
-    refused = Evaluation(labelled, None).refused
-    assert "rule of 30" in refused["tmr_at_1e_3"]
-    assert Evaluation(replace(labelled, pairs=None, same=labelled.same[:0]), None).refused == {}
+    unsupported = Evaluation(labelled, None).unsupported
+    assert "rule of 30" in unsupported["tmr_at_1e_3"]
+    assert Evaluation(replace(labelled, pairs=None, same=labelled.same[:0]), None).unsupported == {}
 
 
-def test_tables_are_scored_without_a_network(tmp_path, demo):
-    labelled = read_labelled(demo)
+def test_similarity_tables_are_scored_without_a_network(tmp_path, demo):
+    labelled = read_labelled_data(demo)
     pairs = read_pairs(demo, "test")
     random = np.random.default_rng(2)
     similarity = labelled.same + random.normal(size=len(pairs))
     write_similarities(tmp_path / "a.csv", pairs, similarity)
     write_similarities(tmp_path / "b.csv", pairs, -similarity)
-    found = score_tables({"a": tmp_path / "a.csv", "b": tmp_path / "b.csv"}, demo)
+    found = evaluate_tables({"a": tmp_path / "a.csv", "b": tmp_path / "b.csv"}, demo)
     scores = found.scores
     assert scores["a"].auc.value == pytest.approx(roc_auc(similarity, labelled.same))
     assert scores["b"].auc.value == pytest.approx(1 - scores["a"].auc.value)
@@ -114,6 +123,6 @@ def test_tables_are_scored_without_a_network(tmp_path, demo):
     assert found.embeddings == {}
 
 
-def test_a_folder_without_labels_is_named(tmp_path):
-    with pytest.raises(NoseprintError, match=r"carries no labels .*labels\.csv"):
-        read_labelled(tmp_path)
+def test_a_folder_without_labels_is_refused(tmp_path):
+    with pytest.raises(NoseprintError, match=r"has no labels .*labels\.csv"):
+        read_labelled_data(tmp_path)

@@ -13,9 +13,9 @@ from noseprint.inspection.findings import FINDINGS_HEADER, report_text, write_fi
 
 
 @pytest.fixture
-def data(many, tmp_path):
-    """A demo of one's own, to spoil."""
-    return shutil.copytree(many, tmp_path / "data")
+def data(demo, tmp_path):
+    """A copy of the demo that a test may change."""
+    return shutil.copytree(demo, tmp_path / "data")
 
 
 def rows(data, table):
@@ -36,24 +36,24 @@ def save(path, image):
     path.write_bytes(cv2.imencode(".jpg", image[..., ::-1])[1].tobytes())
 
 
-def found(report, kind):
+def findings(report, kind):
     return [finding for finding in (*report.faults, *report.remarks) if finding.kind == kind]
 
 
-def test_a_sound_folder_has_figures_and_no_faults(many):
-    report = check(many)
+def test_a_good_folder_has_figures_and_no_faults(demo):
+    report = check(demo)
     assert report.faults == []
     train, validation, test = report.splits
-    table = rows(many, "train/train_data.csv")[1:]
+    table = rows(demo, "train/train_data.csv")[1:]
     assert train.images == len(table)
     assert sorted(train.per_identity) == sorted(np.unique([row[0] for row in table], return_counts=True)[1].tolist())
     assert validation.per_identity is None
-    assert test.per_identity == (4, 4, 4, 4)  # retrieval.csv knows them
-    short = sorted(min(decode(path).shape[:2]) for path in images(many, "train"))
+    assert test.per_identity == (4, 4, 4, 4)  # from retrieval.csv
+    short = sorted(min(decode(path).shape[:2]) for path in images(demo, "train"))
     assert sorted(train.short_sides) == short
     assert np.median(train.sharpness) > 2 * np.median(test.sharpness)  # the test photographs are blurred
     assert (train.tiny, train.dark) == (0, 0)
-    text = report_text(report, many)
+    text = report_text(report, demo)
     assert f"\ntrain       {len(table)} " in text
     assert text.endswith("nothing here stops a training.")
 
@@ -69,8 +69,8 @@ def test_every_fault_of_tables_and_photographs_is_listed(data):
     add(data, "train/train_data.csv", ("", "x.jpg"))
     report = check(data)
     named = {row for table in ("valid_data.csv", "labels.csv") for r in rows(data, f"validation/{table}") for row in r}
-    assert {f.file for f in found(report, "image")} == {train, *(p for p in broken if p.name in named)}
-    tables = " ".join(f"{f.file} {f.problem}" for f in found(report, "table"))
+    assert {f.file for f in findings(report, "image")} == {train, *(p for p in broken if p.name in named)}
+    tables = " ".join(f"{f.file} {f.problem}" for f in findings(report, "table"))
     assert "train_data.csv" in tables
     assert "test_data.csv" in tables
     text = report_text(report, data)
@@ -82,11 +82,11 @@ def test_every_fault_of_tables_and_photographs_is_listed(data):
 
 def test_missing_folders_are_faults(tmp_path):
     report = check(tmp_path)
-    assert len(found(report, "table")) == 3
+    assert len(findings(report, "table")) == 3
     assert "a training would stop" in report_text(report, tmp_path)
 
 
-def test_one_photograph_where_it_should_not_be(data):
+def test_copies_under_two_identities_in_two_splits_and_with_a_wrong_label(data):
     a, b, c = images(data, "train")[:3]
     shutil.copy(a, a.with_name("other dog.jpg"))
     add(data, "train/train_data.csv", ("another", "other dog.jpg"))
@@ -100,19 +100,19 @@ def test_one_photograph_where_it_should_not_be(data):
     add(data, "train/train_data.csv", (owner, "same dog.jpg"))
     before = check(data)
     assert before.faults == []
-    (wrong,) = found(before, "two identities")
+    (wrong,) = findings(before, "two identities")
     assert {wrong.file.name, wrong.other.name} == {a.name, "other dog.jpg"}
     assert "'another'" in wrong.problem
-    (leak,) = found(before, "two splits")
+    (leak,) = findings(before, "two splits")
     assert (leak.file, leak.other) == (b, test)
-    (label,) = found(before, "labelled different")
+    (label,) = findings(before, "labelled different")
     assert {label.file.name, label.other.name} == {one, other}
-    near = [(finding.file, finding.other) for finding in found(before, "near copy")]
+    near = [(finding.file, finding.other) for finding in findings(before, "near copy")]
     assert (c, c.with_name("same dog.jpg")) in near
     assert f"{c.name}  " in report_text(before, data)
 
 
-def test_names_and_files_that_nobody_names(data):
+def test_names_that_differ_in_case_and_files_that_no_table_names(data):
     a = images(data, "train")[0]
     shutil.copy(a, a.with_name(a.name.upper()))
     owner = next(row[0] for row in rows(data, "train/train_data.csv") if row[1] == a.name)
@@ -120,9 +120,9 @@ def test_names_and_files_that_nobody_names(data):
     (data / "train" / "images" / "notes.txt").touch()
     (data / "train" / "images" / ".hidden").touch()
     report = check(data)
-    (case,) = found(report, "case")
+    (case,) = findings(report, "case")
     assert {case.file.name, case.other.name} == {a.name, a.name.upper()}
-    assert [f.file.name for f in found(report, "unlisted") if "train" in f.file.parts] == ["notes.txt"]
+    assert [f.file.name for f in findings(report, "unlisted") if "train" in f.file.parts] == ["notes.txt"]
     assert report.faults == []
 
 
@@ -132,12 +132,12 @@ def test_tiny_and_dark_photographs(data):
     save(dark, decode(dark) // 12)
     report = check(data)
     assert (report.splits[0].tiny, report.splits[0].dark) == (1, 1)
-    assert [finding.file for finding in found(report, "tiny")] == [tiny]
-    assert [finding.file for finding in found(report, "dark")] == [dark]
+    assert [finding.file for finding in findings(report, "tiny")] == [tiny]
+    assert [finding.file for finding in findings(report, "dark")] == [dark]
     assert f"train/images/{tiny.name}  short side 47 px" in report_text(report, data)
 
 
-def test_findings_as_csv_have_one_line_each_whatever_a_file_is_called(data, tmp_path):
+def test_findings_as_csv_take_one_line_each_whatever_the_file_name(data, tmp_path):
     strange = data / "train" / "images" / "two\nlines \x1b[31m\udcff ü.jpg"
     strange.touch()
     report = check(data)
@@ -158,30 +158,30 @@ try:
 finally:
     print([name for name in ("torch", "pandas", "albumentations") if name in sys.modules])
 """
-    words = [sys.executable, "-c", code, "check", str(data), "--csv", str(tmp_path / "f.csv")]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-c", code, "check", str(data), "--csv", str(tmp_path / "f.csv")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("nothing here stops a training.\n[]\n")
     images(data, "train")[0].write_bytes(b"")
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert "is empty" in done.stdout
     assert "image," in (tmp_path / "f.csv").read_text()
     assert done.stderr == ""
 
 
-def test_labels_that_contradict_retrieval_are_named(data):
+def test_labels_that_contradict_retrieval_are_reported(data):
     table = rows(data, "test/labels.csv")
     table[1][2] = str(1 - int(table[1][2]))
     with (data / "test/labels.csv").open("w", newline="") as file:
         csv.writer(file).writerows(table)
-    (finding,) = found(check(data), "contradiction")
+    (finding,) = findings(check(data), "contradiction")
     assert [finding.file.name, finding.other.name] == table[1][:2]
     assert f"label {table[1][2]}, identities '" in finding.problem
     assert "contradicts the identities in retrieval.csv" in report_text(check(data), data)
 
 
-def test_measuring_alone_gives_the_figures_of_a_check(data):
+def test_measure_splits_gives_the_figures_of_a_check(data):
     whole = check(data).splits
     assert measure_splits(data, most=10**6) == whole
     for some, all_of_it in zip(measure_splits(data, most=10), whole, strict=True):
@@ -191,7 +191,7 @@ def test_measuring_alone_gives_the_figures_of_a_check(data):
         assert set(some.sharpness) <= set(all_of_it.sharpness)
 
 
-def test_measuring_passes_over_what_is_broken(data):
+def test_measure_splits_ignores_broken_photographs(data):
     images(data, "train")[0].write_bytes(b"")
     (data / "test" / "test_data.csv").unlink()
     whole, some = check(data).splits, measure_splits(data, most=10**6)

@@ -38,7 +38,7 @@ def photographs(demo):
     return [decode(path) for path in sorted((demo / "train" / "images").iterdir())]
 
 
-def look(images, folder):
+def summaries_of(images, folder):
     folder.mkdir(exist_ok=True)
     paths = [folder / f"{k}.png" for k in range(len(images))]
     for path, image in zip(paths, images, strict=True):
@@ -46,18 +46,18 @@ def look(images, folder):
     return summarise(paths)
 
 
-def test_what_is_known_is_compared_with_the_rest_only(photographs, tmp_path):
+def test_known_photographs_are_compared_with_the_others_only(photographs, tmp_path):
     two, third = photographs[:2], again(photographs[0])
-    looks = look([*two, two[1], third, two[1]], tmp_path)
-    assert {(copy.first, copy.second) for copy in find_copies(looks)} == {(0, 3), (1, 2), (1, 4)}
-    assert {(copy.first, copy.second) for copy in find_copies(looks, known=3)} == {(0, 3), (1, 4)}
-    assert find_copies(looks, known=5) == []
+    summaries = summaries_of([*two, two[1], third, two[1]], tmp_path)
+    assert {(copy.first, copy.second) for copy in find_copies(summaries)} == {(0, 3), (1, 2), (1, 4)}
+    assert {(copy.first, copy.second) for copy in find_copies(summaries, known=3)} == {(0, 3), (1, 4)}
+    assert find_copies(summaries, known=5) == []
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_copy_is_found_and_nothing_else(photographs, change, tmp_path):
     count = len(photographs)
-    found = find_copies(look([*photographs, *map(CHANGES[change], photographs)], tmp_path / "all"))
+    found = find_copies(summaries_of([*photographs, *map(CHANGES[change], photographs)], tmp_path / "all"))
     hits = sum((copy.first, copy.second) == (copy.first, copy.first + count) for copy in found)
     assert hits >= 0.95 * count
     assert hits == len(found)
@@ -66,22 +66,22 @@ def test_a_copy_is_found_and_nothing_else(photographs, change, tmp_path):
 
 def test_equal_pixels_are_paired_with_the_first_of_them(photographs, tmp_path):
     a, b = photographs[:2]
-    found = find_copies(look([a, b, a, b, a], tmp_path))
+    found = find_copies(summaries_of([a, b, a, b, a], tmp_path))
     assert [(copy.first, copy.second, copy.correlation) for copy in found] == [(0, 2, 1), (0, 4, 1), (1, 3, 1)]
 
 
-def test_empty_pictures_are_no_near_copies(tmp_path):
+def test_uniform_images_are_not_near_copies(tmp_path):
     flat = [np.full((60, 60, 3), grey, np.uint8) for grey in (0, 40, 90, 255)]
-    assert find_copies(look(flat, tmp_path)) == []
+    assert find_copies(summaries_of(flat, tmp_path)) == []
     assert find_copies([]) == []
 
 
 @pytest.mark.parametrize("known", [0, 20, 60])
-def test_the_pairs_proposed_are_those_of_a_naive_loop(monkeypatch, known):
+def test_proposed_pairs_equal_those_of_a_naive_loop(monkeypatch, known):
     monkeypatch.setattr(copies, "_BLOCK_ROWS", 7)
     monkeypatch.setattr(copies, "MAX_NEIGHBOURS", 3)
     rng = np.random.default_rng(0)
-    bits = rng.random((1, 256)) < rng.uniform(0.2, 0.8, (60, 1))  # lengths of agreement of all sorts
+    bits = rng.random((1, 256)) < rng.uniform(0.2, 0.8, (60, 1))  # distances of all sizes
     bits ^= rng.random((60, 256)) < 0.15
     hashes = np.packbits(bits, axis=1).view(np.uint64)
     expected = []

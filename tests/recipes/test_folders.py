@@ -1,5 +1,6 @@
 """What every recipe folder must hold, read without training."""
 
+import difflib
 import importlib.util
 import re
 
@@ -49,7 +50,7 @@ def test_no_folder_imports_another(folder):
 
 @pytest.mark.parametrize("folder", FOLDERS)
 @pytest.mark.parametrize("size", [32, None])
-def test_every_view_ends_at_the_input_size(folder, size):
+def test_every_transform_ends_at_the_input_size(folder, size):
     dataset = load(folder, "dataset")
     size = size or FULL_SIZE[folder.partition("_stage")[0]]
     transforms = [dataset.training_transform(size), dataset.evaluation_transform(size)]
@@ -97,7 +98,19 @@ def test_the_schedule_of_the_write_up():
     for folder in FOLDERS:
         text = (ROOT / folder / "train.py").read_text()
         epochs, rate = ("20", "3e-5") if folder.endswith("stage2") else ("30", "5e-5")
-        assert re.search(rf"^FULL = .*epochs={epochs}, .*lr={rate}\)$", text, re.M), folder
+        full = re.search(r"^FULL = .*?^SMALL", text, re.M | re.S)[0]
+        assert f"epochs={epochs}," in full, folder
+        assert f"lr={rate}" in full, folder
+
+
+def test_siblings_differ_in_their_decisions_only():
+    """Two networks of one stage: their names, backbones, sizes and batches."""
+    for script in ("train.py", "infer.py", "dataset.py"):
+        for stage in ("stage1", "stage2"):
+            texts = [(ROOT / f"{name}_{stage}" / script).read_text().splitlines() for name in ("swin224", "b7ns")]
+            changed = [line for line in difflib.ndiff(*texts) if line[0] in "+-"]
+            assert len(changed) <= 10, (script, stage, changed)
+    assert len((ROOT / "swin224_stage1" / "train.py").read_text().splitlines()) <= 50
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

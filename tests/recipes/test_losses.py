@@ -12,7 +12,7 @@ from .conftest import FOLDERS, ROOT, SHORT, TINY
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_a_wrong_loss_fails_with_the_right_ones(folder):
+def test_an_unknown_loss_is_refused_with_the_known_ones(folder):
     command = [sys.executable, str(ROOT / folder / "train.py"), "--loss", "triplets"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
@@ -20,7 +20,7 @@ def test_a_wrong_loss_fails_with_the_right_ones(folder):
     assert all(name in said for name in get_args(LossName))
 
 
-def test_a_training_with_a_loss_that_has_weights_is_not_gone_on_with_another(checkout):
+def test_a_training_does_not_continue_with_another_loss(checkout):
     options = (*TINY, *SHORT, "--no-pseudo")
     checkout.works("swin224_stage1/train.py", *options, "--loss", "triplet+smoothing")
     assert "loss was triplet+smoothing, is supcon" in checkout.run("swin224_stage1/train.py", *options).stderr

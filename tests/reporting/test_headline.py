@@ -12,8 +12,8 @@ from noseprint.calibration.quality_limits import Limit, Limits
 from noseprint.calibration.reliability import ReliabilityScores
 from noseprint.calibration.verifier import HoldOut, Member, OperatingPoint, Verifier
 from noseprint.data.tables import PairTable, RetrievalTable
-from noseprint.inference.evaluation import Evaluation, similarities
-from noseprint.inference.labelled import Labelled
+from noseprint.inference.evaluation import Evaluation, labelled_similarities
+from noseprint.inference.labelled_data import LabelledData
 from noseprint.inference.leaks import Leaks
 from noseprint.metrics.bootstrap import Score
 from noseprint.metrics.similarity import ensemble_embeddings
@@ -29,7 +29,7 @@ def labelled_of(identities, photographs=3):
     clusters = tuple(np.array([int(identity[name]) for name in side]) for side in (a, b))
     paths = tuple(map(Path, names))
     queries = tuple(name.endswith("-0") for name in names)
-    return Labelled(
+    return LabelledData(
         PairTable(Path(), a, b),
         clusters[0] == clusters[1],
         clusters,
@@ -47,9 +47,9 @@ def evaluated(identities=12, leaks=None, noise=(1.0, 1.5)):
         rows = np.repeat(centres, 3, axis=0) + scale * np.random.default_rng(seed + 1).normal(size=(3 * identities, 8))
         rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
         found.embeddings[f"member{seed}"] = rows
-        found.add(f"member{seed}", similarities(rows, labelled), rows, seed=0)
+        found.add(f"member{seed}", labelled_similarities(rows, labelled), rows, seed=0)
     whole = ensemble_embeddings(found.embeddings)
-    found.add("ensemble", similarities(whole, labelled), whole, seed=0)
+    found.add("ensemble", labelled_similarities(whole, labelled), whole, seed=0)
     return found
 
 
@@ -76,9 +76,9 @@ def threshold_for(found, rate):
 
 def test_the_headline_leads_with_photographs_that_no_training_saw():
     learnt = tuple(path for path in labelled_of(12).paths if int(path.name.split("-")[0]) < 5)
-    found = evaluated(leaks=Leaks(learnt=learnt))
+    found = evaluated(leaks=Leaks(learned=learnt))
     sentence = headline.headline(found)[-1]
-    whole, unseen = found.scores["ensemble"].rank_1, found.without_learnt["ensemble"].rank_1
+    whole, unseen = found.scores["ensemble"].rank_1, found.without_learned["ensemble"].rank_1
     assert whole != unseen
     assert f"right in {100 * unseen.value:.1f} % of the searches" in sentence
     assert "among 7 individuals with 14 photographs, its first" in sentence

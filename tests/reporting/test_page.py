@@ -14,8 +14,8 @@ import pytest
 from noseprint.calibration.fitting import fit_platt
 from noseprint.data.holdout import HOLDOUT_SEED, split_holdout
 from noseprint.data.tables import read_train
-from noseprint.inference.evaluation import Evaluation, similarities
-from noseprint.inference.labelled import read_labelled
+from noseprint.inference.evaluation import Evaluation, labelled_similarities
+from noseprint.inference.labelled_data import read_labelled_data
 from noseprint.inference.leaks import Leaks
 from noseprint.inspection.check import measure_splits
 from noseprint.metrics.similarity import ensemble_embeddings
@@ -74,14 +74,14 @@ def embeddings(labelled, seed):
 
 
 def evaluated(demo, names, leaks=None):
-    labelled = read_labelled(demo)
+    labelled = read_labelled_data(demo)
     found = Evaluation(labelled, leaks)
     for seed, name in enumerate(names):
         found.embeddings[name] = embeddings(labelled, seed)
-        found.add(name, similarities(found.embeddings[name], labelled), found.embeddings[name], seed=0)
+        found.add(name, labelled_similarities(found.embeddings[name], labelled), found.embeddings[name], seed=0)
     if len(names) > 1:
         whole = ensemble_embeddings(found.embeddings)
-        found.add("ensemble", similarities(whole, labelled), whole, seed=0)
+        found.add("ensemble", labelled_similarities(whole, labelled), whole, seed=0)
     return found
 
 

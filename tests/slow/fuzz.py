@@ -1,11 +1,11 @@
-"""Damaged files and options for as long as one likes: only documented errors may come out.
+"""Gives damaged files and options to every reader for a given time: only documented errors may be raised.
 
     python tests/slow/fuzz.py --seconds 300 [--targets image png] [--finds DIR]
 
-With atheris (pip install atheris) the damage is guided by the coverage of noseprint; without, it is drawn blindly from
-a seed. Each target runs in a process of its own (Linux), with 3 GiB of memory more than the libraries take and a
-minute an input. A line of JSON a target says how many inputs were tried and accepted; each new kind of find is kept in
-DIR: the input, and the traceback beside it. Exit status 1 where there is any.
+With atheris (pip install atheris) the damage is guided by the coverage of noseprint; without it, it is drawn from a
+seed. Each target runs in a process of its own (Linux), with 3 GiB of memory more than the libraries take, and a minute
+for each input. One line of JSON for each target gives the number of inputs tried and accepted. Each new kind of finding
+is saved in DIR: the input, and the traceback beside it. The exit status is 1 if there are any.
 """
 
 import argparse
@@ -36,11 +36,11 @@ with atheris.instrument_imports(["noseprint"]) if GUIDED else contextlib.nullcon
     from fuzz_targets import Target, targets
 
 MEMORY = 3 * 2**30
-AN_INPUT = 60  # seconds
+INPUT_SECONDS = 60
 
 
 class Run:
-    """One target's run: counts, keeps finds, and leaves when its time is over."""
+    """A run of one target: counts inputs, saves findings, and exits when its time is over."""
 
     def __init__(self, name: str, target: Target, *, seconds: float, finds: Path) -> None:
         self.name, self.target, self.finds = name, target, finds
@@ -49,9 +49,9 @@ class Run:
         self.kinds: dict[str, str] = {}
 
     def one(self, data: bytes) -> None:
-        """Read one input. What it is lies in a file meanwhile, should it end the process."""
+        """Read one input. It is in a file meanwhile, in case it kills the process."""
         (self.finds / "current").write_bytes(data)
-        signal.alarm(AN_INPUT)
+        signal.alarm(INPUT_SECONDS)
         try:
             self.accepted += self.target.read(data)
         except Exception as error:
@@ -84,11 +84,11 @@ class Run:
             "finds": self.kinds,
         }
         print(json.dumps(report), flush=True)
-        os._exit(1 if self.kinds else 0)  # out of libFuzzer, which has no other end than its own
+        os._exit(1 if self.kinds else 0)  # libFuzzer has no other way out
 
 
 def fuzz(name: str, *, seconds: float, finds: Path, seed: int) -> NoReturn:
-    """Try inputs on one target until the time is over."""
+    """Give inputs to one target until the time is over."""
     scratch = Path(os.environ["FUZZ_SCRATCH"])
     target = targets(scratch)[name]
     run = Run(name, target, seconds=seconds, finds=finds)
@@ -99,7 +99,7 @@ def fuzz(name: str, *, seconds: float, finds: Path, seed: int) -> NoReturn:
         own = random.Random(seed)
         if own.random() < 0.4:
             return atheris.Mutate(data, most)
-        near = own.random() < 0.5  # what is close to valid reaches the decoders below, whose coverage nobody sees
+        near = own.random() < 0.5  # almost valid inputs reach the decoders, whose coverage is not measured
         return damaged(own.choice(target.seeds) if near else data, random_edits(own))[:most]
 
     if GUIDED:

@@ -1,9 +1,9 @@
-"""Damage to bytes that knows a little of what they mean."""
+"""Random edits of bytes, with tokens that the readers of noseprint give a meaning."""
 
 import random
 from collections.abc import Iterable
 
-Edit = tuple[str, int, int, bytes]  # what to do, where, how far, with which bytes
+Edit = tuple[str, int, int, bytes]  # kind, position, amount, token
 EDITS = ("put", "insert", "cut", "copy", "end")
 TOKENS = (
     *(b",", b";", b"\t", b'"', b'""', b"\n", b"\r", b"\r\n", b"\0", b"\xef\xbb\xbf", b"\xff\xfe", b"\xe9", b"\xc3\xa9"),
@@ -54,9 +54,9 @@ TOKENS = (
 
 
 def damaged(data: bytes, edits: Iterable[Edit]) -> bytes:
-    """Apply the edits in order; places count modulo the length."""
-    for kind, place, amount, token in edits:
-        at = place % (len(data) + 1)
+    """Apply the edits in order; positions count modulo the length."""
+    for kind, position, amount, token in edits:
+        at = position % (len(data) + 1)
         if kind == "put":
             data = data[:at] + token + data[at + len(token) :]
         elif kind == "insert":
@@ -72,7 +72,7 @@ def damaged(data: bytes, edits: Iterable[Edit]) -> bytes:
 
 
 def random_edits(random: random.Random) -> list[Edit]:
-    """One to four edits."""
+    """Draw one to four edits."""
     return [
         (random.choice(EDITS), random.getrandbits(24), random.getrandbits(24), random_token(random))
         for _ in range(random.choice((1, 1, 2, 4)))
@@ -80,5 +80,5 @@ def random_edits(random: random.Random) -> list[Edit]:
 
 
 def random_token(random: random.Random) -> bytes:
-    """One of TOKENS, or a few bytes of any kind."""
+    """Draw one of TOKENS, or a few random bytes."""
     return random.choice(TOKENS) if random.random() < 0.7 else random.randbytes(random.randint(1, 4))

@@ -1,6 +1,7 @@
-"""What reads other people's bytes, one target each: valid seeds, and the reader.
+"""Everything that reads other people's bytes, as targets: valid seeds and the reader.
 
-It ends in NoseprintError (options: in exit status 0, 1 or 2) or gives what it promises. All else is a find.
+A reader must raise NoseprintError (options: exit with status 0, 1 or 2) or return what it promises. Anything else is a
+finding.
 """
 
 import contextlib
@@ -27,47 +28,38 @@ from noseprint.data import tables
 from noseprint.data.decoding import Image, decode
 from noseprint.errors import NoseprintError
 from noseprint.inference.infer import InferOptions, calibration_of
-from noseprint.inference.pairs import read_similarities
+from noseprint.inference.similarity_table import read_similarities
 from noseprint.models.network import SupConNet
 from noseprint.models.published import load_published
 from noseprint.models.weights import load_network, save_weights
+from noseprint.tasks.embedding_options import EmbeddingOptions, Stage2Options, require_same_holdout
 from noseprint.training.checkpoints import load_state, save_state
-from noseprint.training.fit_options import FitOptions, require_same_holdout
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Target:
-    """Valid seeds and what reads them: true where it accepts, false where it refuses as documented."""
+    """Valid seeds and their reader: it returns true if it accepts its input, false if it raises a documented error."""
 
     seeds: tuple[bytes, ...]
     read: Callable[[bytes], bool]
-    """Raises whatever is undocumented, and AssertionError for a promise that is not kept."""
-
-
-@dataclass(frozen=True)
-class Trained(FitOptions):
-    """Options such as a recipe's train.py has them."""
-
-    backbone: str = "resnet18.a1_in1k"
-    image_size: int = 224
-    temperature: float = 0.07
+    """Raises undocumented errors, and AssertionError for a broken promise."""
 
 
 def targets(folder: Path) -> dict[str, Target]:
-    """All targets by name; their files lie in `folder`, which must be empty."""
+    """All targets by name. They write files into `folder`, which must be empty."""
     torch.manual_seed(0)
     return _tables(folder / "tables") | _images(folder) | _weights(folder) | _others(folder)
 
 
 def _accepts(call: Callable[[], T], promise: Callable[[T], None] = lambda _: None) -> bool:
     try:
-        found = call()
-    except NoseprintError as refused:
-        str(refused).encode()  # it can be printed
+        result = call()
+    except NoseprintError as error:
+        str(error).encode()  # it can be printed
         return False
-    promise(found)
+    promise(result)
     return True
 
 
@@ -101,18 +93,18 @@ def _tables(data: Path) -> dict[str, Target]:
     def scores(found: pd.DataFrame) -> None:
         assert np.isfinite(found["prediction"]).all()
 
-    of_pair = "imageA,imageB"
+    pair_header = "imageA,imageB"
     train = "dog ID,nose print image\n1,a.jpg\n1,b.jpg\n2,c d.jpg\n"
     quoted = 'dog ID,nose print image\n"1","é.jpg"\n'
-    asked = f"{of_pair}\na.jpg,b.jpg\nc d.jpg,é.jpg\n"
-    labelled = f"{of_pair},label\na.jpg,b.jpg,1\nb.jpg,c d.jpg,0\n"
+    pair_table = f"{pair_header}\na.jpg,b.jpg\nc d.jpg,é.jpg\n"
+    labelled = f"{pair_header},label\na.jpg,b.jpg,1\nb.jpg,c d.jpg,0\n"
     search = "folder,role,identity,image\ntrain,query,1,a.jpg\nvalidation,gallery,1,b.jpg\n"
-    scored = f"{of_pair},prediction,probability\na.jpg,b.jpg,0.5,0.25\nb.jpg,c d.jpg,-1e-3,1\n"
+    scored = f"{pair_header},prediction,probability\na.jpg,b.jpg,0.5,0.25\nb.jpg,c d.jpg,-1e-3,1\n"
     pseudo, similarity = data / "pseudo.csv", data / "similarity.csv"
     return {
         "train": table("train/train_data.csv", train, quoted, read=lambda: tables.read_train(data), promise=images),
         "pseudo": table("pseudo.csv", train, read=lambda: tables.read_pseudo(pseudo, data), promise=images),
-        "pairs": table("test/test_data.csv", asked, read=lambda: tables.read_pairs(data, "test"), promise=pairs),
+        "pairs": table("test/test_data.csv", pair_table, read=lambda: tables.read_pairs(data, "test"), promise=pairs),
         "labels": table("test/labels.csv", labelled, read=lambda: tables.read_labels(data, "test"), promise=labels),
         "retrieval": table("retrieval.csv", search, read=lambda: tables.read_retrieval(data), promise=images),
         "similarities": table("similarity.csv", scored, read=lambda: read_similarities(similarity), promise=scores),
@@ -152,7 +144,7 @@ def _images(folder: Path) -> dict[str, Target]:
 
 
 def _with_checksums(png: bytes) -> bytes:
-    """The same chunks with the right CRC each, so that damage reaches the decoder."""
+    """The same chunks with correct checksums, so that the damage reaches the decoder."""
     at, out = 8, png[:8]
     while at + 12 <= len(png):
         length = min(int.from_bytes(png[at : at + 4], "big"), len(png) - at - 12)
@@ -171,7 +163,7 @@ def _weights(folder: Path) -> dict[str, Target]:
     length = int.from_bytes(whole[:8], "little")
     header, body = whole[8 : 8 + length], whole[8 + length :]
     first = json.loads(header)
-    described = json.dumps(first.pop("__metadata__")).encode()  # short, so that the damage meets it
+    described = json.dumps(first.pop("__metadata__")).encode()  # short, so that edits hit it often
     listed = json.dumps(first).encode()
 
     def promise(found: SupConNet) -> None:
@@ -180,7 +172,7 @@ def _weights(folder: Path) -> dict[str, Target]:
     def see(content: bytes) -> bool:
         path.write_bytes(content)
         _accepts(lambda: calibration_of(path))
-        _accepts(lambda: require_same_holdout(path, FitOptions(data=folder, epochs=1, batch_size=2, lr=1.0)))
+        _accepts(lambda: require_same_holdout(path, EmbeddingOptions(data=folder, epochs=1, batch_size=2, lr=1.0)))
         return _accepts(lambda: load_network(path), promise)
 
     def packed(text: bytes) -> bytes:
@@ -201,11 +193,13 @@ def _weights(folder: Path) -> dict[str, Target]:
 
 def _pickles(folder: Path, network: SupConNet) -> dict[str, Target]:
     path = folder / "member.pth"
-    rooms = {"conv_stem": 0, "bn1": 1, "blocks": 3, "conv_head": 4, "bn2": 5}
+    indices = {"conv_stem": 0, "bn1": 1, "blocks": 3, "conv_head": 4, "bn2": 5}
     state = {}
     for key, tensor in network.state_dict().items():
-        room, _, rest = key.removeprefix("backbone.model.").partition(".")
-        state[f"main_modules.{rest[0]}.0.weight" if room == "heads" else f"features.{rooms[room]}.{rest}"] = tensor
+        module, _, rest = key.removeprefix("backbone.model.").partition(".")
+        state[f"main_modules.{rest[0]}.0.weight" if module == "heads" else f"features.{indices[module]}.{rest}"] = (
+            tensor
+        )
     torch.save(state, path)
     first = dict(list(state.items())[:3])
     torch.save(first, folder / "short.pth")
@@ -237,7 +231,7 @@ def _pickle(archive: bytes) -> bytes:
 
 
 def _repacked(archive: bytes, pickle: bytes) -> bytes:
-    """The archive with another pickle and valid checksums."""
+    """The archive with another pickle and correct checksums."""
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(archive)) as held, zipfile.ZipFile(out, "w") as new:
         for name in held.namelist():
@@ -255,7 +249,7 @@ def _others(folder: Path) -> dict[str, Target]:
 
     def options(content: bytes) -> bool:
         words = content.decode("utf-8", "surrogateescape").split("\n")
-        train = _parses(words, Trained(data=folder, epochs=1, batch_size=2, lr=1.0))
+        train = _parses(words, Stage2Options(data=folder, epochs=1, batch_size=2, lr=1.0))
         return _parses(words, InferOptions(data=folder)) or train
 
     fitted = (Platt(5.0, -2.0), Beta(7.0, 0.5, 1.0), Isotonic((0.25, 0.5, 0.75), (-2.0, 0.0, 3.0)))
@@ -278,10 +272,10 @@ def _others(folder: Path) -> dict[str, Target]:
     }
 
 
-def _parses(words: Sequence[str], default: InferOptions | Trained) -> bool:
+def _parses(words: Sequence[str], default: InferOptions | Stage2Options) -> bool:
     out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     err = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")  # as Python's own
-    reached: list[InferOptions | Trained] = []
+    reached: list[InferOptions | Stage2Options] = []
     status: object = 0
     with (
         mock.patch.object(sys, "argv", ["train.py", *words]),

@@ -15,7 +15,7 @@ READERS = {
     "train": "from noseprint.data.tables import read_train; table = read_train(data)",
     "pairs": "from noseprint.data.tables import read_pairs; table = read_pairs(data, 'test')",
     "labels": "from noseprint.data.tables import read_labels; table = read_labels(data, 'test')",
-    "similarities": "from noseprint.inference.pairs import read_similarities; "
+    "similarities": "from noseprint.inference.similarity_table import read_similarities; "
     "table = read_similarities(data / 'similarity.csv')",
 }
 

@@ -2,59 +2,32 @@ import contextlib
 import json
 import math
 import multiprocessing
-import os
 import resource
 import shutil
 import signal
 import time
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import torch
-from pytorch_metric_learning.losses import ArcFaceLoss, SupConLoss
+from pytorch_metric_learning.losses import ArcFaceLoss
 from safetensors.torch import load_file
 
 from noseprint.calibration.curves import calibration_from_json
 from noseprint.data.holdout import photograph_hashes, split_holdout
 from noseprint.data.tables import ImageTable, read_train
-from noseprint.data.transforms import A
 from noseprint.errors import NoseprintError
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import load_network, read_header
-from noseprint.training.fit import fit
-from noseprint.training.fit_options import FREE_TO_CHANGE, FitOptions, require_same_holdout
+from noseprint.tasks.embedding_options import EmbeddingOptions, require_same_holdout
+from noseprint.training.fit_options import FREE_TO_CHANGE
 
-SIZE = 32
+from .tiny import SIZE, Interrupting, network, options, train
 
 
 @pytest.fixture
 def table(demo):
     return read_train(demo)
-
-
-def options(demo, **changes) -> FitOptions:
-    base = FitOptions(data=demo, epochs=2, batch_size=16, lr=1e-3, device="cpu", workers=0, holdout=0.2)
-    return replace(base, **changes)
-
-
-def network():
-    torch.manual_seed(0)
-    return SupConNet("test_efficientnet.r160_in1k", image_size=SIZE, dim=16, pretrained=False)
-
-
-def train(results, table, opts, *, net=None, step=None, **more):
-    loss = SupConLoss(temperature=0.07)
-    fit(
-        net or network(),
-        step=step or (lambda model, images, labels: loss(model(images), labels)),
-        labelled=table,
-        training_transform=A.Compose([A.Resize(SIZE, SIZE), A.HorizontalFlip(p=0.5)]),
-        evaluation_transform=A.Resize(SIZE, SIZE),
-        results=results,
-        options=opts,
-        **more,
-    )
 
 
 def records(results):
@@ -71,7 +44,7 @@ def test_leaves_the_best_averaged_weights_with_their_scores_and_calibration(tmp_
     kept = [record for record, high in zip(found, highest, strict=True) if record["auc"] >= high - 0.001][-1]
     assert json.loads(header.extra["holdout"])["auc"] == kept["auc"]
     calibration_from_json(header.extra["calibration"])
-    assert json.loads(header.extra["training"]) == {"holdout": 0.2}
+    assert json.loads(header.extra["training"]) == {"holdout": 0.2, "loss": "supcon"}
     held_out = split_holdout(table.identities, share=0.2, seed=0)
     photographs = table.where(identity in held_out for identity in table.identities)
     assert header.extra["held_out_photographs"] == photograph_hashes(photographs)
@@ -88,7 +61,7 @@ def test_held_out_identities_are_never_trained_on_and_pseudo_identities_never_he
         seen.update(labels.tolist())
         return model(images).sum()
 
-    train(tmp_path, table, options(demo, epochs=30), step=step, pseudo=pseudo)
+    train(tmp_path, table, options(demo, epochs=30), loss=step, pseudo=pseudo)
     assert seen == set(range(len(set(table.identities) - held_out) + 2))
 
 
@@ -140,27 +113,14 @@ def test_without_a_holdout_the_last_weights_are_kept(tmp_path, demo, table):
         assert torch.equal(tensor, last[key])
 
 
-def interrupt_after(steps):
-    """A step that asks the process to stop after `steps` steps, as Ctrl-C does."""
-    loss, done = SupConLoss(temperature=0.07), [0]
-
-    def step(model, images, labels):
-        done[0] += 1
-        if done[0] == steps:
-            os.kill(os.getpid(), signal.SIGINT)
-        return loss(model(images), labels)
-
-    return step
-
-
 def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, demo, table, capsys):
     opts = options(demo, epochs=3)
     train(tmp_path / "whole", table, opts)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(SystemExit) as left:
-        train(tmp_path / "cut", table, opts, step=interrupt_after(4))
+        train(tmp_path / "cut", table, opts, loss=Interrupting(4))
     assert left.value.code == 130
-    assert "goes on from there" in capsys.readouterr().out
+    assert "continues from there" in capsys.readouterr().out
     assert signal.getsignal(signal.SIGINT) is before
     train(tmp_path / "cut", table, opts)
     whole, cut = (load_file(tmp_path / run / "best.safetensors") for run in ("whole", "cut"))
@@ -169,14 +129,14 @@ def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, demo, table, caps
 
 
 def test_an_epochs_seconds_count_what_came_before_an_interruption(tmp_path, demo, table):
-    stop = interrupt_after(1)
+    stop = Interrupting(1)
 
     def slowly(*batch):
         time.sleep(2)
         return stop(*batch)
 
     with pytest.raises(SystemExit):
-        train(tmp_path, table, options(demo), step=slowly)
+        train(tmp_path, table, options(demo), loss=slowly)
     assert not records(tmp_path)
     train(tmp_path, table, options(demo))
     first, second = (record["seconds"] for record in records(tmp_path))
@@ -205,14 +165,13 @@ def test_a_run_does_not_go_on_with_other_settings_or_data(tmp_path, demo, table)
 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path, demo, table):
-    loss, done = SupConLoss(temperature=0.07), [0]
+    supcon = Interrupting(None)
 
     def step(model, images, labels):
-        done[0] += 1
-        return loss(model(images), labels) * (float("nan") if done[0] > 4 else 1)
+        return supcon(model, images, labels) * (float("nan") if supcon.done > 4 else 1)
 
     with pytest.raises(NoseprintError, match=r"loss or its gradient is nan at step 5 .*\.jpg, .*\.jpg and 13 more"):
-        train(tmp_path, table, options(demo, epochs=4, save_every=2), step=step)
+        train(tmp_path, table, options(demo, epochs=4, save_every=2), loss=step)
     listed = (tmp_path / "faulty_batch.csv").read_text().splitlines()
     assert len(listed) == 17
     assert {line.split(",")[1] for line in listed[1:]} <= {path.name for path in table.paths}
@@ -223,15 +182,14 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_state(tmp_path,
 
 def test_a_gradient_that_is_not_finite_never_reaches_the_last_good_state(tmp_path, demo, table):
     """The loss of step 3 is a number, its gradient is not: every later weight would be none either."""
-    loss, done = SupConLoss(temperature=0.07), [0]
+    supcon = Interrupting(None)
 
     def step(model, images, labels):
-        done[0] += 1
-        value = loss(model(images), labels)
-        return value + torch.sqrt(0 * value) if done[0] == 3 else value
+        value = supcon(model, images, labels)
+        return value + torch.sqrt(0 * value) if supcon.done == 3 else value
 
     with pytest.raises(NoseprintError, match="at step 3 "):
-        train(tmp_path, table, options(demo, epochs=4, save_every=1), step=step)
+        train(tmp_path, table, options(demo, epochs=4, save_every=1), loss=step)
     state = torch.load(tmp_path / "last" / "state.pt", weights_only=True)
     assert state["step"] == 2
     assert all(torch.isfinite(tensor).all() for tensor in state["network"].values())
@@ -239,7 +197,7 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_last_good_state(tmp_pat
 
 def test_nothing_is_said_to_be_saved_where_nothing_is(tmp_path, demo, table):
     with pytest.raises(NoseprintError, match="Nothing was saved yet"):
-        train(tmp_path, table, options(demo), step=lambda model, images, labels: model(images).sum() * float("inf"))
+        train(tmp_path, table, options(demo), loss=lambda model, images, labels: model(images).sum() * float("inf"))
 
 
 def test_other_broken_photographs_begin_a_training_afresh_under_skip_bad_only(tmp_path, demo, table, capsys):
@@ -247,7 +205,7 @@ def test_other_broken_photographs_begin_a_training_afresh_under_skip_bad_only(tm
     copies.mkdir()
     moved = ImageTable(tuple(Path(shutil.copy(p, copies / p.name)) for p in table.paths), table.identities)
     with pytest.raises(SystemExit):
-        train(tmp_path / "out", moved, options(demo), step=interrupt_after(3))
+        train(tmp_path / "out", moved, options(demo), loss=Interrupting(3))
     held_out = split_holdout(table.identities, share=0.2, seed=0)
     victim = next(p for p, i in zip(moved.paths, moved.identities, strict=True) if i not in held_out)
     victim.write_bytes(b"")
@@ -256,7 +214,7 @@ def test_other_broken_photographs_begin_a_training_afresh_under_skip_bad_only(tm
     with pytest.raises(NoseprintError, match=r"lr was 0\.001"):
         train(tmp_path / "out", moved, options(demo, skip_bad=True, lr=0.002))
     train(tmp_path / "out", moved, options(demo, skip_bad=True))
-    assert "begins afresh" in capsys.readouterr().out
+    assert "starts again" in capsys.readouterr().out
     assert victim.name in (tmp_path / "out" / "skipped.csv").read_text()
 
 
@@ -273,7 +231,7 @@ def test_asked_to_stop_in_the_last_step_the_training_is_whole_and_the_answer_hon
     train(tmp_path / "whole", table, options(demo))
     steps = records(tmp_path / "whole")[-1]["step"]
     with pytest.raises(SystemExit) as left:
-        train(tmp_path / "cut", table, options(demo), step=interrupt_after(steps))
+        train(tmp_path / "cut", table, options(demo), loss=Interrupting(steps))
     assert left.value.code == 130
     assert "trained to the end" in capsys.readouterr().out
     files = [tmp_path / name / "best.safetensors" for name in ("whole", "cut")]
@@ -287,7 +245,7 @@ def test_restart_forgets_the_older_state_at_once(tmp_path, demo, table):
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        train(tmp_path, table, options(demo, restart=True), step=broken)
+        train(tmp_path, table, options(demo, restart=True), loss=broken)
     assert not (tmp_path / "last" / "state.pt").exists()
 
 
@@ -338,19 +296,15 @@ def test_a_collapsed_network_is_noticed_and_its_weights_not_kept(tmp_path, demo,
 
 
 def test_a_loader_process_that_dies_is_named_and_the_run_goes_on_from_its_save(tmp_path, demo, table):
-    loss, done = SupConLoss(temperature=0.07), [0]
+    def kill_workers():
+        for child in multiprocessing.active_children():
+            child.kill()
+            child.join()
 
-    def step(model, images, labels):
-        done[0] += 1
-        if done[0] == 3:
-            for child in multiprocessing.active_children():
-                child.kill()
-                child.join()
-        return loss(model(images), labels)
-
+    step = Interrupting(3, kill_workers)
     opts = options(demo, epochs=30, workers=1, save_every=1)
     with pytest.raises(NoseprintError, match=r"decodes photographs died .*--workers"):
-        train(tmp_path, table, opts, step=step)
+        train(tmp_path, table, opts, loss=step)
     assert 2 <= torch.load(tmp_path / "last" / "state.pt", weights_only=True)["step"] < 60
 
 
@@ -384,24 +338,27 @@ def test_a_disk_that_is_full_leaves_the_last_good_state_and_the_run_goes_on_when
     assert (results / "best.safetensors").read_bytes() == whole
 
 
-def test_a_loss_with_weights_of_its_own_is_trained_and_resumed(tmp_path, demo, table):
-    """A classification recipe: ArcFace over the training identities."""
+class Head(torch.nn.Module):
+    """ArcFace over the training identities, which asks to stop at step `at`."""
 
-    def run(results, epochs_before_stop=None):
+    def __init__(self, classes, at=None):
+        super().__init__()
         torch.manual_seed(1)
-        head = ArcFaceLoss(num_classes=len(set(table.identities)), embedding_size=16)
-        start = head.W.detach().clone()
-        done = [0]
+        self.arcface = ArcFaceLoss(num_classes=classes, embedding_size=16)
+        self.interrupting = Interrupting(at)
+        self.interrupting.loss = self.arcface
 
-        def step(model, images, labels):
-            done[0] += 1
-            if done[0] == epochs_before_stop:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return head(model(images), labels)
+    def forward(self, *batch):
+        return self.interrupting(*batch)
 
+
+def test_a_loss_with_weights_of_its_own_is_trained_and_resumed(tmp_path, demo, table):
+    def run(results, at=None):
+        head = Head(len(set(table.identities)), at)
+        start = head.arcface.W.detach().clone()
         with contextlib.suppress(SystemExit):
-            train(results, table, options(demo, holdout=0), step=step, criterion=head)
-        return start, head.W.detach().clone()
+            train(results, table, options(demo, holdout=0), loss=head)
+        return start, head.arcface.W.detach().clone()
 
     start, whole = run(tmp_path / "whole")
     assert not torch.equal(start, whole)
@@ -427,6 +384,10 @@ def test_the_loss_falls(tmp_path, demo, table):
         ({"seed": -1}, "--seed -1"),
         ({"workers": -1}, "--workers -1"),
         ({"chunk_size": 0}, "--chunk-size 0"),
+        ({"cycles": 0}, "--cycles 0"),
+        ({"milestones": (0.5, 1.5)}, "--milestones"),
+        ({"temperature": 0.0}, "--temperature 0.0"),
+        ({"images_per_identity": 1}, "--images-per-identity 1"),
         ({"eval_every": 0}, "--eval-every 0"),
         ({"run": ".."}, "--run"),
         ({"run": "../elsewhere"}, "--run"),
@@ -440,21 +401,13 @@ def test_options_that_cannot_be_are_refused(tmp_path, demo, table, changes, says
 
 
 def test_every_option_that_shapes_the_weights_guards_a_resume(demo):
-    @dataclass(frozen=True)
-    class More(FitOptions):
-        temperature: float = 0.07
-
-    names = set(vars(More(data=demo, epochs=1, batch_size=8, lr=1.0)))
-    assert names - FREE_TO_CHANGE >= {"epochs", "batch_size", "lr", "seed", "holdout", "temperature"}
+    names = set(vars(options(demo)))
+    shaping = {"epochs", "batch_size", "lr", "seed", "holdout", "temperature", "optimizer", "schedule", "milestones"}
+    assert names - FREE_TO_CHANGE >= shaping
 
 
 @pytest.mark.parametrize("name", ["image_size", "train_size"])
 @pytest.mark.parametrize("size", [0, 15, 4097])
-def test_an_impossible_size_of_a_recipe_is_refused_with_its_options(demo, name, size):
-    @dataclass(frozen=True)
-    class More(FitOptions):
-        image_size: int | None = 16
-        train_size: int | None = None
-
+def test_an_impossible_size_is_refused_with_the_options(demo, name, size):
     with pytest.raises(NoseprintError, match=rf"--{name.replace('_', '-')} {size}: must be in 16\.\.4096"):
-        More(data=demo, epochs=1, batch_size=8, lr=1.0, **{name: size})
+        EmbeddingOptions(data=demo, epochs=1, batch_size=8, lr=1.0, **{name: size})

@@ -45,7 +45,7 @@ def cached_gradients(network, chunk_size, autocast=plain, seed=7):
     return loss.detach(), gradients(network)
 
 
-def assert_alike(ours, theirs, rtol=1e-4):
+def assert_equal_gradients(ours, theirs, rtol=1e-4):
     assert ours.keys() == theirs.keys()
     for name, gradient in theirs.items():
         torch.testing.assert_close(ours[name], gradient, rtol=rtol, atol=rtol * float(gradient.abs().max()), msg=name)
@@ -59,20 +59,20 @@ def test_the_gradient_is_that_of_the_whole_batch(chunk_size):
     loss.backward()
     found, ours = cached_gradients(tiny(), chunk_size)
     torch.testing.assert_close(found, loss.detach())
-    assert_alike(ours, gradients(direct))
+    assert_equal_gradients(ours, gradients(direct))
 
 
-def test_what_is_random_is_drawn_again_alike():
+def test_random_layers_draw_the_same_numbers_in_both_passes():
     direct = Random()
     torch.manual_seed(7)
     LOSS(torch.cat([direct(part) for part in torch.split(IMAGES, 4)]), LABELS).backward()
     _, ours = cached_gradients(Random(), 4)
-    assert_alike(ours, gradients(direct), rtol=1e-6)
+    assert_equal_gradients(ours, gradients(direct), rtol=1e-6)
     _, others = cached_gradients(Random(), 4, seed=8)
     assert not torch.allclose(others["layers.1.weight"], ours["layers.1.weight"])
 
 
-def test_the_second_pass_takes_no_random_numbers_from_what_follows():
+def test_the_second_pass_leaves_the_random_state_alone():
     network = Random()
     chunked = ChunkedForward(network, 4, plain)
     LOSS(chunked(IMAGES), LABELS).backward()
@@ -81,7 +81,7 @@ def test_the_second_pass_takes_no_random_numbers_from_what_follows():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_both_passes_run_in_half_precision_and_the_second_with_weights_that_know_their_gradient():
+def test_both_passes_run_in_half_precision_and_the_gradient_reaches_the_weights():
     autocast = torch.autocast("cpu", torch.bfloat16)
     direct, chunked = Random(), Random()
     torch.manual_seed(7)
@@ -92,7 +92,7 @@ def test_both_passes_run_in_half_precision_and_the_second_with_weights_that_know
     chunked.layers[1].register_forward_hook(lambda _, inputs, output: types.append(output.dtype))
     _, ours = cached_gradients(chunked, 4, autocast)
     assert types == [torch.bfloat16] * 6
-    assert_alike(ours, gradients(direct), rtol=2e-2)
+    assert_equal_gradients(ours, gradients(direct), rtol=2e-2)
 
 
 def test_activations_are_kept_for_one_chunk_at_a_time():
@@ -110,10 +110,10 @@ def test_several_calls_in_one_step_add_up():
     chunked = ChunkedForward(ours, 3, plain)
     LOSS(torch.cat([chunked(IMAGES[:5]), chunked(IMAGES[5:])]), LABELS).backward()
     chunked.backward()
-    assert_alike(gradients(ours), gradients(direct))
+    assert_equal_gradients(gradients(ours), gradients(direct))
 
 
-def test_embeddings_that_the_loss_leaves_out_and_calls_without_gradient_cost_no_second_pass():
+def test_unused_embeddings_and_calls_without_gradient_cost_no_second_pass():
     network, calls = tiny(), []
     network.register_forward_pre_hook(lambda *_: calls.append(1))
     chunked = ChunkedForward(network, 6, plain)

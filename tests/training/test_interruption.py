@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = str(Path(__file__).with_name("tiny_training.py"))
+SCRIPT = str(Path(__file__).with_name("tiny.py"))
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
@@ -33,7 +33,7 @@ def test_a_whole_group_asked_to_stop_puts_the_state_away_and_leaves_no_process(d
         out, errors = process.communicate(timeout=20)
         assert process.returncode == status, errors
         assert "saved after step" in out
-        assert "goes on from there" in out
+        assert "continues from there" in out
         assert (tmp_path / str(status) / "last" / "state.pt").is_file()
         assert "Traceback" not in errors
         assert not list(scratch.glob("pymp-*"))  # the workers tidied up

@@ -1,27 +1,86 @@
 import contextlib
 from pathlib import Path
 
+import pytest
 import torch
 
+from noseprint.data.datasets import Sample
+from noseprint.data.tables import ImageTable
 from noseprint.distributed import World
 from noseprint.losses.supcon import supcon_loss
-from noseprint.models.network import SupConNet
-from noseprint.training.fit_options import FitOptions
-from noseprint.training.step import Updates
+from noseprint.training.step import TrainingStep
+from noseprint.training.task import Part, Phase
+
+from .tiny import network, options, task
+
+BATCH = Sample(torch.randint(0, 256, (8, 3, 32, 32)).byte(), torch.arange(8) // 2, torch.arange(8))
+
+
+def training_step(made, chosen, device="cpu"):
+    world = World(0, 1, torch.device(device))
+    return TrainingStep(made, options=chosen, world=world, epoch_steps=5, results=Path())
+
+
+def a_task(chosen):
+    table = ImageTable(tuple(map(Path, "abcdefgh")), tuple("aabbccdd"))
+    return task(table, chosen, loss=lambda net, images, labels: supcon_loss(net(images), labels, temperature=0.07))
 
 
 def test_a_step_never_asks_the_device_for_a_value(monkeypatch):
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # knows no such device
-    nowhere = torch.device("meta")  # which has no values to give, and raises when asked
-    updates = Updates(
-        SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=16, pretrained=False),
-        step=lambda network, images, labels: supcon_loss(network(images), labels, temperature=0.07),
-        criterion=None,
-        options=FitOptions(data=Path(), epochs=1, batch_size=8, lr=1e-3),
-        place=World(0, 1, nowhere),
-        steps=10,
-        epoch_steps=5,
-        results=Path(),
-    )
-    loss = updates.update(0, torch.zeros(8, 3, 32, 32, dtype=torch.uint8), torch.zeros(8, dtype=torch.long))
-    assert loss.device == nowhere
+    monkeypatch.setattr(torch, "Generator", lambda device: torch.default_generator)  # likewise; only bfloat16 draws
+    step = training_step(a_task(options(holdout=0)), options(holdout=0), "meta")  # has no values, and raises when asked
+    loss = step.update(0, BATCH)
+    assert loss.device == torch.device("meta")
+
+
+def test_parts_learn_at_their_own_rates_and_rest_in_phases_that_do_not_train_them():
+    chosen = options(holdout=0, warmup=0.0, weight_decay=0.0, epochs=2)
+    made = a_task(chosen)
+    net = made.network
+    made.parts = lambda: (Part("backbone", net.backbone, lr_scale=0.1), Part("heads", net.heads))
+    made.phases = lambda epochs: (Phase(1, trains=("heads",), lr=1e-2), Phase(epochs - 1))
+    step = training_step(made, chosen)
+    assert step.steps == 10
+    before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
+
+    def changed():
+        return {
+            key.partition(".")[0] for key, tensor in net.state_dict().items() if not torch.equal(tensor, before[key])
+        }
+
+    for number in range(5):
+        step.update(number, BATCH)
+    assert changed() == {"heads"}
+    step.update(5, BATCH)
+    assert changed() == {"heads", "backbone"}
+    assert [step.rate(0), step.rate(5)] == [1e-2, chosen.lr]
+    rates = {group["part"]: group["lr"] for group in step._optimizer.param_groups}
+    assert rates == {"backbone": pytest.approx(0.1 * chosen.lr), "heads": chosen.lr}
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd", "radam"])
+def test_every_optimizer_lowers_the_loss(name):
+    chosen = options(holdout=0, optimizer=name, lr=3e-3, warmup=0.0)
+    step = training_step(a_task(chosen), chosen)
+    losses = [step.update(number, BATCH).item() for number in range(8)]
+    assert losses[-1] < losses[0]
+
+
+def test_vectors_do_not_decay():
+    chosen = options(holdout=0, weight_decay=0.1)
+    groups = training_step(a_task(chosen), chosen)._optimizer.param_groups
+    assert {(group["weight_decay"], min(p.ndim for p in group["params"]) > 1) for group in groups} == {
+        (0.1, True),
+        (0.0, False),
+    }
+
+
+def test_the_average_moves_towards_the_network():
+    chosen = options(holdout=0)
+    step = training_step(a_task(chosen), chosen)
+    start = network().state_dict()["heads.0.weight"]
+    step.update(0, BATCH)
+    average, now = (net.state_dict()["heads.0.weight"] for net in (step.average, step._network))
+    torch.testing.assert_close(average, start.lerp(now, 0.9))  # the first decay is 0.1
+    assert not step.average.training

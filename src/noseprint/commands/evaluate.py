@@ -27,102 +27,103 @@ _CELL = 25
 
 @dataclass(frozen=True)
 class Evaluate(Campaign):
-    """Score every member and the ensemble against the labels that a data folder carries."""
+    """Score every member and the ensemble against the labels of a data folder."""
 
     frozen: bool = False
     """Also score each pretrained backbone before any training."""
     device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
     engine: Literal["auto", "torch", "openvino"] = "auto"
-    """What runs the networks, as for infer.py."""
+    """What runs the networks. auto: OpenVINO on a CPU if it is installed, else torch."""
     json: Path | None = None
-    """Write the scores there, too, with what they were counted from."""
+    """Also write the scores, and the counts behind them, to this JSON file."""
 
     def __call__(self) -> None:
         """Score and print tables."""
         self.check_json()
-        found = self.evaluation()
-        for line in described(found, self.data):
+        evaluation = self.evaluation()
+        for line in evaluation_lines(evaluation, self.data):
             print(line)
         if self.json:
-            write_scores(self.json, found)
+            write_scores(self.json, evaluation)
 
     def check_json(self) -> None:
-        """Refuse, before any work, to write the scores over what the command reads."""
+        """Refuse, before any work, to overwrite the command's own inputs with the scores."""
         from noseprint.data.tables import table_paths
         from noseprint.files import check_overwriting
 
         if self.json:
-            read = (*self.weights.values(), *self.similarities.values(), self.results / "verifier.json")
-            check_overwriting(self.json, suffix=".json", inputs=(*read, *table_paths(self.data)), option="--json")
+            inputs = (*self.weights.values(), *self.similarities.values(), self.results / "verifier.json")
+            check_overwriting(self.json, suffix=".json", inputs=(*inputs, *table_paths(self.data)), option="--json")
 
     def evaluation(self) -> "Evaluation":
-        """Score by the networks or, where they lie elsewhere, by what they said of the test pairs."""
+        """Score the networks. If none of them is there, score their similarity.csv files instead."""
         from noseprint.devices import choose_device
-        from noseprint.inference.evaluation import score_members, score_tables
-        from noseprint.inference.leaks import learnt_from, of_training
+        from noseprint.inference.evaluation import evaluate_members, evaluate_tables
+        from noseprint.inference.leaks import learned_photographs, trained_on
 
         weights, tables = self.weights, self.similarities
-        trained_here = of_training(self.data, weights.values())
-        learnt = learnt_from(self.data, self.of("pseudo_produce") / "pseudo.csv") if trained_here else ()
+        trained_here = trained_on(self.data, weights.values())
+        learned = learned_photographs(self.data, self.of("pseudo_produce") / "pseudo.csv") if trained_here else ()
         if not any(path.is_file() for path in weights.values()) and all(path.is_file() for path in tables.values()):
-            found = score_tables(tables, self.data, learnt=learnt)  # predict_ckpt.sh
+            evaluation = evaluate_tables(tables, self.data, learned=learned)  # predict_ckpt.sh
         else:
             device = choose_device(self.device)
-            found = score_members(
-                weights, self.data, device=device, frozen=self.frozen, engine=self.engine, learnt=learnt
+            evaluation = evaluate_members(
+                weights, self.data, device=device, frozen=self.frozen, engine=self.engine, learned=learned
             )
-        found.other_data = not trained_here
-        return found
+        evaluation.other_data = not trained_here
+        return evaluation
 
 
-def write_scores(path: Path, found: "Evaluation") -> None:
-    """Write the scores as JSON, with what they were counted from."""
+def write_scores(path: Path, evaluation: "Evaluation") -> None:
+    """Write the scores, and the counts behind them, as JSON."""
     from noseprint.files import atomic_write
 
     with atomic_write(path) as part:
-        part.write_text(json.dumps(found.to_json(), indent=1) + "\n")
+        part.write_text(json.dumps(evaluation.to_json(), indent=1) + "\n")
 
 
-def described(found: "Evaluation", data: Path) -> Iterator[str]:
-    """Tables of the scores, what in `data` they were counted from, and what flatters them."""
+def evaluation_lines(evaluation: "Evaluation", data: Path) -> Iterator[str]:
+    """Tables of the scores as lines of text, with the counts behind them and the leaks that may inflate them."""
     from noseprint.metrics.verification import least_fmr_rounded_up
 
-    facts = found.labelled.facts()
-    if pairs := facts.get("pairs"):
+    counts = evaluation.labelled.counts()
+    if pairs := counts.get("pairs"):
         yield "Test pairs: {same} same, {different} different, of {identities} identities".format_map(pairs)
-        yield from _table(_PAIRS, found.scores)
-        if found.refused:
-            asked = ", ".join(_PAIRS[name].removeprefix("TMR at FMR ") for name in found.refused)
+        yield from _table(_PAIRS, evaluation.scores)
+        if evaluation.unsupported:
+            rates = ", ".join(_PAIRS[name].removeprefix("TMR at FMR ") for name in evaluation.unsupported)
             lowest = least_fmr_rounded_up(int(pairs["different"]))
-            supported = f"{lowest:g} at the lowest" if lowest else "none"
-            yield f"Not at FMR {asked}: by the rule of 30 these pairs support {supported}."
-    if (search := facts.get("search")) and any(of.map for of in found.scores.values()):
-        found_in = "Search: {queries} queries, {gallery} images in the gallery, {identities} identities"
-        yield found_in.format_map(search)
-        yield from _table(_SEARCH, found.scores)
+            supported = f"their lowest FMR is {lowest:g}" if lowest else "they support no FMR"
+            yield f"No TMR at FMR {rates}: these pairs are too few by the rule of 30; {supported}."
+    if (search := counts.get("search")) and any(scores.map for scores in evaluation.scores.values()):
+        yield "Search: {queries} queries, {gallery} gallery images, {identities} identities".format_map(search)
+        yield from _table(_SEARCH, evaluation.scores)
         if search["without_match"]:
-            yield f"Left out: {search['without_match']} queries that have no match in the gallery."
-    for remark in found.labelled.remarks:
+            yield f"Left out: {search['without_match']} queries without a match in the gallery."
+    for remark in evaluation.labelled.remarks:
         yield _filled(remark)
-    ensemble = " The ensemble is the mean of the members' cosines." if "ensemble" in found.scores else ""
+    ensemble = " The ensemble is the mean of the members' cosines." if "ensemble" in evaluation.scores else ""
     yield f"In brackets: 95 % intervals, from a bootstrap over identities.{ensemble}"
-    if found.other_data:
+    if evaluation.other_data:
         yield _filled(
-            f"Trained on other photographs than {data / 'train'} names: whether what is scored here was learnt from is "
-            "not known."
+            f"The networks were not trained on the photographs in {data / 'train'}, so it is not known whether they "
+            "learned from photographs that are scored here."
         )
-    if leaks := found.leaks:
+    if leaks := evaluation.leaks:
         copies = [*leaks.copies, *leaks.compared]
         if copies:
             yield _filled(
-                f"Near copies: {len(leaks.copies)} photographs of ones learnt from, {len(leaks.compared)} couples that "
-                f"are compared, such as {copies[0][0].name} and {copies[0][1].name}. "
-                + _change("Without them", found.scores, found.without_copies)
+                f"Near copies: {len(leaks.copies)} scored photographs are near copies of photographs that the networks "
+                f"learned from, and {len(leaks.compared)} comparisons are between near copies, such as "
+                f"{copies[0][0].name} and {copies[0][1].name}. "
+                + _change("Without them", evaluation.scores, evaluation.without_copies)
             )
-        if leaks.learnt:
+        if leaks.learned:
             yield _filled(
-                f"Learnt from themselves: {len(leaks.learnt)} of {len(found.labelled.paths)} photographs, such as "
-                f"{leaks.learnt[0].name}. " + _change("On the others alone", found.scores, found.without_learnt)
+                f"Learned from: {len(leaks.learned)} of the {len(evaluation.labelled.paths)} scored photographs, such "
+                f"as {leaks.learned[0].name}. " + _change("Without them", evaluation.scores, evaluation.without_learned)
             )
 
 
@@ -131,26 +132,26 @@ def _filled(text: str) -> str:
 
 
 def _table(headings: Mapping[str, str], scores: Mapping[str, "Scores"]) -> Iterator[str]:
-    """A line a name, as many columns side by side as fit on a line; columns without a score are left out."""
-    known = [name for name in headings if any(getattr(of, name) for of in scores.values())]
-    first = max(map(len, scores)) + 2
-    step = max(1, (_LINE - first) // _CELL)
-    for columns in (known[i : i + step] for i in range(0, len(known), step)):
-        yield _row("", [headings[name] for name in columns], first)
-        for name, of in scores.items():
-            yield _row(name, [str(getattr(of, column) or "-") for column in columns], first)
+    """One line for each member, with as many columns as fit on it; columns without a score are left out."""
+    scored = [column for column in headings if any(getattr(row, column) for row in scores.values())]
+    width = max(map(len, scores)) + 2
+    step = max(1, (_LINE - width) // _CELL)
+    for columns in (scored[i : i + step] for i in range(0, len(scored), step)):
+        yield _row("", [headings[column] for column in columns], width)
+        for name, row in scores.items():
+            yield _row(name, [str(getattr(row, column) or "-") for column in columns], width)
 
 
-def _row(name: str, cells: Sequence[str], first: int) -> str:
-    return (f"{name:{first}}" + "".join(f"{cell:{_CELL}}" for cell in cells)).rstrip()
+def _row(name: str, cells: Sequence[str], width: int) -> str:
+    return (f"{name:{width}}" + "".join(f"{cell:{_CELL}}" for cell in cells)).rstrip()
 
 
 def _change(where: str, scores: Mapping[str, "Scores"], without: Mapping[str, "Scores"]) -> str:
-    """What the scores of the last, which is the ensemble where there is one, become without some photographs."""
+    """How the scores of the ensemble, or of the only member, change without some photographs."""
     name = list(scores)[-1]
-    told = []
+    changes = []
     for key, heading in _CHANGED.items():
         before, after = getattr(scores[name], key), getattr(without[name], key)
         if before and after:
-            told.append(f"{heading} {after.value:.4f} ({after.value - before.value:+.4f})")
-    return f"{where} {name} has {', '.join(told) or 'too little to score'}."
+            changes.append(f"{heading} {after.value:.4f} ({after.value - before.value:+.4f})")
+    return f"{where}, {name} scores {', '.join(changes)}." if changes else f"{where}, too little is left to score."

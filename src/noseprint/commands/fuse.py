@@ -26,7 +26,7 @@ class Fuse:
         from noseprint.data.tables import read_pair_names, table_paths
         from noseprint.files import check_overwriting
         from noseprint.inference.fuse import fuse, write_result
-        from noseprint.inference.pairs import read_similarities
+        from noseprint.inference.similarity_table import read_similarities
 
         if len({path.resolve() for path in self.members}) < len(self.members):
             raise NoseprintError(f"a member is named twice among {', '.join(map(str, self.members))}")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from noseprint.commands.evaluate import Evaluate, described, write_scores
+from noseprint.commands.evaluate import Evaluate, evaluation_lines, write_scores
 from noseprint.errors import NoseprintError
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ class Report(Evaluate):
     def __call__(self) -> None:
         """Score, print and write."""
         from noseprint.files import atomic_write
-        from noseprint.inference.labelled import NothingToScoreError
-        from noseprint.inference.leaks import of_training
+        from noseprint.inference.labelled_data import NothingToScoreError
+        from noseprint.inference.leaks import trained_on
         from noseprint.inspection.check import measure_splits
         from noseprint.reporting.page import Material, render
         from noseprint.reporting.run_folders import count_learnt, read_pseudo_labels, read_trainings, readable
@@ -52,14 +52,14 @@ class Report(Evaluate):
             no_scores = str(error)
             print(no_scores)
         if found:
-            for line in described(found, self.data):
+            for line in evaluation_lines(found, self.data):
                 print(line)
             write_scores(self.json or self.results / "scores.json", found)
         verifier, no_verifier = self._verifier()
         members = [folder for name in self.members for folder in (name.replace("_stage2", "_stage1"), name)]
         folders = {folder: self.of(folder) for folder in ("pseudo_produce", *members)}
         trainings = read_trainings(folders)
-        elsewhere = readable(lambda: not of_training(self.data, self.weights.values()))
+        elsewhere = readable(lambda: not trained_on(self.data, self.weights.values()))
         pseudo = self.of("pseudo_produce")
         material = Material(
             name=self.name,

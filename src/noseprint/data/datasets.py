@@ -1,13 +1,14 @@
-"""From rows to pixels."""
+"""From rows of a table to pixels and targets."""
 
 import signal
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from noseprint.data.decode_cache import cached_decoder
@@ -17,36 +18,51 @@ from noseprint.data.transforms import Transform, apply_transform
 from noseprint.errors import DataError, NoseprintError
 
 
-class TrainingImages(Dataset[tuple[torch.Tensor, int]]):
-    """Labelled images, degraded anew each time.
+class Sample(NamedTuple):
+    """One training sample, or a batch of them.
 
-    Item (step, row) is (image uint8 (3, H, W), label); its randomness derives from (seed, step, row), never from a
-    worker's state, so neither the number of workers nor a resume changes it. cache: a folder for decoded photographs.
+    image: uint8 (3, H, W); of a batch (B, 3, H, W).
+    target: a class number, long (); soft targets, float (K,); or a class number for each level, long (L,). A batch has
+        a dimension B before these.
+    row: the row of the dataset; of a batch (B,).
+    """
+
+    image: Tensor
+    target: Tensor
+    row: Tensor | int
+
+
+class TrainingImages(Dataset[Sample]):
+    """Images with targets, transformed anew each time.
+
+    Item (step, row) draws its randomness from (seed, step, row), never from a worker's state, so neither the number of
+    workers nor a resume changes it. targets: (N,), (N, K) or (N, L), see `Sample`. cache: a folder for decoded
+    photographs.
     """
 
     def __init__(
         self,
         paths: Sequence[Path],
-        labels: Sequence[int],
+        targets: Sequence[int] | Tensor,
         *,
         transform: Transform,
         seed: int,
         cache: Path | None = None,
     ) -> None:
-        self._paths, self._labels, self._transform, self._seed = tuple(paths), tuple(labels), transform, seed
-        self._read = cached_decoder(cache)
+        self._paths, self._targets = tuple(paths), torch.as_tensor(targets)
+        self._transform, self._seed, self._read = transform, seed, cached_decoder(cache)
 
     def __len__(self) -> int:
         return len(self._paths)
 
-    def __getitem__(self, index: Index) -> tuple[torch.Tensor, int]:
+    def __getitem__(self, index: Index) -> Sample:
         step, row = index
         pixels = apply_transform(self._transform, _pixels(self._paths[row], self._read), (self._seed, step, row))
-        return _tensor(pixels), self._labels[row]
+        return Sample(_tensor(pixels), self._targets[row], row)
 
 
-class PlainImages(Dataset[torch.Tensor]):
-    """Images to embed: item i is uint8 (3, H, W), a random transform drawn from (seed, i).
+class PlainImages(Dataset[Tensor]):
+    """Images to embed or classify: item i is uint8 (3, H, W); a random transform draws from (seed, i).
 
     cache: a folder for decoded photographs.
     """
@@ -60,7 +76,7 @@ class PlainImages(Dataset[torch.Tensor]):
     def __len__(self) -> int:
         return len(self._paths)
 
-    def __getitem__(self, row: int) -> torch.Tensor:
+    def __getitem__(self, row: int) -> Tensor:
         return _tensor(apply_transform(self._transform, _pixels(self._paths[row], self._read), (self._seed, row)))
 
 
@@ -68,20 +84,20 @@ def _pixels(path: Path, read: Callable[[Path], Image]) -> Image:
     try:
         return read(path)
     except DataError as error:
-        raise NoseprintError(str(error)) from None  # an error made of faults does not find its way out of a worker
+        raise NoseprintError(str(error)) from None  # a DataError cannot be pickled, so it would not leave a worker
 
 
-def _tensor(pixels: Image) -> torch.Tensor:
+def _tensor(pixels: Image) -> Tensor:
     planes = np.empty((3, *pixels.shape[:2]), np.uint8)
     cv2.split(pixels, list(planes))
     return torch.from_numpy(planes)
 
 
 def begin_worker(_: int) -> None:
-    """What each loader worker does first.
+    """Set up a loader worker: one thread, and deaf to signals.
 
-    One thread: more would only fight the training for cores. And no word from outside: whoever asks a whole process
-    group to stop means the training, which needs its workers for its last step, and ends them itself.
+    More threads would take cores from the training. SIGINT and SIGTERM go to the whole process group, but the training
+    needs its workers for its last step and ends them itself.
     """
     torch.set_num_threads(1)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -89,10 +105,10 @@ def begin_worker(_: int) -> None:
 
 
 def batches_of(loader: "DataLoader[Any]") -> Generator[Any, None, None]:
-    """The loader's batches. A fault in a worker is told as it would be told without workers, one that died is named.
+    """The loader's batches. An error in a worker reads as it would without workers; a worker that died is reported.
 
-    To be closed (`contextlib.closing`), which ends the workers: Python would wait for them at its exit for ever. A dead
-    one is noticed when a batch is asked for; torch would raise in the middle of whatever is being done.
+    Close it (`contextlib.closing`): that ends the workers, for which Python would otherwise wait for ever at its exit.
+    A dead worker is noticed when the next batch is asked for; torch would raise in the middle of any other code.
     """
     former = signal.getsignal(signal.SIGCHLD)
     batches = iter(loader)
@@ -101,18 +117,18 @@ def batches_of(loader: "DataLoader[Any]") -> Generator[Any, None, None]:
     try:
         yield from batches
     except NoseprintError as error:
-        _, traceback, told = str(error).rpartition("noseprint.errors.NoseprintError: ")
+        _, traceback, message = str(error).rpartition("noseprint.errors.NoseprintError: ")
         if not traceback:
             raise
-        raise NoseprintError(told.strip()) from None
+        raise NoseprintError(message.strip()) from None
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
         raise NoseprintError(
             f"a process that decodes photographs died ({str(error).splitlines()[0]}), most often for lack of memory or "
-            "of shared memory (/dev/shm, in a container --shm-size): make room or lower --workers (0: none), then give "
-            "the same command again"
+            "of shared memory (/dev/shm, in a container --shm-size): free memory or lower --workers (0: none), then "
+            "give the same command again"
         ) from error
     finally:
-        if loader.num_workers:  # a fault's traceback would keep them alive
+        if loader.num_workers:  # the error's traceback would keep them alive
             batches._shutdown_workers()  # type: ignore[attr-defined]

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from noseprint.data.decoding import Image, decode
-from noseprint.files import writing
+from noseprint.files import friendly_write_errors
 
 MIN_FREE_SHARE, MIN_FREE_BYTES = 0.1, 5 * 2**30
 """Space on the disk that the cache leaves free: the smaller of the two. Photographs that need it are not cached."""
@@ -48,7 +48,7 @@ def decode_cached(path: Path, folder: Path) -> Image:
     image = _read_entry(entry)
     if image is None:
         image = decode(path)
-        with writing(entry), _ignore_full_disk():
+        with friendly_write_errors(entry), _ignore_full_disk():
             _write_entry(image, entry)
     return image
 

@@ -1,4 +1,4 @@
-"""Decoding of photographs."""
+"""Decodes photographs."""
 
 import os
 import stat
@@ -11,7 +11,7 @@ from typing import TypeVar
 import cv2
 import numpy as np
 
-from noseprint.data.picture_headers import fault_of_header
+from noseprint.data.image_headers import header_problem
 from noseprint.errors import DataError, Fault
 from noseprint.progress import progress
 
@@ -20,22 +20,22 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 MAX_BYTES = 2**29
-"""The largest file that is read: 512 MiB, more than 64 Mpx of 16-bit RGB."""
+"""The largest file that is read: 512 MiB, more than 64 Mpx of 16-bit RGB take."""
 
-# OpenCV would print every fault besides, without the name of the file (its version 5 moved the switch)
+# OpenCV would print every fault as well, without the name of the file. Its version 5 moved the switch.
 (cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2).setLogLevel(0)
 
 
 def decode(path: Path) -> Image:
     """Decode a photograph (JPEG, PNG, WebP, TIFF or BMP) to RGB.
 
-    Returns (H, W, 3) uint8 in 0..255, upright by its EXIF orientation. Grey, palette and CMYK pictures become RGB, of
-    16 bits the upper 8 are kept, an alpha channel is dropped (the colours below it show).
-    Raises DataError for what is missing, no regular file, empty, cut off, no picture, animated or of several pages, or
-    above MAX_BYTES or headers.MAX_PIXELS; the limits are checked before anything is decoded.
+    Returns (H, W, 3) uint8 in 0..255, turned upright by its EXIF orientation. Grey, palette and CMYK images become RGB.
+    Images of 16 bits keep the upper 8. An alpha channel is dropped: the colours that it hid are shown.
+    Raises DataError for a file that is missing, not a regular file, empty, truncated, not an image, animated or of
+    several pages, or above MAX_BYTES or MAX_PIXELS. The limits are checked before anything is decoded.
     """
     data = _read(path)
-    problem = fault_of_header(data)
+    problem = header_problem(data)
     if problem is not None:
         raise _bad(path, problem)
     try:
@@ -50,13 +50,13 @@ def decode(path: Path) -> Image:
 def find_faults(paths: Sequence[Path], *, read: Callable[[Path], Image] = decode) -> list[Fault]:
     """Decode every photograph, several at a time, with a progress bar; return what is wrong, in the order of `paths`.
 
-    read: decodes one (`cache.reader`). Memory is that of one picture for each CPU core.
+    read: decodes a photograph (`cached_decoder`). Memory holds one image for each CPU core.
     """
     return [fault for fault in in_threads(partial(_fault, read=read), paths, label="images") if fault is not None]
 
 
 def in_threads(function: Callable[[S], T], items: Sequence[S], *, label: str) -> Iterator[T]:
-    """What `function` returns for each item, in their order, from a thread for each core, with a progress bar."""
+    """Call `function` on each item, in one thread for each core; yield the results in order, with a progress bar."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with ThreadPoolExecutor(cores) as pool:
         yield from progress(pool.map(function, items), total=len(items), desc=label, leave=False)
@@ -73,10 +73,10 @@ def _fault(path: Path, read: Callable[[Path], Image]) -> Fault | None:
 def _read(path: Path) -> bytes:
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would never end
             raise _bad(path, "is not a regular file")
         if status.st_size > MAX_BYTES:
-            raise _bad(path, f"has {status.st_size} bytes, more than the {MAX_BYTES >> 20} MiB that are read")
+            raise _bad(path, f"has {status.st_size} bytes, above the limit of {MAX_BYTES >> 20} MiB")
         data = path.read_bytes()
     except OSError as error:
         raise _bad(path, f"cannot be read ({error.strerror})") from None

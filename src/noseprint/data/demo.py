@@ -1,79 +1,79 @@
-"""A synthetic data folder in the challenge's layout: the whole method can be seen and scored without real data."""
+"""A synthetic data folder in the challenge's layout, to try and score the whole method without real data."""
 
-import csv
 import itertools
 import string
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from noseprint.data.demo_noses import LOOKS, draw_nose, photograph
+from noseprint.data.tables import LABEL_HEADER, PAIR_HEADER, RETRIEVAL_HEADER, TRAIN_HEADER, write_csv
 from noseprint.errors import NoseprintError
 from noseprint.files import scratch_folder
 
-SHOTS, PAIRS = 4, 3  # of each unlabelled identity: photographs; pairs of the same dog, and as many of different ones
-VERSION = 1  # raise it when the same parameters draw other bytes
+SHOTS = 4  # photographs of each unlabelled identity
+PAIRS = 3  # same pairs of each unlabelled identity, and as many different pairs
+VERSION = 1  # raise it when the same parameters give other bytes
 SHORT_SIDE = {"train": (160, 250), "validation": (86, 120), "test": (86, 120)}  # px, drawn uniformly
-MOTION = {"train": (0.0, 0.0), "validation": (0.0, 0.0), "test": (0.03, 0.07)}  # blur path over the short side
+MOTION = {"train": (0.0, 0.0), "validation": (0.0, 0.0), "test": (0.03, 0.07)}  # length of the blur over the short side
 
 
 def write_demo(folder: Path, *, train_identities: int = 56, pair_identities: int = 48, seed: int = 0) -> None:
-    """Write a synthetic data folder in the challenge's layout, or leave it if it is there already.
+    """Write a synthetic data folder in the challenge's layout; do nothing if it exists already.
 
     Args:
-        folder: made whole or not at all: built in a hidden sibling, then renamed.
-        train_identities: labelled identities, at least 2, of 4 to 8 photographs each (a few of only 2).
-        pair_identities: identities of each of the two unlabelled splits, at least 2, with 4 photographs each.
-        seed: one seed gives the same bytes.
+        folder: written whole or not at all: drawn in a hidden folder beside it, then renamed.
+        train_identities: number of labelled identities, at least 2, with 4 to 8 photographs each (a few with 2).
+        pair_identities: number of identities in each of the two unlabelled splits, at least 2, with 4 photographs each.
+        seed: the same seed gives the same bytes.
 
     Raises:
-        NoseprintError: the folder exists and is not this very demo (nothing is touched), or a number is too small,
-            or the disk refuses.
+        NoseprintError: `folder` exists and is not the same demo (it is not changed), a number is too small, or the
+            folder cannot be written.
 
     """
     given = f"train_identities={train_identities} pair_identities={pair_identities} seed={seed}"
     if min(train_identities, pair_identities) < 2 or seed < 0:
-        raise NoseprintError(f"{given}: a demo needs at least 2 identities of each sort, and a seed of at least 0")
-    mark = f"<!-- noseprint demo {VERSION}: {given} files="
+        raise NoseprintError(f"{given}: a demo needs at least 2 identities of each kind, and a seed of at least 0")
+    signature = f"<!-- noseprint demo {VERSION}: {given} files="
     if folder.exists():
-        _require_same(folder, mark)
+        _require_same(folder, signature)
         return
     try:
-        with scratch_folder(folder) as part:
-            whole = part / "demo"
-            whole.mkdir()
-            _write_splits(whole, train_identities=train_identities, pair_identities=pair_identities, seed=seed)
-            text = _README.format(mark=mark, files=_count(whole))
-            (whole / "README.md").write_text(text, encoding="utf-8", newline="\n")
-            _put_in_place(whole, folder, mark=mark)
+        with scratch_folder(folder) as scratch:
+            new = scratch / "demo"
+            new.mkdir()
+            _write_splits(new, train_identities=train_identities, pair_identities=pair_identities, seed=seed)
+            text = _README.format(signature=signature, files=_count_files(new))
+            (new / "README.md").write_text(text, encoding="utf-8", newline="\n")
+            _put_in_place(new, folder, signature=signature)
     except OSError as error:
-        raise NoseprintError(f"{folder} could not be written ({error}): name another folder or free it") from error
+        raise NoseprintError(f"{folder} cannot be written ({error}): fix that, or name another folder") from error
 
 
-def _put_in_place(whole: Path, folder: Path, *, mark: str) -> None:
+def _put_in_place(new: Path, folder: Path, *, signature: str) -> None:
     try:
-        whole.rename(folder)
+        new.rename(folder)
     except OSError:
         if not folder.exists():
             raise
-        _require_same(folder, mark)  # another process was quicker
+        _require_same(folder, signature)  # another process was faster
 
 
-def _require_same(folder: Path, mark: str) -> None:
-    """Raise NoseprintError unless `folder` is the demo that `mark` names, with no image or table lost."""
+def _require_same(folder: Path, signature: str) -> None:
+    """Raise NoseprintError unless `folder` is the demo with this `signature` and still has all its files."""
     readme = folder / "README.md"
     lines = readme.read_text(encoding="utf-8", errors="replace").splitlines() if readme.is_file() else []
-    counts = [line.removeprefix(mark).removesuffix(" -->") for line in lines if line.startswith(mark)]
-    if counts == [str(_count(folder))]:
+    counts = [line.removeprefix(signature).removesuffix(" -->") for line in lines if line.startswith(signature)]
+    if counts == [str(_count_files(folder))]:
         return
-    reason = "has lost or gained files since it was written" if counts else "is not the demo asked for"
-    raise NoseprintError(f"{folder} exists and {reason}: name a folder that does not exist, or remove this one first")
+    reason = "has lost or gained files since it was written" if counts else "is not a demo with these options"
+    raise NoseprintError(f"{folder} exists and {reason}: name a new folder, or remove this one first")
 
 
-def _count(folder: Path) -> int:
-    """How many images and tables lie where a demo has them."""
+def _count_files(folder: Path) -> int:
+    """The number of images and tables where a demo has them."""
     return sum(1 for pattern in ("*/images/*.jpg", "*/*.csv", "*.csv") for _ in folder.glob(pattern))
 
 
@@ -87,7 +87,7 @@ def _write_splits(folder: Path, *, train_identities: int, pair_identities: int, 
     ids = range(second, second + pair_identities)
     photos = _write_pairs(folder / "test", "test_data.csv", ids, split="test", seed=seed)
     roles = [("test", "gallery" if shot else "query", identity, name) for identity, shot, name in photos]
-    _write_rows(folder / "retrieval.csv", ("folder", "role", "identity", "image"), roles)
+    write_csv(folder / "retrieval.csv", RETRIEVAL_HEADER, roles)
 
 
 def _write_train(folder: Path, identities: range, *, seed: int) -> None:
@@ -97,11 +97,11 @@ def _write_train(folder: Path, identities: range, *, seed: int) -> None:
         shots = 2 if identity % 14 == 13 else int(rng.integers(4, 9))
         names = _write_photos(folder / "images", identity, shots=shots, split="train", seed=seed)
         rows += [(identity, name) for name in names]
-    _write_rows(folder / "train_data.csv", ("dog ID", "nose print image"), rows)
+    write_csv(folder / "train_data.csv", TRAIN_HEADER, rows)
 
 
 def _write_pairs(folder: Path, table: str, identities: range, *, split: str, seed: int) -> list[tuple[int, int, str]]:
-    """Write an unlabelled split with its labels beside it; return (identity, photograph, name) of every image."""
+    """Write an unlabelled split, and its labels beside it; return (identity, shot, name) for every image."""
     names = {i: _write_photos(folder / "images", i, shots=SHOTS, split=split, seed=seed) for i in identities}
     rng = np.random.default_rng((seed, 2, identities.start))
     pairs: set[tuple[str, str, int]] = set()
@@ -109,21 +109,16 @@ def _write_pairs(folder: Path, table: str, identities: range, *, split: str, see
         same = list(itertools.combinations(names[identity], 2))
         pairs |= {(*same[k], 1) for k in rng.permutation(len(same))[:PAIRS]}
         others = [i for i in identities if i != identity]
-        alike = [i for i in others if i % LOOKS == identity % LOOKS] or others  # the same look: not trivially different
+        similar = [i for i in others if i % LOOKS == identity % LOOKS] or others  # a common look makes a pair harder
         for k in range(PAIRS):
-            other = int(rng.choice(alike if k else others))
+            other = int(rng.choice(similar if k else others))
             a, b = sorted((names[identity][rng.integers(SHOTS)], names[other][rng.integers(SHOTS)]))
             pairs.add((a, b, 0))
     ordered = sorted(pairs)
     rows = [ordered[k] for k in rng.permutation(len(ordered))]
-    _write_rows(folder / table, ("imageA", "imageB"), [row[:2] for row in rows])
-    _write_rows(folder / "labels.csv", ("imageA", "imageB", "label"), rows)
+    write_csv(folder / table, PAIR_HEADER, [row[:2] for row in rows])
+    write_csv(folder / "labels.csv", LABEL_HEADER, rows)
     return [(i, shot, name) for i in identities for shot, name in enumerate(names[i])]
-
-
-def _write_rows(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
 def _write_photos(folder: Path, identity: int, *, shots: int, split: str, seed: int) -> list[str]:
@@ -156,5 +151,5 @@ challenge's; scores on these images say nothing about real dogs.
 | `validation/labels.csv`, `test/labels.csv` | the same rows with `label`, 1 = same dog: for scoring only |
 | `retrieval.csv` | the test dogs again, one query and the rest gallery each |
 
-{mark}{files} -->
+{signature}{files} -->
 """

@@ -1,7 +1,7 @@
 """Synthetic dog nose prints: the nose of an identity, and photographs of it.
 
-Made to be hard in the way real prints are: what identifies a dog is the layout and the habit of its beads and grooves;
-shape, pigment and coat come from a few looks that many dogs share, and the photograph changes more than the dog does.
+They are hard in the way that real prints are. The layout and shape of the beads and grooves identify a dog. Outline,
+pigment and coat come from a few looks that many dogs share. Two photographs of a dog differ more than two dogs do.
 """
 
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 Plane = npt.NDArray[np.float32]
-Image = npt.NDArray[np.uint8]
+Photo = npt.NDArray[np.uint8]
 
 HEIGHT, WIDTH = 272, 336  # the plane a nose is drawn on, px
-LOOKS = 4  # pigment, coat and nostril types; identities whose numbers agree modulo LOOKS share one
+LOOKS = 4  # types of pigment, coat and nostrils; identities with the same number modulo LOOKS share one
 
 
 @dataclass(frozen=True)
 class Nose:
-    """What stays the same between photographs of one identity; planes are (HEIGHT, WIDTH)."""
+    """What all photographs of one identity have in common; planes are (HEIGHT, WIDTH)."""
 
     relief: Plane  # height of the surface, px
     pigment: Plane  # (HEIGHT, WIDTH, 3) albedo, BGR in 0..1
@@ -34,9 +34,10 @@ def _noise(rng: np.random.Generator, cells: int) -> Plane:
 
 
 def _beads(rng: np.random.Generator) -> tuple[Plane, Plane]:
-    """One identity's beads: dome height 0..1 and a value of each bead in -1..1, both (HEIGHT, WIDTH).
+    """The beads of one identity: their dome height 0..1 and a value for each bead in -1..1, both (HEIGHT, WIDTH).
 
-    Voronoi cells of a jittered grid; some neighbours merge into plates, and a smooth warp bends and stretches the rows.
+    Beads are the Voronoi cells of a jittered grid. Some neighbours merge into plates, and a smooth warp bends and
+    stretches the rows.
     """
     side = 480
     pitch, jitter, merge = rng.uniform(12, 27), rng.uniform(0.15, 0.55), rng.uniform(0.0, 0.5)
@@ -79,19 +80,19 @@ def _step(x: Plane, width: float) -> Plane:
 
 
 def _brown(luminance: float, *, warmth: float) -> Plane:
-    """From grey (warmth 0) to red-brown (1), (3,) linear BGR."""
+    """A colour from grey (warmth 0) to red-brown (1), (3,) linear BGR."""
     return np.array([1 - 0.65 * warmth, 1 - 0.32 * warmth, 1.0], np.float32) * luminance
 
 
 def draw_nose(identity: int, *, seed: int) -> Nose:
-    """Draw the nose of one identity (>= 0); one seed (>= 0) gives the same nose."""
+    """Draw the nose of one identity (>= 0); the same seed (>= 0) gives the same nose."""
     look = np.random.default_rng((seed, 4, identity % LOOKS))
     rng = np.random.default_rng((seed, 5, identity))
     dome, value = _beads(rng)
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     x, y = (x - WIDTH / 2) / (WIDTH / 2), (y - HEIGHT / 2) / (WIDTH / 2)
 
-    def vary(low: float, high: float) -> float:  # the look's value, and a little of the identity's own
+    def vary(low: float, high: float) -> float:  # the value of the look, slightly changed for the identity
         return float(look.uniform(low, high) + rng.uniform(-0.08, 0.08) * (high - low))
 
     wobble = 0.03 * _noise(rng, 6)
@@ -104,7 +105,7 @@ def draw_nose(identity: int, *, seed: int) -> Nose:
         dx, dy = sign * x - far - rng.uniform(-0.02, 0.02), y - low - rng.uniform(-0.02, 0.02)
         a, b = np.cos(slant) * dx - np.sin(slant) * dy, np.sin(slant) * dx + np.cos(slant) * dy
         hole = 1 - np.sqrt((a / vary(0.15, 0.2)) ** 2 + (b / vary(0.1, 0.14)) ** 2)
-        curl = dy - 0.3 * dx - 1.2 * dx**2  # the slit leaves outwards and bends down, thinner on its way
+        curl = dy - 0.3 * dx - 1.2 * dx**2  # the slit runs outwards and bends down, getting thinner
         slit = np.where(dx > 0, 1 - np.abs(curl) / (0.07 - 0.16 * np.clip(dx, 0, 0.4)), -1) - 4 * np.clip(
             dx - 0.26, 0, 1
         )
@@ -136,14 +137,14 @@ def draw_nose(identity: int, *, seed: int) -> Nose:
 # -- the photograph ----------------------------------------------------------------------------------------------------
 
 
-def photograph(nose: Nose, *, short: int, motion: float, rng: np.random.Generator) -> Image:
-    """One photograph of a nose, in a pose, light, wetness, crop and focus of its own.
+def photograph(nose: Nose, *, short: int, motion: float, rng: np.random.Generator) -> Photo:
+    """Photograph a nose with a pose, light, wetness, crop and focus drawn from `rng`.
 
     Args:
-        nose: what is photographed.
+        nose: the nose to photograph.
         short: shorter side of the photograph, px.
-        motion: length of the path the camera moved, px of the photograph; 0 for a steady hand.
-        rng: all that differs from photograph to photograph.
+        motion: length of the path that the camera moves, px of the photograph; 0 for no motion blur.
+        rng: what makes photographs differ.
 
     Returns:
         (h, w, 3) uint8 BGR, sRGB-like, with min(h, w) = short.
@@ -158,7 +159,7 @@ def photograph(nose: Nose, *, short: int, motion: float, rng: np.random.Generato
 
 
 def _light(nose: Nose, rng: np.random.Generator) -> Plane:
-    """The lit nose seen from the front, (HEIGHT, WIDTH, 3) linear: Lambert and Blinn-Phong over the relief."""
+    """The nose from the front, lit, (HEIGHT, WIDTH, 3) linear: Lambert and Blinn-Phong shading of the relief."""
     slope_x = cv2.Sobel(nose.relief, cv2.CV_32F, 1, 0, scale=1 / 8)
     slope_y = cv2.Sobel(nose.relief, cv2.CV_32F, 0, 1, scale=1 / 8)
     length = np.sqrt(1 + slope_x**2 + slope_y**2)
@@ -181,7 +182,7 @@ def _light(nose: Nose, rng: np.random.Generator) -> Plane:
 
 
 def _frame(scene: Plane, *, short: int, rng: np.random.Generator) -> Plane:
-    """Pose, crop and focus: (h, w, 3) with min(h, w) = short."""
+    """Apply pose, crop and focus; returns (h, w, 3) with min(h, w) = short."""
     aspect = rng.uniform(1.0, 1.35)
     size = np.array([round(short * aspect), short])
     turn, zoom = rng.uniform(-0.25, 0.25), rng.uniform(0.72, 0.95)

@@ -1,34 +1,37 @@
-"""Identities that are never trained on, and the scores they give."""
+"""Hold-outs: what is never trained on, and so can tell how good a training is."""
 
 import hashlib
 import json
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
 from noseprint.data.tables import ImageTable
 from noseprint.errors import NoseprintError
 
-_AT_LEAST = 8
+HOLDOUT_SEED = 0
+"""The same for every training, whatever its own seed: a stage must not train on what the next one holds out."""
 MOST_HASHES = 4096
-"""Photographs that weights carry a mark of: 32 KiB."""
-HOLDOUT_SEED = (
-    0  # one choice for every training, whatever its own seed: a stage must not train on what the next holds out
-)
+"""At most so many photographs are recorded in a weights file: 32 KiB."""
+_AT_LEAST = 8
 
 
-def split_holdout(identities: Sequence[str], *, share: float, seed: int) -> set[str]:
+def split_holdout(identities: Sequence[str], *, share: float, seed: int = HOLDOUT_SEED) -> set[str]:
     """The identities to hold out; `identities` (N,) names the identity of every image.
 
-    Chosen among the M identities with two images or more, by the smallest hashes of (seed, identity):
-    max(round(share * M), 8) of them, but at most a third of M. So neither the order of the rows nor further images of
-    these identities change the choice, a further identity moves at most a few, and a larger share holds out the same
-    identities and more. share 0 holds out none. An identity is held out whole, whatever its encounters.
+    Only the M identities with two images or more can be held out: those with the smallest hashes of (seed, identity),
+    max(round(share * M), 8) of them, but at most a third of M. So the order of the rows and further images of known
+    identities do not change the choice, a new identity moves few, and a larger share holds out the same identities and
+    more. An identity is held out with all its encounters. share 0 holds out none.
 
     Raises NoseprintError for a share outside [0, 0.5], and where fewer than two could be held out.
     """
-    if not 0 <= share <= 0.5:
-        raise NoseprintError(f"hold-out share {share} is outside 0..0.5: 0.05 holds out 5 % of the identities")
+    _check_share(share)
     if share == 0:
         return set()
     eligible = [identity for identity, images in Counter(identities).items() if images >= 2]
@@ -41,31 +44,66 @@ def split_holdout(identities: Sequence[str], *, share: float, seed: int) -> set[
     return set(sorted(eligible, key=lambda identity: (_hash(identity, seed), identity))[:number])
 
 
-def require_scorable(identities: Sequence[str], *, share: float, encounters: Sequence[str] | None = None) -> None:
-    """Refuse a hold-out, `identities` (N,) of its images, of which too little is left to score it: see `usable`.
+def holdout_rows(
+    classes: Sequence[str], *, share: float, groups: Sequence[str] | None = None, seed: int = HOLDOUT_SEED
+) -> npt.NDArray[np.bool_]:
+    """Which rows to hold out, (N,) bool, so that every class has about the same share of its rows held out.
 
-    Raises NoseprintError unless two identities have two images (of two of `encounters` (N,), where these are known), or
+    classes: (N,) the class of each row. groups: (N,) rows of one group, such as the pictures of one sender, stay on one
+    side. The hold-out is one of round(1 / share) folds (scikit-learn's StratifiedKFold and StratifiedGroupKFold).
+    share 0 holds out none.
+
+    Raises NoseprintError for a share outside [0, 0.5], and where there are fewer rows (or groups) than folds.
+    """
+    _check_share(share)
+    held_out = np.zeros(len(classes), bool)
+    if share == 0:
+        return held_out
+    folds = round(1 / share)
+    units = "images" if groups is None else "groups"
+    number = len(classes) if groups is None else len(set(groups))
+    if folds > number:
+        raise NoseprintError(
+            f"a hold-out share of {share} takes {folds} {units}, there are {number}: raise the share, or set it to 0"
+        )
+    of_class = np.unique(np.asarray(classes), return_inverse=True)[1]
+    if groups is None:
+        folding: StratifiedKFold | StratifiedGroupKFold = StratifiedKFold(
+            min(folds, int(np.bincount(of_class).max())), shuffle=True, random_state=seed
+        )
+    else:
+        folding = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of classes with fewer rows than folds: some stay whole
+        held_out[next(folding.split(of_class, of_class, groups))[1]] = True
+    return held_out
+
+
+def require_scorable(identities: Sequence[str], *, share: float, encounters: Sequence[str] | None = None) -> None:
+    """Refuse a hold-out that broken photographs have left too small to score; `identities` (N,) of its images.
+
+    Raises NoseprintError unless two identities have two images (from two `encounters` (N,), where these are known), or
     `share` is 0.
     """
     apart = Counter(identities if encounters is None else (i for i, _ in set(zip(identities, encounters, strict=True))))
     if share > 0 and sum(images >= 2 for images in apart.values()) < 2:
-        by = "photographs of two encounters (mend or remove train_data.csv's column encounter, date or camera)"
-        what = "photographs" if encounters is None else by
+        what = "photographs" if encounters is None else "photographs from two encounters"
+        fix = "" if encounters is None else ", fix or remove the column encounter, date or camera of train_data.csv"
         raise NoseprintError(
-            f"of the identities held out, too few {what} can be used to score a training: mend the broken ones, or "
-            "train on all identities with --holdout 0, which keeps the last epoch and calibrates nothing"
+            f"of the identities held out, too few {what} can be used to score a training: replace the broken "
+            f"ones{fix}, or train on all identities with --holdout 0, which keeps the last epoch and calibrates nothing"
         )
 
 
 def holdout_hash(identities: Iterable[str]) -> str:
-    """16 hexadecimal digits that tell one set of held-out identities from another."""
+    """16 hexadecimal digits for a set of held-out identities."""
     return hashlib.sha256(json.dumps(sorted(set(identities))).encode()).hexdigest()[:16]
 
 
 def photograph_hashes(table: ImageTable) -> str:
-    """8 hexadecimal digits of each photograph's identity, file name and size in bytes, sorted and strung together.
+    """8 hexadecimal digits for each photograph's identity, file name and size in bytes, sorted and joined.
 
-    Of more than MOST_HASHES the smallest ones, which are a draw; what is not there has none.
+    Of more than MOST_HASHES photographs only the smallest hashes, which are a random draw. Missing files have none.
     """
     found = {
         hashlib.sha256(json.dumps([identity, path.name, path.stat().st_size]).encode()).hexdigest()[:8]
@@ -77,7 +115,7 @@ def photograph_hashes(table: ImageTable) -> str:
 
 @dataclass(frozen=True)
 class Changed:
-    """How the held-out photographs differ from those of a training; of many, among a draw of them."""
+    """How many held-out photographs are those of a training, and how many came and went since."""
 
     known: int
     added: int
@@ -85,16 +123,21 @@ class Changed:
 
     @property
     def other_data(self) -> bool:
-        """Fewer than half of either side's are the other's: photographs came or went, but not most on both sides."""
+        """Whether more photographs were both added and removed than stayed: it is another data folder."""
         return 2 * self.known < self.known + min(self.added, self.removed)
 
 
 def changed_photographs(stored: str, table: ImageTable) -> Changed:
-    """How the held-out photographs in `table` differ from those that `photograph_hashes` gave `stored` for."""
-    then, now = ({marks[i : i + 8] for i in range(0, len(marks), 8)} for marks in (stored, photograph_hashes(table)))
-    full = [max(marks) for marks in (then, now) if len(marks) == MOST_HASHES]
-    then, now = ({mark for mark in marks if mark <= min(full, default="g")} for marks in (then, now))
+    """Compare the held-out photographs of `table` with those that `photograph_hashes` gave `stored` for."""
+    then, now = ({text[i : i + 8] for i in range(0, len(text), 8)} for text in (stored, photograph_hashes(table)))
+    full = [max(hashes) for hashes in (then, now) if len(hashes) == MOST_HASHES]
+    then, now = ({one for one in hashes if one <= min(full, default="g")} for hashes in (then, now))
     return Changed(len(then & now), len(now - then), len(then - now))
+
+
+def _check_share(share: float) -> None:
+    if not 0 <= share <= 0.5:
+        raise NoseprintError(f"hold-out share {share} is outside 0..0.5: 0.05 holds out 5 % of the identities")
 
 
 def _hash(identity: str, seed: int) -> bytes:

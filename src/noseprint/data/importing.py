@@ -24,7 +24,7 @@ from noseprint.data.tables import (
     write_csv,
 )
 from noseprint.errors import DataError, Fault, NoseprintError, printable
-from noseprint.files import scratch_folder, writing
+from noseprint.files import friendly_write_errors, scratch_folder
 
 IMPORTED_HEADER = ("original", "identity", "encounter", "folder", "image")
 _SHOWN_FAULTS = 100
@@ -57,10 +57,13 @@ def import_photographs(
     """Write the data folder `target`: its three splits with their tables, labels.csv, retrieval.csv and imported.csv.
 
     The photographs are copied byte for byte under new names; imported.csv gives the old name of each. If an individual
-    has several copies of a photograph, the one with the shortest name is used. `target` is written whole or not at all.
+    has several copies of a photograph, the one with the shortest name is used, and skipped.csv lists the others.
+    `target` is written whole or not at all.
 
-    validation, test: shares of the individuals. pairs: at most so many in a split. link: hard links, not copies.
-    skip_bad: leave out photographs that cannot be used. They and the copies are then listed in skipped.csv.
+    validation, test: shares of the individuals.
+    pairs: the most pairs in a split.
+    link: make hard links instead of copies.
+    skip_bad: leave out photographs that cannot be used, and list them in skipped.csv as well.
 
     Raises NoseprintError, before anything is written: where photographs cannot be used (broken, another format, one
     photograph of two individuals; all are named), where `target` is not empty, and as `split_identities`.
@@ -76,7 +79,7 @@ def import_photographs(
     for photograph, name in zip(usable, names, strict=True):
         shots[photograph.identity].append(Shot(name, photograph.encounter or name))
     split_of = split_identities(shots, validation=validation, test=test, seed=seed)
-    with writing(target), scratch_folder(target) as scratch:
+    with friendly_write_errors(target), scratch_folder(target) as scratch:
         folder = scratch / "data"
         rows = []
         for photograph, name in zip(usable, names, strict=True):

@@ -5,6 +5,7 @@ Each table is checked once, row by row as it is read. The error lists every faul
 
 import csv
 import os
+import re
 import sys
 import unicodedata
 from array import array
@@ -31,6 +32,7 @@ Split = Literal["validation", "test"]
 PAIR_TABLES: dict[Split, str] = {"validation": "valid_data.csv", "test": "test_data.csv"}
 
 _MAX_LINE = 2**17  # characters, csv's own limit for a field: a file without line ends must not fill the memory
+_SURROGATES = re.compile("[\ud800-\udfff]")
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
@@ -120,7 +122,7 @@ def read_train(data: Path, *, missing_ok: bool = False) -> ImageTable:
     A column named in ENCOUNTERS may say which photographs of an identity were taken together (any text). Where its
     field is empty, the photograph is an encounter of its own.
 
-    missing_ok: accept rows whose photograph does not exist; whoever opens it must report that.
+    missing_ok: accept rows whose photograph does not exist; the caller must report it later.
     Raises DataError with every fault: a missing table or image, a wrong header, an empty field, a name that leads out
     of the folder, an image listed twice.
     """
@@ -148,13 +150,12 @@ def read_pairs(data: Path, split: Split, *, missing_ok: bool = False) -> PairTab
     Raises DataError with every fault; a missing image or a bad name is reported once.
     """
     folder = image_folder(data, split)
-    names = _ImageNames(folder, missing_ok=missing_ok)
-    return _read_pair_table(data / split / PAIR_TABLES[split], folder=folder, names=names)
+    return _read_pair_table(data / split / PAIR_TABLES[split], folder, missing_ok=missing_ok)
 
 
 def read_pair_names(path: Path) -> PairTable:
     """Read a table of pairs without looking for its images; `folder` is the folder of the table."""
-    return _read_pair_table(path, folder=path.parent, names=None)
+    return _read_pair_table(path, path.parent, check_names=False)
 
 
 def read_labels(data: Path, split: Split) -> tuple[PairTable, tuple[bool, ...]] | None:
@@ -167,11 +168,11 @@ def read_labels(data: Path, split: Split) -> tuple[PairTable, tuple[bool, ...]] 
         return None
     faults: list[Fault] = []
     folder = image_folder(data, split)
-    names = _ImageNames(folder)
+    names = _ImageNames(folder, table=path, faults=faults)
     image_a, image_b, same, lines = list[str](), list[str](), list[bool](), array("q")
     first_row: dict[tuple[str, str], int] = {}  # of each pair, whichever way round
     for line, (*pair, label) in read_rows(path, LABEL_HEADER, faults=faults):
-        a, b = (names.check(name, path, line, faults) for name in pair)
+        a, b = (names.check(name, line) for name in pair)
         image_a.append(a)
         image_b.append(b)
         same.append(label == "1")
@@ -210,8 +211,8 @@ def read_retrieval(data: Path) -> RetrievalTable | None:
             faults.append(Fault(path, line, f"folder {folder!r} is none of train, validation, test"))
             continue
         if folder not in names_in:
-            names_in[folder] = _ImageNames(image_folder(data, folder))
-        name = names_in[folder].check(image, path, line, faults)
+            names_in[folder] = _ImageNames(image_folder(data, folder), table=path, faults=faults)
+        name = names_in[folder].check(image, line)
         if (first := first_line.setdefault((folder, name), line)) != line:
             faults.append(Fault(path, line, f"{folder}/{image} is already listed on line {first}: delete one row"))
         paths.append(names_in[folder].folder / name)
@@ -248,7 +249,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
 
 def _read_image_table(path: Path, folder: Path, *, missing_ok: bool, may_be_empty: bool = False) -> ImageTable:
     faults: list[Fault] = []
-    names = _ImageNames(folder, missing_ok=missing_ok)
+    names = _ImageNames(folder, table=path, faults=faults, missing_ok=missing_ok)
     row_of: dict[str, int] = {}  # the images, in order
     identities, encounters, lines = list[str](), list[str](), array("q")
     rows = read_rows(path, TRAIN_HEADER, faults=faults, optional=ENCOUNTERS)
@@ -269,12 +270,13 @@ def _read_image_table(path: Path, folder: Path, *, missing_ok: bool, may_be_empt
     return ImageTable(tuple(folder / image for image in row_of), tuple(identities), _fill_encounters(encounters))
 
 
-def _read_pair_table(path: Path, *, folder: Path, names: "_ImageNames | None") -> PairTable:
+def _read_pair_table(path: Path, folder: Path, *, check_names: bool = True, missing_ok: bool = False) -> PairTable:
     faults: list[Fault] = []
+    names = _ImageNames(folder, table=path, faults=faults, missing_ok=missing_ok) if check_names else None
     image_a, image_b = list[str](), list[str]()
     for line, (a, b) in read_rows(path, PAIR_HEADER, faults=faults):
-        image_a.append(names.check(a, path, line, faults) if names else sys.intern(a))
-        image_b.append(names.check(b, path, line, faults) if names else sys.intern(b))
+        image_a.append(names.check(a, line) if names else sys.intern(a))
+        image_b.append(names.check(b, line) if names else sys.intern(b))
     if not (faults or image_a):
         faults.append(Fault(path, None, "there are no pairs below the header"))
     _raise_if_any(faults)
@@ -387,7 +389,7 @@ def _row_problems(
                 yield f"{name} {field!r} holds a NUL: the table is damaged or UTF-16, save it as UTF-8"
             elif "\r" in field:  # Python's csv would write it unquoted, as the end of a row
                 yield f"{name} {field!r} holds a carriage return: give it another name"
-            elif not _is_unicode(field):
+            elif not field.isascii() and _SURROGATES.search(field):
                 text = field.encode("utf-8", "surrogateescape").decode("latin-1")
                 yield f"{name} {text!r} (read as Latin-1) is not UTF-8: save the table as UTF-8"
 
@@ -401,30 +403,27 @@ def _header_problem(found: str, headers: Sequence[Sequence[str]]) -> str:
     return f"the header is {found[:200]!r}, expected {','.join(headers[-1])!r}"
 
 
-def _is_unicode(text: str) -> bool:
-    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
-
-
 # -- the image names of a table ----------------------------------------------------------------------------------------
 
 
 class _ImageNames:
-    """Checks image names against `folder`, which is listed once.
+    """Checks the image names of `table` against `folder`, which is listed once, and appends what is wrong to `faults`.
 
     The folder itself may be a link; a photograph in it must not be a link to outside.
     missing_ok: accept a plain file name that does not exist.
     """
 
-    def __init__(self, folder: Path, *, missing_ok: bool = False) -> None:
-        self.folder, self._missing_ok = folder, missing_ok
+    def __init__(self, folder: Path, *, table: Path, faults: list[Fault], missing_ok: bool = False) -> None:
+        self.folder, self._table, self._faults, self._missing_ok = folder, table, faults, missing_ok
         with os.scandir(folder) as entries:
             self._is_file = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
+        self._real_folder = os.path.realpath(folder)
         self._checked: dict[str, str] = {}
 
-    def check(self, name: str, table: Path, line: int, faults: list[Fault]) -> str:
-        """Append to `faults` what is wrong with `name`, at its first mention; return one object for equal names."""
+    def check(self, name: str, line: int) -> str:
+        """Check `name` at its first mention, on `line`; return one object for equal names."""
         if name not in self._checked and (problem := self.problem(name)):
-            faults.append(Fault(table, line, problem))
+            self._faults.append(Fault(self._table, line, problem))
         return self._checked.setdefault(name, name)
 
     def problem(self, name: str) -> str | None:
@@ -450,10 +449,6 @@ class _ImageNames:
             f"image {name!r} is missing from {self.folder}, which holds {similar!r}: they differ in case, space or how "
             "accents are stored (Unicode NFC or NFD); rename the file to the name in the table"
         )
-
-    @cached_property
-    def _real_folder(self) -> str:
-        return os.path.realpath(self.folder)
 
     @cached_property
     def _similar_files(self) -> dict[str, str]:

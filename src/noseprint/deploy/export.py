@@ -18,9 +18,9 @@ from noseprint.data.datasets import PlainImages
 from noseprint.data.tables import ImageTable, read_train
 from noseprint.data.transforms import A
 from noseprint.errors import NoseprintError
-from noseprint.files import scratch_folder, writing
-from noseprint.inference.evaluation import score
-from noseprint.inference.labelled import NothingToScoreError, read_labelled
+from noseprint.files import friendly_write_errors, scratch_folder
+from noseprint.inference.evaluation import score_embeddings
+from noseprint.inference.labelled_data import NothingToScoreError, read_labelled_data
 from noseprint.models.embed import embed_with, embedder
 from noseprint.models.network import SupConNet
 from noseprint.models.openvino_runtime import compile_model, convert, import_openvino
@@ -79,7 +79,7 @@ def export(weights: Path, out: Path, *, int8: Path | None = None, seed: int = 0)
         "holdout": json.loads(header.extra.get("holdout", "null")),
         "calibration": _knots(header.extra["calibration"]) if "calibration" in header.extra else None,
     }
-    with writing(out), scratch_folder(out) as scratch:
+    with friendly_write_errors(out), scratch_folder(out) as scratch:
         bundle = scratch / "bundle"
         with as_file(files("noseprint.deploy") / "bundle") as templates:
             shutil.copytree(templates, bundle, ignore=shutil.ignore_patterns("__pycache__"))
@@ -134,7 +134,7 @@ def _has_attention(network: SupConNet) -> bool:
 def _compare_with_float32(model: Any, network: SupConNet, data: Path, *, seed: int) -> list[str]:
     """What int8 changes in the embeddings of the labelled photographs, or else of some of the training photographs."""
     try:
-        labelled = read_labelled(data)
+        labelled = read_labelled_data(data)
     except NothingToScoreError:
         labelled = None
     paths = labelled.paths if labelled else read_train(data).paths
@@ -155,7 +155,7 @@ def _compare_with_float32(model: Any, network: SupConNet, data: Path, *, seed: i
     ]
     if labelled:
         for name, rows in embeddings.items():
-            scores = score(rows, labelled)
+            scores = score_embeddings(rows, labelled)
             cells = (("ROC AUC", scores.auc), ("mAP", scores.map), ("Rank-1", scores.rank_1))
             lines.append(f"{name:8}" + "  ".join(f"{label} {cell}" for label, cell in cells if cell))
     return lines

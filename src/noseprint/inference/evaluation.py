@@ -1,4 +1,4 @@
-"""Scores of each member and of their ensemble on a data folder that carries labels."""
+"""Scores of each member and of their ensemble on a data folder with labels."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -14,9 +14,9 @@ from noseprint.data.transforms import A
 from noseprint.devices import default_workers
 from noseprint.errors import NoseprintError
 from noseprint.inference.fuse import fuse
-from noseprint.inference.labelled import Labelled, read_labelled
-from noseprint.inference.leaks import Leaks, find_leaks, without
-from noseprint.inference.pairs import read_similarities
+from noseprint.inference.labelled_data import LabelledData, read_labelled_data
+from noseprint.inference.leaks import Leaks, find_leaks, leave_out
+from noseprint.inference.similarity_table import read_similarities
 from noseprint.metrics.bootstrap import Score, bootstrap_mean, bootstrap_pairs
 from noseprint.metrics.retrieval import RANKS, retrieval_metrics
 from noseprint.metrics.similarity import ensemble_embeddings, pair_similarities
@@ -41,10 +41,10 @@ FMRS = {"tmr_at_1e_1": 1e-1, "tmr_at_1e_2": 1e-2, "tmr_at_1e_3": 1e-3}
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of one member or ensemble; None where the folder carries no labels for it, or too few.
+    """Scores of one member or ensemble; None where the data folder has no labels for a score, or too few.
 
-    Of the test pairs: `auc` (ROC), `eer`, the true match rates at a false match rate of 1e-1, 1e-2, 1e-3. Of the
-    search of queries in the gallery: the others.
+    `auc` (area under the ROC curve), `eer` (equal error rate) and the true match rates (TMR) at false match rates of
+    1e-1, 1e-2 and 1e-3 are scores of the test pairs. The others are scores of the search of queries in the gallery.
     """
 
     auc: Score | None = None
@@ -59,10 +59,10 @@ class Scores:
     precision_at_5: Score | None = None
 
 
-def embed_labelled(
-    network: SupConNet, labelled: Labelled, *, device: torch.device, label: str, engine: Engine = "auto"
+def embed_labelled_data(
+    network: SupConNet, labelled: LabelledData, *, device: torch.device, label: str, engine: Engine = "auto"
 ) -> Embeddings:
-    """Embeddings (N, D) of the images of `labelled`, in the order of its paths; engine as in `embed_images`."""
+    """Embed the images of `labelled`: (N, D), in the order of its paths. `engine` is as in `embed_images`."""
     size = network.image_size
     return embed_images(
         network.to(device),
@@ -75,14 +75,14 @@ def embed_labelled(
     )
 
 
-def score(embeddings: Embeddings, labelled: Labelled, *, seed: int = 0) -> Scores:
-    """Every score of embeddings (N, D) of the images of `labelled`."""
-    scores = score_pairs(similarities(embeddings, labelled), labelled, seed=seed)
-    return replace(scores, **score_search(embeddings, labelled, seed=seed))
+def score_embeddings(embeddings: Embeddings, labelled: LabelledData, *, seed: int = 0) -> Scores:
+    """Score the test pairs and the search of `labelled` with embeddings (N, D) of its images."""
+    scores = score_pairs(labelled_similarities(embeddings, labelled), labelled, seed=seed)
+    return replace(scores, **score_retrieval(embeddings, labelled, seed=seed))
 
 
-def similarities(embeddings: Embeddings, labelled: Labelled) -> Similarity:
-    """Similarities (P,) of the test pairs of `labelled`, by embeddings (N, D) of its images."""
+def labelled_similarities(embeddings: Embeddings, labelled: LabelledData) -> Similarity:
+    """Similarities (P,) of the test pairs of `labelled`, from embeddings (N, D) of its images."""
     pairs = labelled.pairs
     if pairs is None:
         return np.zeros(0, np.float32)
@@ -90,8 +90,8 @@ def similarities(embeddings: Embeddings, labelled: Labelled) -> Similarity:
     return pair_similarities(embeddings, index, pairs)
 
 
-def score_pairs(similarity: Similarity, labelled: Labelled, *, seed: int = 0) -> Scores:
-    """The scores of similarities (P,) of the test pairs of `labelled`."""
+def score_pairs(similarity: Similarity, labelled: LabelledData, *, seed: int = 0) -> Scores:
+    """Score similarities (P,) of the test pairs of `labelled`."""
     if not labelled.pairs:
         return Scores()
     figures: dict[str, Callable[[AcceptedWeights], Weights]] = {"auc": roc_aucs, "eer": equal_error_rates}
@@ -102,56 +102,60 @@ def score_pairs(similarity: Similarity, labelled: Labelled, *, seed: int = 0) ->
     values, same = check_scores(similarity, labelled.same)
     curve = accepted_weights(values, same, np.ones((1, len(same))))
     intervals = bootstrap_pairs(list(figures.values()), values, same, *labelled.clusters, seed=seed)
-    found = zip(figures.items(), intervals, strict=True)
-    return Scores(**{name: Score(float(figure(curve)[0]), *interval) for (name, figure), interval in found})
+    named = zip(figures.items(), intervals, strict=True)
+    return Scores(**{name: Score(float(figure(curve)[0]), *interval) for (name, figure), interval in named})
 
 
-def score_search(embeddings: Embeddings, labelled: Labelled, *, seed: int = 0) -> dict[str, Score]:
-    """The fields of `Scores` that tell of the search: embeddings (N, D) of the images of `labelled`."""
+def score_retrieval(embeddings: Embeddings, labelled: LabelledData, *, seed: int = 0) -> dict[str, Score]:
+    """Score the search of `labelled` with embeddings (N, D) of its images: the fields of `Scores` by name."""
     table = labelled.retrieval
     if table is None:
         return {}
     rows = np.array([labelled.index[path] for path in table.paths])
     is_query = np.array(table.is_query)
-    found = retrieval_metrics(
+    metrics = retrieval_metrics(
         embeddings[rows], table.identities, queries=is_query, gallery=~is_query, encounters=table.encounters
     )
-    values = {"map": found.average_precision, "precision_at_5": found.precision_at_5}
-    values |= {f"rank_{k}": hit for k, hit in zip(RANKS, found.hit.T, strict=True)}
-    identity = np.array(table.identities)[found.query]
-    return {name: Score(float(np.mean(of)), *bootstrap_mean(of, identity, seed=seed)) for name, of in values.items()}
+    by_query = {"map": metrics.average_precision, "precision_at_5": metrics.precision_at_5}
+    by_query |= {f"rank_{k}": hit for k, hit in zip(RANKS, metrics.hit.T, strict=True)}
+    identity = np.array(table.identities)[metrics.query]
+    return {name: Score(float(np.mean(v)), *bootstrap_mean(v, identity, seed=seed)) for name, v in by_query.items()}
 
 
 @dataclass
 class Evaluation:
-    """The scores of every member, and what they were counted from.
+    """The scores of every member, and the data behind them.
 
-    By name: each member, "<member> untrained" where asked for, and "ensemble" where there are several members.
+    Each dictionary has an entry for every member, for "<member> untrained" if that was requested, and for "ensemble"
+    if there are several members.
     """
 
-    labelled: Labelled
+    labelled: LabelledData
     leaks: Leaks | None
-    """None where nobody said what the networks learnt from."""
+    """None if nobody knows which photographs the networks learned from."""
     scores: dict[str, Scores] = field(default_factory=dict)
     similarity: dict[str, Similarity] = field(default_factory=dict)
-    """(P,) of the test pairs; empty arrays where there are none."""
+    """(P,) for the test pairs; empty arrays if there are none."""
     embeddings: dict[str, Embeddings] = field(default_factory=dict)
-    """(N, D) of `labelled.paths` for each member; `ensemble_embeddings` gives the ensemble's. Empty where only
-    similarities are at hand."""
+    """(N, D) for `labelled.paths`, of the members only; `ensemble_embeddings` gives the ensemble's. No entries if only
+    similarities are known."""
     without_copies: dict[str, Scores] = field(default_factory=dict)
-    """The scores without near copies of what was learnt from, and with no near copies compared; where there are any."""
-    without_learnt: dict[str, Scores] = field(default_factory=dict)
-    """The scores without the photographs that were themselves learnt from; where there are any. It is another, smaller
-    search, in which networks before any training score differently, too."""
+    """Scores without near copies of photographs learned from, and without comparisons of near copies. No entries if
+    there are no near copies."""
+    without_learned: dict[str, Scores] = field(default_factory=dict)
+    """Scores without the photographs learned from. No entries if there are none. The search is then smaller, so even an
+    untrained network scores differently."""
     other_data: bool = False
-    """The networks were trained on other photographs than this data folder's, so what they learnt from is not known."""
+    """The networks were trained on another data folder, so nobody knows which photographs they learned from."""
 
     def add(self, name: str, similarity: Similarity, embeddings: Embeddings | None, *, seed: int) -> None:
-        """Score similarities (P,) of the test pairs and, where they are at hand, embeddings (N, D)."""
+        """Score similarities (P,) of the test pairs and, if given, embeddings (N, D)."""
 
-        def scores(labelled: Labelled, keep: npt.NDArray[np.bool_]) -> Scores:
-            found = score_pairs(similarity[keep], labelled, seed=seed)
-            return found if embeddings is None else replace(found, **score_search(embeddings, labelled, seed=seed))
+        def scores(labelled: LabelledData, keep: npt.NDArray[np.bool_]) -> Scores:
+            pair_scores = score_pairs(similarity[keep], labelled, seed=seed)
+            if embeddings is None:
+                return pair_scores
+            return replace(pair_scores, **score_retrieval(embeddings, labelled, seed=seed))
 
         self.similarity[name] = similarity
         self.scores[name] = scores(self.labelled, np.ones(len(similarity), bool))
@@ -159,53 +163,53 @@ class Evaluation:
             return
         if self.leaks.copies or self.leaks.compared:
             copies = {copy for copy, _ in self.leaks.copies}
-            rest = without(self.labelled, photographs=copies, compared=self.leaks.compared)
+            rest = leave_out(self.labelled, photographs=copies, compared=self.leaks.compared)
             self.without_copies[name] = scores(*rest)
-        if self.leaks.learnt:
-            self.without_learnt[name] = scores(*without(self.labelled, photographs=self.leaks.learnt))
+        if self.leaks.learned:
+            self.without_learned[name] = scores(*leave_out(self.labelled, photographs=self.leaks.learned))
 
     def to_json(self) -> dict[str, object]:
-        """The scores by name, and under "data" what they were counted from and what flatters them."""
-        named = {"scores": self.scores, "without_copies": self.without_copies, "without_learnt": self.without_learnt}
+        """The scores by name; under "data" the counts behind them and the leaks that may inflate them."""
+        named = {"scores": self.scores, "without_copies": self.without_copies, "without_learned": self.without_learned}
         plain = {key: {name: asdict(of) for name, of in scores.items()} for key, scores in named.items()}
         data: dict[str, object] = {
-            "refused": self.refused,
+            "unsupported": self.unsupported,
             "remarks": list(self.labelled.remarks),
             "other_data": self.other_data,
             "leaks": self.leaks and self.leaks.to_json(),
         }
-        return {**plain.pop("scores"), "data": {**self.labelled.facts(), **data, **plain}}
+        return {**plain.pop("scores"), "data": {**self.labelled.counts(), **data, **plain}}
 
     @property
-    def refused(self) -> dict[str, str]:
-        """Why a true match rate is not given, by its name in `Scores`."""
+    def unsupported(self) -> dict[str, str]:
+        """The true match rates that the test pairs are too few for: name in `Scores` -> reason."""
         different = int(np.sum(~self.labelled.same))
-        asked = FMRS.items() if self.labelled.pairs else ()
-        return {name: problem for name, fmr in asked if (problem := why_fmr_unsupported(different, fmr))}
+        rates = FMRS.items() if self.labelled.pairs else ()
+        return {name: reason for name, fmr in rates if (reason := why_fmr_unsupported(different, fmr))}
 
 
-def score_tables(
-    members: Mapping[str, Path], data: Path, *, seed: int = 0, learnt: Sequence[Path] | None = None
+def evaluate_tables(
+    members: Mapping[str, Path], data: Path, *, seed: int = 0, learned: Sequence[Path] | None = None
 ) -> Evaluation:
-    """Scores of each member's similarity.csv (name -> file) and, under "ensemble", of their mean.
+    """Score each member's similarity.csv (name -> file) and, as "ensemble", their mean.
 
-    For members whose network is not at hand, such as the checkpoints of 2022; a search needs `score_members`, as which
-    otherwise.
+    For members without a network, such as the checkpoints of 2022. Only the test pairs are scored; a search needs
+    `evaluate_members`. `learned` is as there.
     """
-    labelled = replace(read_labelled(data), retrieval=None)
+    labelled = replace(read_labelled_data(data), retrieval=None)
     if labelled.pairs is None:
-        raise NoseprintError(f"{data} has no test/labels.csv, and similarity.csv files answer for test pairs only")
+        raise NoseprintError(f"{data} has no test/labels.csv: without it, similarity.csv files cannot be scored")
     tables = {name: read_similarities(path) for name, path in members.items()}
-    asked = {name: {name: table} for name, table in tables.items()}
+    scored = {name: {name: table} for name, table in tables.items()}
     if len(tables) > 1:
-        asked["ensemble"] = tables
-    found = Evaluation(labelled, None if learnt is None else find_leaks(labelled, learnt))
-    for name, together in asked.items():
-        found.add(name, fuse(together, labelled.pairs), None, seed=seed)
-    return found
+        scored["ensemble"] = tables
+    evaluation = Evaluation(labelled, None if learned is None else find_leaks(labelled, learned))
+    for name, fused_tables in scored.items():
+        evaluation.add(name, fuse(fused_tables, labelled.pairs), None, seed=seed)
+    return evaluation
 
 
-def score_members(
+def evaluate_members(
     members: Mapping[str, Path],
     data: Path,
     *,
@@ -213,19 +217,27 @@ def score_members(
     frozen: bool = False,
     seed: int = 0,
     engine: Engine = "auto",
-    learnt: Sequence[Path] | None = None,
+    learned: Sequence[Path] | None = None,
 ) -> Evaluation:
-    """Scores of each member (name -> weights file) and, under "ensemble", of the mean of their cosines.
+    """Score each member (name -> weights file) and, as "ensemble", the mean of their cosines.
 
-    frozen: also score each member's pretrained backbone before any training, as "<member> untrained".
-    learnt: the photographs that the networks learnt from (`learnt_from`); with them leaks are looked for.
+    Args:
+        members: Weights file of each member.
+        data: Data folder with labels.
+        device: Where the networks run.
+        frozen: Also score each member's pretrained backbone before any training, as "<member> untrained".
+        seed: Of the bootstrap.
+        engine: As in `embed_images`.
+        learned: The photographs that the networks learned from (see `learned_photographs`). If given, leaks are
+            searched for.
+
     """
-    labelled = read_labelled(data)
-    found = Evaluation(labelled, None if learnt is None else find_leaks(labelled, learnt))
-    embed = partial(embed_labelled, labelled=labelled, device=device, engine=engine)
+    labelled = read_labelled_data(data)
+    evaluation = Evaluation(labelled, None if learned is None else find_leaks(labelled, learned))
+    embed = partial(embed_labelled_data, labelled=labelled, device=device, engine=engine)
 
     def add(name: str, embeddings: Embeddings) -> None:
-        found.add(name, similarities(embeddings, labelled), embeddings, seed=seed)
+        evaluation.add(name, labelled_similarities(embeddings, labelled), embeddings, seed=seed)
 
     untrained: dict[tuple[str, int, str], Embeddings] = {}
     for name, weights in members.items() if frozen else ():
@@ -236,8 +248,8 @@ def score_members(
             untrained[key] = embed(network, label=f"{name} untrained")
         add(f"{name} untrained", untrained[key])
     for name, weights in members.items():
-        found.embeddings[name] = embed(load_network(weights), label=name)
-        add(name, found.embeddings[name])
+        evaluation.embeddings[name] = embed(load_network(weights), label=name)
+        add(name, evaluation.embeddings[name])
     if len(members) > 1:
-        add("ensemble", ensemble_embeddings(found.embeddings))
-    return found
+        add("ensemble", ensemble_embeddings(evaluation.embeddings))
+    return evaluation

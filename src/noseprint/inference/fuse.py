@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from noseprint.errors import NoseprintError
-from noseprint.inference.pairs import write_similarities
+from noseprint.inference.similarity_table import write_similarities
 from noseprint.metrics.similarity import Pairs
 
 Method = Literal["mean", "rank", "calibrated"]

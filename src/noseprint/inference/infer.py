@@ -1,7 +1,7 @@
 """Pairs of photographs to similarities, on disk."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -11,16 +11,44 @@ from noseprint.calibration.curves import Calibration, calibration_from_json
 from noseprint.data.tables import Split, read_pairs
 from noseprint.data.transforms import Transform
 from noseprint.devices import default_workers
-from noseprint.distributed import World, telling_of_lost_ranks, world
+from noseprint.distributed import World, join_world, report_lost_ranks
 from noseprint.inference.infer_options import InferOptions
-from noseprint.inference.pairs import write_similarities
+from noseprint.inference.similarity_table import write_similarities
 from noseprint.lock import lock
 from noseprint.metrics.similarity import pair_similarities
 from noseprint.models.embed import embed_images
 from noseprint.models.network import SupConNet
+from noseprint.models.published import load_published
+from noseprint.models.weights import load_network
 from noseprint.models.weights_header import read_header
 
 _SIMILARITY: dict[Split, str] = {"test": "similarity.csv", "validation": "similarity_validation.csv"}
+
+
+def infer_folder(
+    folder: Path,
+    build_model: Callable[..., SupConNet],
+    options: InferOptions,
+    *,
+    evaluation: Callable[[int], Transform],
+    degraded: Callable[[int], Transform],
+) -> None:
+    """Score the pairs of a split with the weights of a recipe `folder`, or with `options.weights`: see `infer`.
+
+    build_model: the folder's network, for published weights that do not describe theirs. evaluation, degraded: from a
+    side in pixels to what is done to each image.
+    """
+    results = folder / "results" / options.run
+    weights = options.weights or results / "best.safetensors"
+    if weights.suffix == ".pth":
+        network = build_model(pretrained=False)
+        load_published(weights, network)
+    else:
+        network = load_network(weights, recipe=folder.name if options.weights else None)
+    transforms = [evaluation(network.image_size)]
+    if options.degraded_transform:
+        transforms.append(degraded(network.image_size))
+    infer(network, transforms=transforms, calibration=calibration_of(weights), results=results, options=options)
 
 
 def infer(
@@ -40,9 +68,9 @@ def infer(
     torchrun the ranks share the images and rank 0 writes.
     """
     with (
-        world(options.device) as place,
+        join_world(options.device) as place,
         lock(results) if place.is_main else nullcontext(),
-        telling_of_lost_ranks(place.size),
+        report_lost_ranks(place.size),
     ):
         out = results / _SIMILARITY[options.split]
         _infer(network, transforms=transforms, calibration=calibration, out=out, options=options, place=place)

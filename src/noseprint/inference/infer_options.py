@@ -1,9 +1,13 @@
 """Options of every recipe's infer.py."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
-from noseprint.command_line import Engine, check_run_name, check_workers
+import tyro
+
+from noseprint.command_line import Engine, check_run_name, check_workers, run
 from noseprint.data.tables import Split
 from noseprint.errors import NoseprintError
 
@@ -22,7 +26,7 @@ class InferOptions:
     """Weights to use. None: results/RUN/best.safetensors. A .pth file is read as one of the checkpoints of 2022."""
     split: Split = "test"
     """Which pairs to score."""
-    degraded_transform: bool = False
+    degraded_transform: Annotated[bool, tyro.conf.arg(aliases=["--degraded-view"])] = False
     """Also compare a transform degraded at random, seeded by image: the mean of both cosines, twice the time."""
     batch_size: int = 64
     seed: int = 0
@@ -39,3 +43,9 @@ class InferOptions:
             raise NoseprintError(f"--batch-size {self.batch_size}: must be at least 1")
         check_run_name(self.run)
         check_workers(self.workers)
+
+
+def run_infer(main: Callable[[InferOptions], None], *, folder: Path) -> None:
+    """Parse the command line of the infer.py of a recipe `folder` and call `main` with the options."""
+    full = InferOptions(data=folder.parent / "data")
+    run(main, full=full, small=replace(full, run="small", small=True))

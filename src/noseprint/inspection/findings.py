@@ -28,7 +28,7 @@ _TITLES = {
 }
 _FIGURES = ("split", "images", "identities", "images each", "short side", "sharpness", "tiny", "dark")
 _LEGEND = (
-    "images each: for one identity, min / median / max. short side: px, min / 5 % / median / max.\n"
+    "images each: images of one identity, min / median / max. short side: px, min / 5 % / median / max.\n"
     "sharpness: variance of the Laplacian at 128 x 128 px, 5 % / median / 95 %.\n"
     f"tiny: short side below {TINY_SIDE} px. dark: mean grey below {DARK_GREY} of 255."
 )

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from noseprint.inference.evaluation import Embeddings, Evaluation
-from noseprint.inference.labelled import Labelled
+from noseprint.inference.labelled_data import LabelledData
 from noseprint.metrics.bootstrap import (
     MIN_IDENTITIES,
     Score,
@@ -95,7 +95,7 @@ def correlations(similarity: Similarities) -> npt.NDArray[np.float64]:
 
 def hardest(
     similarity: npt.NDArray[np.floating],
-    labelled: Labelled,
+    labelled: LabelledData,
     *,
     same: bool,
     count: int,
@@ -120,7 +120,7 @@ def hardest(
 
 
 def _auc_gain(
-    similarity: npt.NDArray[np.floating], others: npt.NDArray[np.floating], labelled: Labelled, *, seed: int
+    similarity: npt.NDArray[np.floating], others: npt.NDArray[np.floating], labelled: LabelledData, *, seed: int
 ) -> Score:
     """Both are counted in each replicate: what makes a replicate easy for both cancels."""
     (ours, same), (theirs, _) = check_scores(similarity, labelled.same), check_scores(others, labelled.same)
@@ -134,7 +134,7 @@ def _auc_gain(
     return Score(gain, *percentile_interval(np.concatenate(differences)))
 
 
-def share_accepted(accepted: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_], labelled: Labelled) -> Score:
+def share_accepted(accepted: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_], labelled: LabelledData) -> Score:
     """The share of the test pairs `among` (P,) that are `accepted` (P,)."""
     rate = float(np.mean(accepted[among]))
     if len(np.union1d(*labelled.clusters)) < MIN_IDENTITIES:
@@ -145,7 +145,7 @@ def share_accepted(accepted: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]
     return Score(rate, *percentile_interval(np.concatenate(rates)))
 
 
-def _map_gain(whole: RetrievalScores, others: Embeddings, labelled: Labelled, seed: int) -> Score:
+def _map_gain(whole: RetrievalScores, others: Embeddings, labelled: LabelledData, seed: int) -> Score:
     table = labelled.retrieval
     assert table is not None
     gain = whole.average_precision - _search(others, labelled).average_precision
@@ -154,7 +154,7 @@ def _map_gain(whole: RetrievalScores, others: Embeddings, labelled: Labelled, se
     return Score(float(np.mean(gain)), *bounds)
 
 
-def _search(embeddings: Embeddings, labelled: Labelled) -> RetrievalScores:
+def _search(embeddings: Embeddings, labelled: LabelledData) -> RetrievalScores:
     table = labelled.retrieval
     assert table is not None
     rows = np.array([labelled.index[path] for path in table.paths])

@@ -1,8 +1,8 @@
 """The report's first lines: what was made, how good it is, and how sure that is, for a reader without the terms."""
 
 from noseprint.inference.evaluation import Evaluation, Scores
-from noseprint.inference.labelled import Labelled
-from noseprint.inference.leaks import without
+from noseprint.inference.labelled_data import LabelledData
+from noseprint.inference.leaks import leave_out
 from noseprint.metrics.bootstrap import MIN_IDENTITIES, Score
 from noseprint.metrics.verification import least_fmr_rounded_up
 from noseprint.reporting.evidence import Gain, members_of
@@ -14,7 +14,7 @@ def headline(evaluation: Evaluation) -> list[str]:
     """What the ensemble (or the only member) scores, a sentence a figure."""
     name = "ensemble" if "ensemble" in evaluation.scores else members_of(evaluation)[0]
     best, who = evaluation.scores[name], "the ensemble" if name == "ensemble" else "the network"
-    unseen = evaluation.without_learnt.get(name) or best
+    unseen = evaluation.without_learned.get(name) or best
     told = []
     if any(_nothing_known(score) for score in (best.auc, best.rank_1)):
         told.append(
@@ -82,9 +82,9 @@ def _flattered(evaluation: Evaluation) -> list[str]:
         )
     name = "ensemble" if "ensemble" in evaluation.scores else members_of(evaluation)[0]
     scored = f"of the {len(evaluation.labelled.paths):,} scored photographs"
-    if leaks.learnt:
-        what = f"{len(leaks.learnt):,} {scored} were learnt from, as labelled or pseudo-labelled ones"
-        told.append(f"May flatter: {what}. Without them: {_rest(evaluation.without_learnt[name])}.")
+    if leaks.learned:
+        what = f"{len(leaks.learned):,} {scored} were learnt from, as labelled or pseudo-labelled ones"
+        told.append(f"May flatter: {what}. Without them: {_rest(evaluation.without_learned[name])}.")
     if leaks.copies:
         what = f"{len(leaks.copies):,} {scored} are near copies of ones learnt from"
         told.append(f"May flatter: {what}. Without near copies: {_rest(evaluation.without_copies[name])}.")
@@ -112,7 +112,7 @@ def _counts(evaluation: Evaluation) -> dict[str, int]:
     """Individuals that the intervals of the pairs and of the search rest on."""
     return {
         kind: int(facts["identities"])
-        for kind, facts in evaluation.labelled.facts().items()
+        for kind, facts in evaluation.labelled.counts().items()
         if kind == "pairs" or any(scores.map for scores in evaluation.scores.values())
     }
 
@@ -132,12 +132,12 @@ def _gallery(evaluation: Evaluation, *, seen: bool) -> str:
         return _among(labelled)
     if seen:
         return f"{_among(labelled)}, of which some were learnt from"
-    if leaks.learnt:  # what `_percent` says is of the rest
-        return _among(without(labelled, photographs=leaks.learnt)[0])
+    if leaks.learned:  # what `_percent` says is of the rest
+        return _among(leave_out(labelled, photographs=leaks.learned)[0])
     return f"{_among(labelled)} that no training saw"
 
 
-def _among(labelled: Labelled) -> str:
+def _among(labelled: LabelledData) -> str:
     assert labelled.retrieval
     table = labelled.retrieval.where(not query for query in labelled.retrieval.is_query)
     return f"{len(set(table.identities)):,} individuals with {len(table.paths):,} photographs"

@@ -43,8 +43,8 @@ def scores(evaluation: Evaluation) -> dict[str, Any]:
     on, refused = [], ""
     if labelled.pairs:
         on.append(f"{len(labelled.pairs):,} labelled test pairs")
-        if evaluation.refused:
-            rates = " or ".join(f"{100 * FMRS[name]:g} %" for name in evaluation.refused)
+        if evaluation.unsupported:
+            rates = " or ".join(f"{100 * FMRS[name]:g} %" for name in evaluation.unsupported)
             lowest = least_fmr_rounded_up(int((~labelled.same).sum()))
             refused = (
                 f"Same pairs recognised at a false match rate of {rates} are not stated: that takes 30 errors (rule of "

@@ -1,1 +1,1 @@
-"""What a training is about."""
+"""What a training is about: each task tells `fit` its data, its loss, and which weights to keep."""

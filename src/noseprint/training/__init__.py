@@ -1,1 +1,1 @@
-"""The one training loop and what it stands on."""
+"""The training loop. It knows how to train; what is trained, a task tells it (`noseprint.tasks`)."""

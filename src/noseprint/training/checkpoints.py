@@ -10,14 +10,14 @@ from typing import Any
 import torch
 
 from noseprint.errors import NoseprintError
-from noseprint.files import atomic_write, writing
+from noseprint.files import atomic_write, friendly_write_errors
 
 State = dict[str, Any]
 
 
 def save_state(folder: Path, state: State) -> None:
-    """Write `state` (tensors, numbers, strings and containers of them) to `folder/state.pt`, whole or not at all."""
-    data = io.BytesIO()  # torch's own writing hides what the disk says when it is full
+    """Write `state` (tensors, numbers, strings and containers of them) to `folder/state.pt`, all or nothing."""
+    data = io.BytesIO()  # torch's own writing hides the reason when the disk is full
     torch.save(state, data)
     with atomic_write(folder / "state.pt") as part:
         part.write_bytes(data.getbuffer())
@@ -31,7 +31,7 @@ def load_state(folder: Path) -> State | None:
     try:
         state: State = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise NoseprintError(f"{path} cannot be read ({error}): pass --restart to begin afresh") from error
+        raise NoseprintError(f"{path} cannot be read ({error}): pass --restart to start again") from error
     return state
 
 
@@ -45,15 +45,15 @@ def require_same(saved: dict[str, str], now: dict[str, str], *, where: Path) -> 
     if changed := differing(saved, now):
         what = "; ".join(f"{key} was {saved.get(key)}, is {now.get(key)}" for key in sorted(changed))
         raise NoseprintError(
-            f"{where} holds a training that cannot go on: {what}. Pass the former options, --run NAME "
-            "for another training beside it, or --restart to begin afresh and lose it"
+            f"{where} holds a training that cannot continue: {what}. Pass the earlier options, --run NAME "
+            "for another training beside it, or --restart to start again and lose it"
         )
 
 
 class MetricsLog:
-    """Lines of JSON, one record a line, each with its step; TensorBoard's events too, if it is installed.
+    """Metrics as lines of JSON, each with its step; also as TensorBoard events, if it is installed.
 
-    Opened again after an interruption it forgets what came after the step that is resumed from.
+    Opened again after an interruption, it drops the records after the step that is resumed from.
     """
 
     def __init__(self, path: Path, *, resume_step: int) -> None:
@@ -74,27 +74,25 @@ class MetricsLog:
         if importlib.util.find_spec("tensorboard"):
             from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - optional
 
-            with writing(path.parent / "tensorboard"):
+            with friendly_write_errors(path.parent / "tensorboard"):
                 if not resume_step:
                     shutil.rmtree(path.parent / "tensorboard", ignore_errors=True)
                 self._events = SummaryWriter(str(path.parent / "tensorboard"), purge_step=resume_step + 1)
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one record."""
-        with writing(self._path), self._path.open("a") as file:
+        with friendly_write_errors(self._path), self._path.open("a") as file:
             file.write(json.dumps(record) + "\n")
         if self._events:
-            with writing(self._path.parent / "tensorboard"):
+            with friendly_write_errors(self._path.parent / "tensorboard"):
                 for name, value in record.items():
                     self._events.add_scalar(name, value, record["step"])
                 self._events.flush()
 
 
-def told(record: dict[str, Any], epochs: int) -> str:
+def epoch_line(record: dict[str, Any], epochs: int) -> str:
     """A record of the metrics as a line to read."""
-    scores = "".join(
-        f", hold-out {name} {record[key]:.4f}"
-        for name, key in (("AUC", "auc"), ("Rank-1", "rank_1"), ("mAP", "map"))
-        if key in record
-    )
+    names = {"auc": "AUC", "rank_1": "Rank-1", "map": "mAP"}
+    own = {"step", "epoch", "loss", "lr", "images_per_s", "seconds"}
+    scores = "".join(f", hold-out {names.get(key, key)} {value:.4f}" for key, value in record.items() if key not in own)
     return f"epoch {record['epoch']}/{epochs}: loss {record['loss']:.4f}, {record['images_per_s']:.0f} images/s{scores}"

@@ -1,4 +1,4 @@
-"""What goes wrong in the middle of a training, told so that it can be mended."""
+"""What can go wrong in the middle of a training, as messages that say how to fix it."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +10,8 @@ import torch
 from noseprint.data.tables import write_csv
 from noseprint.errors import NoseprintError
 
-_SAME = 0.01  # embeddings of length 1 that all lie closer than this (a cosine above 0.99995) tell nobody apart
+_COLLAPSED = 0.01
+"""Embeddings of length 1 that all lie closer than this (a cosine above 0.99995) tell no identities apart."""
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
@@ -20,7 +21,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def largest_that_fits(size: int, attempt: Callable[[int], object]) -> int | None:
-    """The largest of size/2, size/4, ... for which `attempt` does not run out of memory; None where none does."""
+    """The largest of size/2, size/4, ... for which `attempt` does not run out of memory; None where all do."""
     while size := size // 2:
         torch.cuda.empty_cache()
         try:
@@ -33,28 +34,29 @@ def largest_that_fits(size: int, attempt: Callable[[int], object]) -> int | None
     return None
 
 
-def tell_faulty_batch(
-    step: int, loss: float, rate: float, *, paths: Sequence[Path], identities: Sequence[str], results: Path, write: bool
+def faulty_batch(
+    step: int, loss: float, rate: float, *, samples: Sequence[tuple[str, Path]], results: Path, write: bool
 ) -> NoseprintError:
-    """The error for a loss that is not finite; under `write` the batch is listed in `results`/faulty_batch.csv."""
+    """The error for a loss that is not finite; with `write` its `samples` are listed in `results`/faulty_batch.csv."""
     listed = results / "faulty_batch.csv"
+    paths = [path for _, path in samples]
     if write:
-        write_csv(listed, ("dog ID", "nose print image"), zip(identities, (path.name for path in paths), strict=True))
+        write_csv(listed, ("target", "image"), ((target, path.name) for target, path in samples))
     last = results / "last"
-    kept = f"The last good state is kept in {last}" if (last / "state.pt").is_file() else "Nothing was saved yet"
+    saved = f"The last good state is in {last}" if (last / "state.pt").is_file() else "Nothing was saved yet"
     return NoseprintError(
         f"the loss or its gradient is {loss} at step {step} (learning rate {rate:.2g}; the batch: "
         f"{', '.join(path.name for path in paths[:3])} and {max(0, len(paths) - 3)} more, all in {listed}). "
-        f"{kept}; look at those photographs, lower --lr, then --restart"
+        f"{saved}; look at those photographs, lower --lr, then --restart"
     )
 
 
 def require_spread(embeddings: npt.NDArray[np.float32], *, results: Path) -> None:
     """Refuse embeddings (N, D), rows of length 1, that are all the same: the network has collapsed."""
     spread = float(np.linalg.norm(embeddings - embeddings[0], axis=1).max())
-    if len(embeddings) > 1 and spread < _SAME:
+    if len(embeddings) > 1 and spread < _COLLAPSED:
         raise NoseprintError(
             f"the network has collapsed: the embeddings of {len(embeddings)} photographs differ by at most "
-            f"{spread:.1g}, so it tells nobody apart. What was kept before is in {results}; lower --lr or raise "
-            "--warmup, then --restart"
+            f"{spread:.1g}, so it tells no identities apart. Earlier weights are still in {results}; lower --lr or "
+            "raise --warmup, then --restart"
         )

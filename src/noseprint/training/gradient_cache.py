@@ -1,28 +1,26 @@
 """Gradient caching: a contrastive loss over a batch that does not fit in memory at once.
 
-The loss needs all embeddings of a batch, but not all activations at a time. So the batch is embedded in chunks without
-keeping activations, the loss gives the gradient of each embedding, and each chunk is embedded again, now keeping its
-activations, to carry that gradient on to the weights. The sum over the chunks is the gradient of the whole batch
-(Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, arXiv 2101.06983, section 3.2);
-the price is a second forward pass. It needs a network whose rows do not depend on each other: BatchNorm must be in
+The loss needs all embeddings of a batch, but not all activations at the same time. So the batch is embedded in chunks
+without keeping activations; the loss gives the gradient of each embedding; each chunk is embedded again, now keeping
+its activations, to carry that gradient on to the weights. The sum over the chunks is the gradient of the whole batch
+(Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, arXiv 2101.06983, section 3.2).
+The price is a second forward pass. It needs a network whose rows do not depend on each other: BatchNorm must be in
 eval mode, as SupConNet keeps it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
 
-Step = Callable[[nn.Module, Tensor, Tensor], Tensor]
-
 
 class ChunkedForward(nn.Module):
-    """Stands for `network` in a training step: calls give the same embeddings, in the memory of `chunk_size` images.
+    """Stands for `network` in a training step: the same embeddings, in the memory of `chunk_size` images.
 
-    After the loss's own backward pass `backward` adds its gradient to the network's parameters. Random layers (dropout,
-    stochastic depth) draw in the second pass what they drew in the first. `autocast` is entered for the second pass,
-    anew: inside one context the half-precision weights of the first pass, which know of no gradient, would be reused.
+    Call `backward` after the loss's own backward pass: it adds the gradient to the network's parameters. Random layers
+    (dropout, stochastic depth) draw the same numbers in both passes. `autocast` is entered again for the second pass:
+    within one context torch would reuse the half-precision weights of the first pass, which carry no gradient.
     """
 
     def __init__(self, network: nn.Module, chunk_size: int, autocast: AbstractContextManager[object]) -> None:
@@ -31,7 +29,7 @@ class ChunkedForward(nn.Module):
         self._calls: list[tuple[Tensor, dict[str, bool], Tensor, list[_Randomness]]] = []
 
     def forward(self, images: Tensor, **flags: bool) -> Tensor:
-        """Images (B, 3, H, W) -> embeddings (B, D) that collect a gradient; `flags` go to the network."""
+        """Images (B, 3, H, W) -> embeddings (B, D) that collect a gradient; `flags` are passed to the network."""
         if not torch.is_grad_enabled():
             return torch.cat([self.network(part, **flags) for part in torch.split(images, self._chunk_size)])
         parts, randomness = [], []
@@ -44,21 +42,21 @@ class ChunkedForward(nn.Module):
         return embeddings
 
     def backward(self) -> None:
-        """Carry the gradients of all embeddings given so far on to the network's parameters; forgets them."""
+        """Carry the gradients of all embeddings returned so far on to the network's parameters."""
         for images, flags, embeddings, randomness in self._calls:
             if embeddings.grad is None:  # the loss did not use them
                 continue
             gradients = torch.split(embeddings.grad, self._chunk_size)
             parts = zip(torch.split(images, self._chunk_size), gradients, randomness, strict=True)
             for part, gradient, former in parts:
-                with former.again(), self._autocast:
-                    again = self.network(part, **flags)
-                torch.autograd.backward(again, gradient)
+                with former.replay(), self._autocast:
+                    rows = self.network(part, **flags)
+                torch.autograd.backward(rows, gradient)
         self._calls.clear()
 
 
 class _Randomness:
-    """The state of torch's generators on the CPU and on `device`, to draw from again."""
+    """The state of torch's random generators on the CPU and on `device`, to draw the same numbers again."""
 
     def __init__(self, device: torch.device) -> None:
         self._devices = [device] if device.type == "cuda" else []
@@ -66,8 +64,8 @@ class _Randomness:
         self._cuda = [torch.cuda.get_rng_state(device) for device in self._devices]
 
     @contextmanager
-    def again(self) -> Iterator[None]:
-        """Inside, the same numbers are drawn as after this object was made; afterwards all is as before."""
+    def replay(self) -> Iterator[None]:
+        """Inside the context, numbers are drawn as after this object was made; afterwards the state is restored."""
         with torch.random.fork_rng(self._devices):
             torch.set_rng_state(self._cpu)
             for device, state in zip(self._devices, self._cuda, strict=True):

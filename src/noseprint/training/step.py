@@ -1,120 +1,155 @@
-"""One step of the optimisation: loss, gradient, weights, averaged weights."""
+"""One step of a training: loss, gradient, weights, averaged weights."""
 
-import copy
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+from timm.optim import param_groups_weight_decay
+from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
+from noseprint.data.datasets import Sample
 from noseprint.devices import autocast_dtype
 from noseprint.distributed import World, sum_gradients
 from noseprint.errors import NoseprintError
-from noseprint.models.network import SupConNet
+from noseprint.models.network import Network
 from noseprint.training.faults import is_out_of_memory, largest_that_fits
 from noseprint.training.fit_options import FitOptions
-from noseprint.training.gradient_cache import ChunkedForward, Step
-from noseprint.training.schedules import average_decay, cosine_with_warmup, parameter_groups, update_average
+from noseprint.training.gradient_cache import ChunkedForward
+from noseprint.training.schedules import average_decay, learning_rate_factor, phase_at
+from noseprint.training.task import Task
 
 
-class Updates:
-    """The steps of a training of `steps` steps, `epoch_steps` of them an epoch, and all that they change.
+class TrainingStep:
+    """The steps of a training and all that they change: network, criterion, optimizer, averaged weights.
 
-    `average` are the averaged weights, in eval mode.
+    task: whose loss is taken. epoch_steps: steps of an epoch. results: named in messages.
     """
 
-    def __init__(
-        self,
-        network: SupConNet,
-        *,
-        step: Step,
-        criterion: nn.Module | None,
-        options: FitOptions,
-        place: World,
-        steps: int,
-        epoch_steps: int,
-        results: Path,
-    ) -> None:
-        self._step, self._options, self._place, self._results = step, options, place, results
-        self._steps, self._epoch_steps = steps, epoch_steps
-        self._network = network.to(place.device)
+    def __init__(self, task: Task, *, options: FitOptions, world: World, epoch_steps: int, results: Path) -> None:
+        self._task, self._options, self._world, self._results = task, options, world, results
+        self._phases = task.phases(options.epochs)
+        self._phase_steps = [phase.epochs * epoch_steps for phase in self._phases]
+        self._epoch_steps = epoch_steps
+        self._network = task.network.to(world.device)
+        self._criterion = task.criterion.to(world.device)
         self._forward: nn.Module = self._network
         if options.compile:
             self._forward = cast(nn.Module, torch.compile(self._network))
-        self._criterion = (criterion or nn.Module()).to(place.device)
-        self.average = copy.deepcopy(self._network).eval()
-        self._optimizer = torch.optim.AdamW(
-            parameter_groups([self._network, self._criterion], weight_decay=options.weight_decay),
-            lr=options.lr,
-            fused=place.device.type in ("cpu", "cuda"),
-        )
-        half = autocast_dtype(place.device, depthwise=network.backbone.depthwise)
-        self._amp = half if options.amp else None
+        self._average = ModelEmaV3(self._network)
+        self._parts = {part.name: part for part in task.parts()}
+        self._optimizer = self._build_optimizer()
+        dtype = autocast_dtype(world.device, depthwise=self._network.backbone.depthwise)
+        self._amp = dtype if options.amp else None
         self._scaler = torch.amp.GradScaler(enabled=self._amp is torch.float16)
 
-    def update(self, step: int, images: Tensor, labels: Tensor) -> Tensor:
-        """Update number `step` (from 0) by images (B, 3, H, W) and labels (B,).
+    @property
+    def steps(self) -> int:
+        """Steps of the whole training."""
+        return sum(self._phase_steps)
 
-        Gives the loss, still on the device: not a number where its gradient is none. Raises NoseprintError when memory
-        runs out, naming a chunk of the batch that fits.
+    @property
+    def average(self) -> Network:
+        """The network with the averaged weights, in eval mode."""
+        return cast(Network, self._average.module)
+
+    def update(self, step: int, batch: Sample) -> Tensor:
+        """Update number `step` (from 0) with this rank's share of a batch.
+
+        Returns the loss, still on the device; it is NaN where the gradient is not finite. Raises NoseprintError where
+        memory runs out, naming a chunk size that fits.
         """
-        seeds = np.random.SeedSequence((self._options.seed, step, self._place.rank))
-        torch.manual_seed(int(seeds.generate_state(1)[0]))  # so dropout after a resume is as it would have been
-        for group in self._optimizer.param_groups:
-            group["lr"] = self.rate(step)
+        seeds = np.random.SeedSequence((self._options.seed, step, self._world.rank))
+        torch.manual_seed(int(seeds.generate_state(1)[0]))  # dropout after a resume is what it would have been
+        self._begin(step)
         self._network.train()
-        loss = self._add_gradient(images, labels, self._options.chunk_size)
+        device = self._world.device
+        image, target = batch.image.to(device, non_blocking=True), batch.target.to(device, non_blocking=True)
+        batch = batch._replace(image=image, target=target)
+        loss = self._add_gradient(batch, self._options.chunk_size)
         if loss is None:
-            raise self._out_of_memory(images, labels)
+            raise self._out_of_memory(batch)
         for parameter in self._criterion.parameters():
-            if parameter.grad is not None:  # every rank has the whole batch's: their mean keeps the ranks alike
-                parameter.grad /= self._place.size
+            if parameter.grad is not None:  # every rank has the whole batch's gradient: the sum below makes it the mean
+                parameter.grad /= self._world.size
         trained = [*self._network.parameters(), *self._criterion.parameters()]
         sum_gradients(trained)
         self._scaler.unscale_(self._optimizer)
         norm = nn.utils.clip_grad_norm_(trained, self._options.clip_norm)
-        if not self._scaler.is_enabled():  # which takes no step on a gradient that overflowed
+        if not self._scaler.is_enabled():  # a scaler skips the step where the gradient overflowed
             loss = loss + 0 * norm
         self._scaler.step(self._optimizer)
         self._scaler.update()
         decay = average_decay(step, half_life=self._epoch_steps * self._options.ema_epochs)
-        update_average(self.average, self._network, decay=decay)
+        self._average.apply_update_(self._network, decay)
         return loss
 
     def rate(self, step: int) -> float:
-        """The learning rate of update number `step`."""
-        warmup = int(self._steps * self._options.warmup)
-        return self._options.lr * cosine_with_warmup(step, steps=self._steps, warmup=warmup)
+        """The learning rate of update number `step`, before the parts' own scales."""
+        options = self._options
+        number, step = phase_at(step, self._phase_steps)
+        steps = self._phase_steps[number]
+        factor = learning_rate_factor(
+            options.schedule,
+            step,
+            steps=steps,
+            warmup=int(steps * options.warmup),
+            cycles=options.cycles,
+            milestones=options.milestones,
+        )
+        return (self._phases[number].lr or options.lr) * factor
 
     def state(self) -> dict[str, Any]:
-        """All that updates change."""
-        return {name: part.state_dict() for name, part in self._parts().items()}
+        """All that steps change."""
+        return {name: part.state_dict() for name, part in self._stateful().items()}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` gave."""
-        for name, part in self._parts().items():
+        """Continue from what `state` returned."""
+        for name, part in self._stateful().items():
             part.load_state_dict(state[name])
 
-    def _parts(self) -> dict[str, Any]:
+    def _stateful(self) -> dict[str, Any]:
         return {
             "network": self._network,
-            "average": self.average,
+            "average": self._average.module,
             "criterion": self._criterion,
             "optimizer": self._optimizer,
             "scaler": self._scaler,
         }
 
-    def _add_gradient(self, images: Tensor, labels: Tensor, chunk_size: int | None) -> Tensor | None:
-        """The loss, detached, with its gradient left in the parameters; None where memory ran out."""
-        device = self._place.device
+    def _build_optimizer(self) -> torch.optim.Optimizer:
+        """One group for each part and kind of weight: biases, norms and other vectors do not decay."""
+        options = self._options
+        groups = [
+            {**group, "part": part.name}
+            for part in self._parts.values()
+            for group in param_groups_weight_decay(part.module, options.weight_decay)
+            if group["params"]
+        ]
+        if options.optimizer == "sgd":
+            return torch.optim.SGD(groups, lr=options.lr, momentum=0.9, nesterov=True)
+        if options.optimizer == "radam":
+            return torch.optim.RAdam(groups, lr=options.lr, decoupled_weight_decay=True)
+        return torch.optim.AdamW(groups, lr=options.lr, fused=self._world.device.type in ("cpu", "cuda"))
+
+    def _begin(self, step: int) -> None:
+        """Set the learning rate of each part, and freeze those that this phase does not train."""
+        trains = self._phases[phase_at(step, self._phase_steps)[0]].trains
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.rate(step) * self._parts[group["part"]].lr_scale
+            for parameter in group["params"]:
+                parameter.requires_grad_(trains is None or group["part"] in trains)
         self._optimizer.zero_grad(set_to_none=True)
-        autocast = torch.autocast(device.type, self._amp, enabled=self._amp is not None)
-        images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+
+    def _add_gradient(self, batch: Sample, chunk_size: int | None) -> Tensor | None:
+        """The loss, detached, with its gradient left in the parameters; None where memory ran out."""
+        self._optimizer.zero_grad(set_to_none=True)
+        autocast = torch.autocast(self._world.device.type, self._amp, enabled=self._amp is not None)
         chunked = ChunkedForward(self._forward, chunk_size, autocast) if chunk_size else None
         try:
             with autocast:
-                loss = self._step(chunked or self._forward, images, labels)
+                loss = self._task.loss(chunked or self._forward, batch)
             self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             if chunked:
                 chunked.backward()
@@ -124,23 +159,22 @@ class Updates:
             return None
         return loss.detach()
 
-    def _out_of_memory(self, images: Tensor, labels: Tensor) -> NoseprintError:
-        size = self._options.chunk_size or len(labels)
+    def _out_of_memory(self, batch: Sample) -> NoseprintError:
+        size = self._options.chunk_size or len(batch.image)
 
         def attempt(chunk_size: int) -> None:
-            if self._add_gradient(images, labels, chunk_size) is None:
+            if self._add_gradient(batch, chunk_size) is None:
                 raise torch.OutOfMemoryError
 
-        # Alone only: under torchrun the others would wait for the sums of a step that they do not try.
-        fits = largest_that_fits(size, attempt) if self._place.size == 1 else None
+        # Only when alone: other ranks would wait for gradients of a step that they do not try.
+        fits = largest_that_fits(size, attempt) if self._world.size == 1 else None
         if fits:
-            mend = f"--chunk-size {fits} fits, tried just now"
-        elif self._place.size > 1:
-            mend = f"pass --chunk-size {max(1, size // 2)} or less"
+            fix = f"--chunk-size {fits} fits, tried just now"
+        elif self._world.size > 1:
+            fix = f"pass --chunk-size {max(1, size // 2)} or less"
         else:
-            mend = "not one image at a time fits, so lower --batch-size, or take a smaller --backbone or --image-size"
+            fix = "not one image at a time fits, so lower --batch-size, or use a smaller --backbone or --image-size"
         return NoseprintError(
-            f"out of memory on {self._place.device} with {size} images at a time: {mend}. With --chunk-size the loss "
-            "still sees the whole batch, and the same command goes on from what was saved in "
-            f"{self._results / 'last'}"
+            f"out of memory on {self._world.device} with {size} images at a time: {fix}. With --chunk-size the loss "
+            f"sees the whole batch all the same, and the same command continues from {self._results / 'last'}"
         )

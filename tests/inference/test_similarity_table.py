@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noseprint.errors import DataError, NoseprintError
-from noseprint.inference.pairs import read_similarities, write_similarities
+from noseprint.inference.similarity_table import read_similarities, write_similarities
 from noseprint.metrics import similarity as module
 from noseprint.metrics.similarity import pair_similarities, row_similarities
 

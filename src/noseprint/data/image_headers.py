@@ -1,71 +1,71 @@
-"""What the first and last bytes of a picture file say, before anything is decoded.
+"""Checks the first and last bytes of an image file, before anything is decoded.
 
-Only what is measured here is handed to a decoder: few formats, and none of unknown size.
+Decoders are given a few formats only, and no image of unknown size.
 """
 
 import re
 from typing import Literal
 
 MAX_PIXELS = 2**26
-"""The largest picture that is decoded: 64 Mpx, 192 MiB as RGB."""
+"""The largest image that is decoded: 64 Mpx, 192 MiB as RGB."""
 
 FORMATS = "JPEG, PNG, WebP, TIFF or BMP"
-_MARKER = re.compile(rb"\xff([^\x00\xff])")  # where libjpeg, too, finds its next marker
+_MARKER = re.compile(rb"\xff([^\x00\xff])")  # as libjpeg looks for the next marker
 _STANDALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 _FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # SOF0..SOF15: they state the size
-_CUT = "is cut off (the end of the picture is missing)"
-_SEVERAL = "holds several pictures (an animation or pages)"
+_TRUNCATED = "is cut off (the end of the image is missing)"
+_SEVERAL = "holds several images (an animation or pages)"
 
 
-def fault_of_header(data: bytes) -> str | None:
-    """Why a file of these bytes is not to be decoded, or None: another format, cut off, animated, too large."""
+def header_problem(data: bytes) -> str | None:
+    """Why an image file must not be decoded, or None: another format, truncated, animated, too large."""
     if data.startswith(b"\xff\xd8\xff"):
-        found = _jpeg(data)
+        result = _jpeg(data)
     elif data.startswith(b"\x89PNG\r\n\x1a\n"):
-        found = _png(data)
+        result = _png(data)
     elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        found = _webp(data)
+        result = _webp(data)
     elif data.startswith((b"II*\0", b"MM\0*")):
-        found = _tiff(data)
+        result = _tiff(data)
     elif data.startswith(b"BM"):
-        found = _bmp(data)
+        result = _bmp(data)
     elif data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"heif", b"mif1", b"msf1"):
-        return "is HEIC, as phones save it, which is not read (convert it to JPEG)"
+        return "is HEIC, the format of phones, which cannot be read (convert it to JPEG)"
     else:
-        return f"is not a {FORMATS} picture"
-    if isinstance(found, str):
-        return found
-    width, height = found
+        return f"is not a {FORMATS} image"
+    if isinstance(result, str):
+        return result
+    width, height = result
     if not width or not height:
         return "is damaged (its header states no size)"
     if width * height > MAX_PIXELS:
-        return f"has {width} x {height} pixels, more than the {MAX_PIXELS // 2**20} Mpx that are decoded"
+        return f"has {width} x {height} pixels, above the limit of {MAX_PIXELS // 2**20} Mpx"
     return None
 
 
 def _number(data: bytes, at: int, *, size: int, order: Literal["little", "big"]) -> int:
-    """An unsigned number; bytes beyond the end count as absent, so that no short file raises."""
+    """Read an unsigned number. Bytes beyond the end are ignored, so that a short file raises nothing."""
     return int.from_bytes(data[at : at + size], order)
 
 
 def _jpeg(data: bytes) -> tuple[int, int] | str:
-    """Segment by segment to the scan: a thumbnail inside a segment has a size and an end mark of its own."""
+    """Walk the segments up to the scan. A search would find the thumbnail in a segment: its size and its end."""
     width = height = 0
     at = 2
-    while (found := _MARKER.search(data, at)) is not None:
-        marker, at = data[found.start() + 1], found.end()
+    while (match := _MARKER.search(data, at)) is not None:
+        marker, at = data[match.start() + 1], match.end()
         if marker in _FRAMES:
             height = _number(data, at + 3, size=2, order="big")
             width = _number(data, at + 5, size=2, order="big")
         if marker == 0xDA:
-            return (width, height) if data.rfind(b"\xff\xd9", at) >= 0 else _CUT
+            return (width, height) if data.rfind(b"\xff\xd9", at) >= 0 else _TRUNCATED
         if marker not in _STANDALONE:
             at += _number(data, at, size=2, order="big")
-    return _CUT
+    return _TRUNCATED
 
 
 def _png(data: bytes) -> tuple[int, int] | str:
-    """Chunk by chunk: OpenCV would allocate what a chunk says it holds, up to 4 GiB, before it looks for it."""
+    """Walk the chunks: OpenCV would allocate the size that a chunk claims, up to 4 GiB, before it reads it."""
     width = height = 0
     at = 8
     while at + 12 <= len(data):
@@ -78,12 +78,12 @@ def _png(data: bytes) -> tuple[int, int] | str:
         at += 12 + _number(data, at, size=4, order="big")
         if kind == b"IEND":
             return width, height
-    return _CUT
+    return _TRUNCATED
 
 
 def _webp(data: bytes) -> tuple[int, int] | str:
     if _number(data, 4, size=4, order="little") + 8 > len(data):
-        return _CUT
+        return _TRUNCATED
     kind = data[12:16]
     if kind == b"VP8X":
         if _number(data, 20, size=1, order="little") & 2:
@@ -113,4 +113,4 @@ def _tiff(data: bytes) -> tuple[int, int] | str:
 def _bmp(data: bytes) -> tuple[int, int]:
     size = 2 if _number(data, 14, size=4, order="little") == 12 else 4
     width, height = (_number(data, 18 + k * size, size=size, order="little") for k in (0, 1))
-    return width, min(height, 2 ** (8 * size) - height)  # a negative height is stored top down
+    return width, min(height, 2 ** (8 * size) - height)  # a negative height means top down

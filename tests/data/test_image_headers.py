@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from noseprint.data.picture_headers import MAX_PIXELS, fault_of_header
+from noseprint.data.image_headers import MAX_PIXELS, header_problem
 
 PIXELS = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (40, 56, 3), np.uint8), (0, 0), 2)
 FORMATS = {
@@ -29,85 +29,85 @@ def encoded(format, *, pixels=PIXELS, **options):
     return buffer.getvalue()
 
 
-def states(data, width, height, monkeypatch):
-    """Whether the header is read as width x height: one pixel less allowed, and it is refused with these numbers."""
-    monkeypatch.setattr("noseprint.data.picture_headers.MAX_PIXELS", width * height - 1)
-    return f"{width} x {height}" in (fault_of_header(data) or "")
+def is_read_as(data, width, height, monkeypatch):
+    """Whether the header is read as width x height: with a limit of one pixel less, the message names these numbers."""
+    monkeypatch.setattr("noseprint.data.image_headers.MAX_PIXELS", width * height - 1)
+    return f"{width} x {height}" in (header_problem(data) or "")
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_whole_picture_passes_and_its_size_is_read(format, monkeypatch):
+def test_a_complete_image_passes_and_its_size_is_read(format, monkeypatch):
     name, options = FORMATS[format]
     data = encoded(name, **options)
-    assert fault_of_header(data) is None
-    assert states(data, 56, 40, monkeypatch)
+    assert header_problem(data) is None
+    assert is_read_as(data, 56, 40, monkeypatch)
 
 
-def test_a_big_endian_tiff_and_a_bitmap_from_top_down(monkeypatch):
+def test_a_big_endian_tiff_and_a_top_down_bitmap(monkeypatch):
     entry = b"\x01%c\0\x03\0\0\0\x01\0%c\0\0"
     tiff = b"MM\0*\0\0\0\x08\0\x02" + entry % (0, 56) + entry % (1, 40) + bytes(4)
-    assert states(tiff, 56, 40, monkeypatch)
+    assert is_read_as(tiff, 56, 40, monkeypatch)
     bitmap = bytearray(encoded("BMP"))
     bitmap[22:26] = (-40).to_bytes(4, "little", signed=True)
-    assert states(bytes(bitmap), 56, 40, monkeypatch)
+    assert is_read_as(bytes(bitmap), 56, 40, monkeypatch)
 
 
 @pytest.mark.parametrize("format", ["jpeg", "progressive jpeg", "png", "webp", "lossless webp"])
-def test_every_cut_is_seen(format):
+def test_truncation_at_any_length_is_noticed(format):
     name, options = FORMATS[format]
     data = encoded(name, **options)
-    assert all(fault_of_header(data[:length]) for length in range(len(data)))
+    assert all(header_problem(data[:length]) for length in range(len(data)))
 
 
-def test_the_end_of_a_thumbnail_is_not_the_end_of_the_picture():
+def test_the_end_of_a_thumbnail_is_not_the_end_of_the_image():
     thumbnail = encoded("JPEG", pixels=PIXELS[:8, :8])
     data = encoded("JPEG")
     segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
     data = data[:2] + segment + data[2:]
-    assert fault_of_header(data) is None
-    assert "cut off" in fault_of_header(data[:-2])
+    assert header_problem(data) is None
+    assert "cut off" in header_problem(data[:-2])
 
 
-def test_what_follows_the_end_does_not_matter():
+def test_bytes_after_the_end_are_ignored():
     for name in ("JPEG", "PNG", "WEBP", "BMP"):
-        assert fault_of_header(encoded(name) + b"what a telephone appends") is None
+        assert header_problem(encoded(name) + b"what a phone appends") is None
 
 
-def test_animations_and_pages_are_refused():
+def test_animations_and_pages_are_rejected():
     for name in ("PNG", "WEBP", "TIFF"):
         data = encoded(name, save_all=True, append_images=[Image.fromarray(255 - PIXELS)])
-        assert "several pictures" in fault_of_header(data)
-    assert "not a JPEG" in fault_of_header(encoded("GIF"))
+        assert "several images" in header_problem(data)
+    assert "not a JPEG" in header_problem(encoded("GIF"))
 
 
-def test_a_bomb_is_refused_by_its_header():
+def test_a_decompression_bomb_is_rejected_by_its_header():
     bomb = bytearray(encoded("PNG"))
     bomb[16:24] = (20_000).to_bytes(4, "big") * 2
-    assert "20000 x 20000" in fault_of_header(bytes(bomb))
-    assert "64 Mpx" in fault_of_header(bytes(bomb))
+    assert "20000 x 20000" in header_problem(bytes(bomb))
+    assert "64 Mpx" in header_problem(bytes(bomb))
     assert MAX_PIXELS == 64 * 2**20
 
 
-def test_a_png_whose_chunk_claims_gigabytes_is_refused():
+def test_a_png_with_a_chunk_that_claims_gigabytes_is_rejected():
     data = bytearray(encoded("PNG"))
     at = data.index(b"IDAT")
     data[at - 4 : at] = b"\xff\xff\xff\xff"
-    assert "cut off" in fault_of_header(bytes(data))
+    assert "cut off" in header_problem(bytes(data))
 
 
 def test_the_largest_of_two_sizes_counts():
     data = encoded("PNG")
     second = bytearray(data[8:33])
     second[8:16] = (20_000).to_bytes(4, "big") * 2
-    assert "20000 x 20000" in fault_of_header(data[:33] + bytes(second) + data[33:])
-    assert "20000 x 20000" in fault_of_header(data[:8] + bytes(second) + data[8:])
+    assert "20000 x 20000" in header_problem(data[:33] + bytes(second) + data[33:])
+    assert "20000 x 20000" in header_problem(data[:8] + bytes(second) + data[8:])
 
 
 @pytest.mark.parametrize("at", [slice(16, 20), slice(20, 24)])
-def test_a_picture_without_a_side_is_damaged(at):
+def test_an_image_without_a_size_is_damaged(at):
     data = bytearray(encoded("PNG"))
     data[at] = bytes(4)
-    assert "no size" in fault_of_header(bytes(data))
+    assert "no size" in header_problem(bytes(data))
 
 
 starts = [
@@ -123,9 +123,9 @@ starts = [
 
 
 @given(st.sampled_from(starts), st.binary(max_size=200))
-def test_no_bytes_raise(start, rest):
-    assert isinstance(fault_of_header(start + rest), str | None)
+def test_no_input_raises(start, rest):
+    assert isinstance(header_problem(start + rest), str | None)
 
 
-def test_the_format_of_phones_is_named_with_its_mend():
-    assert "convert it to JPEG" in (fault_of_header(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic") or "")
+def test_heic_is_reported_with_the_fix():
+    assert "convert it to JPEG" in (header_problem(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic") or "")

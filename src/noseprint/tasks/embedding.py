@@ -1,0 +1,187 @@
+"""Training an embedding: photographs of one identity close together, those of different identities apart."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import cast
+
+from torch import Tensor, nn
+
+from noseprint.calibration.fitting import fit_calibration
+from noseprint.data.datasets import Sample, TrainingImages
+from noseprint.data.decode_cache import cached_decoder
+from noseprint.data.holdout import HOLDOUT_SEED, holdout_hash, photograph_hashes, require_scorable, split_holdout
+from noseprint.data.readable import readable_photographs
+from noseprint.data.samplers import IdentityBatches, epoch_steps
+from noseprint.data.tables import ImageTable
+from noseprint.data.transforms import Transform
+from noseprint.devices import default_workers
+from noseprint.distributed import World
+from noseprint.losses.embedding_loss import build_loss
+from noseprint.metrics.holdout_scores import HoldoutScores, evaluate_holdout
+from noseprint.models.embed import embed_images
+from noseprint.models.network import Network, SupConNet
+from noseprint.tasks.embedding_options import EmbeddingOptions
+from noseprint.training.faults import require_spread
+from noseprint.training.task import Task
+
+COLLAPSE_SAMPLE = 32
+"""Training photographs that show whether the network has collapsed, where nothing is held out."""
+
+BatchLoss = Callable[[Callable[..., Tensor], Tensor, Tensor], Tensor]
+"""(network, images uint8 (B, 3, H, W), labels (B,) long) -> the loss of the batch, a scalar."""
+
+
+class EmbeddingTask(Task):
+    """Train `network` on the identities of `labelled` and `pseudo`; keep the weights with the best hold-out ROC AUC.
+
+    network: its embedding is trained.
+    labelled: a share of its identities is held out and scores each epoch.
+    pseudo: further identities, never held out.
+    training_transform, evaluation_transform: from a side in pixels to what is done to each image.
+    loss: takes the place of the one that `options.loss` names. A module's weights are trained and resumed, too.
+
+    Labels number the identities of the training part in order of first appearance. Of two epochs that a hold-out cannot
+    tell apart (0.001) the later one is kept; without a hold-out the last.
+    """
+
+    keep_by = "auc"
+    tie = 0.001
+    data_settings = frozenset({"training images", "training table"})
+
+    def __init__(
+        self,
+        network: SupConNet,
+        *,
+        options: EmbeddingOptions,
+        labelled: ImageTable,
+        pseudo: ImageTable | None = None,
+        training_transform: Callable[[int], Transform],
+        evaluation_transform: Callable[[int], Transform],
+        loss: BatchLoss | None = None,
+    ) -> None:
+        self.network, self._options = network, options
+        self._labelled, self._pseudo = labelled, pseudo
+        self._training_transform = training_transform(network.training_size(options.train_size))
+        self._evaluation_transform = evaluation_transform(network.image_size)
+        self._held_out = split_holdout(labelled.identities, share=options.holdout)
+        # An identity whose photographs are all broken leaves a class that is never the answer.
+        classes = len({*labelled.identities} - self._held_out) + (len({*pseudo.identities}) if pseudo else 0)
+        self._loss = loss or build_loss(options.loss, network=network, classes=classes, temperature=options.temperature)
+        self.criterion = self._loss if isinstance(self._loss, nn.Module) else nn.Module()
+
+    def prepare(self, world: World, results: Path) -> None:
+        """Leave out broken photographs, where the options say so, and split off the hold-out."""
+        options, labelled, pseudo = self._options, self._labelled, self._pseudo
+        self._world, self._results = world, results
+        self._workers = default_workers(world.device) if options.workers is None else options.workers
+        readable = readable_photographs(
+            labelled.paths + (pseudo.paths if pseudo else ()),
+            skip_bad=options.skip_bad,
+            read=cached_decoder(options.cache),
+            skipped_csv=results / "skipped.csv" if world.is_main else None,
+        )
+        labelled = labelled.where(path in readable for path in labelled.paths)
+        self.train = labelled.where(identity not in self._held_out for identity in labelled.identities)
+        if pseudo:
+            self.train = self.train + pseudo.where(path in readable for path in pseudo.paths)
+        self.holdout = labelled.where(identity in self._held_out for identity in labelled.identities)
+        require_scorable(self.holdout.identities, share=options.holdout, encounters=self.holdout.encounters)
+
+    def dataset(self) -> TrainingImages:
+        """The training photographs, labelled by the number of their identity."""
+        number = {identity: i for i, identity in enumerate(dict.fromkeys(self.train.identities))}
+        return TrainingImages(
+            self.train.paths,
+            [number[identity] for identity in self.train.identities],
+            transform=self._training_transform,
+            seed=self._options.seed,
+            cache=self._options.cache,
+        )
+
+    @property
+    def epoch_steps(self) -> int:
+        """As many batches as the photographs fill."""
+        return epoch_steps(len(self.train), self._options.batch_size)
+
+    def batches(self, *, steps: int, first_step: int) -> IdentityBatches:
+        """Batches balanced by identity."""
+        return IdentityBatches(
+            self.train.identities,
+            batch_size=self._options.batch_size,
+            images_per_identity=self._options.images_per_identity,
+            steps=steps,
+            seed=self._options.seed,
+            first_step=first_step,
+            rank=self._world.rank,
+            world_size=self._world.size,
+        )
+
+    def loss(self, forward: Callable[..., Tensor], batch: Sample) -> Tensor:
+        """The loss of the batch's embeddings."""
+        return self._loss(forward, batch.image, batch.target)
+
+    def score(self, network: Network) -> dict[str, float]:
+        """ROC AUC, Rank-1 and mAP on the hold-out. Raises NoseprintError where the network has collapsed."""
+        embeddings = embed_images(
+            cast(SupConNet, network),
+            self.holdout.paths or self.train.paths[:COLLAPSE_SAMPLE],
+            transform=self._evaluation_transform,
+            device=self._world.device,
+            workers=self._workers,
+            cache=self._options.cache,
+            label="hold-out",
+        )
+        self._scores: HoldoutScores | None = None
+        if not self._world.is_main:
+            return {}
+        require_spread(embeddings, results=self._results)
+        if not len(self.holdout):
+            return {}
+        holdout = self.holdout
+        self._scores = evaluate_holdout(
+            embeddings, holdout.identities, seed=HOLDOUT_SEED, encounters=holdout.encounters
+        )
+        return {"auc": self._scores.auc, "rank_1": self._scores.rank_1, "map": self._scores.map}
+
+    def header(self) -> dict[str, str]:
+        """How the network was trained, what was held out, its scores there and the calibration fitted to them."""
+        options, scores = self._options, self._scores
+        header = {"training": json.dumps({"holdout": options.holdout, "loss": options.loss})}
+        if scores:
+            header["holdout"] = json.dumps({"auc": scores.auc, "rank_1": scores.rank_1, "map": scores.map})
+            header["held_out"] = holdout_hash(self.holdout.identities)
+            header["held_out_photographs"] = photograph_hashes(self.holdout)
+            pairs = (scores.similarity, scores.same, scores.identity_a, scores.identity_b)
+            header["calibration"] = fit_calibration(*pairs).to_json()
+        return header
+
+    def settings(self) -> dict[str, str]:
+        """The training table, the network and its start weights."""
+        weights = ((key, float(tensor.float().sum())) for key, tensor in self.network.state_dict().items())
+        return {
+            "training images": str(len(self.train)),
+            "training table": _digest(zip(self.train.identities, self.train.paths, strict=True)),
+            "backbone": self.network.backbone_name,
+            "image_size": str(self.network.image_size),
+            "start weights": _digest(weights),
+        }
+
+    def describe(self) -> str:
+        """How many photographs and identities are trained on and held out."""
+        train, holdout = self.train, self.holdout
+        return (
+            f"{len(train)} photographs of {len(set(train.identities))} identities to learn from, {len(holdout)} of "
+            f"{len(set(holdout.identities))} held out"
+        )
+
+    def identify(self, rows: Sequence[int]) -> list[tuple[str, Path]]:
+        """The identity and the photograph of each row."""
+        return [(self.train.identities[row], self.train.paths[row]) for row in rows]
+
+
+def _digest(rows: Iterable[tuple[object, object]]) -> str:
+    """A short hash of rows; for a path only its file name counts, since a data folder may move."""
+    text = "\n".join(f"{a},{b.name if isinstance(b, Path) else b}" for a, b in rows)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

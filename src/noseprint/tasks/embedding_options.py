@@ -1,0 +1,77 @@
+"""Options of a recipe that trains an embedding, known without torch."""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from noseprint.errors import NoseprintError
+from noseprint.losses import LossName
+from noseprint.models.weights_header import read_header
+from noseprint.training.fit_options import FitOptions, option
+
+
+@dataclass(frozen=True)
+class EmbeddingOptions(FitOptions):
+    """Options of a recipe that trains an embedding; its train.py sets the defaults."""
+
+    backbone: Annotated[str | None, tyro.conf.arg(aliases=["--trunk"])] = None
+    """timm name.tag of the backbone. None: that of the start weights."""
+    image_size: int | None = None
+    """Side of the square input in pixels. None: that of the start weights."""
+    train_size: int | None = None
+    """Side of the training images. None: that of the input; smaller ones train a convolutional backbone faster."""
+    loss: LossName = "supcon"
+    """supcon, batch-hard triplet, arcface or softmax (a classifier of the pooled feature); +smoothing adds CGD's
+    auxiliary classifier."""
+    temperature: float = 0.07
+    """Temperature of supcon."""
+    images_per_identity: int = 4
+    holdout: float = 0.05
+    """Share of the identities that are never trained on and score each epoch; at least 8 identities, at most a third.
+    0: train on all, keep the last epoch."""
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        super().__post_init__()
+        if not 0 < self.temperature < math.inf:
+            raise NoseprintError(f"--temperature {self.temperature}: must be above 0 and finite")
+        for name in ("image_size", "train_size"):
+            value = getattr(self, name)
+            if value is not None and not 16 <= value <= 4096:
+                raise NoseprintError(f"{option(name)} {value}: must be in 16..4096 pixels")
+        if self.images_per_identity < 2:
+            raise NoseprintError(f"--images-per-identity {self.images_per_identity}: must be at least 2")
+
+
+@dataclass(frozen=True)
+class Stage1Options(EmbeddingOptions):
+    """Options of a recipe that also trains on pseudo-identities."""
+
+    pseudo: bool = True
+    """Also train on the pseudo-identities that pseudo_produce found."""
+
+
+@dataclass(frozen=True)
+class Stage2Options(Stage1Options):
+    """Options of a recipe that continues the training of another one."""
+
+    start_from: Path | None = None
+    """Weights to start from. None: those that stage 1 of this network left in the same run."""
+
+
+def require_same_holdout(start: Path, options: EmbeddingOptions) -> None:
+    """Refuse to hold out identities that the weights in `start` have been trained on.
+
+    A larger share holds out the same identities and more (`split_holdout`), so the stage before must have held out at
+    least as large a share.
+    """
+    share = json.loads(read_header(start).extra.get("training", "{}")).get("holdout")
+    if share is not None and share < options.holdout:
+        raise NoseprintError(
+            f"{start} was trained with --holdout {share}, on identities that --holdout {options.holdout} would score "
+            f"as unseen: train it again, or pass --holdout {share}"
+        )
