@@ -227,7 +227,7 @@ def test_report_refuses_wrong_campaigns(tmp_path, demo):
         ({"run": "t", "members": ("one", "../x")}, r"no recipe folder \.\./x"),
         ({"run": "t", "members": ("one", "one")}, "twice"),
         ({"run": "t", "small": True, "members": ("one",)}, "give one of them"),
-        ({"run": "t", "members": ("one",), "data": tmp_path / "nowhere"}, "is no folder"),
+        ({"run": "t", "members": ("one",), "data": tmp_path / "nowhere"}, "is not a folder"),
         ({"run": "other", "members": ("one", "two")}, "has no run other"),
     ):
         with pytest.raises(NoseprintError, match=message):

@@ -53,23 +53,19 @@ class Import:
 
     def __call__(self) -> None:
         """Read the source, split the individuals and copy the photographs."""
-        from noseprint.data.import_sources import read_photo_folders, read_photo_table
+        from noseprint.data.import_sources import read_source
         from noseprint.data.importing import import_photographs, similar_identities
 
-        if self.source.is_dir():
-            if self.target.resolve().is_relative_to(self.source.resolve()):
-                raise NoseprintError(f"{self.target} lies inside {self.source}: name a folder outside it")
-            source = read_photo_folders(self.source, encounters=self.encounter_folders)
-        elif self.source.is_file():
-            source = read_photo_table(
-                self.source,
-                images=self.images or self.source.parent,
-                image_column=self.image_column,
-                identity_column=self.identity_column,
-                encounter_column=self.encounter_column,
-            )
-        else:
-            raise NoseprintError(f"{self.source}: no such folder or table")
+        if self.source.is_dir() and self.target.resolve().is_relative_to(self.source.resolve()):
+            raise NoseprintError(f"{self.target} lies inside {self.source}: name a folder outside it")
+        source = read_source(
+            self.source,
+            encounter_folders=self.encounter_folders,
+            images=self.images,
+            image_column=self.image_column,
+            identity_column=self.identity_column,
+            encounter_column=self.encounter_column,
+        )
         print(f"{self.source}: {len(source.photographs)} files to check; {source.description}", flush=True)
         for names in similar_identities(source.photographs):
             print(f"Note: {' and '.join(map(repr, names))} count as different individuals")
