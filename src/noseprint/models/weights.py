@@ -27,15 +27,7 @@ from noseprint.models.weights_header import (
 )
 from noseprint.version import __version__
 
-__all__ = [
-    "WeightsHeader",
-    "fill_network",
-    "fingerprint",
-    "load_classifier",
-    "load_network",
-    "read_header",
-    "save_weights",
-]
+__all__ = ["fill_network", "fingerprint", "load_classifier", "load_network", "read_header", "save_weights"]
 
 _SPARE_BYTES = 2**28  # beside the weights: attention masks grow with the image size, and the file does not hold them
 _KIND = {"embedding": "an embedding network", "classifier": "a classifier"}
