@@ -53,7 +53,6 @@ class Report(Evaluate):
         try:
             evaluation = None if why_not_scored else self.evaluation()
         except NothingToScoreError as error:
-<<<<<<< HEAD
             why_not_scored = str(error)
             print(why_not_scored)
         if evaluation:
@@ -66,22 +65,6 @@ class Report(Evaluate):
         other_photographs = readable(lambda: not trained_on(self.data, self.weights.values()))
         report = ReportData(
             run=self.name,
-=======
-            no_scores = str(error)
-            print(no_scores)
-        if found:
-            for line in evaluation_lines(found, self.data):
-                print(line)
-            write_scores(self.json or self.results / "scores.json", found)
-        verifier, no_verifier = self._verifier()
-        members = [folder for name in self.members for folder in (name.replace("_stage2", "_stage1"), name)]
-        folders = {folder: self.of(folder) for folder in ("pseudo_produce", *members)}
-        trainings = read_trainings(folders)
-        elsewhere = readable(lambda: not trained_on(self.data, self.weights.values()))
-        pseudo = self.of("pseudo_produce")
-        material = Material(
-            name=self.name,
->>>>>>> main
             data=self.data.resolve().name,
             members=self.members,
             evaluation=evaluation,

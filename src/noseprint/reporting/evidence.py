@@ -6,15 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-<<<<<<< HEAD
 from noseprint.calibration.curves import Calibration, probability_at
 from noseprint.calibration.verifier import OperatingPoint, Verifier
 from noseprint.inference.evaluation import Embeddings, Evaluation, Similarity
 from noseprint.inference.labelled_data import LabelledData
-=======
-from noseprint.inference.evaluation import Embeddings, Evaluation
-from noseprint.inference.labelled_data import LabelledData
->>>>>>> main
 from noseprint.metrics.bootstrap import (
     MIN_IDENTITIES,
     Score,
@@ -112,28 +107,9 @@ def hardest_pairs(
 ) -> list[PhotographPair]:
     """The `count` least similar same pairs, or most similar different pairs; two photographs are shown once only.
 
-<<<<<<< HEAD
     probability: the probability (P,) that each test pair is the same.
     """
     labelled, similarity = evaluation.labelled, evaluation.similarity[whole_of(evaluation)]
-=======
-
-def correlations(similarity: Similarities) -> npt.NDArray[np.float64]:
-    """Pearson correlation (M, M) of the members' similarities of the same pairs; nan for one that is constant."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.atleast_2d(np.corrcoef(np.stack(list(similarity.values()))))
-
-
-def hardest(
-    similarity: npt.NDArray[np.floating],
-    labelled: LabelledData,
-    *,
-    same: bool,
-    count: int,
-    probability: npt.NDArray[np.floating] | None = None,
-) -> list[HardPair]:
-    """The `count` least similar same pairs, or the most similar different ones; of each two photographs one pair."""
->>>>>>> main
     pairs = labelled.pairs
     if pairs is None:
         return []
@@ -150,7 +126,6 @@ def hardest(
     return list(hardest.values())
 
 
-<<<<<<< HEAD
 def fits(verifier: Verifier, evaluation: Evaluation) -> bool:
     """Whether the verifier was made for the evaluated members."""
     return {member.name for member in verifier.members} == set(members_of(evaluation))
@@ -208,14 +183,6 @@ def _auc_gain(whole: Similarity, rest: Similarity, labelled: LabelledData, *, se
     """The same replicates for both: what makes a replicate easy for both cancels out."""
     (ours, same), (theirs, _) = check_scores(whole, labelled.same), check_scores(rest, labelled.same)
     gain = roc_auc(whole, same) - roc_auc(rest, same)
-=======
-def _auc_gain(
-    similarity: npt.NDArray[np.floating], others: npt.NDArray[np.floating], labelled: LabelledData, *, seed: int
-) -> Score:
-    """Both are counted in each replicate: what makes a replicate easy for both cancels."""
-    (ours, same), (theirs, _) = check_scores(similarity, labelled.same), check_scores(others, labelled.same)
-    gain = roc_auc(similarity, same) - roc_auc(others, same)
->>>>>>> main
     if len(np.union1d(*labelled.clusters)) < MIN_IDENTITIES:
         return Score(gain, -1, 1)
     differences = [
@@ -225,33 +192,13 @@ def _auc_gain(
     return Score(gain, *percentile_interval(np.concatenate(differences)))
 
 
-<<<<<<< HEAD
 def _map_gain(precision: Floats, rest: Embeddings, labelled: LabelledData, *, seed: int) -> Score:
     rest_precision, identity = _search(rest, labelled)
     gain = precision - rest_precision
-=======
-def share_accepted(accepted: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_], labelled: LabelledData) -> Score:
-    """The share of the test pairs `among` (P,) that are `accepted` (P,)."""
-    rate = float(np.mean(accepted[among]))
-    if len(np.union1d(*labelled.clusters)) < MIN_IDENTITIES:
-        return Score(rate, 0, 1)
-    blocks = [weight[:, among] for weight in resampled_pair_weights(*labelled.clusters, seed=0)]
-    with np.errstate(invalid="ignore"):
-        rates = [weight @ accepted[among] / weight.sum(axis=1) for weight in blocks]
-    return Score(rate, *percentile_interval(np.concatenate(rates)))
-
-
-def _map_gain(whole: RetrievalScores, others: Embeddings, labelled: LabelledData, seed: int) -> Score:
-    table = labelled.retrieval
-    assert table is not None
-    gain = whole.average_precision - _search(others, labelled).average_precision
-    identity = np.array(table.identities)[whole.query]
->>>>>>> main
     bounds = (-1.0, 1.0) if len(set(identity)) < MIN_IDENTITIES else bootstrap_mean(gain, identity, seed=seed)
     return Score(float(np.mean(gain)), *bounds)
 
 
-<<<<<<< HEAD
 def _ensemble_precision(evaluation: Evaluation) -> Floats | None:
     if not (evaluation.labelled.retrieval and evaluation.embeddings):
         return None
@@ -260,9 +207,6 @@ def _ensemble_precision(evaluation: Evaluation) -> Floats | None:
 
 def _search(embeddings: Embeddings, labelled: LabelledData) -> tuple[Floats, npt.NDArray[np.str_]]:
     """Average precision (Q,) and identity (Q,) of each query that has a match."""
-=======
-def _search(embeddings: Embeddings, labelled: LabelledData) -> RetrievalScores:
->>>>>>> main
     table = labelled.retrieval
     assert table is not None
     rows = np.array([labelled.index[path] for path in table.paths])
