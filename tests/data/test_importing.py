@@ -138,7 +138,7 @@ def test_all_unusable_files_are_listed_at_once_and_nothing_is_written(photos, tm
 def test_skip_bad_leaves_them_out_and_lists_them_with_the_copies(photos, tmp_path, capsys):
     add_faults(photos)
     Import(photos, tmp_path / "data", skip_bad=True)()
-    assert "skipped.csv (cannot be used: 5, copies: 1)" in capsys.readouterr().out
+    assert "Skipped: 5 unusable files and 1 copies, listed in" in capsys.readouterr().out
     listed = {row["image"].rpartition("/")[2]: row["problem"] for row in rows(tmp_path / "data" / "skipped.csv")}
     assert set(listed) == {"notes.txt", "phone.heic", "stray.jpg", "stolen.jpg", "1.JPG", "again.jpg"}
     assert any("is the same file as" in problem and "left out" in problem for problem in listed.values())
@@ -251,8 +251,8 @@ def test_identities_that_differ_in_case_or_unicode_form_are_noted(photos, tmp_pa
         (photos / "Réx, 3" / "2024").rename(decomposed)
     Import(photos, tmp_path / "data")()
     printed = capsys.readouterr().out
-    assert "'Réx, 2' and 'réx,2' are taken for different individuals" in printed
-    assert f"{decomposed.name!r} and 'Réx, 4' are taken for different individuals" in printed
+    assert "'Réx, 2' and 'réx,2' count as different individuals" in printed
+    assert f"{decomposed.name!r} and 'Réx, 4' count as different individuals" in printed
 
 
 def test_a_link_to_a_folder_is_reported(photos, tmp_path):

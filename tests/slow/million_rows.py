@@ -1,4 +1,4 @@
-"""CPU seconds and peak memory of each table reader at a million rows, each in a process of its own.
+"""Measures CPU seconds and peak memory of each table reader at a million rows, each in its own process.
 
 python tests/slow/million_rows.py [--rows N] [--images N]
 """
@@ -27,7 +27,7 @@ def write(path: Path, header: tuple[str, ...], rows) -> None:
         csv.writer(file).writerows(rows)
 
 
-def make(data: Path, *, rows: int, images: int) -> None:
+def make_data(data: Path, *, rows: int, images: int) -> None:
     for folder, count in (("train/images", rows), ("test/images", images)):
         (data / folder).mkdir(parents=True)
         for i in range(count):
@@ -43,19 +43,19 @@ def make(data: Path, *, rows: int, images: int) -> None:
     write(data / "similarity.csv", ("imageA", "imageB", "prediction"), similarities)
 
 
-def child(reader: str, data: Path) -> None:
+def measure(reader: str, data: Path) -> None:
     code = READERS[reader]
     scope = {"data": data}
     imports, _, read = code.partition("; ")
     exec(imports, scope)
     before, start = memory("VmRSS"), time.process_time()
     exec(read, scope)
-    seconds, kept, peak = time.process_time() - start, memory("VmRSS") - before, memory("VmHWM") - before
-    print(f"{reader:14}{seconds:6.1f} CPU s {peak:6.0f} MiB more at the peak {kept:6.0f} MiB kept", flush=True)
+    seconds, after, peak = time.process_time() - start, memory("VmRSS") - before, memory("VmHWM") - before
+    print(f"{reader:14}{seconds:6.1f} CPU s {peak:6.0f} MiB more at the peak {after:6.0f} MiB more after", flush=True)
 
 
 def memory(field: str) -> float:
-    """MiB of this process; not getrusage, whose peak begins with that of the parent."""
+    """MiB of this process. Not from getrusage: its peak includes the parent's."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(status[field].split()[0]) / 1024
 
@@ -63,15 +63,15 @@ def memory(field: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--images", type=int, default=100_000, help="distinct images that the pairs name")
+    parser.add_argument("--images", type=int, default=100_000, help="distinct images in the pairs")
     parser.add_argument("--child", nargs=2)
     options = parser.parse_args()
     if options.child:
-        child(options.child[0], Path(options.child[1]))
+        measure(options.child[0], Path(options.child[1]))
         return
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
-        make(data, rows=options.rows, images=options.images)
+        make_data(data, rows=options.rows, images=options.images)
         for reader in READERS:
             subprocess.run([sys.executable, __file__, "--child", reader, str(data)], check=True)
 

@@ -1,10 +1,10 @@
-"""Opens a report in a real browser and looks for what a parser cannot see. By hand:
+"""Opens a report in a real browser and checks what a parser cannot see. To run by hand:
 
 python tests/slow/report_in_browser.py results/small/report.html OUT
 
-Needs a Chromium (Debian's `chromium`) and `python -m pip install playwright`. Writes a screenshot of the whole page for
-each width and colour scheme into OUT, and fails on a request, a console message, a page wider than its window, text
-below WCAG's AA contrast, and on text in charts smaller than 8 px.
+Needs Chromium (Debian's `chromium`) and `python -m pip install playwright`. Writes a screenshot of the whole page for
+each width and colour scheme into OUT. Fails on a network request, a console message, a page wider than its window, text
+with less than WCAG's AA contrast, and text in charts smaller than 8 px.
 """
 
 import shutil
@@ -41,18 +41,17 @@ SMALL = """() => [...document.querySelectorAll('.chart text')]
   .map(([height, text]) => `"${text}" is ${height.toFixed(1)} px high`)"""
 
 
-def look(page: Page, file: Path) -> list[str]:
-    """What is wrong with the page in this browser."""
+def find_faults(page: Page, file: Path) -> list[str]:
     faults: list[str] = []
     page.on("console", lambda message: faults.append(f"console: {message.text}"))
     page.on("pageerror", lambda error: faults.append(f"error: {error}"))
     page.on("request", lambda request: faults.append(f"loads {request.url}"))
     page.goto(file.resolve().as_uri())
     faults = [fault for fault in faults if not fault.startswith(("loads file:", "loads data:"))]
-    wide, window = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-    if wide > window:
-        faults.append(f"{wide} px wide in a window of {window}")
-    faults += [f"contrast: {told}" for told in page.evaluate(CONTRAST)]
+    page_width, window_width = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    if page_width > window_width:
+        faults.append(f"{page_width} px wide in a window of {window_width}")
+    faults += [f"contrast: {text}" for text in page.evaluate(CONTRAST)]
     return faults + page.evaluate(SMALL)
 
 
@@ -65,14 +64,14 @@ def main(file: Path, out: Path) -> None:
             for scheme in ("light", "dark"):
                 context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
                 page = context.new_page()
-                faults += [f"{device}-{scheme}: {fault}" for fault in look(page, file)]
+                faults += [f"{device}-{scheme}: {fault}" for fault in find_faults(page, file)]
                 page.screenshot(path=out / f"{device}-{scheme}.png", full_page=True)
                 context.close()
         page = browser.new_page()
         page.goto(file.resolve().as_uri())
         page.pdf(path=out / "print.pdf", format="A4")
         browser.close()
-    print("\n".join(faults) or f"nothing wrong; screenshots are in {out}")
+    print("\n".join(faults) or f"No faults. Screenshots are in {out}.")
     sys.exit(bool(faults))
 
 

@@ -1,4 +1,4 @@
-"""Draw soak.png from what soak.py has gathered; needs matplotlib.
+"""Draw soak.png from the files of soak.py.
 
 python tests/slow/soak_plot.py DIR
 """
@@ -25,11 +25,11 @@ def main() -> None:
         slope, (low, high) = memory[role]["rss_mb"]["slope_per_hour"], memory[role]["rss_mb"]["interval"]
         label = f"{role}: {slope:+.1f} MB/h [{low:.1f}, {high:.1f}]"
         above.plot(hours, [median(minutes[minute], "rss_mb") for minute in sorted(minutes)], label=label)
-    above.axvspan(0, summary["warm_up_minutes"] / 60, color="0.92", label="warm-up, not in the slope")
+    above.axvspan(0, summary["warm_up_minutes"] / 60, color="0.92", label="warm-up, does not count")
     above.set(ylabel="resident memory (MB)", ylim=(0, None))
     above.set_title(f"One training of {summary['long_training']['epochs']} epochs", fontsize=10)
     above.legend(fontsize=8)
-    totals: list[list[float]] = []  # of each sample: hours, and the sum over its rows
+    totals: list[list[float]] = []  # for each sample: hours, and the sum over its rows
     with (out / "samples.csv").open(newline="") as file:
         for row in csv.DictReader(file):
             if not row["role"].startswith(LONG):

@@ -1,4 +1,4 @@
-"""What the samples of soak.py say: how fast memory climbs, and a picture of it."""
+"""Evaluates the samples of soak.py: how fast does memory grow?"""
 
 import csv
 import statistics
@@ -8,13 +8,11 @@ from pathlib import Path
 from scipy.stats import theilslopes  # comes with scikit-learn
 
 LONG = "long training"
-
-
 Rows = list[dict[str, str]]
 
 
 def minutes_of(samples: Path) -> dict[str, dict[int, Rows]]:
-    """The long training's rows by role and minute: the training itself, its batches' workers, its hold-out's."""
+    """The long training's rows by role (the training itself, its loader workers, its hold-out workers) and minute."""
     with samples.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["role"].startswith(LONG)]
     times: dict[str, list[float]] = defaultdict(list)
@@ -24,7 +22,7 @@ def minutes_of(samples: Path) -> dict[str, dict[int, Rows]]:
     found: dict[str, dict[int, Rows]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         role, seconds = row["role"], times[row["pid"]]
-        if role != LONG:  # the batches' workers live as long as the training, the hold-out's a moment
+        if role != LONG:  # loader workers live as long as the training, hold-out workers only a moment
             role = "loader worker" if max(seconds) - min(seconds) > whole / 2 else "hold-out worker"
         found[role][int(float(row["seconds"]) // 60)].append(row)
     return found
@@ -34,12 +32,12 @@ def median(rows: Rows, column: str) -> float:
     return statistics.median(float(row[column]) for row in rows)
 
 
-def verdict(samples: Path, *, warm_up: float, bound: float) -> tuple[dict[str, object], list[str]]:
-    """Slopes of the long training's memory in MB an hour after `warm_up` seconds, and what is wrong with them.
+def judge_memory(samples: Path, *, warm_up: float, bound: float) -> tuple[dict[str, object], list[str]]:
+    """Slopes of the long training's memory in MB an hour after `warm_up` seconds, and the problems found.
 
-    Medians of each minute count, and Theil and Sen's slope with its 95 % interval: single peaks do not move it.
+    The slope is that of Theil and Sen over the medians of each minute, with its 95 % interval: peaks do not move it.
     """
-    memory, wrong = {}, []
+    memory, problems = {}, []
     for role, series in sorted(minutes_of(samples).items()):
         minutes = {minute: rows for minute, rows in sorted(series.items()) if minute >= warm_up / 60}
         hours = [minute / 60 for minute in minutes]
@@ -52,22 +50,22 @@ def verdict(samples: Path, *, warm_up: float, bound: float) -> tuple[dict[str, o
                 "slope_per_hour": round(slope, 2),
                 "interval": [round(low, 2), round(high, 2)],
             }
-            # The proportional share moves with what the neighbours share. Written so that a missing slope fails, too.
+            # The proportional share depends on other processes. A slope that is not a number must fail as well.
             if column != "pss_mb" and not slope <= bound:
-                wrong.append(f"{role}: {column} climbs by {slope:.1f} MB an hour, more than {bound}")
+                problems.append(f"{role}: {column} grows by {slope:.1f} MB an hour, more than {bound}")
         for column in ("files", "threads"):
             values = [max(float(row[column]) for row in rows) for rows in minutes.values()]
             third = max(1, len(values) // 3)
             first, last = statistics.median(values[:third]), statistics.median(values[-third:])
             found[column] = {"first_third": first, "last_third": last}
             if last > first + 1:
-                wrong.append(f"{role}: {column} went from {first} to {last}")
+                problems.append(f"{role}: {column} went from {first} to {last}")
         memory[role] = found
-    return memory, wrong
+    return memory, problems
 
 
 def peaks(samples: Path) -> dict[str, list[float]]:
-    """The largest RSS in MB of each script, round by round."""
+    """The largest RSS in MB of each script in each round."""
     highest: dict[str, dict[int, float]] = defaultdict(lambda: defaultdict(float))
     with samples.open(newline="") as file:
         for row in csv.DictReader(file):

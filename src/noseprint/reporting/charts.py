@@ -8,7 +8,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from noseprint.calibration.reliability import Reliability
+from noseprint.calibration.reliability import ReliabilityCurve
 from noseprint.metrics.bootstrap import Score
 from noseprint.metrics.verification import Roc
 from noseprint.reporting.svg import DIFFERENT, GRID, HEIGHT, INK, LINES, MUTED, SAME, Chart, canvas
@@ -84,10 +84,10 @@ def roc(curves: Mapping[str, Roc], *, least_fmr: float) -> Chart:
     return chart
 
 
-def reliability(curve: Reliability) -> Chart:
-    """Reliability diagram: the share of same pairs, with its interval, against the predicted probability."""
+def reliability(curve: ReliabilityCurve) -> Chart:
+    """ReliabilityCurve diagram: the share of same pairs, with its interval, against the predicted probability."""
     points = "; ".join(f"{p:.2f} {share:.2f}" for p, share in zip(curve.probability, curve.share, strict=True))
-    alt = f"Reliability diagram: predicted probability and share of same pairs: {points}."
+    alt = f"ReliabilityCurve diagram: predicted probability and share of same pairs: {points}."
     with canvas("reliability", alt=alt) as (axes, chart):
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="dotted", label="perfect")
         axes.fill_between(curve.probability, curve.low, curve.high, color=LINES[0], alpha=0.18, linewidth=0)

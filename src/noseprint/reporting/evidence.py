@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from noseprint.calibration.curves import Calibration, probability_at
-from noseprint.calibration.verifier import OperatingPoint, Verifier
+from noseprint.calibration.operating_points import OperatingPoint
+from noseprint.calibration.verifier import Verifier
 from noseprint.inference.evaluation import Embeddings, Evaluation, Similarity
 from noseprint.inference.labelled_data import LabelledData
 from noseprint.metrics.bootstrap import (

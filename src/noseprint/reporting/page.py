@@ -142,8 +142,8 @@ def _pairs(evaluation: Evaluation, report: ReportData) -> dict[str, Any]:
     different = int((~labelled.same).sum())
     thresholds = {}
     if verifier and fits(verifier, evaluation):
-        low, high = verifier.points[-1].band
-        thresholds = {"different below": low, "same from": high}
+        point = verifier.points[-1]
+        thresholds = {"different below": point.different_below, "same from": point.threshold}
     curves = {
         member: roc_curve(evaluation.similarity[member], labelled.same)
         for member in dict.fromkeys((*members_of(evaluation), name))
