@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+import timm
+from safetensors.torch import save_file
 
 from noseprint.data.tables import read_pairs, read_train
 from noseprint.models.network import SupConNet
@@ -157,6 +159,17 @@ def test_the_weights_of_another_recipe_are_refused(checkout, tmp_path):
     assert "these are the weights of v2_stage2, not of swin224_stage2" in done.stderr
     assert not checkout.result("swin224_stage2", "similarity.csv", "ckpts").exists()
     checkout.works("v2_stage2/infer.py", *options)
+
+
+def test_the_backbone_starts_from_a_file(checkout, tmp_path):
+    weights = tmp_path / "backbone.safetensors"
+    save_file(timm.create_model(TINY[1], pretrained=False).state_dict(), weights)
+    options = (TINY[0], TINY[1], "--image-size", "32", "--no-pseudo", *SHORT)
+    checkout.works("v2_stage1/train.py", *options, "--backbone-weights", str(weights))
+    refused = checkout.run("v2_stage1/train.py", *options, "--restart", "--backbone-weights", str(tmp_path / "gone"))
+    assert refused.returncode == 1
+    assert "gone" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def test_a_killed_training_resumes_to_the_same_bits(checkout):
