@@ -295,6 +295,7 @@ def test_a_false_header_of_noseprint_is_refused(saved, lie, says):
         ({"heads": '{"kind": []}'}, "between 1 and"),
         ({"heads": '{"kind": ["\\u001b[2J"]}'}, "no printable name"),
         ({"heads": '{"": ["cat"]}'}, "head ''"),
+        ({"heads": '{"kind": [""]}'}, "no printable name"),
         ({"heads": '{"kind": ["cat", "dog", "bird"], "type": ["a"]}'}, "2 wrongly shaped"),
         ({"heads": '{"kind": ["cat", "dog", "bird"]}'}, "2 unexpected"),
         ({"pooling": "average"}, "pooling 'average'"),
