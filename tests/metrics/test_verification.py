@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 from sklearn import metrics as sklearn_metrics
-from torchmetrics.functional.classification import binary_eer, binary_sensitivity_at_specificity
+from torchmetrics.functional.classification import binary_sensitivity_at_specificity
 
 from noseprint.errors import NoseprintError
 from noseprint.metrics.verification import (
@@ -78,13 +78,6 @@ def test_equal_error_rate_is_where_the_curve_meets_the_diagonal(rows):
     assert equal_error_rate(-scores, same) == pytest.approx(1 - equal_error_rate(scores, same), abs=1e-12)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_equal_error_rate_is_torchmetrics_up_to_half_a_pair(seed):
-    scores, same = drawn(seed)
-    theirs = binary_eer(torch.sigmoid(torch.from_numpy(scores)), torch.from_numpy(same).long()).item()
-    assert equal_error_rate(scores, same) == pytest.approx(theirs, abs=0.5 / min(same.sum(), (~same).sum()) + 1e-6)
-
-
 @pytest.mark.parametrize("fmr", [0.05, 0.1, 0.3])
 @pytest.mark.parametrize("seed", range(3))
 def test_tmr_at_fmr_is_torchmetrics_sensitivity_at_a_specificity(seed, fmr):
@@ -107,11 +100,6 @@ def test_tmr_at_fmr_accepts_part_of_a_tie(positive, negative):
             below = negative[negative < tie]
             expected = np.mean(positive > below[-1]) if len(below) else 1
         assert tmr_at_fmr(scores, same, fmr) == pytest.approx(expected)
-
-
-def test_tmr_at_fmr_is_the_top_of_a_vertical_step():
-    scores, same = np.repeat([2, 1, 0], [30, 5, 30]), np.repeat([False, True, False], [30, 5, 30])
-    assert tmr_at_fmr(scores, same, 0.5) == 1
 
 
 def test_perfect_inverted_and_equal_scores():
