@@ -9,7 +9,6 @@ from noseprint.metrics import similarity
 from noseprint.metrics.balanced_pairs import balanced_pairs
 from noseprint.metrics.bootstrap import bootstrap_mean, bootstrap_pairs
 from noseprint.metrics.verification import (
-    accepted_weights,
     equal_error_rate,
     equal_error_rates,
     roc_auc,
@@ -65,35 +64,6 @@ def test_an_interval_does_not_depend_on_the_size_of_blocks(monkeypatch):
     whole = interval_of_auc(scores, same, a, b, seed=0, replicates=50)
     monkeypatch.setattr(similarity, "BLOCK_VALUES", 3 * len(same))
     assert interval_of_auc(scores, same, a, b, seed=0, replicates=50) == pytest.approx(whole, abs=1e-12)
-
-
-def test_intervals_over_identities_contain_the_truth_as_often_as_they_say_and_those_over_pairs_do_not():
-    """A bootstrap over pairs treats pairs of one identity as independent."""
-    metrics = [roc_aucs, equal_error_rates, partial(tmrs_at_fmr, fmr=0.1)]
-
-    def scored(rng, identity_a, identity_b, same):
-        """N(0, 1) noise, and an effect N(0, 0.7^2) of a same pair's identity or of each of a different pair's two."""
-        easy, common = 0.7 * rng.standard_normal((2, max(identity_a.max(), identity_b.max()) + 1))
-        mean = np.where(same, 2 + easy[identity_a], common[identity_a] + common[identity_b])
-        return mean + rng.standard_normal(len(same))
-
-    many = np.arange(400_000)
-    same = many % 2 == 0
-    scores = scored(np.random.default_rng(0), many, many[::-1], same)
-    everything = accepted_weights(scores, same, np.ones((1, len(many))))
-    truth = [metric(everything)[0] for metric in metrics]
-    label = np.repeat(np.arange(40), 4)
-    contains = np.zeros((2, len(metrics)))
-    for seed in range(100):
-        rng = np.random.default_rng(seed)
-        a, b, same = balanced_pairs(label, seed=seed, max_pairs=400)
-        scores = scored(rng, label[a], label[b], same)
-        for way, identities in enumerate(((label[a], label[b]), (np.arange(len(a)), np.arange(len(a))))):
-            intervals = bootstrap_pairs(metrics, scores, same, *identities, seed=seed, replicates=200)
-            low, high = np.transpose(intervals)
-            contains[way] += (low <= truth) & (truth <= high)
-    assert (contains[0] >= 90).all()
-    assert (contains[1] <= 85).all()
 
 
 def test_replicates_without_both_kinds_of_pairs_are_left_out():

@@ -59,9 +59,6 @@ def test_a_network_comes_back_from_its_file_alone(tiny, saved, images):
     assert (network.backbone_name, network.image_size, network.descriptors, network.dim) == (
         "test_efficientnet.r160_in1k", 64, "SM", 8)  # fmt: skip
     assert network.std == (0.4, 0.5, 0.6)
-
-
-def test_the_header_holds_the_extra_entries(saved):
     header = read_header(saved)
     assert header.extra == {"recipe": "swin224 é", "holdout": '{"auc": 0.9}'}
     assert (header.backbone, header.mean) == ("test_efficientnet.r160_in1k", (0.1, 0.2, 0.3))

@@ -5,7 +5,6 @@ import multiprocessing
 import resource
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -119,22 +118,6 @@ def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, demo, table, caps
     whole, cut = (load_file(tmp_path / run / "best.safetensors") for run in ("whole", "cut"))
     assert all(torch.equal(whole[key], cut[key]) for key in whole)
     assert [r["auc"] for r in records(tmp_path / "cut")] == [r["auc"] for r in records(tmp_path / "whole")]
-
-
-def test_an_epochs_seconds_count_what_came_before_an_interruption(tmp_path, demo, table):
-    stop = Interrupting(1)
-
-    def slowly(*batch):
-        time.sleep(2)
-        return stop(*batch)
-
-    with pytest.raises(SystemExit):
-        train(tmp_path, table, options(demo), loss=slowly)
-    assert not records(tmp_path)
-    train(tmp_path, table, options(demo))
-    first, second = (record["seconds"] for record in records(tmp_path))
-    assert first > 2
-    assert second < first
 
 
 def test_a_finished_run_is_left_alone_and_restart_begins_afresh(tmp_path, demo, table, capsys):
