@@ -15,8 +15,7 @@ import timm
 from safetensors.torch import save_file
 
 from noseprint.data.tables import read_pairs, read_train
-from noseprint.models.network import SupConNet
-from noseprint.models.weights import read_header, save_weights
+from noseprint.models.weights import read_header
 
 from .conftest import FOLDERS, SHORT, TINY
 
@@ -149,10 +148,8 @@ def test_a_mistake_gives_one_message_and_leaves_nothing(checkout, script, option
     assert not (checkout.root / script).parent.joinpath("results").exists()
 
 
-def test_the_weights_of_another_recipe_are_refused(checkout, tmp_path):
-    network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
-    weights = tmp_path / "swin224_stage2.safetensors"
-    save_weights(weights, network, extra={"recipe": "v2_stage2"})
+def test_the_weights_of_another_recipe_are_refused(checkout, tmp_path, write_weights):
+    weights = write_weights(tmp_path / "swin224_stage2.safetensors", recipe="v2_stage2")
     options = ("--device", "cpu", "--weights", str(weights), "--run", "ckpts")
     done = checkout.run("swin224_stage2/infer.py", *options)
     assert done.returncode == 1
