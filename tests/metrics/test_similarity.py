@@ -57,7 +57,5 @@ def test_an_unknown_image_is_named():
 def test_a_similarity_that_is_not_finite_is_refused():
     x = np.ones((2, 4), np.float32)
     x[1, 2] = np.nan
-    with pytest.raises(
-        NoseprintError, match=r"1 of 2 similarities .* that of 'a' and 'b' \(pair 2: nan\)"
-    ):
+    with pytest.raises(NoseprintError, match=r"1 of 2 similarities .* that of 'a' and 'b' \(pair 2: nan\)"):
         pair_similarities(x, {"a": 0, "b": 1}, Table(("a", "a"), ("a", "b")))
