@@ -1,4 +1,4 @@
-"""The page as a parser sees it. tests/slow/report_in_browser.py looks at it in a browser."""
+"""The page as a parser sees it."""
 
 import json
 import re
