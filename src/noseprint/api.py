@@ -213,12 +213,14 @@ class Gallery:
     embeddings: "Embeddings"
     identities: Mapping[str, str]
     """Photograph -> individual."""
+    weights: tuple[Path, ...]
+    """Of the networks that embed photographs."""
 
     @classmethod
     def enrol(
         cls,
         photographs: StrPath,
-        weights: Iterable[StrPath],
+        weights: Weights,
         *,
         identities: Mapping[str, str] | None = None,
         device: str = "auto",
@@ -233,8 +235,9 @@ class Gallery:
         from noseprint.inference.gallery import photographs as list_photographs
 
         folder, names = list_photographs(Path(photographs))
-        embeddings = embed_with([Path(path) for path in weights], folder, names, device=choose_device(device))
-        return cls(embeddings, _folder_names(names) if identities is None else identities)
+        paths = tuple(_by_name(weights).values())
+        embeddings = embed_with(paths, folder, names, device=choose_device(device))
+        return cls(embeddings, _folder_names(names) if identities is None else identities, paths)
 
     def save(self, file: StrPath) -> None:
         """Write the embeddings (.safetensors), as the command `noseprint embed` does, without the identities."""
@@ -243,22 +246,25 @@ class Gallery:
         write_embeddings(Path(file), self.embeddings)
 
     @classmethod
-    def load(cls, file: StrPath, *, identities: Mapping[str, str] | None = None) -> "Gallery":
-        """Read what `save` or the command `noseprint embed` wrote; identities as for `enrol`."""
-        from noseprint.inference.gallery import read_embeddings
+    def load(cls, file: StrPath, weights: Weights = (), *, identities: Mapping[str, str] | None = None) -> "Gallery":
+        """Read what `save` or the command `noseprint embed` wrote.
+
+        weights: the weights it was made with, if they have moved since. identities: as for `enrol`.
+        """
+        from noseprint.inference.gallery import read_embeddings, same_weights
 
         embeddings = read_embeddings(Path(file))
-        return cls(embeddings, _folder_names(embeddings.names) if identities is None else identities)
+        paths = same_weights(embeddings, tuple(_by_name(weights).values()), file=Path(file))
+        return cls(embeddings, _folder_names(embeddings.names) if identities is None else identities, paths)
 
     def search(self, photograph: StrPath, *, top: int = 5, device: str = "auto") -> list[Match]:
         """Return the `top` most similar photographs of the gallery, the best first."""
         from noseprint.devices import choose_device
-        from noseprint.inference.gallery import embed_with, same_weights
+        from noseprint.inference.gallery import embed_with
         from noseprint.inference.nearest import search
 
         query, gallery = Path(photograph), self.embeddings
-        weights = same_weights(gallery, (), file=Path("the gallery"))
-        embedded = embed_with(weights, query.parent, [query.name], device=choose_device(device))
+        embedded = embed_with(self.weights, query.parent, [query.name], device=choose_device(device))
         rows, similarities = search(embedded.matrix, gallery.matrix, k=top)
         names = [gallery.names[row] for row in rows[0]]
         best = zip(names, similarities[0].tolist(), strict=True)

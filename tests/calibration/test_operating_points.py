@@ -5,7 +5,7 @@ from noseprint.calibration.operating_points import OperatingPoint, choose_operat
 from noseprint.metrics.bootstrap import Score, percentile_interval, resampled_pair_weights
 
 
-def drawn(identities=12, per=6, seed=0):
+def drawn(identities=12, per=7, seed=0):
     """Similarities of all pairs of photographs, higher for same pairs, with an effect of each identity."""
     rng = np.random.default_rng(seed)
     label = np.repeat(np.arange(identities), per)

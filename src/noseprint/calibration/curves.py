@@ -116,7 +116,6 @@ def probability_at(log_odds: Floats, prior: float = 0.5) -> Floats:
         prior: the share of same pairs among the pairs that are asked about.
 
     Raises NoseprintError unless 0 < prior < 1.
-
     """
     if not 0 < prior < 1:
         raise NoseprintError(f"prior {prior}: must lie between 0 and 1, such as 0.5, or 1 / N for a gallery of N")
@@ -136,7 +135,6 @@ def identity_probabilities(
         log_odds: (K,) of each image with the query, at even prior odds.
         identities: (K,) of the images. Images of one identity get the same probability.
         gallery_identities: N, the number of identities in the whole gallery.
-
     """
     best: dict[str, float] = {}
     for name, value in zip(identities, np.asarray(log_odds, np.float64).tolist(), strict=True):

@@ -17,36 +17,36 @@ from noseprint.metrics.similarity import Flags, Indices
 from noseprint.models.weights_header import read_header
 
 MAX_PHOTOGRAPHS = 2000
-"""Of a larger hold-out, identities with the most photographs lose some. 2000 photographs have two million pairs."""
+"""The identities with the most photographs lose some of a larger hold-out: 2000 photographs make two million pairs."""
 COHORT = 200
-"""Photographs of trained identities with which held-out ones are compared. How similar two individuals may be is seen
-only on many individuals, and a small hold-out has few: 8 identities have 28 pairs of identities."""
+"""Photographs of trained identities with which the held-out ones are compared, too. Only many pairs of individuals show
+how similar two of them can be, and a small hold-out has few: 8 identities make 28 pairs."""
 MAX_SAME_PAIRS = 10_000
-"""Same pairs to which a calibration is fitted, and as many different ones. Each of K identities has at most a Kth of
-them: otherwise one with many photographs would dominate the curve."""
+"""Same pairs to which a calibration is fitted, and as many different ones. Each of K identities gives at most a Kth of
+them, so that one with many photographs does not dominate the curve."""
 LARGER_HOLDOUT = "train with a larger --holdout, or on more individuals"
 
 
 class NothingHeldOutError(NoseprintError):
-    """No verifier can be made: nothing was held out, too little was held out, or the data are not the training's."""
+    """No verifier can be made: nothing or too little was held out, or the data are not those of the training."""
 
 
 @dataclass(frozen=True)
-class Pairs:
+class LabelledPairs:
     """Pairs of photographs: their rows a (P,) and b (P,) in a table, and whether they are the `same` (P,)."""
 
     a: Indices
     b: Indices
     same: Flags
 
-    def __getitem__(self, rows: Indices | Flags) -> "Pairs":
-        return Pairs(self.a[rows], self.b[rows], self.same[rows])
+    def __getitem__(self, rows: Indices | Flags) -> "LabelledPairs":
+        return LabelledPairs(self.a[rows], self.b[rows], self.same[rows])
 
 
 def read_held_out_share(weights: Mapping[str, Path]) -> float:
     """The share of the identities that was held out from the training of all `weights` (member -> file).
 
-    Raises NothingHeldOutError if weights do not tell or nothing was held out, NoseprintError if shares differ.
+    Raises NothingHeldOutError if nothing was held out or a file does not say, NoseprintError if the shares differ.
     """
     shares: dict[str, float] = {}
     for name, path in weights.items():
@@ -90,8 +90,8 @@ def read_photographs(weights: Mapping[str, Path], data: Path, *, share: float) -
     return thin(held_out), cohort
 
 
-def choose_pairs(table: ImageTable, held_out: int) -> Pairs:
-    """All pairs of the `table` with one of its first `held_out` photographs or two.
+def choose_pairs(table: ImageTable, held_out: int) -> LabelledPairs:
+    """All pairs of the `table`'s photographs that include at least one of its first `held_out`.
 
     Two photographs of one identity and one encounter are near copies, and no pair. Raises NothingHeldOutError if fewer
     than MIN_IDENTITIES identities have a same pair.
@@ -99,7 +99,7 @@ def choose_pairs(table: ImageTable, held_out: int) -> Pairs:
     a, b = np.triu_indices(len(table), 1)
     a, b = a[a < held_out], b[a < held_out]
     names = np.asarray(table.identities)
-    pairs = Pairs(a, b, names[a] == names[b])
+    pairs = LabelledPairs(a, b, names[a] == names[b])
     if table.encounters is not None:
         encounters = np.asarray(table.encounters)
         pairs = pairs[~pairs.same | (encounters[pairs.a] != encounters[pairs.b])]
@@ -112,11 +112,11 @@ def choose_pairs(table: ImageTable, held_out: int) -> Pairs:
     return pairs
 
 
-def draw_balanced_pairs(pairs: Pairs, table: ImageTable) -> Pairs:
+def draw_balanced_pairs(pairs: LabelledPairs, table: ImageTable) -> LabelledPairs:
     """As many same as different pairs, at most MAX_SAME_PAIRS of each, for fitting a calibration.
 
-    Only of identities that have a same pair, and at least one pair of each kind of each: an identity without could not
-    be judged.
+    Identities without a same pair are left out. Every other one gives at least one pair of each kind, because the fit
+    is judged on each identity in turn.
     """
     names = np.asarray(table.identities)[pairs.a]
     eligible = np.unique(names[pairs.same])
@@ -143,9 +143,9 @@ def _draw_from_each(rows: Indices, names: np.ndarray, most_each: int) -> Indices
 
 
 def thin(table: ImageTable) -> ImageTable:
-    """At most MAX_PHOTOGRAPHS, equally many of each identity or all that it has, from its encounters in turn.
+    """At most MAX_PHOTOGRAPHS: an equal number from each identity (or all it has), taken from its encounters in turn.
 
-    Each identity keeps two. If that is too many, only some identities are kept.
+    Each identity keeps at least two. If that is too many, some identities are left out.
     """
     names = sorted(set(table.identities))
     chosen = {names[row] for row in draw_rows(len(names), MAX_PHOTOGRAPHS // 2)}
@@ -160,7 +160,7 @@ def thin(table: ImageTable) -> ImageTable:
 
 
 def _check_photographs(weights: Mapping[str, Path], data: Path, held_out: ImageTable) -> None:
-    """Refuse held-out photographs of which most are not the training's; print how many of them have changed."""
+    """Refuse held-out photographs if most are not those of the training; if some are not, print how many."""
     messages = set()
     for path in weights.values():
         hashes = read_header(path).extra.get("held_out_photographs")

@@ -10,8 +10,8 @@ from noseprint.calibration.curves import Calibration
 from noseprint.calibration.fitting import cross_fit_probabilities, fit_calibration
 from noseprint.calibration.holdout_pairs import (
     LARGER_HOLDOUT,
+    LabelledPairs,
     NothingHeldOutError,
-    Pairs,
     choose_pairs,
     draw_balanced_pairs,
     draw_rows,
@@ -43,8 +43,8 @@ def make_verifier(
 ) -> Verifier:
     """Make the verifier of the networks with these `weights` (member -> file) from the hold-out in `data`.
 
-    Pairs are of two held-out photographs, or of a held-out one and one of a cohort of trained identities. Calibrations
-    are fitted to a balanced draw of the pairs, thresholds are chosen on all of them, and limits on the quality of a
+    A pair has two held-out photographs, or a held-out one and one of a cohort of trained identities. Calibrations are
+    fitted to a balanced draw of the pairs, and thresholds are chosen on all of them. Limits on the quality of a
     photograph are learned from degraded copies.
 
     Raises NothingHeldOutError if the weights have no hold-out, the data are not those of the training, or the hold-out
@@ -119,7 +119,9 @@ def _batch(images: list[Image]) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2)))
 
 
-def _calibrate(embeddings: Embeddings, table: ImageTable, pairs: Pairs) -> tuple[Calibration, ReliabilityScores]:
+def _calibrate(
+    embeddings: Embeddings, table: ImageTable, pairs: LabelledPairs
+) -> tuple[Calibration, ReliabilityScores]:
     """The calibration of embeddings (N, D), and how reliable it is for identities that it has not seen."""
     names = np.asarray(table.identities)
     labelled = (row_similarities(embeddings, pairs.a, pairs.b), pairs.same, names[pairs.a], names[pairs.b])

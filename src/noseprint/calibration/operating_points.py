@@ -39,7 +39,6 @@ class OperatingPoint:
         tmr: the hold-out's true match rate at `threshold`.
         fnmr_threshold: a pair below this (and below `threshold`) is called different. At most the share `fmr` of the
             hold-out's same pairs lies below it; if they are fewer than 1 / fmr, none.
-
     """
 
     fmr: Annotated[float, Field(gt=0, lt=1)]
@@ -68,7 +67,6 @@ def choose_operating_points(
         identity_b: (P,) of its second image.
 
     Returns: the highest rate first; () if the pairs support no rate.
-
     """
     least = least_fmr(int((~same).sum()))
     fmrs = [fmr for fmr in FMRS if fmr >= least]

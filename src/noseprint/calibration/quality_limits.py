@@ -40,7 +40,6 @@ class Level:
         tmr: true match rate between a degraded and an undegraded photograph.
         fmr: false match rate between two degraded photographs, at the threshold that gives undegraded ones the promised
             rate.
-
     """
 
     measured: float
@@ -111,7 +110,6 @@ def learn_limits(
         copies: (L, K, D) of the `degraded_copies`.
         threshold: the similarity from which a pair is called the same.
         fmr: the false match rate promised at that threshold.
-
     """
     names = np.asarray(table.identities)
     eligible = rows[:, None] != np.arange(len(table))[None]
@@ -162,7 +160,6 @@ def learn_limit(levels: Sequence[Level], *, fmr: float, undegraded: Sequence[flo
         levels: in order of increasing degradation, the undegraded photographs first.
         fmr: the promised false match rate.
         undegraded: the measure of each undegraded photograph.
-
     """
     least = None
     failure = [_failure(level, levels[0], fmr) for level in levels]

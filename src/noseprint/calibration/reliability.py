@@ -23,7 +23,6 @@ class ReliabilityCurve:
         low: (K,) lower end of the 95 % interval of `share`.
         high: (K,) its upper end.
         pairs: (K,) number of pairs.
-
     """
 
     probability: Floats
@@ -41,7 +40,6 @@ class ReliabilityScores:
         log_loss: mean of -ln(probability of what is true), in nats.
         brier: mean of (probability - truth)^2, 0..1 (Brier, Monthly Weather Review 78, 1950).
         calibration_error: see `expected_calibration_error`.
-
     """
 
     log_loss: Score
@@ -79,7 +77,6 @@ def reliability_curve(
         seed: of the bootstrap.
 
     Raises NoseprintError if there are no pairs or a probability is outside 0..1.
-
     """
     p, y = _check_probabilities(probability, same)
     bin_of = _bins(p, bins)

@@ -21,7 +21,6 @@ def threshold_at_precision(similarity: Floats, same: Flags, precision: float = 0
         precision: in (0, 1).
 
     Raises NoseprintError for a precision outside (0, 1).
-
     """
     if not 0 < precision < 1:
         raise NoseprintError(f"precision {precision} is not between 0 and 1: 0.95 asks that 95 % of the pairs be right")

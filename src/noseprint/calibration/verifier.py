@@ -15,7 +15,6 @@ from typing import Annotated, Literal, TypeVar
 import numpy as np
 from pydantic import AfterValidator, Field, PlainSerializer, TypeAdapter, ValidationError
 
-from noseprint import __version__
 from noseprint.calibration.curves import STRICT, Calibration
 from noseprint.calibration.operating_points import OperatingPoint
 from noseprint.calibration.quality_limits import Limits
@@ -24,6 +23,7 @@ from noseprint.errors import NoseprintError, printable
 from noseprint.files import atomic_write
 from noseprint.metrics.bootstrap import MIN_IDENTITIES
 from noseprint.models.weights_header import fingerprint
+from noseprint.version import __version__
 
 FEW_IDENTITIES = 25
 """With fewer held-out identities, neither the rates nor their intervals are reliable."""
@@ -72,11 +72,10 @@ class Member:
 
     Attributes:
         name: of its recipe folder.
-        weights: where they lie; in the file, relative to the file's folder.
+        weights: path of its file. In verifier.json it is relative to that file's folder.
         fingerprint: of the weights.
         calibration: of its cosines.
         reliability: of cross-fitted probabilities of balanced hold-out pairs.
-
     """
 
     name: Text
@@ -98,7 +97,6 @@ class HoldOut:
         cohort: number of photographs of trained identities.
         same_pairs: of two held-out photographs.
         different_pairs: of two held-out photographs, or of a held-out one and one of the cohort.
-
     """
 
     share: float
@@ -124,7 +122,6 @@ class Verifier:
         least_fmr: the lowest false match rate that the hold-out supports.
         points: thresholds, the highest false match rate first.
         quality: limits on the photographs.
-
     """
 
     __pydantic_config__ = STRICT

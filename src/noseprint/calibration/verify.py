@@ -8,7 +8,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from noseprint import __version__
 from noseprint.calibration.curves import Calibration, probability_at
 from noseprint.calibration.operating_points import OperatingPoint
 from noseprint.calibration.quality_limits import Shortfall, shortfalls
@@ -20,6 +19,7 @@ from noseprint.data.transforms import A
 from noseprint.errors import NoseprintError
 from noseprint.models.embed import embed_images
 from noseprint.models.weights import load_network
+from noseprint.version import __version__
 
 LOW_TMR = 0.5
 """At a lower true match rate the verdict carries a caution."""
@@ -67,7 +67,6 @@ class Verdict:
         members: what each network found.
         quality: of the photographs.
         caution: `Verifier.caution`, and that few same pairs are recognised; None if there is nothing to say.
-
     """
 
     photographs: tuple[str, str]
@@ -125,7 +124,6 @@ def verify(
 
     Raises NoseprintError for a rate that the verifier lacks, a prior outside (0, 1), weights that are missing or not
     the verifier's, and a photograph that cannot be read.
-
     """
     point = verifier.operating_point(fmr)
     probability_at(np.zeros(1), prior)  # checks the prior

@@ -24,7 +24,6 @@ def balanced_pairs(
         rows a (P,) and b (P,) with a < b, and same (P,); same pairs come first.
 
     Raises NoseprintError if there is no same pair or no different pair.
-
     """
     _, label, size = np.unique(np.asarray(identities), return_inverse=True, return_counts=True)
     encounter = np.arange(len(label))

@@ -54,7 +54,6 @@ def bootstrap_pairs(
         replicates: number of draws.
 
     Raises NoseprintError as `roc_curve`, and if no replicate is left.
-
     """
     scores, same = check_scores(scores, same)
     if len(np.union1d(identity_a, identity_b)) < MIN_IDENTITIES:

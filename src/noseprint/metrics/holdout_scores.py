@@ -44,7 +44,6 @@ def evaluate_holdout(
             search ignores them.
 
     Raises NoseprintError if there is no same pair or no different pair, or an embedding is not finite.
-
     """
     retrieval = retrieval_metrics(embeddings, identities, encounters=encounters)
     a, b, same = balanced_pairs(identities, seed=seed, max_pairs=max_pairs, encounters=encounters)

@@ -22,7 +22,6 @@ class RetrievalScores:
         average_precision: (Q,), 0..1.
         precision_at_5: (Q,), 0..1.
         left_out: number of queries without a true match.
-
     """
 
     query: Indices
@@ -70,7 +69,6 @@ def retrieval_metrics(
             Market-1501 (Zheng et al. 2015).
 
     Raises NoseprintError if no query has a true match, or an embedding is not finite.
-
     """
     _, label = np.unique(np.asarray(identities), return_inverse=True)
     rows = np.arange(len(label))

@@ -53,7 +53,6 @@ def pair_similarities(embeddings: Embeddings, index: Mapping[str, int], pairs: P
         pairs: names of P pairs of images.
 
     Raises NoseprintError for an image without an embedding and for a similarity that is not finite.
-
     """
     names = zip(pairs.image_a, pairs.image_b, strict=True)
     unknown = [(row, name) for row, pair in enumerate(names, start=1) for name in pair if name not in index]

@@ -27,7 +27,6 @@ class Roc:
         fmr: false match rate, the share of different pairs with score >= threshold; rises from 0 to 1.
         tmr: true match rate, the same share of the same pairs.
         threshold: on the score.
-
     """
 
     fmr: npt.NDArray[np.float64]
