@@ -50,7 +50,7 @@ def test_fuse_joins_pairs_by_name_and_keeps_the_order_of_the_table(tmp_path):
         (["fuse", "a.csv", "--pairs", "none.csv"], 1, "none.csv: the table is missing"),
         (["fuse", "a.csv", "a.csv", "--pairs", "pairs.csv"], 1, "named twice"),
         (["fuse", "a.csv", "--pairs", "pairs.csv", "--method", "vote"], 2, "vote"),
-        (["evaluate", "--data", "."], 1, "has no recipe folder swin224_stage2"),
+        (["evaluate", "--data", "."], 1, "--root .: there is no members.txt in it"),
         (["weights", "pairs.csv"], 1, "not a safetensors file"),
         (["weights", "none.pth"], 1, "none.pth: no such checkpoint"),
         (["embed", ".", "--weights", "none.safetensors"], 1, ".: holds no photographs"),
