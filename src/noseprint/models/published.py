@@ -181,7 +181,5 @@ def _rename(key: str, family: str) -> str:
 
 def _recognise(tensors: Mapping[str, Tensor]) -> str | None:
     """Which of the four networks these tensors (under today's keys) belong to; None where it is none of them."""
-    for name, (key, shape) in _SIGNATURES.items():
-        if key in tensors and tuple(tensors[key].shape) == shape:
-            return name
-    return None
+    shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    return next((name for name, (key, shape) in _SIGNATURES.items() if shapes.get(key) == shape), None)
