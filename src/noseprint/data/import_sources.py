@@ -47,29 +47,23 @@ def read_source(
     identity_column: str | None = None,
     encounter_column: str | None = None,
 ) -> ImportSource:
-    """Read a folder as `read_photo_folders` does, or a table as `read_photo_table` does.
+    """Read a folder, or a table: a CSV with a header, in UTF-8; commas, semicolons, tabs or bars separate its fields.
 
-    images: the folder that the table's paths start from; None: the table's own folder.
+    Of a folder every file is read, hidden ones excepted; the folder inside `source` names the individual.
+    encounter_folders: the folders inside an individual's folder are its encounters. images: the folder that the table's
+    paths start from; None: the table's own folder. image_column, identity_column, encounter_column: None guesses the
+    column by its name, in any case. An empty encounter is not known.
+    Raises NoseprintError where there are no files, or no folders; DataError where the table as a whole cannot be read,
+    or a column does not exist.
     """
     if source.is_dir():
-        return read_photo_folders(source, encounters=encounter_folders)
+        return _read_folders(source, encounters=encounter_folders)
     if not source.is_file():
         raise NoseprintError(f"{source}: no such folder or table")
-    return read_photo_table(
-        source,
-        images=images or source.parent,
-        image_column=image_column,
-        identity_column=identity_column,
-        encounter_column=encounter_column,
-    )
+    return _read_table(source, images or source.parent, image_column, identity_column, encounter_column)
 
 
-def read_photo_folders(source: Path, *, encounters: bool) -> ImportSource:
-    """Every file below `source`, hidden ones excepted. The folder inside `source` names the individual.
-
-    encounters: the folders inside an individual's folder are its encounters.
-    Raises NoseprintError where there are no files, or no folders.
-    """
+def _read_folders(source: Path, *, encounters: bool) -> ImportSource:
     photographs, faults = list[SourcePhotograph](), list[Fault]()
     for path in sorted(_files(source)):
         parts = path.relative_to(source).parts
@@ -90,16 +84,9 @@ def read_photo_folders(source: Path, *, encounters: bool) -> ImportSource:
     return ImportSource(photographs, faults, encounters, "each folder in it is an individual")
 
 
-def read_photo_table(
-    table: Path, *, images: Path, image_column: str | None, identity_column: str | None, encounter_column: str | None
+def _read_table(
+    table: Path, images: Path, image_column: str | None, identity_column: str | None, encounter_column: str | None
 ) -> ImportSource:
-    """The rows of a CSV with a header, in UTF-8; commas, semicolons, tabs or bars separate its fields.
-
-    images: the folder that its paths are relative to.
-    image_column, identity_column, encounter_column: None guesses the column by its name, in any case. An empty
-        encounter is not known.
-    Raises DataError where the table as a whole cannot be read, or a column does not exist.
-    """
     try:
         text = table.read_text("utf-8-sig")
     except UnicodeDecodeError:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Container, Iterable, Iterator, Mapping, 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self, TextIO, TypeVar
+from typing import Literal, Self, TextIO
 
 from noseprint.errors import DataError, Fault, NoseprintError
 from noseprint.files import atomic_write
@@ -27,7 +27,6 @@ ENCOUNTERS = ("encounter", "date", "camera")
 """Names of an optional column, of which the first that a table has is read. Photographs of one identity that were taken
 together share its value."""
 
-T = TypeVar("T")
 Split = Literal["validation", "test"]
 PAIR_TABLES: dict[Split, str] = {"validation": "valid_data.csv", "test": "test_data.csv"}
 
@@ -36,17 +35,16 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
-# -- what the tables hold ----------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class _Table:
     def where(self, keep: Iterable[bool]) -> Self:
         """The rows for which `keep` (N,) is true."""
         keep = tuple(keep)
         columns = {field.name: getattr(self, field.name) for field in fields(self)}
-        selected = {name: _select(column, keep) for name, column in columns.items() if isinstance(column, tuple)}
-        return replace(self, **selected)
+        for name, column in columns.items():
+            if isinstance(column, tuple):
+                columns[name] = tuple(value for value, is_kept in zip(column, keep, strict=True) if is_kept)
+        return replace(self, **columns)
 
 
 @dataclass(frozen=True)
@@ -94,9 +92,6 @@ class RetrievalTable(_Table):
     identities: tuple[str, ...]
     is_query: tuple[bool, ...]
     encounters: tuple[str, ...] | None = None
-
-
-# -- reading and writing a table ---------------------------------------------------------------------------------------
 
 
 def table_paths(data: Path) -> list[Path]:
@@ -286,10 +281,6 @@ def _read_pair_table(path: Path, folder: Path, *, check_names: bool = True, miss
 def _fill_encounters(encounters: Sequence[str]) -> tuple[str, ...] | None:
     """Give each row without an encounter one of its own; it begins with a NUL, which no field of a table may hold."""
     return tuple(text or f"\0{row}" for row, text in enumerate(encounters)) if any(encounters) else None
-
-
-def _select(column: Sequence[T], keep: Sequence[bool]) -> tuple[T, ...]:
-    return tuple(value for value, is_kept in zip(column, keep, strict=True) if is_kept)
 
 
 def _raise_if_any(faults: Sequence[Fault]) -> None:
