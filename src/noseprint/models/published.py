@@ -155,14 +155,10 @@ def _check_zip(path: Path) -> None:
             raise ValueError(f"{damaged} is damaged")
 
 
-def _is_plain(value: object) -> bool:
-    return (
-        isinstance(value, Tensor)
-        and type(value) in (Tensor, torch.nn.Parameter)
-        and value.layout is torch.strided
-        and value.device.type == "cpu"
-        and not value.is_quantized
-    )
+def _is_plain(value: Any) -> bool:
+    if type(value) not in (Tensor, torch.nn.Parameter):
+        return False
+    return value.layout is torch.strided and value.device.type == "cpu" and not value.is_quantized
 
 
 def _rename(key: str, family: str) -> str:

@@ -16,7 +16,7 @@ from noseprint.inference.evaluation import FMRS, Evaluation, Scores
 from noseprint.inference.labelled_data import LabelledData
 from noseprint.inference.leaks import leave_out
 from noseprint.inspection.check import SplitFigures
-from noseprint.metrics.bootstrap import MIN_IDENTITIES, Score
+from noseprint.metrics.bootstrap import MIN_IDENTITIES
 from noseprint.metrics.verification import ERRORS_NEEDED, least_fmr, least_fmr_rounded_up, roc_curve
 from noseprint.reporting import charts
 from noseprint.reporting.evidence import (
@@ -100,6 +100,8 @@ def _test(evaluation: Evaluation, report: ReportData) -> dict[str, Any]:
     individuals = {kind: counts["identities"] for kind, counts in labelled.counts().items()}
     if "map" not in columns:
         individuals.pop("search", None)
+    headline = (scores[name].auc, scores[name].rank_1)
+    unknown = [s for s in headline if s and (s.low, s.high) == (0.0, 1.0)]  # too few individuals for an interval
     gains = member_gains(evaluation)
     gain_columns = [column for column in ("auc", "map") if any(getattr(gain, column) for gain in gains.values())]
     return {
@@ -108,7 +110,7 @@ def _test(evaluation: Evaluation, report: ReportData) -> dict[str, Any]:
         "columns": columns,
         "whole": scores[name],
         "unseen": evaluation.without_learned.get(name, scores[name]),
-        "unknown": [score for score in (scores[name].auc, scores[name].rank_1) if score and _unknown(score)],
+        "unknown": unknown,
         "gallery": _gallery(evaluation),
         "fewest": MIN_IDENTITIES,
         "individuals": individuals,
@@ -225,11 +227,6 @@ def _gallery(evaluation: Evaluation) -> dict[str, Any] | None:
             seen = "some"
     table = table.where(not query for query in table.is_query)
     return {"photographs": len(table.paths), "individuals": len(set(table.identities)), "seen": seen}
-
-
-def _unknown(score: Score) -> bool:
-    """Whether the interval says nothing: there are too few individuals."""
-    return (score.low, score.high) == (0.0, 1.0)
 
 
 def _evenly(items: Sequence[Any], count: int) -> list[Any]:
