@@ -45,8 +45,9 @@ method() {
   lanes network "${MEMBERS[@]}"
 }
 
-demo_options() {  # FOLDER: options of its train.py; synthetic prints give worse results on larger images
+demo_options() {  # FOLDER: options of its train.py; swin224 and swin384 share a small backbone and differ in size
   local size=128
+  case $1 in swin384_*) size=160 ;; esac
   echo --epochs 2 --batch-size 32 --lr 5e-4 --image-size "$size" --train-size "$size"
 }
 

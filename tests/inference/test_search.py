@@ -11,8 +11,6 @@ from noseprint.inference import gallery as embeddings
 from noseprint.inference import search as module
 from noseprint.inference.gallery import Embeddings, write_embeddings
 from noseprint.inference.search import Ensemble, which
-from noseprint.models.network import SupConNet
-from noseprint.models.weights import save_weights
 from noseprint.models.weights_header import fingerprint
 
 NAMES = ("train/images/a1.jpg", "train/images/a2.jpg", "test/images/b1.jpg", "validation/images/c1.jpg")
@@ -22,13 +20,10 @@ CURVE = Platt(10.0, -5.0)
 
 
 @pytest.fixture
-def asked(tmp_path, monkeypatch):
+def asked(tmp_path, monkeypatch, write_weights):
     """Searches for one drawn query in a gallery of four images; gives what `which` gives and the rows it wrote."""
-    network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
-    paths = []
-    for name, extra in (("one", {"calibration": CURVE.to_json()}), ("two", {"recipe": "two"})):
-        paths.append(tmp_path / f"{name}.safetensors")
-        save_weights(paths[-1], network, extra=extra)
+    extras = {"one": {"calibration": CURVE.to_json()}, "two": {"recipe": "two"}}
+    paths = [write_weights(tmp_path / f"{name}.safetensors", **extra) for name, extra in extras.items()]
     (tmp_path / "q.jpg").write_bytes(b"")
     drawn = Embeddings(QUERY[None], ("q.jpg",), (), "")
     monkeypatch.setattr(module, "embed_with", lambda *_, **__: drawn)

@@ -41,6 +41,8 @@ class Page(HTMLParser):
         self.elements.append((tag, dict(attrs)))
         if tag not in _VOID:
             self.open.append(tag)
+        if tag in ("td", "th", "br"):
+            self.parts.append(" ")
 
     def handle_startendtag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))

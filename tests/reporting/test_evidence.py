@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from noseprint.metrics.bootstrap import Score
 from noseprint.reporting.evidence import (
     check_thresholds,
     gain_over_best,
@@ -72,15 +71,3 @@ def test_probabilities_come_from_the_verifier_or_from_all_members(make):
     by_members = pair_probabilities(evaluation, None, calibrations)
     assert np.allclose(by_members, by_verifier, atol=1e-5)  # one straight line for all: the mean of both is the same
     assert pair_probabilities(evaluation, None, {"one": verifier.calibration}) is None
-
-
-def test_a_promise_is_broken_beyond_the_interval(make):
-    evaluation = make.evaluation(make.labelled(20))
-    kept, above, broken = (
-        check_thresholds(make.verifier(evaluation, rate), evaluation)[0] for rate in (0.08, 0.105, 0.3)
-    )
-    assert (kept.broken, kept.above) == (False, False)
-    assert (above.broken, above.above) == (False, True)
-    assert (broken.broken, broken.above) == (True, False)
-    assert isinstance(broken.fmr, Score)
-    assert broken.fmr.low > 0.1 > above.fmr.low

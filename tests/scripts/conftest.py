@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -166,7 +165,7 @@ class Checkout:
         return {str(p.relative_to(self.root)): p.read_bytes() for p in self.root.rglob("*") if p.is_file()}
 
 
-def write_data(folder: Path) -> Path:
+def write_data(folder: Path) -> None:
     for split, table, header in (
         ("train", "train_data.csv", "dog ID,nose print image\n"),
         ("validation", "valid_data.csv", "imageA,imageB\n"),
@@ -175,7 +174,6 @@ def write_data(folder: Path) -> Path:
         (folder / split / "images").mkdir(parents=True)
         (folder / split / table).write_text(header)
         (folder / split / "images" / "A*1 .jpg").write_bytes(b"pixels")
-    return folder
 
 
 def write_recipe(folder: Path, *scripts: str) -> None:
@@ -241,11 +239,6 @@ def finished(bare: Checkout, trained_once: Path) -> Checkout:
     shutil.rmtree(bare.root)
     shutil.copytree(trained_once, bare.root)
     return bare
-
-
-@pytest.fixture
-def data_writer() -> Callable[[Path], Path]:
-    return write_data
 
 
 @pytest.fixture

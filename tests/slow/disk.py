@@ -34,6 +34,7 @@ FULL, READ_ONLY = "No space left on device", "Read-only file system"
 TINY = "--backbone test_efficientnet.r160_in1k --no-pretrained --image-size 32 --batch-size 16 --device cpu --workers 0"
 Versions = dict[str, set[str]]  # by file name: the digests of all versions that the file had
 APPENDED = (".lock", ".jsonl", ".log", "tensorboard")
+PSEUDO = ["pseudo.csv", "pseudo.json"]
 TRAINING = ["best.safetensors", "metrics.jsonl", "last/state.pt"]
 
 
@@ -56,7 +57,7 @@ CASES = [
         "train",
         f"python pseudo_produce/train.py --data data/demo --small --run disk --epochs 2 {TINY}",
         "pseudo_produce/results/disk",
-        [".lock", "tensorboard", *TRAINING, *TRAINING],
+        [".lock", "tensorboard", *TRAINING * 2],
         replaces=False,
         same=["best.safetensors"],
     ),
@@ -64,8 +65,8 @@ CASES = [
         "pseudo",
         "python pseudo_produce/pseudo.py --data data/demo --small --run disk --workers 0",
         "pseudo_produce/results/disk",
-        [".lock", "pseudo.csv", "pseudo.json"],
-        same=["pseudo.csv", "pseudo.json"],
+        [".lock", *PSEUDO],
+        same=PSEUDO,
         replaces=False,  # otherwise the second file would use the space of the first one's older version
     ),
     Case(
@@ -92,20 +93,9 @@ CASES = [
         "train.sh",
         f"bash train.sh --demo --only pseudo_produce --to pseudo -- {TINY}",
         "pseudo_produce/results/demo",
-        [
-            ".lock",
-            "train.inputs",
-            "train.log",
-            "tensorboard",
-            *TRAINING,
-            *TRAINING,
-            "pseudo.inputs",
-            "pseudo.log",
-            "pseudo.csv",
-            "pseudo.json",
-        ],
+        [".lock", "train.inputs", "train.log", "tensorboard", *TRAINING * 2, "pseudo.inputs", "pseudo.log", *PSEUDO],
         replaces=False,
-        same=["best.safetensors", "pseudo.csv", "pseudo.json"],
+        same=["best.safetensors", *PSEUDO],
     ),
 ]
 

@@ -243,7 +243,15 @@ def send(pid: int, number: int) -> None:
         return
 
 
-def run_kill_test(options: argparse.Namespace) -> int:
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="a folder that does not exist yet")
+    parser.add_argument("--checkout", type=Path, default=Path(), help="the checkout to test, as committed")
+    parser.add_argument("--folder", help="kill this folder's train.py instead of train.sh --demo")
+    parser.add_argument("--kills", type=int, default=25)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True)
     test = KillTest(
         out=options.out.resolve(), checkout=options.checkout.resolve(), folder=options.folder, seed=options.seed
     )
@@ -278,18 +286,6 @@ def run_kill_test(options: argparse.Namespace) -> int:
     (test.out / "report.json").write_text(json.dumps(report | {"problems": test.problems}, indent=1) + "\n")
     print("\n".join(test.problems) or f"{len(kills)} kills, {finished} finished runs, all files the same bit for bit.")
     return 1 if test.problems else 0
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="a folder that does not exist yet")
-    parser.add_argument("--checkout", type=Path, default=Path(), help="the checkout to test, as committed")
-    parser.add_argument("--folder", help="kill this folder's train.py instead of train.sh --demo")
-    parser.add_argument("--kills", type=int, default=25)
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
-    options.out.mkdir(parents=True)
-    return run_kill_test(options)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from typing import Annotated, Literal, TypeVar
 import numpy as np
 from pydantic import AfterValidator, Field, PlainSerializer, TypeAdapter, ValidationError
 
-from noseprint import __version__
 from noseprint.calibration.curves import STRICT, Calibration
 from noseprint.calibration.operating_points import OperatingPoint
 from noseprint.calibration.quality_limits import Limits
@@ -24,6 +23,7 @@ from noseprint.errors import NoseprintError, printable
 from noseprint.files import atomic_write
 from noseprint.metrics.bootstrap import MIN_IDENTITIES
 from noseprint.models.weights_header import fingerprint
+from noseprint.version import __version__
 
 FEW_IDENTITIES = 25
 """With fewer held-out identities, neither the rates nor their intervals are reliable."""

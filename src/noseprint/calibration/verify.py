@@ -8,7 +8,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from noseprint import __version__
 from noseprint.calibration.curves import Calibration, probability_at
 from noseprint.calibration.operating_points import OperatingPoint
 from noseprint.calibration.quality_limits import Shortfall, shortfalls
@@ -20,6 +19,7 @@ from noseprint.data.transforms import A
 from noseprint.errors import NoseprintError
 from noseprint.models.embed import embed_images
 from noseprint.models.weights import load_network
+from noseprint.version import __version__
 
 LOW_TMR = 0.5
 """At a lower true match rate the verdict carries a caution."""

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from noseprint import __version__
 from noseprint.calibration.curves import Isotonic, calibration_from_json
 from noseprint.data.datasets import PlainImages
 from noseprint.data.tables import ImageTable, read_train
@@ -25,6 +24,7 @@ from noseprint.models.embed import embed_with, embedder
 from noseprint.models.network import SupConNet
 from noseprint.models.openvino_runtime import compile_model, convert, import_openvino
 from noseprint.models.weights import fingerprint, load_network, read_header
+from noseprint.version import __version__
 
 FORMAT = "noseprint bundle 2"
 CALIBRATION_IMAGES = 300

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from noseprint import __version__
 from noseprint.errors import NoseprintError
 from noseprint.files import atomic_write
 from noseprint.models.network import SupConNet
+from noseprint.version import __version__
 
 MIN_COSINE = {"bf16": 0.9998, "f32": 0.99999}
 """A precision is not used where its embedding of a test image has a lower cosine to torch's in float32.

@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from noseprint import __version__
 from noseprint.errors import NoseprintError, printable
 from noseprint.files import atomic_write
 from noseprint.models.classifier import ClassifierNet
@@ -26,6 +25,7 @@ from noseprint.models.weights_header import (
     require_recipe,
     tensor_specs,
 )
+from noseprint.version import __version__
 
 __all__ = ["fill_network", "fingerprint", "load_classifier", "load_network", "read_header", "save_weights"]
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from noseprint import __version__
 from noseprint.calibration.reliability import reliability_curve, reliability_scores
 from noseprint.calibration.verifier import Verifier
 from noseprint.inference.evaluation import FMRS, Evaluation, Scores
@@ -31,6 +30,7 @@ from noseprint.reporting.evidence import (
 )
 from noseprint.reporting.photographs import thumbnail
 from noseprint.reporting.run_folder import PseudoLabelSummary, Training, TrainingSet, common_holdout_share
+from noseprint.version import __version__
 
 MEASURED = 2_000
 """The most photographs of a split that are measured."""
