@@ -115,9 +115,8 @@ def read_train(data: Path, *, missing_ok: bool = False) -> ImageTable:
     """Read `data/train/train_data.csv`. Its images lie in `data/train/images/`; an identity is any text.
 
     A column named in ENCOUNTERS may say which photographs of an identity were taken together (any text). Where its
-    field is empty, the photograph is an encounter of its own.
-
-    missing_ok: accept rows whose photograph does not exist; the caller must report it later.
+    field is empty, the photograph is an encounter of its own. missing_ok: accept rows whose photograph does not exist;
+    the caller must report it later.
     Raises DataError with every fault: a missing table or image, a wrong header, an empty field, a name that leads out
     of the folder, an image listed twice.
     """
@@ -305,9 +304,8 @@ def read_rows(
     Memory holds one row.
 
     headers: what the file may begin with, the longest first. A row has the fields of the first header that fits.
-    optional: column names in lower case. The first of them that stands behind the header (in any case) adds a field,
-        which may be empty.
-    may_be_empty: columns of the header whose fields may be empty.
+    optional: column names in lower case; the first of them that stands behind the header (in any case) adds a field,
+    which may be empty. may_be_empty: columns of the header whose fields may be empty.
     """
     if not path.is_file():
         state = "not a file" if path.exists() else "missing"

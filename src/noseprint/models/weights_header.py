@@ -16,8 +16,10 @@ from noseprint.errors import NoseprintError, printable
 
 FORMAT = "noseprint weights 2"
 _FORMAT_1 = "noseprint weights 1"  # embedding networks only; says `trunk` where format 2 says `backbone`
-RESERVED = ("format", "kind", "backbone", "image_size", "mean", "std", "version")
-RESERVED += ("descriptors", "dim", "pooling", "heads")
+RESERVED = (
+    *("format", "kind", "backbone", "image_size", "mean", "std", "version"),
+    *("descriptors", "dim", "pooling", "heads"),
+)
 """Header entries that describe the network, so that no caller may use their names for something else."""
 _DTYPES = {"F32": "float32", "I64": "int64"}  # safetensors' names of the two types that a network's tensors have
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")

@@ -12,7 +12,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from noseprint.calibration.reliability import reliability_curve, reliability_scores
 from noseprint.calibration.verifier import Verifier
 from noseprint.inference.evaluation import FMRS, Evaluation, Scores
-from noseprint.inference.labelled_data import LabelledData
 from noseprint.inference.leaks import leave_out
 from noseprint.inspection.check import SplitFigures
 from noseprint.metrics.bootstrap import MIN_IDENTITIES
@@ -152,6 +151,11 @@ def _pairs(evaluation: Evaluation, report: ReportData) -> dict[str, Any]:
     }
     calibrations = {member: of.calibration for member, of in report.trainings.items() if of.calibration}
     probability = pair_probabilities(evaluation, verifier, calibrations)
+    scores = chart = None
+    if probability is not None:
+        a, b = labelled.clusters
+        scores = reliability_scores(probability, labelled.same, a, b)
+        chart = charts.reliability(reliability_curve(probability, labelled.same, identity_a=a, identity_b=b))
     return {
         "count": len(labelled.same),
         "different": different,
@@ -166,17 +170,8 @@ def _pairs(evaluation: Evaluation, report: ReportData) -> dict[str, Any]:
         "threshold_tests": check_thresholds(verifier, evaluation) if verifier else [],
         "hardest_different": hardest_pairs(evaluation, same=False, count=_HARDEST, probability=probability),
         "hardest_same": hardest_pairs(evaluation, same=True, count=_HARDEST, probability=probability),
-    } | _reliability(probability, labelled)
-
-
-def _reliability(probability: Any, labelled: LabelledData) -> dict[str, Any]:
-    if probability is None:
-        return {"reliability": None, "reliability_chart": None}
-    a, b = labelled.clusters
-    curve = reliability_curve(probability, labelled.same, identity_a=a, identity_b=b)
-    return {
-        "reliability": reliability_scores(probability, labelled.same, a, b),
-        "reliability_chart": charts.reliability(curve),
+        "reliability": scores,
+        "reliability_chart": chart,
     }
 
 
