@@ -3,7 +3,7 @@
 import csv
 import io
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,8 +65,12 @@ def read_source(
 
 def _read_folders(source: Path, *, encounters: bool) -> ImportSource:
     photographs, faults = list[SourcePhotograph](), list[Fault]()
-    for path in sorted(_files(source)):
+    for path in sorted(source.rglob("*")):
         parts = path.relative_to(source).parts
+        if any(part.startswith(".") for part in parts) or path.name.lower() in _IGNORED_FILES:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            continue
         if path.is_dir():
             faults.append(Fault(path, None, "is a link to a folder, which is not followed: copy the folder here"))
         elif len(parts) == 1:
@@ -120,13 +124,6 @@ def _read_table(
     description = f"columns: image {names[image_at]!r}, identity {names[identity_at]!r}"
     description += "" if encounter_at is None else f", encounter {names[encounter_at]!r}"
     return ImportSource(photographs, faults, encounter_at is not None, description)
-
-
-def _files(source: Path) -> Iterator[Path]:
-    for path in source.rglob("*"):
-        hidden = any(part.startswith(".") for part in path.relative_to(source).parts)
-        if not hidden and path.name.lower() not in _IGNORED_FILES and (path.is_symlink() or not path.is_dir()):
-            yield path
 
 
 def _find_column(table: Path, names: Sequence[str], given: str | None, guesses: Sequence[str], *, what: str) -> int:
