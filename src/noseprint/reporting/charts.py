@@ -81,9 +81,9 @@ def roc(curves: Mapping[str, Roc], *, least_fmr: float) -> Chart:
 
 
 def reliability(curve: ReliabilityCurve) -> Chart:
-    """ReliabilityCurve diagram: the share of same pairs, with its interval, against the predicted probability."""
+    """Reliability diagram: the share of same pairs, with its interval, against the predicted probability."""
     points = "; ".join(f"{p:.2f} {share:.2f}" for p, share in zip(curve.probability, curve.share, strict=True))
-    alt = f"ReliabilityCurve diagram: predicted probability and share of same pairs: {points}."
+    alt = f"Reliability diagram: predicted probability and share of same pairs: {points}."
     with canvas("reliability", alt=alt) as (axes, chart):
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="dotted", label="perfect")
         axes.fill_between(curve.probability, curve.low, curve.high, color=LINES[0], alpha=0.18, linewidth=0)
