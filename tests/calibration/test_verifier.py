@@ -137,10 +137,10 @@ def test_few_held_out_identities_give_a_caution(campaign):
     ],
 )
 def test_a_worthless_probability_gives_a_caution(campaign, worthless):
-    assert changed(campaign.verifier, **worthless).caution.startswith("the probability is worthless")
+    assert changed(campaign.verifier, **worthless).caution.startswith("the probability is useless")
     both = changed(campaign.verifier, identities=9, **worthless).caution
     assert both.startswith("made from 9")
-    assert "the probability is worthless" in both
+    assert "the probability is useless" in both
 
 
 def test_writing_again_gives_the_same_bytes(campaign, tmp_path):
