@@ -33,7 +33,7 @@ class NoVerifierError(NoseprintError):
 
 @dataclass(frozen=True)
 class LabelledPairs:
-    """Pairs of photographs: their rows `a` (P,) and `b` (P,) in a table, and whether both show the same identity (P,)."""
+    """Pairs of photographs: their rows `a` (P,) and `b` (P,) in a table, and whether both show one identity (P,)."""
 
     a: Indices
     b: Indices
@@ -61,7 +61,9 @@ def read_held_out_share(weights: Mapping[str, Path]) -> float:
         shares[name] = share
     if len(set(shares.values())) > 1:
         listed = ", ".join(f"{name} {share}" for name, share in shares.items())
-        raise NoseprintError(f"the members held out different shares of the identities ({listed}): train all with the same --holdout")
+        raise NoseprintError(
+            f"the members held out different shares of the identities ({listed}): train all with the same --holdout"
+        )
     return float(next(iter(shares.values())))
 
 
@@ -136,7 +138,7 @@ def draw_rows(number: int, most: int) -> Indices:
 
 
 def _draw_from_each(rows: Indices, names: np.ndarray, most_each: int) -> Indices:
-    """Shuffle the rows and keep at most `most_each` of each name; the first row of every name comes before all others."""
+    """Shuffle the rows; keep at most `most_each` of each name. The first row of every name comes before all others."""
     rows = rows[draw_rows(len(rows), len(rows))]
     rank = pd.Series(names[rows]).groupby(names[rows]).cumcount().to_numpy()
     order = np.argsort(rank > 0, kind="stable")
@@ -161,7 +163,7 @@ def thin(table: ImageTable) -> ImageTable:
 
 
 def _check_photographs(weights: Mapping[str, Path], data: Path, held_out: ImageTable) -> None:
-    """Raise NoVerifierError if most held-out photographs are not those of the training; if some are not, say how many."""
+    """Raise NoVerifierError if most held-out photographs are not those of the training; print how many have changed."""
     messages = set()
     for path in weights.values():
         hashes = read_header(path).extra.get("held_out_photographs")
@@ -171,8 +173,8 @@ def _check_photographs(weights: Mapping[str, Path], data: Path, held_out: ImageT
         if changed.other_data:
             raise NoVerifierError(
                 f"{path} was trained on other photographs than those of {data}, though the identities have the same "
-                f"names: only {changed.known} of the held-out ones have the same file name and size. Name the data folder "
-                "of the training with --data, or train again (also if you renamed or rewrote all photographs)"
+                f"names: only {changed.known} of the held-out ones have the same file name and size. Name the data "
+                "folder of the training with --data, or train again (also if you renamed or rewrote all photographs)"
             )
         if changed.added or changed.removed:
             messages.add(

@@ -156,7 +156,7 @@ class Verifier:
         if fmr < self.points[-1].fmr:
             raise NoseprintError(
                 f"--fmr {fmr:g}: the hold-out's {self.holdout.different_pairs} different pairs do not support it "
-                f"(30 false matches are needed to state a rate); the lowest that they support is {self.points[-1].fmr:g}"
+                f"(30 false matches are needed to state a rate); they support {self.points[-1].fmr:g} at the lowest"
             )
         known = ", ".join(f"{point.fmr:g}" for point in self.points)
         raise NoseprintError(f"--fmr {fmr:g}: this verifier has thresholds for {known}")
