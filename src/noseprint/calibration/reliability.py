@@ -45,7 +45,7 @@ def expected_calibration_error(probability: Floats, same: Flags, bins: int = 10)
     """Mean over the pairs (P,) of their bin's |share of same pairs - mean probability|, 0..1.
 
     Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning" (AAAI 2015), but with
-    equally many pairs in each bin: most probabilities are near 0 or 1, so most bins of equal width would have few pairs.
+    equally many pairs in each bin: most probabilities are near 0 or 1, so most bins of equal width would have few.
     Even perfect probabilities have an error above 0; it is larger if a bin has fewer pairs. Raises NoseprintError as
     `reliability_curve`.
     """
