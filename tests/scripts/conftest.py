@@ -33,6 +33,7 @@ method() {
   lane teacher
   lanes student small large
 }
+make_demo_data() { run_or_show cp -r data/mine "$DATA"; }
 demo_options() { echo --epochs 1 --network "$1"; }
 COLOUR=()
 own_option() {
@@ -43,10 +44,7 @@ own_option() {
 
 read_options "$@"
 RUN_OPTIONS+=(${COLOUR[@]+"${COLOUR[@]}"})
-[ "$SIZE" = demo ] || need_data train classes.csv
-set_up_python requirements.txt
-[ "$SIZE" != demo ] || run_or_show cp -r data/mine "$DATA"
-run_method
+run_method train classes.csv
 method_is_complete || exit 0
 continue_with predict.sh
 """
