@@ -89,12 +89,7 @@ def fit_calibration(similarity: Similarities, same: Flags, identity_a: Names, id
     so chance decides between nearly equal families, and a simpler curve is safer beyond the similarities seen. With
     fewer than two folds it is Platt's.
 
-    Args:
-        similarity: (P,) of pairs of images.
-        same: (P,).
-        identity_a: (P,) identity of each pair's first image.
-        identity_b: (P,) of its second image.
-
+    similarity, same: (P,) of pairs of images. identity_a, identity_b: (P,) identities of each pair's two images.
     Raises NoseprintError as `fit_platt`.
     """
     losses = np.array(

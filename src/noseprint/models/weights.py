@@ -53,16 +53,11 @@ def load_network(
 ) -> SupConNet:
     """Load an embedding network, in eval mode.
 
-    Args:
-        path: A weights file.
-        backbone: Refuse weights of another backbone.
-        image_size: Side of the input in pixels, where the backbone takes any; by default as in training.
-        recipe: Refuse weights that name another recipe.
-
-    Raises:
-        NoseprintError: Like `read_header`; for a classifier's weights, another backbone or recipe, a size that the
-            backbone does not take; for missing, unexpected, wrongly shaped, wrongly typed or non-finite tensors. Never
-            is memory taken because a header claims a large network.
+    backbone, recipe: refuse weights of another backbone, or that name another recipe. image_size: side of the input in
+    pixels, where the backbone takes any; by default as in training.
+    Raises NoseprintError as `read_header`; for a classifier's weights, another backbone or recipe, a size that the
+    backbone does not take; for missing, unexpected, wrongly shaped, wrongly typed or non-finite tensors. A header that
+    claims a large network takes no memory.
     """
     header = _read(path, kind="embedding", backbone=backbone, recipe=recipe)
     build = partial(SupConNet, descriptors=header.descriptors, dim=header.dim)

@@ -18,8 +18,7 @@ FORMAT = "noseprint weights 2"
 _FORMAT_1 = "noseprint weights 1"  # embedding networks only; says `trunk` where format 2 says `backbone`
 RESERVED = (
     *("format", "kind", "backbone", "image_size", "mean", "std", "version"),
-    *("descriptors", "dim"),
-    *("pooling", "heads"),
+    *("descriptors", "dim", "pooling", "heads"),
 )
 """Header entries that describe the network, so that no caller may use their names for something else."""
 _DTYPES = {"F32": "float32", "I64": "int64"}  # safetensors' names of the two types that a network's tensors have
@@ -30,7 +29,6 @@ _FIRST_BYTES = {  # of files that people take for weights by mistake
     b"PK": "a zip as PyTorch writes it: cut short, or its name does not end in .pth",
     b"\x80": "a Python pickle, which noseprint never runs",
     b"\x1f\x8b": "compressed: unpack it",
-    b"": "empty: the download failed",
 }
 
 Spec = tuple[str, tuple[int, ...]]
@@ -187,9 +185,9 @@ def guess_file_type(path: Path) -> str | None:
     """What a file that is not weights seems to be, by its first bytes; None where they do not say."""
     with path.open("rb") as file:
         start = file.read(32).lstrip()
-    return next(
-        (name for begin, name in _FIRST_BYTES.items() if (start.startswith(begin) if begin else not start)), None
-    )
+    if not start:
+        return "empty: the download failed"
+    return next((name for begin, name in _FIRST_BYTES.items() if start.startswith(begin)), None)
 
 
 def _parse(metadata: dict[str, str], tensors: dict[str, Spec]) -> WeightsHeader:
@@ -204,15 +202,11 @@ def _parse(metadata: dict[str, str], tensors: dict[str, Spec]) -> WeightsHeader:
         if not isinstance(heads, dict):
             raise TypeError("heads is not a table of names and classes")
         check_heads(heads)
-        own = {
-            "pooling": _match(metadata, "pooling", r"[a-z]{1,20}"),
-            "heads": {name: tuple(classes) for name, classes in heads.items()},
-        }
+        pooling = _match(metadata, "pooling", r"[a-z]{1,20}")
+        own = {"pooling": pooling, "heads": {name: tuple(classes) for name, classes in heads.items()}}
     else:
-        own = {
-            "descriptors": _match(metadata, "descriptors", r"[A-Z]{1,9}"),
-            "dim": _integer(metadata, "dim", 1, 2**16),
-        }
+        descriptors = _match(metadata, "descriptors", r"[A-Z]{1,9}")
+        own = {"descriptors": descriptors, "dim": _integer(metadata, "dim", 1, 2**16)}
     extra = {key: value for key, value in metadata.items() if key not in RESERVED}
     _check_extra(extra)
     return WeightsHeader(

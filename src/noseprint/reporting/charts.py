@@ -52,8 +52,7 @@ def similarities(similarity: Floats, same: npt.NDArray[np.bool_], *, thresholds:
             axes.hist(values, bins=edges, weights=weights, histtype="step", color=colour)
         for number, (label, threshold) in enumerate(thresholds.items()):
             axes.axvline(threshold, color=INK, linewidth=1, linestyle=_DASHES[number % 3], label=label)
-        axes.set_xlabel("similarity (cosine)")
-        axes.set_ylabel("share of the pairs, %")
+        axes.set(xlabel="similarity (cosine)", ylabel="share of the pairs, %")
         axes.legend(loc="best")
     return chart
 
@@ -73,13 +72,10 @@ def roc(curves: Mapping[str, Roc], *, least_fmr: float) -> Chart:
             fmr = np.maximum(curve.fmr, smallest / 2)
             axes.plot(fmr, curve.tmr, drawstyle="steps-post", label=_short(name), **style)
         axes.set_xscale("log")
-        axes.set_xlim(smallest / 2, 1)
-        axes.set_ylim(0, 1.02)
+        axes.set(xlim=(smallest / 2, 1), ylim=(0, 1.02), xlabel="false match rate", ylabel="true match rate")
         if least_fmr > smallest / 2:
             axes.axvspan(smallest / 2, min(least_fmr, 1), color=GRID, alpha=0.6, linewidth=0, zorder=0)
         _percent(axes)
-        axes.set_xlabel("false match rate")
-        axes.set_ylabel("true match rate")
         axes.legend(loc="lower right")
     return chart
 
@@ -92,11 +88,8 @@ def reliability(curve: ReliabilityCurve) -> Chart:
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="dotted", label="perfect")
         axes.fill_between(curve.probability, curve.low, curve.high, color=LINES[0], alpha=0.18, linewidth=0)
         axes.plot(curve.probability, curve.share, color=LINES[0], marker="o", markersize=4.5, label="test pairs")
-        axes.set_xlim(0, 1)
-        axes.set_ylim(0, 1)
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted probability", ylabel="share of same pairs")
         _percent(axes)
-        axes.set_xlabel("predicted probability")
-        axes.set_ylabel("share of same pairs")
         axes.legend(loc="upper left")
     return chart
 

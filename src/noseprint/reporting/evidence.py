@@ -176,7 +176,10 @@ def _gain_over(names: list[str], evaluation: Evaluation, precision: Floats | Non
         auc = _auc_gain(evaluation.similarity["ensemble"], rest, labelled, seed=seed)
     if precision is not None:
         rest_embeddings = ensemble_embeddings({name: evaluation.embeddings[name] for name in names})
-        mean_precision = _map_gain(precision, rest_embeddings, labelled, seed=seed)
+        rest_precision, identity = _search(rest_embeddings, labelled)
+        gain = precision - rest_precision
+        bounds = (-1.0, 1.0) if len(set(identity)) < MIN_IDENTITIES else bootstrap_mean(gain, identity, seed=seed)
+        mean_precision = Score(float(np.mean(gain)), *bounds)
     return Gain(auc, mean_precision)
 
 
@@ -191,13 +194,6 @@ def _auc_gain(whole: Similarity, rest: Similarity, labelled: LabelledData, *, se
         for weights in resampled_pair_weights(*labelled.clusters, seed=seed)
     ]
     return Score(gain, *percentile_interval(np.concatenate(differences)))
-
-
-def _map_gain(precision: Floats, rest: Embeddings, labelled: LabelledData, *, seed: int) -> Score:
-    rest_precision, identity = _search(rest, labelled)
-    gain = precision - rest_precision
-    bounds = (-1.0, 1.0) if len(set(identity)) < MIN_IDENTITIES else bootstrap_mean(gain, identity, seed=seed)
-    return Score(float(np.mean(gain)), *bounds)
 
 
 def _ensemble_precision(evaluation: Evaluation) -> Floats | None:

@@ -12,10 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from noseprint.calibration.reliability import reliability_curve, reliability_scores
 from noseprint.calibration.verifier import Verifier
 from noseprint.inference.evaluation import FMRS, Evaluation, Scores
-from noseprint.inference.labelled_data import LabelledData
 from noseprint.inference.leaks import leave_out
 from noseprint.inspection.check import SplitFigures
-from noseprint.metrics.bootstrap import MIN_IDENTITIES, Score
+from noseprint.metrics.bootstrap import MIN_IDENTITIES
 from noseprint.metrics.verification import ERRORS_NEEDED, least_fmr, least_fmr_rounded_up, roc_curve
 from noseprint.reporting import charts
 from noseprint.reporting.evidence import (
@@ -100,6 +99,8 @@ def _test(evaluation: Evaluation, report: ReportData) -> dict[str, Any]:
     individuals = {kind: counts["identities"] for kind, counts in labelled.counts().items()}
     if "map" not in columns:
         individuals.pop("search", None)
+    headline = (scores[name].auc, scores[name].rank_1)
+    unknown = [s for s in headline if s and (s.low, s.high) == (0.0, 1.0)]  # too few individuals for an interval
     gains = member_gains(evaluation)
     gain_columns = [column for column in ("auc", "map") if any(getattr(gain, column) for gain in gains.values())]
     return {
@@ -108,7 +109,7 @@ def _test(evaluation: Evaluation, report: ReportData) -> dict[str, Any]:
         "columns": columns,
         "whole": scores[name],
         "unseen": evaluation.without_learned.get(name, scores[name]),
-        "unknown": [score for score in (scores[name].auc, scores[name].rank_1) if score and _unknown(score)],
+        "unknown": unknown,
         "gallery": _gallery(evaluation),
         "fewest": MIN_IDENTITIES,
         "individuals": individuals,
@@ -150,6 +151,11 @@ def _pairs(evaluation: Evaluation, report: ReportData) -> dict[str, Any]:
     }
     calibrations = {member: of.calibration for member, of in report.trainings.items() if of.calibration}
     probability = pair_probabilities(evaluation, verifier, calibrations)
+    scores = chart = None
+    if probability is not None:
+        a, b = labelled.clusters
+        scores = reliability_scores(probability, labelled.same, a, b)
+        chart = charts.reliability(reliability_curve(probability, labelled.same, identity_a=a, identity_b=b))
     return {
         "count": len(labelled.same),
         "different": different,
@@ -164,17 +170,8 @@ def _pairs(evaluation: Evaluation, report: ReportData) -> dict[str, Any]:
         "threshold_tests": check_thresholds(verifier, evaluation) if verifier else [],
         "hardest_different": hardest_pairs(evaluation, same=False, count=_HARDEST, probability=probability),
         "hardest_same": hardest_pairs(evaluation, same=True, count=_HARDEST, probability=probability),
-    } | _reliability(probability, labelled)
-
-
-def _reliability(probability: Any, labelled: LabelledData) -> dict[str, Any]:
-    if probability is None:
-        return {"reliability": None, "reliability_chart": None}
-    a, b = labelled.clusters
-    curve = reliability_curve(probability, labelled.same, identity_a=a, identity_b=b)
-    return {
-        "reliability": reliability_scores(probability, labelled.same, a, b),
-        "reliability_chart": charts.reliability(curve),
+        "reliability": scores,
+        "reliability_chart": chart,
     }
 
 
@@ -225,11 +222,6 @@ def _gallery(evaluation: Evaluation) -> dict[str, Any] | None:
             seen = "some"
     table = table.where(not query for query in table.is_query)
     return {"photographs": len(table.paths), "individuals": len(set(table.identities)), "seen": seen}
-
-
-def _unknown(score: Score) -> bool:
-    """Whether the interval says nothing: there are too few individuals."""
-    return (score.low, score.high) == (0.0, 1.0)
 
 
 def _evenly(items: Sequence[Any], count: int) -> list[Any]:
