@@ -112,10 +112,10 @@ def test_a_search_that_finds_nothing_keeps_neither_the_scores_nor_the_report(tmp
     (data / "test" / "labels.csv").unlink()
     done = noseprint("report", *campaign, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "by the column date of" in (tmp_path / "results" / "report.html").read_text()
+    assert "according to the column date of" in (tmp_path / "results" / "report.html").read_text()
     done = noseprint("evaluate", *campaign, cwd=tmp_path)
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
-    assert "by the column date of" in done.stderr
+    assert "according to the column date of" in done.stderr
 
 
 def test_no_output_takes_the_place_of_what_is_read(tmp_path, demo):
