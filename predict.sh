@@ -1,60 +1,61 @@
 #!/usr/bin/env bash
-# Scores the test pairs with the networks that train.sh made, and fuses them into final_result.csv; makes from the
-# photographs held out of the training what noseprint verify decides by.
+# Scores the test pairs with the networks that train.sh trained, and fuses the scores into final_result.csv. Then
+# calibrates them on the photographs that were held out of the training: noseprint verify uses the result.
 #
 #   bash predict.sh [--data DIR]            after bash train.sh
 #   bash predict.sh --small --data DIR      after bash train.sh --small
 #
 #   --data DIR        the data folder, as for train.sh (default: data)
-#   --small, --demo   the networks of train.sh --small, of train.sh --demo
-#   --members LIST    which networks, with commas (default: swin224,swin384,v2,b7ns)
-#   --method METHOD   mean of the similarities (the default), of their rank, or calibrated
-#   --gpus 0,1        these GPUs, one process each
-#   --jobs N          networks at the same time (default: 1, or one a GPU)
+#   --small, --demo   use the networks of train.sh --small or of train.sh --demo
+#   --members LIST    use these networks, separated by commas (default: swin224,swin384,v2,b7ns)
+#   --method METHOD   fuse by the mean of the similarities (mean, the default), of their ranks (rank), or calibrated
+#   --gpus 0,1        use these GPUs, one job on each
+#   --jobs N          run N networks at the same time (default: 1, or one for each GPU)
 #   --dry-run         show every command; change nothing
-#   --help            this text
+#   --help            show this text
 
 source "$(dirname "$0")/scripts/common.sh"
+source "$ROOT/scripts/nose_prints.sh"
 
 METHOD=mean LIST=""
 while [ $# -gt 0 ]; do
   case $1 in
-    --members) take_value "$@"; LIST=$VALUE; shift 2 ;;
-    --method) take_value "$@"; METHOD=$VALUE; shift 2 ;;
-    *) shared_option "$@"; shift "$TAKEN" ;;
+    --members) require_value "$@"; LIST=$2; shift 2 ;;
+    --method) require_value "$@"; METHOD=$2; shift 2 ;;
+    *) common_option "$@"; shift "$CONSUMED" ;;
   esac
 done
 check_method "$METHOD"
-pick_members "$LIST"
-settle_size
-settle_jobs
+select_members "$LIST"
+set_run
+set_jobs
 need_data test/test_data.csv
 
 case $SIZE in
-  demo) remedy="bash train.sh --demo" ;;
-  small) remedy="bash train.sh --small --data $(printf %q "$DATA")" ;;
-  full) remedy="bash train.sh --data $(printf %q "$DATA")" ;;
+  demo) train="bash train.sh --demo" ;;
+  small) train="bash train.sh --small --data $(printf %q "$DATA")" ;;
+  full) train="bash train.sh --data $(printf %q "$DATA")" ;;
 esac
-for member in "${PICKED[@]}"; do
-  weights=$(made_by "${member}_stage2/train.py")
-  [ -f "$weights" ] || fail "$weights is missing. Make it with: $remedy (or leave it out: --members)"
-  [ ! -f "${weights%/*}/train.inputs" ] || say "Note: ${member}_stage2 is not trained to its end."
+for member in "${SELECTED_MEMBERS[@]}"; do
+  results=${member}_stage2/results${RUN:+/$RUN}
+  [ -f "$results/best.safetensors" ] || fail "$results/best.safetensors is missing. Make it with: $train" \
+    "(or leave this network out with --members)"
+  [ ! -f "$results/train.inputs" ] || say "Note: the training of ${member}_stage2 is not finished."
 done
-set_up requirements.txt
-lock_run
+set_up_python requirements.txt
+lock_answer
 
-infer() { run_script "$1_stage2/infer.py" "${RUN[@]}"; }
-in_lanes "$JOBS" infer "${PICKED[@]}"
-fuse "$METHOD" "${PICKED[@]}"
-verifier=made
-make_verifier "${PICKED[@]}" || verifier=failed  # the scores do not hang on it
-score "${PICKED[@]}"
-[ "$verifier" = made ] || fail "the answer and the report are made, but no verifier: the message above says why"
+run_in_lanes "$JOBS" infer "${SELECTED_MEMBERS[@]}"
+fuse "$METHOD" "${SELECTED_MEMBERS[@]}"
+verifier_made=1
+make_verifier "${SELECTED_MEMBERS[@]}" || verifier_made=0  # the scores do not depend on it
+score "${SELECTED_MEMBERS[@]}"
+[ "$verifier_made" = 1 ] || fail "the answer and the report are made, but no verifier; the message above says why"
 
-if [ "$SIZE" = demo ] && [ "$DRY" = 0 ]; then
-  say "Next, your own photographs, a folder for each individual inside photos/ (docs/own_photographs.md):"
+if [ "$SIZE" = demo ] && [ "$DRY_RUN" = 0 ]; then
+  say "Next, use your own photographs: one folder for each individual inside photos/ (docs/own_photographs.md)."
   [ ! -f .venv/bin/activate ] || say "  source .venv/bin/activate"
   say "  noseprint import photos data/mine" \
-    "  bash train.sh --small --data data/mine     small networks, no GPU needed; without --small the method at full size" \
+    "  bash train.sh --small --data data/mine     small networks, no GPU; without --small the method at full size" \
     "  bash predict.sh --small --data data/mine"
 fi

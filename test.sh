@@ -4,9 +4,9 @@
 #   bash test.sh
 
 source "$(dirname "$0")/scripts/common.sh"
-case ${1:-} in '') ;; -h | --help) shared_option --help ;; *) wrong_option "unknown option $1" ;; esac
+case ${1:-} in '') ;; -h | --help) common_option --help ;; *) usage_error "unknown option $1" ;; esac
 
-set_up requirements.txt requirements-dev.txt
+set_up_python requirements.txt requirements-dev.txt
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2}
 
 check() {
@@ -16,7 +16,7 @@ check() {
 }
 check ruff check .
 check ruff format --check .
-check shellcheck -x -a train.sh predict.sh predict_ckpt.sh test.sh .ci/run tests/slow/no_network.sh slurm/submit.sh slurm/*.sbatch slurm/going_on.sh
+check shellcheck -x -a train.sh predict.sh predict_ckpt.sh test.sh .ci/run tests/slow/no_network.sh slurm/submit.sh slurm/*.sbatch slurm/requeue.sh
 check mypy
 check lint-imports
 check pytest -q

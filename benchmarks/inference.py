@@ -1,8 +1,8 @@
-"""How fast does a network embed on this CPU: torch as it comes, its other ways, and OpenVINO?
+"""How fast does a network embed on this CPU: torch by default, torch with other settings, and OpenVINO?
 
-All of them in one process, in turn, on one batch, with random weights; freed memory is kept as embed_images keeps it
-(devices.reuse_freed_memory), for torch, too. Prints images/s, the ratio to eager float32, the least cosine to it, and
-what OpenVINO takes to start: from nothing and from what was kept, its check against torch included.
+All ways run in turn in one process, on one batch, with random weights. Freed memory is kept, for torch too, as
+embed_images keeps it (devices.reuse_freed_memory). Prints images/s, the ratio to eager float32, the lowest cosine to
+its embeddings, and how long OpenVINO takes to start, without and with a cached network, with its check against torch.
 
     python benchmarks/inference.py [--rounds 3] [--batch 16] [--only tf_efficientnet_lite0.in1k]
 """
@@ -30,10 +30,10 @@ NETWORKS = (
 Embed = Callable[[torch.Tensor], torch.Tensor]
 
 
-def by_torch(network: SupConNet, *, channels_last: bool = False, bf16: bool = False) -> Embed:
+def torch_embedder(network: SupConNet, *, channels_last: bool = False, bf16: bool = False) -> Embed:
     def embed(images: torch.Tensor) -> torch.Tensor:
         network.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
-        network.backbone.convolutional = channels_last  # on which the backbone decides
+        network.backbone.convolutional = channels_last  # the backbone converts its input if this is set
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             return network.embed(images).float()
 
@@ -63,31 +63,31 @@ def measure(name: str, *, batch: int, rounds: int) -> None:
         os.environ["XDG_CACHE_HOME"] = cache
         for _ in range(2):
             begin = time.perf_counter()
-            chosen = runtime.open_runtime(network).precision
+            chosen = runtime.compile_network(network).precision
             starts.append(time.perf_counter() - begin)
     model = runtime.convert(network)
     ways: dict[str, Embed] = {
-        "torch eager fp32": by_torch(network),
-        "torch channels_last": by_torch(network, channels_last=True),
-        "torch bf16 autocast": by_torch(network, bf16=True),
-        "torch bf16 + ch.last": by_torch(network, bf16=True, channels_last=True),
+        "torch eager fp32": torch_embedder(network),
+        "torch channels_last": torch_embedder(network, channels_last=True),
+        "torch bf16 autocast": torch_embedder(network, bf16=True),
+        "torch bf16 + ch.last": torch_embedder(network, bf16=True, channels_last=True),
     }
     for precision in ("f32", "bf16"):
         with contextlib.suppress(RuntimeError):  # no bf16 on this CPU
-            ways[f"OpenVINO {precision}"] = runtime.Runtime(runtime.compile_for_cpu(model, precision))
-    whole = {way: embed(images) for way, embed in ways.items()}  # also warms up
+            ways[f"OpenVINO {precision}"] = runtime.compile_model(model, precision)
+    embeddings = {way: embed(images) for way, embed in ways.items()}  # also warms up
     seconds: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(rounds):
         for way, embed in ways.items():
             begin = time.perf_counter()
             embed(images)
             seconds[way].append(time.perf_counter() - begin)
-    print(f"\n{name}, 224 px: OpenVINO starts in {starts[0]:.1f} s, later in {starts[1]:.1f} s, and takes {chosen}")
-    print(f"{'':22}{'images/s':>9}{'ratio':>7}  least cosine")
+    print(f"\n{name}, 224 px: OpenVINO starts in {starts[0]:.1f} s, cached in {starts[1]:.1f} s, and uses {chosen}")
+    print(f"{'':22}{'images/s':>9}{'ratio':>7}  lowest cosine")
     eager = statistics.median(seconds["torch eager fp32"])
     for way, times in seconds.items():
         median = statistics.median(times)
-        cosine = (whole[way] * whole["torch eager fp32"]).sum(1).min()
+        cosine = (embeddings[way] * embeddings["torch eager fp32"]).sum(1).min()
         print(f"{way:22}{batch / median:9.1f}{eager / median:7.2f}  {cosine:.6f}", flush=True)
 
 

@@ -26,7 +26,7 @@ import numpy as np, torch
 from noseprint.data.transforms import A
 from noseprint.data.tables import read_train
 from noseprint.distributed import join_world
-from noseprint.models.embed_shared import embed_shared
+from noseprint.models.embed import embed_images
 from noseprint.models.network import SupConNet
 from noseprint.tasks.embedding import EmbeddingTask
 from noseprint.tasks.embedding_options import EmbeddingOptions
@@ -39,7 +39,7 @@ if sys.argv[4] == "embed":
     with join_world("cpu") as world:
         for _ in range(2):  # the first warms up
             begun = time.perf_counter()
-            rows = embed_shared(network, table.paths, transform=transform, device=world.device, workers=0)
+            rows = embed_images(network, table.paths, transform=transform, device=world.device, workers=0)
         if world.is_main:
             out.mkdir(parents=True)
             np.save(out / "rows.npy", rows)

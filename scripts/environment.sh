@@ -1,55 +1,55 @@
 # shellcheck shell=bash
-# Which python the scripts use: the one on PATH where it has noseprint, else .venv of this checkout, made when needed.
-# A stamp in .venv, written last, holds what was installed from: nothing is installed twice, a broken-off one is redone.
+# Chooses the python of the scripts: the one on PATH if it has noseprint, otherwise that of the checkout's .venv, which
+# is made when needed. .venv/REQUIREMENTS.stamp records what was installed and is written last. So nothing is installed
+# twice, and an interrupted installation is repeated.
 
-set_up() {  # REQUIREMENTS FILE...: from here on `python` is one that has noseprint
+set_up_python() {  # REQUIREMENTS FILE...: makes sure that `python` has noseprint
   local file
   if [ "$(command -v python)" != "$ROOT/.venv/bin/python" ] && python -c 'import noseprint' 2>/dev/null; then return; fi
-  if [ "$DRY" = 1 ]; then
-    for file; do stamped "$file" || say "set up python .venv with $file"; done
-    BASE=$(find_python)
-    python() { PYTHONPATH=$ROOT/src "$BASE" "$@"; }
+  if [ "$DRY_RUN" = 1 ]; then
+    for file; do is_installed "$file" || say "set up python .venv with $file"; done
+    BASE_PYTHON=$(find_python)
+    python() { PYTHONPATH=$ROOT/src "$BASE_PYTHON" "$@"; }
     return
   fi
   for file; do
-    if stamped "$file"; then continue; fi
+    if is_installed "$file"; then continue; fi
     install "$@"
     break
   done
   PATH=$ROOT/.venv/bin:$PATH
 }
 
-install() {  # REQUIREMENTS FILE...
-  local base file began
+install() (  # REQUIREMENTS FILE...: in a subshell, in the checkout
+  cd "$ROOT"
   base=$(find_python)
-  exec 8>>.venv.lock  # held by what we start, too; whoever comes second waits and finds all done
+  exec 8>>.venv.lock  # what we start holds it too; a second run waits and then finds everything installed
   "$base" -c 'import fcntl, sys
 try:
     fcntl.flock(8, fcntl.LOCK_EX | fcntl.LOCK_NB)
 except BlockingIOError:
     print("Another run is setting up .venv: waiting for it.", flush=True)
     fcntl.flock(8, fcntl.LOCK_EX)'
-  if [ ! -f .venv/requirements.txt.stamp ]; then  # none yet, or an installation broke off
+  if [ ! -f .venv/requirements.txt.stamp ]; then  # there is none, or its installation was interrupted
     say "Making .venv with $base."
     "$base" -m venv --clear .venv
   fi
   PATH=$ROOT/.venv/bin:$PATH
   for file; do
-    if stamped "$file"; then continue; fi
-    say "Installing $file into .venv, once; with PyTorch it takes several GB and some minutes."
-    began=$SECONDS
+    if is_installed "$file"; then continue; fi
+    say "Installing $file into .venv, once. With PyTorch this takes several GB and some minutes."
+    started=$SECONDS
     rm -f ".venv/$file.stamp"
     python -m pip install --disable-pip-version-check --require-hashes -r "$file"
     python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .  # setuptools: the hashed one
-    stamp "$file" >".venv/$file.part"
+    stamp_text "$file" >".venv/$file.part"
     mv ".venv/$file.part" ".venv/$file.stamp"
-    say "Installed $file in $((SECONDS - began)) s."
+    say "Installed $file in $((SECONDS - started)) s."
   done
-  exec 8>&-
-}
+)
 
-stamp() { printf '%s\n' "$ROOT"; cat "$1" pyproject.toml; }
-stamped() { stamp "$1" | cmp -s - ".venv/$1.stamp"; }
+stamp_text() { printf '%s\n' "$ROOT"; cat "$ROOT/$1" "$ROOT/pyproject.toml"; }
+is_installed() { stamp_text "$1" | cmp -s - "$ROOT/.venv/$1.stamp"; }
 
 find_python() {
   local name

@@ -1,44 +1,36 @@
 # shellcheck shell=bash
-# Running recipe scripts: each with a log, several at the same time, stopping together.
+# Runs recipe scripts: each writes a log, several run side by side in lanes, and all stop together.
 
-made_by() {  # FOLDER/SCRIPT: the file it makes
-  local file
-  case $1 in
-    */train.py) file=best.safetensors ;;
-    */pseudo.py) file=pseudo.csv ;;
-    */infer.py) file=similarity.csv ;;
-  esac
-  printf '%s' "${1%/*}/results${NAME:+/$NAME}/$file"
-}
-
-lock_folder() {  # FOLDER COMMAND...: fails where another run has it; held by file 9, which is also open in what we start
+lock_folder() {  # FOLDER COMMAND...: fails if another run has it. Descriptor 9 holds the lock, also in what we start
   mkdir -p "$1"
   exec 9<>"$1/.lock"
   python -m noseprint.lock 9 "$@"
 }
 
-run_script() {  # FOLDER/SCRIPT ARGUMENT...: output goes to the terminal and to a log beside what it makes
-  local script=$1 made log refusal status=0
-  if [ "$DRY" = 1 ]; then
-    show run python "$@"
+run_script() {  # RESULT FOLDER/SCRIPT ARGUMENT...: runs what must write RESULT; its log is beside RESULT
+  local result=$1 script=$2 log error status=0
+  shift
+  if [ "$DRY_RUN" = 1 ]; then
+    show_command run python "$@"
     return
   fi
-  made=$(made_by "$1")
-  log=${made%/*}/$(basename "$1" .py).log
-  mkdir -p "${made%/*}"
-  refusal=$({ printf '$ python'; printf ' %q' "$@"; printf '\n'; } 2>&1 >>"$log") || give_up "$log cannot be written (${refusal##*: })"
-  logged "$log" "${script%/*}" python "$@" || status=$?
-  [ "$status" != 137 ] || say "Exit status 137 means killed from outside, most often because memory ran out: lower --batch-size." >&2
-  [ "$status" = 0 ] || give_up "$script failed (exit status $status); its log is $log"
-  [ -f "$made" ] || give_up "$script ended well but did not write $made; its log is $log"
+  log=${result%/*}/$(basename "$script" .py).log
+  mkdir -p "${result%/*}"
+  error=$({ printf '$ python'; printf ' %q' "$@"; printf '\n'; } 2>&1 >>"$log") ||
+    fail_lane "$log cannot be written (${error##*: })"
+  run_logged "$log" "${script%/*}" python "$@" || status=$?
+  [ "$status" != 137 ] ||
+    say "Exit status 137: it was killed, most often because memory ran out. Try a lower --batch-size." >&2
+  [ "$status" = 0 ] || fail_lane "$script failed (exit status $status); its log is $log"
+  [ -f "$result" ] || fail_lane "$script reported success but did not write $result; its log is $log"
 }
 
-logged() {  # LOG NAME COMMAND...: ends with the command's own status
+run_logged() {  # LOG NAME COMMAND...: returns the exit status of COMMAND
   local log=$1 name=$2
   shift 2
   if [ "$LANES" -gt 1 ]; then
     "$@" 2>&1 | copy_lines "$log" "[$name] "
-  elif [ -t 1 ] && [ -t 2 ]; then  # the pipe ends at a terminal: NOSEPRINT_PROGRESS asks for the bar all the same
+  elif [ -t 1 ] && [ -t 2 ]; then  # the script sees a pipe; NOSEPRINT_PROGRESS asks for its progress bar all the same
     NOSEPRINT_PROGRESS=1 "$@" 2>&1 | (trap '' INT TERM HUP; exec tee /dev/stderr) | copy_lines "$log" "" >/dev/null
   else
     "$@" 2>&1 | copy_lines "$log" ""
@@ -46,48 +38,48 @@ logged() {  # LOG NAME COMMAND...: ends with the command's own status
   return "${PIPESTATUS[0]}"
 }
 
-copy_lines() {  # LOG PREFIX: of a bar that redraws itself only the last state stays; a full disk costs the log, not the run
+copy_lines() {  # LOG PREFIX: the log gets the last state of a progress bar only; a full disk must not stop the script
   local line lost=0
-  trap '' INT TERM HUP  # what a script says when it is stopped is shown, too
+  trap '' INT TERM HUP  # also show what a script prints while it is being stopped
   while IFS= read -r line || [ -n "$line" ]; do
     line=${line%$'\r'}
     line=${line##*$'\r'}
     printf '%s\n' "$line" >&3 2>/dev/null || lost=1
     printf '%s%s\n' "$2" "$line"
   done 3>>"$1"
-  [ "$lost" = 0 ] || say "$1 could not take every line: is that disk full?" >&2
+  [ "$lost" = 0 ] || say "Some lines could not be written to $1. Is its disk full?" >&2
 }
 
-give_up() {  # ends the lane, and keeps the other lanes from starting anything new
-  if [ "$DRY" = 0 ]; then printf '%s\n' "$*" >>"$FAILED"; fi
+fail_lane() {  # MESSAGE: ends this lane, and keeps the others from starting anything new
+  if [ "$DRY_RUN" = 0 ]; then printf '%s\n' "$*" >>"$FAILURES"; fi
   fail "$*"
 }
 
-in_lanes() {  # MOST WORK ITEM...: lane i of at most MOST calls WORK with item i, then i + lanes, ...; waits for all
-  local most=$1 work=$2 item lane pids="" pid broken=0
+run_in_lanes() {  # MAX FUNCTION ITEM...: calls FUNCTION with each item, at most MAX at the same time; waits for all
+  local max=$1 function=$2 item lane pids="" pid failed=0
   shift 2
-  if [ "$DRY" = 1 ]; then
-    for item; do "$work" "$item"; done
+  if [ "$DRY_RUN" = 1 ]; then
+    for item; do "$function" "$item"; done
     return
   fi
-  LANES=$(($# < most ? $# : most))
-  FAILED=$(mktemp "${TMPDIR:-/tmp}/noseprint.XXXXXX")
-  set -m  # each lane becomes a process group, so that stop reaches all that it started
+  LANES=$(($# < max ? $# : max))
+  FAILURES=$(mktemp "${TMPDIR:-/tmp}/noseprint.XXXXXX")
+  set -m  # each lane becomes a process group, so that a signal reaches everything it started
   for ((lane = 0; lane < LANES; lane++)); do
-    run_lane "$lane" "$work" "$@" </dev/null &
+    run_lane "$lane" "$function" "$@" </dev/null &
     pids="$pids $!"
   done
   set +m
-  for pid in $pids; do wait "$pid" || broken=1; done
-  if [ "$LANES" -gt 1 ]; then sed 's/^/Failed: /' "$FAILED" >&2; fi
-  rm -f "$FAILED"
-  [ "$broken" = 0 ] || fail "stopped; what is finished is kept, and the same command carries on from here"
+  for pid in $pids; do wait "$pid" || failed=1; done
+  if [ "$LANES" -gt 1 ]; then sed 's/^/Failed: /' "$FAILURES" >&2; fi
+  rm -f "$FAILURES"
+  [ "$failed" = 0 ] || fail "stopped. Finished work is kept; the same command continues from here"
 }
 
-run_lane() {  # LANE WORK ITEM...
-  local lane=$1 work=$2 gpus item cores
+run_lane() {  # LANE FUNCTION ITEM...: takes item LANE, then every LANES-th
+  local lane=$1 function=$2 gpus item cores
   shift 2
-  trap 'exit 143' TERM  # outlives the script it runs, so that whoever waits for the lane waits for both
+  trap 'exit 143' TERM  # runs once the current script has ended: waiting for the lane means waiting for both
   if [ -n "$GPUS" ]; then
     IFS=, read -r -a gpus <<<"$GPUS"
     export CUDA_VISIBLE_DEVICES=${gpus[lane]}
@@ -96,8 +88,8 @@ run_lane() {  # LANE WORK ITEM...
     export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > LANES ? cores / LANES : 1))}
   fi
   for ((item = lane + 1; item <= $#; item += LANES)); do
-    [ ! -s "$FAILED" ] || return 1
-    "$work" "${!item}"
+    [ ! -s "$FAILURES" ] || return 1
+    "$function" "${!item}"
   done
 }
 
@@ -106,8 +98,8 @@ stop() {  # EXIT STATUS
   trap - INT TERM HUP
   for pid in $(jobs -p); do kill -TERM -- "-$pid" 2>/dev/null || continue; done
   wait
-  rm -f "${FAILED:-}"
-  say "$SELF: stopped; the same command carries on from here" >&2
+  rm -f "${FAILURES:-}"
+  say "$SELF: stopped; the same command continues from here" >&2
   exit "$1"
 }
 trap 'stop 130' INT

@@ -1,40 +1,64 @@
 #!/usr/bin/env bash
-# Submits the whole method to Slurm: pseudo-labels, then four networks side by side in two stages, then the answer.
+# Submits a whole method to Slurm: a job for each recipe folder, which waits for the folders it starts from, and then the
+# answer.
 #
-#   bash slurm/submit.sh --data DIR            one GPU a network
-#   bash slurm/submit.sh --small --data DIR    small networks, no GPU
+#   bash slurm/submit.sh --data DIR                    the nose prints, one GPU for each job
+#   bash slurm/submit.sh --small --data DIR            small networks, no GPU
+#   bash slurm/submit.sh recipes/FAMILY --data DIR     another family
 #
 #   --data DIR      the data folder, as for train.sh (default: data)
 #   --small         small networks
-#   --skip-bad      train without the photographs that are missing or broken
-#   -- OPTION...    goes to each train.py, for example: -- --epochs 10
+#   --skip-bad      train without missing or broken photographs
+#   -- OPTION...    pass options to each train.py, for example: -- --epochs 10
 #
-# What your cluster wants besides (partition, account, time) is read by sbatch from SBATCH_PARTITION, SBATCH_ACCOUNT and
-# SBATCH_TIMELIMIT. Submitted again, finished steps are skipped, interrupted ones resume.
+# sbatch reads what else your cluster needs (partition, account, time) from SBATCH_PARTITION, SBATCH_ACCOUNT and
+# SBATCH_TIMELIMIT. If you submit again, finished steps are skipped and interrupted ones resume.
 set -euo pipefail
 
-wrong_option() { printf 'submit.sh: %s; bash slurm/submit.sh --help lists the options\n' "$*" >&2; exit 2; }
+usage_error() { printf 'submit.sh: %s; bash slurm/submit.sh --help lists the options\n' "$*" >&2; exit 2; }
 
 cd "$(dirname "$0")/.."
-RESOURCES=(--cpus-per-task 12 --gpus 1) BOTH=() TRAIN=()
+RESOURCES=(--cpus-per-task 12 --gpus 1) FAMILY="" OPTIONS=() SKIP_BAD=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
   case $1 in
     --data)
-      case ${2:-} in '' | --*) wrong_option "--data needs a value" ;; esac
-      BOTH+=(--data "$(cd "$OLDPWD" && cd "$2" 2>/dev/null && pwd)") || wrong_option "--data $2: no such folder"
+      case ${2:-} in '' | --*) usage_error "--data needs a value" ;; esac
+      OPTIONS+=(--data "$(cd "$OLDPWD" && cd "$2" 2>/dev/null && pwd)") || usage_error "--data $2: no such folder"
       shift 2 ;;
-    --small) BOTH+=(--small) RESOURCES=(--cpus-per-task 2); shift ;;
-    --skip-bad) TRAIN+=(--skip-bad); shift ;;
+    --small) OPTIONS+=(--small) RESOURCES=(--cpus-per-task 2); shift ;;
+    --skip-bad) SKIP_BAD=(--skip-bad); shift ;;
     -h | --help) sed -n '2,/^set/{/^set/!s/^# \{0,1\}//p;}' slurm/submit.sh; exit ;;
-    *) wrong_option "unknown option $1" ;;
+    -*) usage_error "unknown option $1" ;;
+    *)
+      [ -f "$1/train.sh" ] || usage_error "$1 has no train.sh"
+      FAMILY=${1%/}/
+      shift ;;
   esac
 done
-TRAIN=(${BOTH[@]+"${BOTH[@]}"} ${TRAIN[@]+"${TRAIN[@]}"} "$@")
 
-submit() { sbatch --parsable --kill-on-invalid-dep yes "${RESOURCES[@]}" "$@"; }
+submit() {  # SCRIPT JOBS-TO-WAIT-FOR OPTION...: prints the job's number
+  local script=$1 wait_for=$2
+  shift 2
+  sbatch --parsable --kill-on-invalid-dep yes "${RESOURCES[@]}" ${wait_for:+--dependency "afterok$wait_for"} \
+    slurm/script.sbatch "$FAMILY$script" "$@"
+}
 
-pseudo=$(submit slurm/train.sbatch --only pseudo_produce ${TRAIN[@]+"${TRAIN[@]}"})
-stage1=$(submit --dependency "afterok:$pseudo" --array 0-3 slurm/train.sbatch stage1 ${TRAIN[@]+"${TRAIN[@]}"})
-stage2=$(submit --dependency "aftercorr:$stage1" --array 0-3 slurm/train.sbatch stage2 ${TRAIN[@]+"${TRAIN[@]}"})  # each after its own stage 1
-answer=$(submit --dependency "afterok:$stage2" slurm/predict.sbatch ${BOTH[@]+"${BOTH[@]}"})
-echo "Submitted: pseudo-labels $pseudo, stage 1 $stage1, stage 2 $stage2, answer $answer. Their words: slurm-JOB.out"
+# A line for each folder: its name, and the folders that its steps come after.
+folders=$(bash "${FAMILY}train.sh" --list | sed 's|/[^ ]*||g' | awk '
+  !($2 in after) { order[n++] = $2 }
+  { for (i = 4; i <= NF; i++) if ($i != $2) after[$2] = after[$2] " " $i; after[$2] = after[$2] "" }
+  END { for (i = 0; i < n; i++) print order[i] after[order[i]] }')
+jobs=" " all=""
+while read -r folder after; do
+  wait_for=""
+  for earlier in $after; do
+    case $jobs in *" $earlier="*) ;; *) usage_error "$folder has steps before and after those of $earlier" ;; esac
+    job=${jobs#*" $earlier="}
+    wait_for="$wait_for:${job%% *}"
+  done
+  job=$(submit train.sh "$wait_for" --only "$folder" ${OPTIONS[@]+"${OPTIONS[@]}"} ${SKIP_BAD[@]+"${SKIP_BAD[@]}"} "$@")
+  echo "Submitted $folder: job $job"
+  jobs="$jobs$folder=$job " all="$all:$job"
+done <<<"$folders"
+job=$(submit predict.sh "$all" ${OPTIONS[@]+"${OPTIONS[@]}"})
+echo "Submitted predict.sh: job $job. The output of each job is in slurm-JOB.out"

@@ -5,13 +5,20 @@ import shutil
 import tempfile
 from collections import namedtuple
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
+from noseprint.calibration.make_verifier import make_verifier
+from noseprint.calibration.verifier import Verifier, write_verifier
 from noseprint.data.demo import write_demo
+from noseprint.data.holdout import HOLDOUT_SEED, holdout_hash, split_holdout
+from noseprint.data.tables import read_train
 from noseprint.devices import reuse_freed_memory
+from noseprint.models.network import SupConNet
+from noseprint.models.weights import save_weights
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 _cache = tempfile.TemporaryDirectory()  # compiled networks of the tests, and of the programs they start
@@ -37,3 +44,44 @@ def disk(monkeypatch) -> Callable[..., None]:
 
     sized()
     return sized
+
+
+@dataclass(frozen=True)
+class VerifierCampaign:
+    """A checkout with the weights of two tiny networks and their verifier, and the data from which it was made."""
+
+    root: Path
+    data: Path
+    weights: dict[str, Path]
+    path: Path
+    verifier: Verifier
+
+
+@pytest.fixture(scope="session")
+def write_weights() -> Callable[..., Path]:
+    """Writes the weights of a tiny network that held out 20 % of the identities of `data`."""
+
+    def write(path: Path, *, seed: int = 0, data: Path | None = None, **extra: str) -> Path:
+        held_out = split_holdout(read_train(data).identities, share=0.2, seed=HOLDOUT_SEED) if data else "none of these"
+        torch.manual_seed(seed)
+        network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
+        header = {"training": '{"holdout": 0.2}', "held_out": holdout_hash(held_out)} | extra
+        save_weights(path, network, extra=header)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def campaign(tmp_path_factory, write_weights) -> VerifierCampaign:
+    """A campaign with a verifier: read it, never write into it. Of 15 identities 5 are held out, the fewest allowed."""
+    root = tmp_path_factory.mktemp("campaign")
+    write_demo(root / "data", train_identities=15, pair_identities=4, seed=0)
+    weights = {
+        name: write_weights(root / name / "results" / "small" / "best.safetensors", seed=seed, data=root / "data")
+        for seed, name in enumerate(("one", "two"))
+    }
+    verifier = make_verifier(weights, root / "data", device=torch.device("cpu"), engine="torch")
+    path = root / "results" / "small" / "verifier.json"
+    write_verifier(path, verifier)
+    return VerifierCampaign(root, root / "data", weights, path, verifier)

@@ -16,13 +16,19 @@ from noseprint.models.network import SupConNet
 from noseprint.models.weights import save_weights
 
 
-def noseprint(*words, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-m", "noseprint", *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=120
-    )
+def noseprint(*arguments, cwd=None):
+    command = [sys.executable, "-m", "noseprint", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
 
 
-def test_fuse_joins_by_name_and_answers_in_the_order_asked(tmp_path):
+def write_weights(path, **extra):
+    """Write a tiny network; return it."""
+    network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
+    save_weights(path, network, extra=extra)
+    return network
+
+
+def test_fuse_joins_pairs_by_name_and_keeps_the_order_of_the_table(tmp_path):
     (tmp_path / "pairs.csv").write_text("imageA,imageB\nx.jpg,y.jpg\nz.jpg,x.jpg\nx.jpg,y.jpg\n")
     (tmp_path / "a.csv").write_text("imageA,imageB,prediction\nz.jpg,x.jpg,0.25\nx.jpg,y.jpg,0.5\n")
     (tmp_path / "b.csv").write_text("imageA,imageB,prediction\nx.jpg,y.jpg,0.75\nx.jpg,z.jpg,0.5\n")
@@ -38,7 +44,7 @@ def test_fuse_joins_by_name_and_answers_in_the_order_asked(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "says"),
+    ("arguments", "status", "message"),
     [
         (["fuse", "a.csv", "--pairs", "none.csv"], 1, "none.csv: the table is missing"),
         (["fuse", "a.csv", "a.csv", "--pairs", "pairs.csv"], 1, "named twice"),
@@ -52,22 +58,20 @@ def test_fuse_joins_by_name_and_answers_in_the_order_asked(tmp_path):
         (["nonsense"], 2, "nonsense"),
     ],
 )
-def test_a_mistake_is_one_message(tmp_path, words, code, says):
+def test_a_mistake_is_one_message_and_writes_nothing(tmp_path, arguments, status, message):
     (tmp_path / "pairs.csv").write_text("imageA,imageB\nx.jpg,y.jpg\n")
-    done = noseprint(*words, cwd=tmp_path)
-    assert done.returncode == code
-    assert says in done.stderr
+    done = noseprint(*arguments, cwd=tmp_path)
+    assert done.returncode == status
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"pairs.csv"}
 
 
 def test_evaluate_prints_a_table_and_writes_json(tmp_path, demo):
     for name in ("one", "two"):
-        network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
-        with torch.no_grad():
-            save_weights(tmp_path / name / "results" / "small" / "best.safetensors", network, extra={})
-    words = ("evaluate", "--small", "--data", demo, "--root", tmp_path, "--members", "one", "two", "--json", "s.json")
-    done = noseprint(*words, cwd=tmp_path)
+        write_weights(tmp_path / name / "results" / "small" / "best.safetensors")
+    campaign = ("--small", "--data", demo, "--root", tmp_path, "--members", "one", "two")
+    done = noseprint("evaluate", *campaign, "--json", "s.json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 120
@@ -78,31 +82,29 @@ def test_evaluate_prints_a_table_and_writes_json(tmp_path, demo):
     assert "by the rule of 30" in done.stdout
     assert "Near copies" not in done.stdout
     assert "Learned from" not in done.stdout
-    found = json.loads((tmp_path / "s.json").read_text())
-    assert set(found) == {"one", "two", "ensemble", "data"}
-    assert f"{found['ensemble']['rank_5']['value']:.4f} [{found['ensemble']['rank_5']['low']:.4f}" in done.stdout
+    scores = json.loads((tmp_path / "s.json").read_text())
+    assert set(scores) == {"one", "two", "ensemble", "data"}
+    assert f"{scores['ensemble']['rank_5']['value']:.4f} [{scores['ensemble']['rank_5']['low']:.4f}" in done.stdout
 
 
-def test_evaluate_says_what_flatters_the_scores(tmp_path, demo):
+def test_evaluate_reports_near_copies_of_training_photographs(tmp_path, demo):
     data = Path(shutil.copytree(demo, tmp_path / "data"))
-    network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
-    save_weights(tmp_path / "one" / "results" / "best.safetensors", network, extra={})
+    write_weights(tmp_path / "one" / "results" / "best.safetensors")
     table = read_retrieval(data)
-    taught, query = read_train(data).paths[0], table.paths[table.is_query.index(True)]
-    shutil.copyfile(taught, query)
+    query = table.paths[table.is_query.index(True)]
+    shutil.copyfile(read_train(data).paths[0], query)
     done = noseprint("evaluate", "--data", data, "--root", tmp_path, "--members", "one", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    said = " ".join(done.stdout.split())
-    assert re.search(rf"Near copies: 1 scored .* and 0 comparisons .*, such as {query.name}", said)
-    assert re.search(r"Without them, one scores ROC AUC 0\.\d{4} \([+-]0\.\d{4}\), mAP 0", said)
+    output = " ".join(done.stdout.split())
+    assert re.search(rf"Near copies: 1 scored .* and 0 comparisons .*, such as {query.name}", output)
+    assert re.search(r"Without them, one scores ROC AUC 0\.\d{4} \([+-]0\.\d{4}\), mAP 0", output)
 
 
-def test_a_search_that_finds_nothing_keeps_neither_the_scores_nor_the_report(tmp_path, demo):
+def test_a_search_without_answers_stops_neither_scores_nor_report(tmp_path, demo):
     data = Path(shutil.copytree(demo, tmp_path / "data"))
-    network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
-    save_weights(tmp_path / "one" / "results" / "best.safetensors", network, extra={})
-    head, *lines = (data / "retrieval.csv").read_text().splitlines()
-    (data / "retrieval.csv").write_text("\n".join([f"{head},date", *(f"{line},2024" for line in lines)]))
+    write_weights(tmp_path / "one" / "results" / "best.safetensors")
+    header, *lines = (data / "retrieval.csv").read_text().splitlines()
+    (data / "retrieval.csv").write_text("\n".join([f"{header},date", *(f"{line},2024" for line in lines)]))
     campaign = ("--data", "data", "--members", "one")
     done = noseprint("report", *campaign, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -118,10 +120,9 @@ def test_a_search_that_finds_nothing_keeps_neither_the_scores_nor_the_report(tmp
     assert "according to the column date of" in done.stderr
 
 
-def test_no_output_takes_the_place_of_what_is_read(tmp_path, demo):
+def test_no_output_overwrites_an_input(tmp_path, demo):
     data = Path(shutil.copytree(demo, tmp_path / "data"))
-    network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
-    save_weights(tmp_path / "one" / "results" / "best.safetensors", network, extra={})
+    write_weights(tmp_path / "one" / "results" / "best.safetensors")
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "verifier.json").write_text("{}")
     (tmp_path / "linked.csv").hardlink_to(data / "retrieval.csv")
@@ -130,7 +131,7 @@ def test_no_output_takes_the_place_of_what_is_read(tmp_path, demo):
     (tmp_path / "labels.csv").write_text("imageA,imageB,label\nx.jpg,y.jpg,1\n")
     campaign = ("--data", "data", "--members", "one")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    for words, says in [
+    for arguments, message in [
         (("check", "data", "--csv", "data/train/train_data.csv"), "would be lost"),
         (("check", "data", "--csv", "linked.csv"), "would be lost"),
         (("check", "data", "--csv", "found.txt"), "ends in .csv"),
@@ -142,24 +143,22 @@ def test_no_output_takes_the_place_of_what_is_read(tmp_path, demo):
         (("fuse", "a.csv", "--pairs", "pairs.csv", "--out", "a.csv"), "would be lost"),
         (("fuse", "a.csv", "--pairs", "data/test/test_data.csv", "--out", "data/retrieval.csv"), "would be lost"),
     ]:
-        done = noseprint(*words, cwd=tmp_path)
-        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), words
-        assert says in done.stderr, words
+        done = noseprint(*arguments, cwd=tmp_path)
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), arguments
+        assert message in done.stderr, arguments
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-    for out in ("/dev/stdout", "data/answer.CSV", "data/answer.CSV"):  # what it has written itself it may write again
+    for out in ("/dev/stdout", "data/answer.CSV", "data/answer.CSV"):  # its own output may be overwritten
         done = noseprint("fuse", "a.csv", "--pairs", "pairs.csv", "--out", out, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
 
 
 def test_embed_and_search(tmp_path, demo):
-    network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
-    save_weights(tmp_path / "w.safetensors", network, extra={})
+    write_weights(tmp_path / "w.safetensors")
     images = demo / "train" / "images"
     done = noseprint("embed", images, "--weights", "w.safetensors", "--out", "g.safetensors", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     table = demo / "train" / "train_data.csv"
-    words = ("search", images, "--gallery", "g.safetensors", "--top", 2, "--identities", table)
-    done = noseprint(*words, cwd=tmp_path)
+    done = noseprint("search", images, "--gallery", "g.safetensors", "--top", 2, "--identities", table, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].endswith(" rows: found.csv")
     assert ": most like " in done.stdout
@@ -173,14 +172,14 @@ def test_embed_and_search(tmp_path, demo):
     assert {row["rank"] for row in rows} == {"1", "2"}
 
 
-def test_weights_are_described_without_building_anything(tmp_path):
-    network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
+def test_weights_are_described_without_torch(tmp_path):
     extra = {"recipe": "v2_stage2", "holdout": '{"auc": 0.91}', "calibration": '{"slope": 1.0, "intercept": 0.0}'}
-    save_weights(tmp_path / "w.safetensors", network, extra=extra)
-    told = json.loads(noseprint("weights", "w.safetensors", "--json", cwd=tmp_path).stdout)
-    assert told["parameters"] == sum(weight.numel() for weight in network.parameters())
-    assert (told["recipe"], told["backbone"], told["image_size"], told["dim"], told["holdout"], told["calibrated"]) == (
-        "v2_stage2", "test_efficientnet.r160_in1k", 32, 8, {"auc": 0.91}, True)  # fmt: skip
+    network = write_weights(tmp_path / "w.safetensors", **extra)
+    described = json.loads(noseprint("weights", "w.safetensors", "--json", cwd=tmp_path).stdout)
+    assert described["parameters"] == sum(weight.numel() for weight in network.parameters())
+    expected = {"recipe": "v2_stage2", "backbone": "test_efficientnet.r160_in1k", "image_size": 32, "dim": 8}
+    expected |= {"holdout": {"auc": 0.91}, "calibrated": True}
+    assert {name: described[name] for name in expected} == expected
     code = (
         "import sys; sys.argv = ['noseprint', 'weights', 'w.safetensors']; from noseprint.cli import main; main();"
         "assert not {'torch', 'timm'} & set(sys.modules)"
@@ -188,7 +187,8 @@ def test_weights_are_described_without_building_anything(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
-    assert (lines["holdout"], lines["calibrated"], lines["fingerprint"]) == ("auc 0.9100", "yes", told["fingerprint"])
+    assert (lines["holdout"], lines["calibrated"]) == ("auc 0.9100", "yes")
+    assert lines["fingerprint"] == described["fingerprint"]
     with torch.no_grad():
         network.heads[0].weight.fill_(torch.nan)
     save_weights(tmp_path / "w.safetensors", network, extra={})
@@ -197,56 +197,54 @@ def test_weights_are_described_without_building_anything(tmp_path):
     assert "1 tensors are not finite (heads.0.weight" in done.stderr
 
 
-def test_report_writes_a_page_and_the_scores_and_keeps_what_it_knows(tmp_path, demo):
+def test_report_writes_the_page_and_the_scores_and_keeps_a_fuller_page(tmp_path, demo):
     for name in ("one", "two"):
-        network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
-        save_weights(tmp_path / name / "results" / "best.safetensors", network, extra={})
-    words = ["report", "--data", demo, "--root", tmp_path, "--device", "cpu", "--members", "one", "two"]
+        write_weights(tmp_path / name / "results" / "best.safetensors")
+    command = ["report", "--data", demo, "--root", tmp_path, "--device", "cpu", "--members", "one", "two"]
     page = tmp_path / "results" / "report.html"
-    done = noseprint(*words, "--no-scores")
+    done = noseprint(*command, "--no-scores")
     assert done.returncode == 0, done.stderr
     assert "Not scored yet" in page.read_text()
     assert not (tmp_path / "results" / "scores.json").exists()
-    done = noseprint(*words)
+    done = noseprint(*command)
     assert done.returncode == 0, done.stderr
     assert "ensemble" in done.stdout
     assert str(page) in done.stdout
     scored = page.read_text()
     assert json.loads((tmp_path / "results" / "scores.json").read_text())["ensemble"]["auc"]
     assert "Hardest pairs" in scored
-    assert "newer than the weights" in noseprint(*words, "--no-scores").stdout
+    assert "newer than the weights" in noseprint(*command, "--no-scores").stdout
     assert page.read_text() == scored
 
 
-def test_a_full_report_is_not_replaced_by_an_empty_one(tmp_path, demo):
+def test_report_refuses_wrong_campaigns(tmp_path, demo):
     for name in ("one", "two"):
         (tmp_path / name / "results" / "t").mkdir(parents=True)
     (tmp_path / "one" / "results" / "t" / "best.safetensors").write_bytes(b"x")
-    for options, says in (
+    for options, message in (
         ({"run": "t", "members": ("one", "two")}, r"two/results/t/best\.safetensors is missing"),
         ({"run": "t", "members": ("one", "tow")}, "no recipe folder tow"),
         ({"run": "t", "members": ("one", "../x")}, r"no recipe folder \.\./x"),
         ({"run": "t", "members": ("one", "one")}, "twice"),
-        ({"run": "t", "small": True, "members": ("one",)}, "leave one out"),
+        ({"run": "t", "small": True, "members": ("one",)}, "give one of them"),
         ({"run": "t", "members": ("one",), "data": tmp_path / "nowhere"}, "is no folder"),
         ({"run": "other", "members": ("one", "two")}, "has no run other"),
     ):
-        with pytest.raises(NoseprintError, match=says):
+        with pytest.raises(NoseprintError, match=message):
             Report(**({"data": demo, "root": tmp_path} | options))()
     assert not (tmp_path / "results").exists()
 
 
-def test_evaluate_says_that_the_networks_were_trained_on_other_photographs(tmp_path, demo):
-    network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
-    extra = {"training": '{"holdout": 0.2}', "held_out": "0123456789abcdef"}
-    save_weights(tmp_path / "one" / "results" / "best.safetensors", network, extra=extra)
-    words = ["--data", demo, "--root", tmp_path, "--device", "cpu", "--members", "one"]
-    done = noseprint("evaluate", *words, "--json", tmp_path / "scores.json")
+def test_evaluate_warns_if_networks_were_trained_on_other_photographs(tmp_path, demo):
+    weights = tmp_path / "one" / "results" / "best.safetensors"
+    write_weights(weights, training='{"holdout": 0.2}', held_out="0123456789abcdef")
+    campaign = ["--data", demo, "--root", tmp_path, "--device", "cpu", "--members", "one"]
+    done = noseprint("evaluate", *campaign, "--json", tmp_path / "scores.json")
     assert done.returncode == 0, done.stderr
-    told = " ".join(done.stdout.split())
-    assert f"The networks were not trained on the photographs in {demo / 'train'}" in told
-    assert "Learned from" not in told
+    output = " ".join(done.stdout.split())
+    assert f"The networks were not trained on the photographs in {demo / 'train'}" in output
+    assert "Learned from" not in output
     assert json.loads((tmp_path / "scores.json").read_text())["data"]["other_data"]
-    noseprint("report", *words)
+    noseprint("report", *campaign)
     page = (tmp_path / "results" / "report.html").read_text()
     assert "trained on other photographs than those of demo" in page

@@ -7,35 +7,35 @@ import pytest
 from noseprint.command_line import friendly_errors
 
 
-def python(code, **more):
+def python(code):
     start = "from noseprint.command_line import friendly_errors\nimport os, signal, sys, time\n"
-    return subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True, timeout=60, **more)
+    return subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True, timeout=60)
 
 
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130)])
-def test_a_signal_leaves_with_its_status_a_word_and_what_was_begun_tidied_up(name, status):
+def test_a_signal_cleans_up_prints_one_line_and_exits_with_its_status(name, status):
     done = python(f"""
-signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may have it ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the caller of the tests may ignore SIGINT
 with friendly_errors():
     try:
         os.kill(os.getpid(), signal.{name})
         time.sleep(20)
     finally:
-        print("tidied")
+        print("cleaned up")
 """)
     assert done.returncode == status
-    assert done.stdout == "tidied\n"
-    assert done.stderr == "interrupted: files that were finished are kept, none is left half-written\n"
+    assert done.stdout == "cleaned up\n"
+    assert done.stderr == "interrupted: finished files are kept, and no file is left half-written\n"
 
 
-def test_the_former_handler_comes_back():
+def test_the_previous_signal_handler_is_restored():
     before = signal.getsignal(signal.SIGTERM)
     with friendly_errors():
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_a_reader_that_has_gone_is_no_error():
+def test_a_closed_pipe_is_not_an_error():
     done = subprocess.run(
         ["bash", "-c", 'set -o pipefail; "$0" -c "$1" | head -1', sys.executable, """
 from noseprint.command_line import friendly_errors
@@ -49,7 +49,7 @@ with friendly_errors():
     assert done.returncode == 141
 
 
-def test_what_the_system_refuses_is_one_line():
+def test_an_os_error_is_one_line():
     done = python("with friendly_errors():\n    open('/no/such/file')")
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")

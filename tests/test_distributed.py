@@ -5,42 +5,32 @@ from pathlib import Path
 import pytest
 import torch
 
-from noseprint.devices import choose_device
 from noseprint.distributed import gather, own_rows
-from noseprint.errors import NoseprintError
 
 SCRIPT = str(Path(__file__).with_name("gradient_of_one_step.py"))
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
 @pytest.mark.parametrize("chunk", [(), ("4",)], ids=["direct", "in chunks"])
-def test_two_processes_make_the_gradient_of_one_with_the_whole_batch(tmp_path, chunk):
+def test_two_processes_compute_the_gradient_of_one_process(tmp_path, chunk):
     subprocess.run([sys.executable, SCRIPT, tmp_path / "one.pt"], check=True, timeout=120)
     subprocess.run([*TORCHRUN, SCRIPT, tmp_path / "two.pt", *chunk], check=True, timeout=120)
     one, two = (torch.load(tmp_path / name, weights_only=True) for name in ("one.pt", "two.pt"))
     assert one.keys() == two.keys()
     assert one["loss"] > 0.1
-    for key, gradient in one.items():
-        torch.testing.assert_close(two[key], gradient, rtol=1e-4, atol=1e-6, msg=key)
+    for key, gradient in one.items():  # the embedding is float32: errors scale with the largest value
+        torch.testing.assert_close(two[key], gradient, rtol=0, atol=1e-5 * float(gradient.abs().max()), msg=key)
     largest = max(float(g.abs().max()) for k, g in one.items() if k != "loss")
-    assert largest > 1e-2  # not a comparison of zeros
+    assert largest > 1e-2  # the gradients are not all zero
 
 
-def test_alone_gather_gives_its_arguments():
+def test_gather_in_one_process_returns_its_arguments():
     embeddings, labels = torch.rand(3, 2), torch.arange(3)
     assert gather(embeddings, labels) == (embeddings, labels)
 
 
-@pytest.mark.parametrize("name", ["toaster", "cuda"])
-def test_a_device_that_is_not_there_is_named(name, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(NoseprintError, match=f"--device {name}"):
-        choose_device(name)
-    assert choose_device("cpu") == torch.device("cpu")
-
-
 @pytest.mark.parametrize(("rows", "block", "ranks"), [(0, 4, 2), (1, 4, 3), (13, 4, 2), (64, 4, 3), (100, 1, 7)])
-def test_the_ranks_share_all_rows_in_whole_blocks(rows, block, ranks, monkeypatch):
+def test_ranks_share_all_rows_in_whole_blocks(rows, block, ranks, monkeypatch):
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: ranks)
     shares = []
@@ -53,18 +43,20 @@ def test_the_ranks_share_all_rows_in_whole_blocks(rows, block, ranks, monkeypatc
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_a_fault_that_all_ranks_meet_is_told_once_and_one_ranks_own_is_told(tmp_path):
+def test_the_same_error_on_all_ranks_is_printed_once(tmp_path):
     script = tmp_path / "script.py"
     script.write_text("""
 import os, sys
 from noseprint.errors import NoseprintError
 from noseprint.command_line import friendly_errors
 with friendly_errors():
-    raise NoseprintError("all alike" if sys.argv[1] == "all" else f"rank {os.environ['RANK']}")
+    raise NoseprintError("every rank" if sys.argv[1] == "same" else f"rank {os.environ['RANK']}")
 """)
-    for which, told in (("all", ["error: all alike"]), ("own", ["error: rank 0", "error: rank 1"])):
-        done = subprocess.run([*TORCHRUN, script, which], capture_output=True, text=True, timeout=120)
+    for kind, messages in (("same", ["error: every rank"]), ("different", ["error: rank 0", "error: rank 1"])):
+        done = subprocess.run([*TORCHRUN, script, kind], capture_output=True, text=True, timeout=120)
         assert done.returncode == 1
-        said = sorted(line for line in done.stderr.splitlines() if line.startswith("error: "))
-        assert said == told[: len(said)] if which == "own" else said == told
-        assert said
+        printed = sorted(line for line in done.stderr.splitlines() if line.startswith("error: "))
+        assert printed
+        # torchrun may stop one rank before it prints its own error
+        assert set(printed) <= set(messages)
+        assert len(set(printed)) == len(printed)

@@ -33,7 +33,7 @@ from noseprint.data.tables import read_train
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = sorted(path.parent.name for path in ROOT.glob("*/model.py"))
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("*/README.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("*/README.md"))]
 TINY = ("--backbone", "test_efficientnet.r160_in1k", "--no-pretrained", "--image-size", "32")
 SHORT = ("--epochs", "1", "--device", "cpu", "--workers", "0")
 SYNTAX_ONLY = {"magick", "sips", "pip", "pre-commit", "pytest", "git", "source"}
@@ -192,8 +192,8 @@ def prepared(tmp_path_factory):
     ignored = shutil.ignore_patterns("results", "__pycache__")
     for folder in (*FOLDERS, "scripts", "slurm", "benchmarks", "tests/slow"):
         shutil.copytree(ROOT / folder, root / folder, ignore=ignored)
-    for script in ROOT.glob("*.sh"):
-        shutil.copy(script, root)
+    for file in (*ROOT.glob("*.sh"), ROOT / "members.txt"):
+        shutil.copy(file, root)
     write_demo(root / "drawn", train_identities=40, pair_identities=2, seed=0)
     train = read_train(root / "drawn")
     with (root / "table.csv").open("w", newline="") as file:

@@ -23,18 +23,18 @@ def names(folder):
     return [entry.name for entry in folder.iterdir()]
 
 
-def test_the_old_file_stands_until_the_new_one_is_whole(tmp_path):
+def test_the_old_file_stays_until_the_new_one_is_complete(tmp_path):
     path = tmp_path / "deep" / "table.csv"
     write(path, "old")
 
-    def break_off():
+    def fail_halfway():
         with atomic_write(path) as part:
             part.write_text("half")
             assert path.read_text() == "old"
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        break_off()
+        fail_halfway()
     assert path.read_text() == "old"
     write(path, "new")
     assert path.read_text() == "new"
@@ -43,21 +43,21 @@ def test_the_old_file_stands_until_the_new_one_is_whole(tmp_path):
 
 @contextmanager
 def small_files_only():
-    """The kernel refuses to let a file grow beyond 1000 bytes: a real refusal, for which nobody must be root.
+    """Let the kernel refuse files of more than 1000 bytes: a real disk error that needs no root.
 
-    Also the file that the tests' own output may go to: to be left before the test ends.
+    The limit applies to the file of the tests' own output too, so leave this before the test ends.
     """
-    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, former[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, previous[1]))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+        resource.setrlimit(resource.RLIMIT_FSIZE, previous)
         signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_disk_that_takes_no_more_is_named_and_the_old_file_intact(tmp_path):
+def test_a_full_disk_leaves_the_old_file_and_the_error_names_it(tmp_path):
     path = tmp_path / "table.csv"
     write(path, "old")
     with small_files_only():
@@ -69,40 +69,43 @@ def test_a_disk_that_takes_no_more_is_named_and_the_old_file_intact(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "says"),
-    [(errno.ENOSPC, "No space left on device.*make room"), (errno.EROFS, "Read-only file system.*elsewhere")],
+    ("number", "message"),
+    [
+        (errno.ENOSPC, "No space left.*free some space"),
+        (errno.EROFS, "Read-only file system.*another folder"),
+    ],
 )
 @pytest.mark.parametrize("call", ["fsync", "mkdir", "replace"])
-def test_whatever_call_the_disk_refuses_the_message_says_so(tmp_path, monkeypatch, number, says, call):
+def test_every_refused_system_call_gives_the_same_error(tmp_path, monkeypatch, number, message, call):
     path = tmp_path / "made" / "table.csv"
 
     def refuse(*_, **__):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os if call == "fsync" else Path, call, refuse)
-    with pytest.raises(NoseprintError, match=f"table.csv: cannot be written .{says}"):
+    with pytest.raises(NoseprintError, match=f"table.csv: cannot be written .{message}"):
         write(path, "text")
     monkeypatch.undo()
     assert list(tmp_path.rglob("*.csv")) + list(tmp_path.rglob("*.part")) == []
 
 
-def test_a_link_stays_one_and_what_is_no_file_is_written_straight(tmp_path):
+def test_a_link_is_followed_and_a_pipe_is_written_to(tmp_path):
     (tmp_path / "link.csv").symlink_to("elsewhere/target.csv")
     write(tmp_path / "link.csv", "text")
     assert (tmp_path / "link.csv").is_symlink()
     assert (tmp_path / "elsewhere" / "target.csv").read_text() == "text"
     os.mkfifo(tmp_path / "pipe")
     reader = subprocess.Popen(["cat", tmp_path / "pipe"], stdout=subprocess.PIPE, text=True)
-    write(tmp_path / "pipe", "through it")
-    assert reader.communicate(timeout=20)[0] == "through it"
+    write(tmp_path / "pipe", "some text")
+    assert reader.communicate(timeout=20)[0] == "some text"
     assert (tmp_path / "pipe").is_fifo()
 
 
-def test_a_file_where_a_folder_should_be(tmp_path):
+def test_a_file_in_place_of_a_folder_or_a_folder_in_place_of_a_file(tmp_path):
     (tmp_path / "results").write_text("I am a file")
     with pytest.raises(NoseprintError, match="cannot be written"):
         write(tmp_path / "results" / "table.csv", "text")
-    with pytest.raises(NoseprintError, match="move the folder"):
+    with pytest.raises(NoseprintError, match="move or rename the folder"):
         write(tmp_path, "text")
 
 
@@ -126,7 +129,7 @@ def start_writing(path):
     return process
 
 
-def test_what_a_killed_writer_left_goes_and_what_another_is_writing_stays(tmp_path):
+def test_files_of_killed_writers_are_removed_and_those_of_live_ones_are_not(tmp_path):
     path, other = tmp_path / "table.csv", tmp_path / "table.csv.csv"
     killed, alive, neighbour = start_writing(path), start_writing(path), start_writing(other)
     killed.kill()
@@ -141,17 +144,17 @@ def test_what_a_killed_writer_left_goes_and_what_another_is_writing_stays(tmp_pa
     assert list(tmp_path.glob(".*")) == []
 
 
-def test_another_writer_cannot_sweep_a_file_between_its_making_and_its_lock(tmp_path, monkeypatch):
-    lock, swept = files.try_lock, []
+def test_a_file_that_another_writer_removes_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+    lock, removed = files.try_lock, []
 
-    def swept_first(file):
-        if not swept:
-            swept.append(True)
+    def remove_first(file):
+        if not removed:
+            removed.append(True)
             files._remove_abandoned(tmp_path / "x")
         return lock(file)
 
-    monkeypatch.setattr(files, "try_lock", swept_first)
+    monkeypatch.setattr(files, "try_lock", remove_first)
     with files.atomic_write(tmp_path / "x") as part:
-        part.write_text("whole")
+        part.write_text("complete")
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
-    assert (tmp_path / "x").read_text() == "whole"
+    assert (tmp_path / "x").read_text() == "complete"

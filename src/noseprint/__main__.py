@@ -1,4 +1,4 @@
-"""`python -m noseprint` is the command `noseprint`."""
+"""`python -m noseprint` runs the command `noseprint`."""
 
 from noseprint.cli import main
 

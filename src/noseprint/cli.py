@@ -1,4 +1,4 @@
-"""The command `noseprint`: what is not a step of one folder."""
+"""The command line program `noseprint`."""
 
 from typing import Annotated
 
@@ -35,9 +35,9 @@ Command = (
 
 
 def main() -> None:
-    """Entry point."""
+    """Run the command that the command line names."""
     with friendly_errors():
-        tyro.cli(Command, prog="noseprint", description="Photographs to identities.")()
+        tyro.cli(Command, prog="noseprint", description="Turn photographs into identities.")()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""One training, or one embedding, over several processes started by torchrun; a plain run is a world of one.
+"""One training, or one embedding, in several processes started by torchrun. A plain run is a world of one process.
 
-The loss of a batch is taken over the embeddings of all processes, so that negatives come from every rank. Each rank
-computes that same loss but back-propagates through its own embeddings only; the sum of the ranks' gradients is then
-exactly the gradient of one process with the whole batch.
+The loss of a batch uses the embeddings of all processes, so that every rank contributes negatives. Each rank computes
+the same loss, but back-propagates through its own embeddings only. The sum of the ranks' gradients is then exactly the
+gradient that one process would compute for the whole batch.
+
+Every function here also works in a run of one process; it then returns its argument, or does nothing.
 """
 
 import math
@@ -11,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain
 from typing import TypeVar
 
 import torch
@@ -20,12 +23,12 @@ from noseprint.devices import choose_device
 from noseprint.errors import NoseprintError
 
 T = TypeVar("T")
-_PATIENCE = timedelta(minutes=30)  # how long a rank waits for another; a dead one is noticed by torchrun at once
+_TIMEOUT = timedelta(minutes=30)  # a rank waits this long for another; torchrun notices a dead one at once
 
 
 @dataclass(frozen=True)
 class World:
-    """Which process this is, of how many, and where it computes."""
+    """The rank of this process, the number of processes, and the device of this one."""
 
     rank: int
     size: int
@@ -39,7 +42,10 @@ class World:
 
 @contextmanager
 def join_world(device: str) -> Iterator[World]:
-    """Join the processes that torchrun started, or be alone."""
+    """Join the processes that torchrun started; without torchrun, yield a world of one.
+
+    Raises NoseprintError if there is no such device.
+    """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     chosen = choose_device(device)
     if size == 1:
@@ -48,8 +54,8 @@ def join_world(device: str) -> Iterator[World]:
     if chosen.type == "cuda":
         chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(chosen)
-    # What is gathered for the files never has to fit beside a network on the card: it travels from CPU to CPU.
-    dist.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo", timeout=_PATIENCE)
+    # Results that are gathered for a file travel from CPU to CPU: they need not fit beside the network on the GPU.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo", timeout=_TIMEOUT)
     try:
         yield World(dist.get_rank(), dist.get_world_size(), chosen)
     finally:
@@ -58,22 +64,22 @@ def join_world(device: str) -> Iterator[World]:
 
 @contextmanager
 def report_lost_ranks(processes: int) -> Iterator[None]:
-    """Name the fault when another of several `processes` has gone away."""
+    """Turn the error that a rank meets when another of the `processes` has ended into a NoseprintError."""
     try:
         yield
     except RuntimeError as error:
         if processes > 1 and (isinstance(error, dist.DistError) or "gloo" in str(error).lower()):
             raise NoseprintError(
-                "another process of this run has ended, so this one ends too: see above or in its log why. "
-                "The same torchrun command goes on from what is saved"
+                "another process of this run has ended, so this one stops too: see its log, or the messages above. "
+                "Run the same torchrun command again to continue from the last checkpoint"
             ) from error
         raise
 
 
 def gather(embeddings: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The embeddings (B, D) and labels (B,) of all ranks, of which only this rank's own rows carry a gradient.
+    """Return the embeddings (B, D) and labels (B,) of all ranks; only this rank's own rows carry a gradient.
 
-    Ranks may hold different numbers of rows. Alone, the arguments themselves.
+    Ranks may hold different numbers of rows.
     """
     if not dist.is_initialized():
         return embeddings, labels
@@ -86,7 +92,7 @@ def gather(embeddings: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor
 
 
 def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
-    """Replace each gradient by its sum over the ranks. Alone, nothing."""
+    """Replace each gradient by its sum over the ranks."""
     if not dist.is_initialized():
         return
     trained = [parameter for parameter in parameters if parameter.requires_grad]
@@ -101,10 +107,9 @@ def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
 
 
 def own_rows(rows: int, *, block: int) -> range:
-    """The rows that are this rank's to work on, in whole blocks (the last may be short). Alone, all of them.
+    """Return this rank's share of the rows, in whole blocks (the last may be short).
 
-    The ranks' shares follow one another. With blocks as large as the batches that one process would form, each batch is
-    the same whoever computes it.
+    The shares are consecutive. If a block is one batch, the batches are the same for any number of ranks.
     """
     rank, size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     blocks = math.ceil(rows / block)
@@ -113,7 +118,7 @@ def own_rows(rows: int, *, block: int) -> range:
 
 
 def gather_to_main(part: torch.Tensor) -> torch.Tensor:
-    """On rank 0 the rows (N, D) of all ranks, one rank after the other; elsewhere `part` (n, D) itself. On the CPU."""
+    """Return the rows (N, D) of all ranks, in order of rank, on rank 0; `part` (n, D) elsewhere. All on the CPU."""
     if not dist.is_initialized():
         return part
     counts = gather_lists([len(part)])
@@ -128,22 +133,22 @@ def gather_to_main(part: torch.Tensor) -> torch.Tensor:
 
 
 def gather_lists(items: list[T]) -> list[T]:
-    """The lists of all ranks, one after the other, on every rank."""
+    """Return the lists of all ranks, joined in order of rank, on every rank."""
     if not dist.is_initialized():
         return items
     lists: list[list[T]] = [[] for _ in range(dist.get_world_size())]
     dist.all_gather_object(lists, items)
-    return [item for each in lists for item in each]
+    return list(chain.from_iterable(lists))
 
 
 def wait_for_all() -> None:
-    """Return when every rank has come here. Alone, at once."""
+    """Return when every rank has called this."""
     if dist.is_initialized():
         dist.barrier()
 
 
 def any_rank(flag: bool, device: torch.device) -> bool:
-    """Whether `flag` is true on any rank."""
+    """Return whether `flag` is true on any rank."""
     if not dist.is_initialized():
         return flag
     value = torch.tensor([float(flag)], device=device)

@@ -1,4 +1,4 @@
-"""The one exception that speaks to the user."""
+"""The exceptions whose messages are written for the user."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,25 +6,26 @@ from pathlib import Path
 
 
 class NoseprintError(Exception):
-    """Something the user can mend: the message says what is wrong, where (file, row, value) and how to mend it."""
+    """An error that the user can fix: the message says what is wrong, where (file, row, value) and how to fix it."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with the data: in which file, on which line of it where it has lines, and what."""
+    """One fault in the data."""
 
     file: Path
     line: int | None
+    """Line of the file, from 1. None: the file as a whole, or a photograph."""
     problem: str
-    """What is wrong, with the value, and how to mend it."""
+    """What is wrong, with the value, and how to fix it."""
 
     def __str__(self) -> str:
-        """One line of an error message."""
+        """Return one line of an error message."""
         return f"{self.file}{'' if self.line is None else f', line {self.line}'}: {self.problem}"
 
 
 class DataError(NoseprintError):
-    """Tables or photographs that cannot be used; `faults` holds all that were found, the message the first of them."""
+    """Tables or photographs cannot be used. `faults` holds every fault; the message shows the first."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults = tuple(faults)

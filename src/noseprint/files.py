@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old one or the new one, never half of either."""
+"""Writing files safely: a reader sees the old file or the new one, never half of either."""
 
 import contextlib
 import errno
@@ -13,35 +13,35 @@ from typing import IO, Any
 
 from noseprint.errors import NoseprintError
 
-_MEND = {
-    errno.ENOSPC: "make room on that disk",
-    errno.EDQUOT: "make room in your quota",
-    errno.EROFS: "write elsewhere, or mount it for writing",
-    errno.EACCES: "give yourself the right to write there",
-    errno.EPERM: "give yourself the right to write there",
-    errno.EISDIR: "move the folder of that name away",
+_ADVICE = {
+    errno.ENOSPC: "free some space on that disk",
+    errno.EDQUOT: "free some space in your quota",
+    errno.EROFS: "write to another folder, or mount the disk for writing",
+    errno.EACCES: "get write permission for it",
+    errno.EPERM: "get write permission for it",
+    errno.EISDIR: "move or rename the folder of that name",
 }
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success flush it to disk and rename it into place, else remove it.
+    """Yield a temporary path beside `path`. On success flush it to disk and rename it to `path`, else remove it.
 
-    Missing parent folders are made; what killed writers of the same file left behind is removed. Of a link its target
-    is written, and what is no file (/dev/stdout) straight. Raises NoseprintError where the disk refuses (full,
-    read-only, ...); an older file is then as it was.
+    Missing parent folders are made. Temporary files that killed writers of `path` left behind are removed. A link is
+    followed: its target is replaced. A device or a pipe (such as /dev/stdout) is written to directly.
+    Raises NoseprintError if the disk refuses (full, read-only, ...); an older file is then unchanged.
     """
     with friendly_write_errors(path):
         if path.exists() and not path.is_file() and not path.is_dir():
-            with tempfile.TemporaryDirectory() as aside:
-                yield (part := Path(aside, "part"))
+            with tempfile.TemporaryDirectory() as folder:
+                yield (part := Path(folder, "part"))
                 path.write_bytes(part.read_bytes())
             return
         path = Path(os.path.realpath(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(path)
-        part, mark = _begun(path)
-        with mark:
+        part, locked = _locked_temporary_file(path)
+        with locked:
             try:
                 yield part
                 with part.open("rb+") as file:
@@ -55,9 +55,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(beside: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `beside` (whose missing parents are made), and remove it afterwards.
+    """Yield an empty folder next to `beside`, and remove it afterwards.
 
-    What killed users of this function left there is removed, too.
+    Missing parent folders are made. Folders that killed users of this function left behind are removed.
     """
     beside.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(beside)
@@ -71,44 +71,48 @@ def scratch_folder(beside: Path) -> Iterator[Path]:
 
 
 def check_output(path: Path, *, suffix: str, inputs: Iterable[Path], option: str = "--out") -> None:
-    """Refuse to write `path` before any work is done for it: as `check_overwriting`, or in a folder that is missing."""
+    """Raise NoseprintError, before any work is done, if `path` cannot be written.
+
+    This checks what `check_overwriting` checks, and that the folder exists.
+    """
     check_overwriting(path, suffix=suffix, inputs=inputs, option=option)
     if not path.parent.is_dir():
-        raise NoseprintError(f"{option} {path}: there is no folder {path.parent}; make it, or write elsewhere")
+        raise NoseprintError(f"{option} {path}: there is no folder {path.parent}; make it, or choose another one")
 
 
 def check_overwriting(path: Path, *, suffix: str, inputs: Iterable[Path], option: str) -> None:
-    """Refuse to write `path`: another suffix, a folder, or one of the `inputs`, such as `table_paths` a data folder.
+    """Raise NoseprintError if `path` has another suffix, is a folder, or is one of the `inputs`.
 
-    What lies in /dev, such as /dev/stdout, may be written.
+    inputs: files that must not be lost, such as `table_paths`. /dev/stdout and the like may be written.
     """
     if path.is_relative_to("/dev"):
         return
     if path.suffix.lower() != suffix or path.is_dir():
-        raise NoseprintError(f"{option} {path}: give a file whose name ends in {suffix}")
+        raise NoseprintError(f"{option} {path}: give a file name that ends in {suffix}")
     if not path.exists():
         return
-    if any(path.samefile(known) for known in inputs if known.exists()):
-        raise NoseprintError(f"{option} {path}: is read by noseprint, and would be lost; write elsewhere")
+    if any(path.samefile(file) for file in inputs if file.exists()):
+        raise NoseprintError(f"{option} {path}: noseprint reads this file, and it would be lost; choose another name")
 
 
 @contextmanager
 def friendly_write_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusal to write `path` into a NoseprintError that names it."""
+    """Turn an OSError into a NoseprintError that names `path`."""
     try:
         yield
     except OSError as error:
-        mend = _MEND.get(error.errno or 0, "see to it")
+        advice = _ADVICE.get(error.errno or 0, "fix that")
         raise NoseprintError(
-            f"{path}: cannot be written ({error.strerror or error}): {mend}, then give the same command again; "
-            "what is finished is kept"
+            f"{path}: cannot be written ({error.strerror or error}): {advice}, then run the same command again; "
+            "finished work is kept"
         ) from error
 
 
 def try_lock(file: IO[Any] | int) -> bool:
-    """Lock an open file (or folder, by its number) until it is closed, also by those forked meanwhile; False if taken.
+    """Lock an open file, or a folder by its descriptor; return False if another process has locked it.
 
-    Where the file system knows no locks (and on Windows) nobody ever has one: True.
+    The lock ends when this process, and every process forked from it in the meantime, has closed the file. On Windows,
+    and on file systems without locks, this always returns True.
     """
     if sys.platform == "win32":
         return True
@@ -123,14 +127,14 @@ def try_lock(file: IO[Any] | int) -> bool:
     return True
 
 
-def _begun(path: Path) -> tuple[Path, IO[bytes]]:
-    """A temporary file beside `path`, open and locked, which shows that somebody is still at work on it."""
-    while True:  # until no other writer of `path` takes it for abandoned before it is locked
+def _locked_temporary_file(path: Path) -> tuple[Path, IO[bytes]]:
+    """Make a temporary file beside `path`; the lock tells other writers that it is not abandoned."""
+    while True:  # another writer may remove the file before it is locked
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        part, mark = Path(name), os.fdopen(handle, "rb+")
-        if try_lock(mark) and part.exists():
-            return part, mark
-        mark.close()
+        part, file = Path(name), os.fdopen(handle, "rb+")
+        if try_lock(file) and part.exists():
+            return part, file
+        file.close()
 
 
 def _remove_abandoned(path: Path) -> None:
@@ -148,7 +152,7 @@ def _remove_abandoned(path: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Have the renaming itself survive a power cut."""
+    """Flush a folder to disk, so that a rename in it survives a power cut."""
     if sys.platform == "win32":
         return
     handle = os.open(folder, os.O_RDONLY)

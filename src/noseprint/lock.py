@@ -1,7 +1,9 @@
-"""One run at a time in a results folder: a lock that a crash releases.
+"""A lock on a results folder, so that only one run at a time writes there. A crash releases it.
 
-`train.sh` takes the lock of a step through this module as a program and hands it on to the step's script by an open
-file (`NOSEPRINT_LOCK` is its number); a script started by hand takes it itself. Standard library only.
+`train.sh` runs this module as a program to take a step's lock, and hands the lock on to the step's script as an open
+file: the environment variable NOSEPRINT_LOCK holds its descriptor. A script that a user starts takes the lock itself.
+Standard library only. (filelock does not fit: it closes the lock in forked processes, so the loader workers of a killed
+run, which may still write, would not hold it.)
 """
 
 import os
@@ -17,43 +19,42 @@ from typing import IO
 from noseprint.errors import NoseprintError
 from noseprint.files import friendly_write_errors, try_lock
 
-GRACE = 15.0  # seconds given to the loader processes of a killed run to notice that they are alone
-_INHERITED = "NOSEPRINT_LOCK"
+GRACE = 15.0  # seconds in which the loader workers of a killed run notice that it is gone, and end
 
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Have `folder` (made if missing) to ourselves. Raises NoseprintError naming the run that has it."""
+    """Lock `folder`, which is made if it is missing. Raises NoseprintError naming the run that has the lock."""
     path = folder / ".lock"
     with friendly_write_errors(path):
         folder.mkdir(parents=True, exist_ok=True)
         file = path.open("ab+", buffering=0)
     with file:
-        if not _inherited(path):
-            _take(file, path)
-        _sign(file, path, process=os.getpid(), command=[Path(sys.argv[0]).name, *sys.argv[1:]])
+        if not _is_inherited(path):
+            _acquire(file, path)
+        _write_owner(file, path, process=os.getpid(), command=[Path(sys.argv[0]).name, *sys.argv[1:]])
         yield
 
 
-def _inherited(path: Path) -> bool:
+def _is_inherited(path: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(int(os.environ.get(_INHERITED, ""))), path.stat())
+        return os.path.samestat(os.fstat(int(os.environ.get("NOSEPRINT_LOCK", ""))), path.stat())
     except (ValueError, OSError):
         return False
 
 
-def _take(file: IO[bytes], path: Path) -> None:
-    """Lock `file`; while its owner is dead but its children hold the lock, wait up to GRACE seconds."""
-    begun = time.monotonic()
+def _acquire(file: IO[bytes], path: Path) -> None:
+    """Lock `file`. If its owner is dead but its child processes hold the lock, wait GRACE seconds for them to end."""
+    start = time.monotonic()
     while not try_lock(file):
         file.seek(0)
         owner = file.read().decode(errors="replace").strip()
-        if _alive(owner) or time.monotonic() - begun > GRACE:
+        if _may_be_alive(owner) or time.monotonic() - start > GRACE:
             raise NoseprintError(f"{path.parent} is in use by {owner or 'another process'}: wait for it, or stop it")
         time.sleep(0.2)
 
 
-def _sign(file: IO[bytes], path: Path, *, process: int, command: list[str]) -> None:
+def _write_owner(file: IO[bytes], path: Path, *, process: int, command: list[str]) -> None:
     since = time.strftime("%Y-%m-%d %H:%M:%S")
     with friendly_write_errors(path):
         file.seek(0)
@@ -61,32 +62,29 @@ def _sign(file: IO[bytes], path: Path, *, process: int, command: list[str]) -> N
         file.write(f"process {process} on {socket.gethostname()} since {since}: {shlex.join(command)}\n".encode())
 
 
-def _alive(owner: str) -> bool:
-    """Whether the process that signed still runs, as far as that can be seen from this machine."""
+def _may_be_alive(owner: str) -> bool:
+    """False if the owner has certainly ended, or is not known. A process of another machine may be alive."""
     words = owner.split()
     if len(words) < 4 or not words[1].isdigit() or words[3] != socket.gethostname():
         return bool(words)
     try:
         os.kill(int(words[1]), 0)
+        state = Path(f"/proc/{words[1]}/stat").read_text().rpartition(")")[2].split()[0]
     except ProcessLookupError:
         return False
-    except PermissionError:
+    except OSError:  # another user's process, or not Linux
         return True
-    try:
-        state = Path(f"/proc/{words[1]}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:  # no Linux
-        return True
-    return state != "Z"  # which has ended, and waits for its parent to look
+    return state != "Z"  # a zombie has ended, but its parent has not noticed yet
 
 
 def main() -> int:
-    """Lock FOLDER for the calling shell through its open file NUMBER, and sign with its COMMAND."""
-    number, folder, *command = sys.argv[1:]
-    with open(int(number), "rb+", buffering=0, closefd=False) as file:
+    """DESCRIPTOR FOLDER COMMAND...: lock FOLDER for the calling shell, which has opened the file, as COMMAND's."""
+    descriptor, folder, *command = sys.argv[1:]
+    with open(int(descriptor), "rb+", buffering=0, closefd=False) as file:
         try:
             path = Path(folder, ".lock")
-            _take(file, path)
-            _sign(file, path, process=os.getppid(), command=command)
+            _acquire(file, path)
+            _write_owner(file, path, process=os.getppid(), command=command)
         except NoseprintError as error:
             sys.stderr.write(f"{error}\n")
             return 1

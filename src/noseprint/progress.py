@@ -1,4 +1,4 @@
-"""Progress bars: with rate and time left on a terminal, none in a log."""
+"""Progress bars for long work."""
 
 import os
 from collections.abc import Iterable
@@ -8,9 +8,10 @@ from tqdm import tqdm
 
 
 def progress(items: Iterable[Any] | None = None, *, shown: bool = True, **options: Any) -> "tqdm[Any]":
-    """A tqdm bar where standard error is a terminal, or where NOSEPRINT_PROGRESS=1 says that one is at its end.
+    """Return a tqdm bar, with rate and time left, which is shown on a terminal and not in a log.
 
-    Of the processes that torchrun started only the first shows one.
+    NOSEPRINT_PROGRESS=1 shows it in any case: the shell scripts set it when they pass standard error on to a terminal.
+    Of the processes that torchrun started, only the first shows a bar.
     """
     forced = os.environ.get("NOSEPRINT_PROGRESS") == "1"
     shown = shown and os.environ.get("RANK", "0") == "0"

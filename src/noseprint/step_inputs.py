@@ -1,6 +1,6 @@
-"""One hash over all that a step of `train.sh` depends on, so that it runs again when something changed, and only then.
+"""One hash over everything that a step of `train.sh` depends on: the step runs again only when the hash changes.
 
-Standard library only: it runs before every step and must not wait for torch.
+Standard library only: this runs before every step and must not wait for torch.
 """
 
 import argparse
@@ -12,16 +12,14 @@ from pathlib import Path
 
 from noseprint.errors import NoseprintError
 
-_BLOCK = 1 << 20
 
+def hash_inputs(*, text: Iterable[str] = (), paths: Iterable[Path] = ()) -> str:
+    """SHA-256, in hex, of lines of text, files and folders. Their order counts.
 
-def fingerprint(*, text: Iterable[str] = (), files: Iterable[Path] = (), images: Iterable[Path] = ()) -> str:
-    """SHA-256, in hex, of `text`, the files' names and bytes, and the names and sizes of what lies under `images`.
-
-    Photographs are not read: a full training set is gigabytes, and one that changed has almost surely another size. The
-    folders that things lie in do not count, so data that moved is still the same data; nor do modification times or
-    hidden files (which file managers leave behind). Order counts. Raises NoseprintError where something is missing or
-    cannot be read.
+    A file counts with its name and bytes. A folder counts with the names and sizes of the files below it, which are not
+    read: a full training set is gigabytes, and a changed photograph almost always has another size. Where files and
+    folders are does not count, so moved data is still the same data. Nor do modification times and hidden files, which
+    file managers leave behind. Raises NoseprintError if something is missing or cannot be read.
     """
     digest = hashlib.sha256()
 
@@ -33,29 +31,27 @@ def fingerprint(*, text: Iterable[str] = (), files: Iterable[Path] = (), images:
 
     for line in text:
         add("text", line)
-    for file in files:
-        add("file", file.name, _file_hash(file))
-    for folder in images:
-        add("images")
-        for name, size in _names_and_sizes(folder):
-            add(name, str(size))
+    for path in paths:
+        if path.is_dir():
+            add("folder")
+            for name, size in _names_and_sizes(path):
+                add(name, str(size))
+        else:
+            add("file", path.name, _file_hash(path))
     return digest.hexdigest()
 
 
 def _file_hash(path: Path) -> str:
-    digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise NoseprintError(f"{path}: cannot be read ({error.strerror})") from error
-    return digest.hexdigest()
+        raise _unreadable(path, error) from error
 
 
 def _names_and_sizes(folder: Path) -> Iterator[tuple[str, int]]:
     def refuse(error: OSError) -> None:
-        raise NoseprintError(f"{error.filename}: the folder cannot be read ({error.strerror})") from error
+        raise _unreadable(error.filename, error) from error
 
     for parent, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -65,21 +61,22 @@ def _names_and_sizes(folder: Path) -> Iterator[tuple[str, int]]:
                 try:
                     size = path.stat().st_size
                 except OSError as error:
-                    raise NoseprintError(f"{path}: cannot be read ({error.strerror})") from error
+                    raise _unreadable(path, error) from error
                 yield path.relative_to(folder).as_posix(), size
 
 
+def _unreadable(path: Path | str, error: OSError) -> NoseprintError:
+    return NoseprintError(f"{path}: cannot be read ({error.strerror})")
+
+
 def main() -> int:
-    """Print the fingerprint of what the command line names; 1 and a message where something is missing."""
+    """Print the hash of what the command line names; exit status 1 and a message if something cannot be read."""
     parser = argparse.ArgumentParser(prog="python -m noseprint.step_inputs", description=__doc__, allow_abbrev=False)
     parser.add_argument("--text", action="append", default=[], help="a line of text; --text=--small for an option")
-    parser.add_argument("--file", action="append", default=[], type=Path, help="a file that counts with its bytes")
-    parser.add_argument(
-        "--images", action="extend", nargs="+", default=[], type=Path, help="folders that count with names and sizes"
-    )
+    parser.add_argument("paths", nargs="*", type=Path, help="files and folders")
     options = parser.parse_args()
     try:
-        sys.stdout.write(fingerprint(text=options.text, files=options.file, images=options.images) + "\n")
+        sys.stdout.write(hash_inputs(text=options.text, paths=options.paths) + "\n")
     except NoseprintError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -1,5 +1,3 @@
-"""The files of a campaign."""
-
 import shutil
 
 import pytest
@@ -11,7 +9,7 @@ from noseprint.models.weights import save_weights
 
 
 def campaign(root, **recipes):
-    """Members whose weights say that these recipes made them."""
+    """A campaign whose members have weights that name these recipes."""
     for member, recipe in recipes.items():
         network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
         save_weights(root / member / "results" / "best.safetensors", network, extra={"recipe": recipe})
@@ -24,19 +22,19 @@ def test_weights_of_another_recipe_are_refused(tmp_path):
         _ = campaign(tmp_path, one="two", two="two").weights
 
 
-def test_one_network_does_not_count_twice(tmp_path):
-    made = campaign(tmp_path, one="one", two="two")
+def test_the_same_weights_cannot_be_two_members(tmp_path):
+    two_members = campaign(tmp_path, one="one", two="two")
     one, two = (tmp_path / member / "results" / "best.safetensors" for member in ("one", "two"))
-    silent = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
-    save_weights(one, silent, extra={})
+    network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
+    save_weights(one, network, extra={})
     shutil.copyfile(one, two)
     with pytest.raises(NoseprintError, match=r"two.* weights of .*one.*; train two, or leave it out"):
-        _ = made.weights
+        _ = two_members.weights
 
 
-def test_missing_and_damaged_weights_are_for_their_reader_to_tell(tmp_path):
-    made = campaign(tmp_path, one="one", two="two")
+def test_missing_or_damaged_weights_are_left_to_whoever_loads_them(tmp_path):
+    two_members = campaign(tmp_path, one="one", two="two")
     one, two = (tmp_path / member / "results" / "best.safetensors" for member in ("one", "two"))
     one.unlink()
     two.write_text("weights")
-    assert made.weights == {"one": one, "two": two}
+    assert two_members.weights == {"one": one, "two": two}

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
 
 from noseprint.data.holdout import (
     Changed,
@@ -17,7 +16,6 @@ from noseprint.data.holdout import (
 )
 from noseprint.data.tables import ImageTable
 from noseprint.errors import NoseprintError
-from noseprint.metrics.holdout_scores import evaluate_holdout
 
 
 def images(n, *, per=2, start=0):
@@ -110,36 +108,6 @@ def test_too_few_identities_are_refused():
         split_holdout(images(5) + images(50, per=1, start=10), share=0.3, seed=0)
 
 
-def test_scores_of_the_holdout():
-    rng = np.random.default_rng(0)
-    identities = images(20, per=4)
-    x = np.repeat(rng.standard_normal((20, 16)), 4, axis=0) + rng.standard_normal((80, 16))
-    x = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
-    scores = evaluate_holdout(x, identities, seed=0)
-    assert len(scores.same) == 2 * 20 * 6
-    assert scores.same.sum() == 120
-    assert scores.auc == pytest.approx(roc_auc_score(scores.same, scores.similarity))
-    assert 0.8 < scores.auc < 1
-    assert 0.3 < scores.map < 1
-    assert 0.3 < scores.rank_1 <= 1
-    again = evaluate_holdout(x, identities, seed=0)
-    np.testing.assert_array_equal(scores.similarity, again.similarity)
-    assert len(evaluate_holdout(x, identities, seed=0, max_pairs=50).same) == 50
-
-
-def test_photographs_of_one_encounter_do_not_flatter_the_holdout():
-    rng = np.random.default_rng(0)
-    identities, encounters = images(20, per=4), ["morning", "morning", "evening", "evening"] * 20
-    x = np.repeat(rng.standard_normal((40, 16)), 2, axis=0)  # alike within an encounter, otherwise by chance
-    x = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
-    flattered = evaluate_holdout(x, identities, seed=0)
-    assert flattered.rank_1 == 1
-    honest = evaluate_holdout(x, identities, seed=0, encounters=encounters)
-    assert honest.same.sum() == 20 * 4
-    assert honest.auc < 0.65 < flattered.auc
-    assert honest.rank_1 < 0.3
-
-
 def test_a_holdout_of_one_encounter_an_identity_is_refused_before_the_training():
     identities = images(5, per=3)
     require_scorable(identities, share=0.05)
@@ -149,11 +117,6 @@ def test_a_holdout_of_one_encounter_an_identity_is_refused_before_the_training()
         require_scorable(identities, share=0.05, encounters=["a", "b", "b", *["a"] * 12])
     with pytest.raises(NoseprintError, match="too few photographs can be used"):
         require_scorable(images(5, per=1), share=0.05)
-
-
-def test_one_identity_cannot_be_scored():
-    with pytest.raises(NoseprintError, match="two identities"):
-        evaluate_holdout(np.ones((3, 4), np.float32), ["a"] * 3, seed=0)
 
 
 def photographs(folder, names):

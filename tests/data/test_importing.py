@@ -251,8 +251,8 @@ def test_identities_that_differ_in_case_or_unicode_form_are_noted(photos, tmp_pa
         (photos / "Réx, 3" / "2024").rename(decomposed)
     Import(photos, tmp_path / "data")()
     printed = capsys.readouterr().out
-    assert "'Réx, 2' and 'réx,2' are taken for different individuals" in printed
-    assert f"{decomposed.name!r} and 'Réx, 4' are taken for different individuals" in printed
+    assert "'Réx, 2' and 'réx,2' count as different individuals" in printed
+    assert f"{decomposed.name!r} and 'Réx, 4' count as different individuals" in printed
 
 
 def test_a_link_to_a_folder_is_reported(photos, tmp_path):

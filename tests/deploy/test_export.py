@@ -12,7 +12,7 @@ from PIL import Image
 
 from noseprint.calibration.curves import Platt
 from noseprint.data.transforms import A
-from noseprint.deploy import export as room
+from noseprint.deploy import export as export_module
 from noseprint.deploy.export import export
 from noseprint.errors import NoseprintError
 from noseprint.models.embed import embed_images
@@ -49,7 +49,7 @@ def run_example(bundle: Path, *photographs: Path) -> subprocess.CompletedProcess
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
 
 
-def test_the_example_answers_as_noseprint_does_and_without_it(bundle, weights, demo):
+def test_the_example_answers_as_noseprint_does_without_noseprint(bundle, weights, demo):
     photographs = sorted((demo / "test" / "images").iterdir())[:2]
     done = run_example(bundle, *photographs)
     assert done.returncode == 0, done.stderr
@@ -60,20 +60,20 @@ def test_the_example_answers_as_noseprint_does_and_without_it(bundle, weights, d
     assert answer["probability"] == pytest.approx(float(Platt(9.5, -4.0).probability(a @ b)), abs=1e-4)
 
 
-def test_the_example_reads_turned_photographs_as_noseprint_does(bundle, weights, tmp_path):
+def test_the_example_reads_rotated_photographs_as_noseprint_does(bundle, weights, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     exif = Image.Exif()
     exif[0x0112] = 6
-    Image.fromarray(pixels).save(tmp_path / "turned.jpg", exif=exif)
+    Image.fromarray(pixels).save(tmp_path / "rotated.jpg", exif=exif)
     cv2.imwrite(str(tmp_path / "other.png"), pixels[::-1])
-    photographs = [tmp_path / "turned.jpg", tmp_path / "other.png"]
+    photographs = [tmp_path / "rotated.jpg", tmp_path / "other.png"]
     answer = json.loads(run_example(bundle, *photographs).stdout)
     network = load_network(weights)
     a, b = embed_images(network, photographs, transform=A.Resize(48, 48), device=torch.device("cpu"), workers=0)
     assert answer["similarity"] == pytest.approx(float(a @ b), abs=1e-5)
 
 
-def test_the_bundle_says_whose_it_is(bundle, weights):
+def test_the_bundle_describes_its_weights(bundle, weights):
     about = json.loads((bundle / "bundle.json").read_text())
     assert about["fingerprint"] == fingerprint(weights)
     assert (about["recipe"], about["image_size"], about["weights"]) == ("swin224_stage2", 48, "float32")
@@ -82,7 +82,7 @@ def test_the_bundle_says_whose_it_is(bundle, weights):
     }
 
 
-def test_the_command_makes_the_same_bytes_each_time(weights, tmp_path):
+def test_the_command_writes_the_same_bytes_each_time(weights, tmp_path):
     for name in ("one", "two"):
         command = [sys.executable, "-m", "noseprint", "export", str(weights), str(tmp_path / name)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -92,38 +92,38 @@ def test_the_command_makes_the_same_bytes_each_time(weights, tmp_path):
         assert (tmp_path / "two" / file.name).read_bytes() == file.read_bytes(), file.name
 
 
-def test_int8_asks_for_photographs(weights, tmp_path):
+def test_int8_needs_photographs(weights, tmp_path):
     command = [sys.executable, "-m", "noseprint", "export", str(weights), str(tmp_path / "out"), "--int8"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr.startswith("error: --int8 and --data DIR go together")) == (1, True)
     assert not (tmp_path / "out").exists()
 
 
-def test_what_is_there_stays(weights, tmp_path):
+def test_an_existing_folder_is_left_alone(weights, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(NoseprintError, match="is there already"):
+    with pytest.raises(NoseprintError, match="already exists"):
         export(weights, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_written_whole_or_not_at_all(weights, tmp_path, monkeypatch):
-    monkeypatch.setattr(room, "FORMAT", object())  # which is no JSON: it fails when the model is already there
+def test_a_failed_export_leaves_nothing_behind(weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(export_module, "FORMAT", object())  # not JSON: it fails after the model was written
     with pytest.raises(TypeError):
         export(weights, tmp_path / "bundle")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_package_is_named(weights, tmp_path, demo, monkeypatch):
-    monkeypatch.setattr(room.importlib.util, "find_spec", lambda name: None if name == "nncf" else name)
+    monkeypatch.setattr(export_module.importlib.util, "find_spec", lambda name: None if name == "nncf" else name)
     with pytest.raises(NoseprintError, match="nncf is not installed"):
         export(weights, tmp_path / "bundle", int8=demo)
 
 
-def test_int8_tells_what_it_costs_and_keeps_embeddings_at_length_1(weights, demo, tmp_path, monkeypatch):
-    monkeypatch.setattr(room, "CALIBRATION_IMAGES", 8)
-    told = export(weights, tmp_path / "bundle", int8=demo)
-    assert told[0].startswith("int8 against float32 on ")
-    assert any(line.startswith("int8 ") and "ROC AUC" in line for line in told[1:])
+def test_int8_prints_its_cost_and_keeps_embeddings_at_length_1(weights, demo, tmp_path, monkeypatch):
+    monkeypatch.setattr(export_module, "CALIBRATION_IMAGES", 8)
+    cost = export(weights, tmp_path / "bundle", int8=demo)
+    assert cost[0].startswith("int8 against float32 on ")
+    assert any(line.startswith("int8 ") and "ROC AUC" in line for line in cost[1:])
     photographs = sorted((demo / "test" / "images").iterdir())[:1] * 2
     answer = json.loads(run_example(tmp_path / "bundle", *photographs).stdout)
     assert answer["similarity"] == pytest.approx(1, abs=1e-5)

@@ -29,7 +29,7 @@ INDEX = {name: row for row, name in enumerate(reversed(NAMES))}
 def test_similarities_equal_a_loop_over_many_blocks(monkeypatch):
     x = unit(np.random.default_rng(0), 7, 33)
     table = Table((NAMES * 3), tuple(np.roll(NAMES * 3, 2)))
-    monkeypatch.setattr(module, "_BLOCK_VALUES", 33 * 4)
+    monkeypatch.setattr(module, "BLOCK_VALUES", 33 * 4)
     got = pair_similarities(x, INDEX, table)
     want = [
         float(x[INDEX[a]].astype(np.float64) @ x[INDEX[b]]) for a, b in zip(table.image_a, table.image_b, strict=True)
@@ -44,7 +44,7 @@ def test_a_value_depends_neither_on_block_nor_on_side(monkeypatch, d):
     a, b = np.random.default_rng(2).integers(0, 20, (2, 50))
     whole = row_similarities(x, a, b)
     np.testing.assert_array_equal(whole, row_similarities(x, b, a))
-    monkeypatch.setattr(module, "_BLOCK_VALUES", 1)
+    monkeypatch.setattr(module, "BLOCK_VALUES", 1)
     np.testing.assert_array_equal(whole, row_similarities(x, a, b))
 
 

@@ -19,30 +19,30 @@ def pair_set(a, b):
     st.integers(2, 60),
     st.booleans(),
 )
-def test_balanced_pairs_are_what_they_say(images, seed, max_pairs, meets):
+def test_pairs_are_balanced_distinct_and_as_many_as_possible(images, seed, max_pairs, with_encounters):
     identities = [identity for identity, _ in images]
-    label, met = np.array(identities), np.array([encounter for _, encounter in images])
+    label, encounters = np.array(identities), np.array([encounter for _, encounter in images])
     i, j = np.triu_indices(len(label), k=1)
-    asked = label[i] == label[j]
-    if meets:
-        asked &= met[i] != met[j]
-    all_same, all_other = int(asked.sum()), int((label[i] != label[j]).sum())
-    options = {"seed": seed, "max_pairs": max_pairs, "encounters": met if meets else None}
-    if min(all_same, all_other) == 0:
-        with pytest.raises(NoseprintError, match="the least"):
+    same_pairs = label[i] == label[j]
+    if with_encounters:
+        same_pairs &= encounters[i] != encounters[j]
+    all_same, all_different = int(same_pairs.sum()), int((label[i] != label[j]).sum())
+    options = {"seed": seed, "max_pairs": max_pairs, "encounters": encounters if with_encounters else None}
+    if min(all_same, all_different) == 0:
+        with pytest.raises(NoseprintError, match="at least two identities"):
             balanced_pairs(identities, **options)
         return
     a, b, same = balanced_pairs(identities, **options)
-    assert not meets or (met[a] != met[b])[same].all()
+    assert not with_encounters or (encounters[a] != encounters[b])[same].all()
     np.testing.assert_array_equal(label[a] == label[b], same)
-    assert same.sum() == (~same).sum() == min(all_same, all_other, max_pairs // 2)
+    assert same.sum() == (~same).sum() == min(all_same, all_different, max_pairs // 2)
     assert (a < b).all()
     assert len(pair_set(a, b)) == len(a)
     again = balanced_pairs(identities, **options)
     assert pair_set(*again[:2]) == pair_set(a, b)
 
 
-def test_balanced_pairs_are_drawn_evenly():
+def test_all_pairs_are_equally_likely():
     identities = ["a"] * 4 + ["b"] * 2 + ["c"] * 3
     counts = np.zeros((9, 9))
     for seed in range(3000):
@@ -55,7 +55,7 @@ def test_balanced_pairs_are_drawn_evenly():
         assert np.abs(counts[i[kind], j[kind]] - expected).max() < 5 * np.sqrt(expected)
 
 
-def test_balanced_pairs_of_a_large_set_are_quick():
+def test_pairs_of_a_large_set_are_quick():
     identities = np.random.default_rng(0).integers(0, 100, 50_000)  # 12 million same pairs
     start = time.perf_counter()
     a, _, same = balanced_pairs(identities, seed=0, max_pairs=1000)

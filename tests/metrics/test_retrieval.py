@@ -12,16 +12,12 @@ from torchmetrics.functional.retrieval import retrieval_hit_rate, retrieval_prec
 from torchmetrics.retrieval import RetrievalMAP
 
 from noseprint.errors import NoseprintError
-from noseprint.metrics import blocks as arrays
-from noseprint.metrics import retrieval
+from noseprint.metrics import retrieval, similarity
 from noseprint.metrics.retrieval import RANKS, retrieval_metrics
 
 
 def mean_over_orders(x, q, others, label):
-    """Rank-k and Precision@5 of one query, as the mean over all orders of gallery images that its similarities allow.
-
-    Orders of a tie are drawn by shuffling the gallery before a stable sort.
-    """
+    """Rank-k and Precision@5 of one query, as means over all orders of the gallery before a stable sort."""
     similarity = (x[others] @ x[q]).astype(float)
     orders = [np.array(order) for order in permutations(range(len(others)))]
     right = np.array([label[others] == label[q]])[0]
@@ -32,7 +28,7 @@ def mean_over_orders(x, q, others, label):
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(0, 10_000), st.integers(3, 7))
-def test_rank_k_and_precision_are_their_mean_over_the_orders_of_ties(seed, n):
+def test_rank_k_and_precision_are_means_over_the_orders_of_ties(seed, n):
     rng = np.random.default_rng(seed)
     x = rng.integers(-1, 2, (n, 2)).astype(np.float32)
     label = rng.integers(0, 2, n)
@@ -49,7 +45,7 @@ def test_rank_k_and_precision_are_their_mean_over_the_orders_of_ties(seed, n):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_untied_scores_are_torchmetrics(seed):
+def test_scores_without_ties_are_torchmetrics(seed):
     rng = np.random.default_rng(seed)
     label = rng.permutation(np.repeat(np.arange(12), rng.integers(2, 9, 12)))
     x = rng.standard_normal((len(label), 8)) + 1.2 * rng.standard_normal((12, 8))[label]
@@ -69,16 +65,16 @@ def test_untied_scores_are_torchmetrics(seed):
     assert scores.map == pytest.approx(theirs.item(), abs=1e-6)
 
 
-def test_precision_of_few_true_matches_is_that_of_as_many_answers():
+def test_precision_at_5_of_few_true_matches_looks_at_as_few_answers():
     x = np.array([[1, 0], [0.9, 0], [0.8, 0], [0.7, 0]], np.float32)
     scores = retrieval_metrics(x, list("aaba"), queries=[0], gallery=[1, 2, 3])
-    assert scores.precision_at_5.tolist() == [0.5]  # two true matches, of the first two answers one is right
+    assert scores.precision_at_5.tolist() == [0.5]  # two true matches; one of the first two answers is right
 
 
-def naive_retrieval(x, label, queries, gallery, met):
+def loop_retrieval(x, label, queries, gallery, encounters):
     hits, precisions, left_out = [], [], 0
     for q in queries:
-        others = [g for g in gallery if g != q and not (label[g] == label[q] and met[g] == met[q])]
+        others = [g for g in gallery if g != q and not (label[g] == label[q] and encounters[g] == encounters[q])]
         true = np.array([label[g] == label[q] for g in others])
         if not true.any():
             left_out += 1
@@ -91,17 +87,19 @@ def naive_retrieval(x, label, queries, gallery, met):
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 10_000), st.integers(2, 20), st.booleans(), st.sampled_from([1, 40, 2**22]), st.booleans())
-def test_retrieval_equals_a_naive_loop(seed, n, split, block, meets):
+def test_scores_are_those_of_a_loop(seed, n, split, block, with_encounters):
     rng = np.random.default_rng(seed)
     x = rng.integers(-1, 2, (n, 3)).astype(np.float32)  # small integers: exact, with many ties
     label = rng.integers(0, 5, n).astype(str)
     rows = rng.permutation(n)
     queries, gallery = (rows[: n // 2], rows[n // 3 :]) if split else (np.arange(n), np.arange(n))
-    met = rng.integers(0, 3, n).astype(str) if meets else np.arange(n)
-    hits, precisions, left_out = naive_retrieval(x, label, queries, gallery, met)
-    chosen = ({"queries": queries, "gallery": gallery} if split else {}) | ({"encounters": met} if meets else {})
+    encounters = rng.integers(0, 3, n).astype(str) if with_encounters else np.arange(n)
+    hits, precisions, left_out = loop_retrieval(x, label, queries, gallery, encounters)
+    chosen = ({"queries": queries, "gallery": gallery} if split else {}) | (
+        {"encounters": encounters} if with_encounters else {}
+    )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arrays, "BLOCK_VALUES", block)
+        patch.setattr(similarity, "BLOCK_VALUES", block)
         if not hits:
             with pytest.raises(NoseprintError, match="has a true match"):
                 retrieval_metrics(x, label, **chosen)
@@ -130,11 +128,11 @@ def test_collapsed_embeddings_score_chance():
     assert scores.map == pytest.approx(3 / 39)
 
 
-def test_retrieval_refuses_what_it_cannot_score():
+def test_what_cannot_be_scored_is_refused():
     x = np.eye(3, dtype=np.float32)
     with pytest.raises(NoseprintError, match="none of 3 queries"):
         retrieval_metrics(x, list("abc"))
-    with pytest.raises(NoseprintError, match="a true match of another encounter"):
+    with pytest.raises(NoseprintError, match="a true match from another encounter"):
         retrieval_metrics(x, list("aab"), encounters=["monday", "monday", "monday"])
     with pytest.raises(NoseprintError, match="none of 0 queries"):
         retrieval_metrics(x[:0], [])
@@ -143,16 +141,16 @@ def test_retrieval_refuses_what_it_cannot_score():
         retrieval_metrics(x, list("aab"))
 
 
-def test_an_image_of_the_querys_encounter_is_neither_right_nor_wrong():
-    x = np.array([[1, 0], [1, 0], [0.9, 0], [0.5, 0]], np.float32)  # the second a copy of the first
-    identities, met = list("aaba"), ["monday", "monday", "monday", "tuesday"]
-    flattered = retrieval_metrics(x, identities, queries=[0], gallery=[1, 2, 3])
-    honest = retrieval_metrics(x, identities, queries=[0], gallery=[1, 2, 3], encounters=met)
-    assert (flattered.rank_1, honest.rank_1) == (1, 0)
-    assert honest.map == 0.5  # of tuesday's, second to another individual of the same encounter
+def test_gallery_images_of_the_querys_encounter_are_ignored():
+    x = np.array([[1, 0], [1, 0], [0.9, 0], [0.5, 0]], np.float32)  # the second is a copy of the first
+    identities, encounters = list("aaba"), ["monday", "monday", "monday", "tuesday"]
+    copies = retrieval_metrics(x, identities, queries=[0], gallery=[1, 2, 3])
+    honest = retrieval_metrics(x, identities, queries=[0], gallery=[1, 2, 3], encounters=encounters)
+    assert (copies.rank_1, honest.rank_1) == (1, 0)
+    assert honest.map == 0.5  # Tuesday's image comes second, after another individual
 
 
-def test_retrieval_never_holds_n_by_n():
+def test_n_by_n_similarities_are_never_held_at_once():
     n = 8000
     rng = np.random.default_rng(0)
     x = rng.standard_normal((n, 8)).astype(np.float32)

@@ -35,7 +35,7 @@ def drawn(seed, *, pairs=1200):
 
 
 @given(labelled)
-def test_the_curve_is_scikit_learns_ties_merged(rows):
+def test_the_curve_is_scikit_learns(rows):
     scores, same = columns(rows)
     fmr, tmr, threshold = sklearn_metrics.roc_curve(same, scores, drop_intermediate=False)
     found = roc_curve(scores, same)
@@ -47,7 +47,7 @@ def test_the_curve_is_scikit_learns_ties_merged(rows):
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=60))
-def test_auc_equals_scikit_learn_ties_included(rows):
+def test_the_auc_is_scikit_learns(rows):
     scores = np.array([s for s, _ in rows], dtype=np.float32)
     same = np.array([b for _, b in rows])
     if same.all() or not same.any():
@@ -71,7 +71,7 @@ def test_auc_corner_cases():
 def test_equal_error_rate_is_where_the_curve_meets_the_diagonal(rows):
     scores, same = columns(rows)
     fmr, tmr, _ = sklearn_metrics.roc_curve(same, scores, drop_intermediate=False)
-    # over the curve's length, on which both rates are straight between thresholds and none is vertical
+    # along the curve, where both rates are linear between thresholds
     where = np.arange(len(fmr))
     crossing = brentq(lambda x: np.interp(x, where, fmr) - 1 + np.interp(x, where, tmr), 0, len(fmr) - 1, xtol=1e-13)
     assert equal_error_rate(scores, same) == pytest.approx(np.interp(crossing, where, fmr), abs=1e-9)
@@ -79,7 +79,7 @@ def test_equal_error_rate_is_where_the_curve_meets_the_diagonal(rows):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_equal_error_rate_is_torchmetrics_to_half_a_pair(seed):
+def test_equal_error_rate_is_torchmetrics_up_to_half_a_pair(seed):
     scores, same = drawn(seed)
     theirs = binary_eer(torch.sigmoid(torch.from_numpy(scores)), torch.from_numpy(same).long()).item()
     assert equal_error_rate(scores, same) == pytest.approx(theirs, abs=0.5 / min(same.sum(), (~same).sum()) + 1e-6)
@@ -95,40 +95,40 @@ def test_tmr_at_fmr_is_torchmetrics_sensitivity_at_a_specificity(seed, fmr):
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=20), st.lists(st.integers(0, 5), min_size=30, max_size=40))
-def test_tmr_at_fmr_accepts_a_tie_in_part(positive, negative):
+def test_tmr_at_fmr_accepts_part_of_a_tie(positive, negative):
     positive, negative = np.sort(positive), np.sort(negative)
     scores, same = np.append(positive, negative), np.repeat([True, False], [len(positive), len(negative)])
     for number in (30, len(negative)):
         fmr = number / len(negative)
-        tie = negative[-number]  # the last that is accepted, for certain or by lot
+        tie = negative[-number]  # the last score that is accepted, at least in part
         share = (number - np.sum(negative > tie)) / np.sum(negative == tie)
         expected = np.mean(positive > tie) + share * np.mean(positive == tie)
-        if share == 1:  # down to the next different pair, same ones cost nothing
+        if share == 1:  # same pairs down to the next different pair are accepted, too
             below = negative[negative < tie]
             expected = np.mean(positive > below[-1]) if len(below) else 1
         assert tmr_at_fmr(scores, same, fmr) == pytest.approx(expected)
 
 
-def test_tmr_at_fmr_is_the_largest_where_the_curve_is_upright():
+def test_tmr_at_fmr_is_the_top_of_a_vertical_step():
     scores, same = np.repeat([2, 1, 0], [30, 5, 30]), np.repeat([False, True, False], [30, 5, 30])
     assert tmr_at_fmr(scores, same, 0.5) == 1
 
 
-def test_perfect_inverted_and_all_alike():
+def test_perfect_inverted_and_equal_scores():
     same = np.repeat([True, False], 40)
-    for scores, error, accepted_share in ((same, 0, 1), (~same, 1, 0), (np.zeros(80), 0.5, 0.75)):
+    for scores, error, expected_tmr in ((same, 0, 1), (~same, 1, 0), (np.zeros(80), 0.5, 0.75)):
         assert equal_error_rate(scores, same) == error
-        assert tmr_at_fmr(scores, same, 0.75) == accepted_share
+        assert tmr_at_fmr(scores, same, 0.75) == expected_tmr
         assert roc_auc(scores, same) == 1 - error
     assert roc_curve(np.zeros(80), same).fmr.tolist() == [0, 1]
 
 
-def test_a_false_accept_rate_that_the_pairs_do_not_support_is_refused():
+def test_an_fmr_that_the_pairs_do_not_support_is_refused():
     same = np.arange(400) < 100
     assert least_fmr(300) == 0.1
     assert least_fmr(0) == np.inf
-    told = [least_fmr_rounded_up(different) for different in (0, 29, 30, 288, 300, 301, 29_999, 3_000_000)]
-    assert told == [None, None, 1, 0.11, 0.1, 0.1, 0.0011, 1e-05]
+    rounded = [least_fmr_rounded_up(different) for different in (0, 29, 30, 288, 300, 301, 29_999, 3_000_000)]
+    assert rounded == [None, None, 1, 0.11, 0.1, 0.1, 0.0011, 1e-05]
     assert tmr_at_fmr(same.astype(float), same, 0.1) == 1
     with pytest.raises(
         NoseprintError,
@@ -140,6 +140,6 @@ def test_a_false_accept_rate_that_the_pairs_do_not_support_is_refused():
 
 
 @pytest.mark.parametrize("fmr", [0, -0.1, 1.01, np.nan])
-def test_a_rate_that_cannot_be_is_refused(fmr):
+def test_an_fmr_outside_its_range_is_refused(fmr):
     with pytest.raises(NoseprintError, match="outside"):
         tmr_at_fmr(*drawn(0), fmr)

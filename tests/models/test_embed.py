@@ -1,4 +1,6 @@
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,10 +9,12 @@ import torch
 from noseprint.data.transforms import A
 from noseprint.errors import NoseprintError
 from noseprint.models import openvino_runtime as runtime
-from noseprint.models.embed import embed_images, embedder
+from noseprint.models.embed import embed_images, embed_with, embedder, run_on
 from noseprint.models.network import SupConNet
 
 CPU = torch.device("cpu")
+BY_RANKS = str(Path(__file__).with_name("embed_by_ranks.py"))
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
 @pytest.fixture
@@ -32,39 +36,35 @@ def embed(network, paths, engine, batch_size=3):
 
 
 def test_each_engine_gives_the_same_embeddings(network, paths):
-    whole = embed(network, paths, "torch")
-    assert whole.shape == (7, network.embedding_size)
+    reference = embed(network, paths, "torch")
+    assert reference.shape == (7, network.embedding_size)
     for engine in ("auto", "openvino"):
-        found = embed(network, paths, engine)
-        assert found.dtype == np.float32
-        np.testing.assert_allclose((found * whole).sum(1), 1, atol=5e-4)
+        embeddings = embed(network, paths, engine)
+        assert embeddings.dtype == np.float32
+        np.testing.assert_allclose((embeddings * reference).sum(1), 1, atol=5e-4)
     assert network.training
 
 
-def test_openvinos_bytes_do_not_depend_on_the_batch(network, paths):
-    np.testing.assert_array_equal(embed(network, paths, "openvino"), embed(network, paths, "openvino", batch_size=7))
-
-
 def test_auto_takes_openvino_on_a_cpu(network):
-    assert isinstance(embedder(network.eval(), device=CPU, engine="auto"), runtime.Runtime)
+    assert isinstance(embedder(network.eval(), device=CPU, engine="auto"), runtime.CompiledNetwork)
 
 
 def test_auto_without_openvino_is_torch(network, paths, monkeypatch):
-    monkeypatch.setattr(runtime, "available", lambda: False)
+    monkeypatch.setattr(runtime, "is_installed", lambda: False)
     np.testing.assert_array_equal(embed(network, paths, "auto"), embed(network, paths, "torch"))
     with pytest.raises(NoseprintError, match="not installed"):
         embed(network, paths, "openvino")
 
 
-def test_auto_goes_on_with_torch_where_openvino_fails(network, paths, monkeypatch, capsys):
+def test_auto_takes_torch_where_openvino_fails(network, paths, monkeypatch, capsys):
     def fail(_):
-        raise OSError("no such operation\nand a long tale")
+        raise OSError("no such operation\nand many more lines")
 
-    monkeypatch.setattr(runtime, "open_runtime", fail)
+    monkeypatch.setattr(runtime, "compile_network", fail)
     np.testing.assert_array_equal(embed(network, paths, "auto"), embed(network, paths, "torch"))
-    told = capsys.readouterr().err
-    assert told == "OpenVINO cannot run test_efficientnet.r160_in1k (no such operation); torch does\n"
-    with pytest.raises(NoseprintError, match="take --engine torch"):
+    message = "OpenVINO cannot run test_efficientnet.r160_in1k (no such operation); torch runs it instead\n"
+    assert capsys.readouterr().err == message
+    with pytest.raises(NoseprintError, match="pass --engine torch"):
         embed(network, paths, "openvino")
 
 
@@ -74,6 +74,25 @@ def test_openvino_is_for_cpus(network):
 
 
 def test_torch_is_the_default_and_leaves_openvino_alone(network, paths, monkeypatch):
-    monkeypatch.setattr(runtime, "open_runtime", None)
-    embed_images(network, paths, transform=A.Resize(32, 32), device=CPU, workers=0)
-    assert sys.modules["noseprint.models.openvino_runtime"].open_runtime is None
+    monkeypatch.setattr(runtime, "compile_network", None)  # calling it would fail
+    embeddings = embed_images(network, paths, transform=A.Resize(32, 32), device=CPU, workers=0)
+    assert embeddings.shape == (7, network.embedding_size)
+
+
+def test_any_function_of_a_batch_can_run_on_photographs(network, paths):
+    """Such as a classifier's logits; here, the training embedding."""
+    run = run_on(network.eval(), CPU)
+    rows = embed_with(run, paths, transform=A.Resize(32, 32), workers=0, batch_size=3, rows=range(2, 7))
+    assert rows.shape == (5, network.dim)
+    whole = embed_with(run, paths, transform=A.Resize(32, 32), workers=0, batch_size=7)
+    np.testing.assert_allclose(rows, whole[2:], atol=1e-6)
+
+
+def test_two_processes_embed_to_the_same_bits_as_one_with_random_transforms_too(demo, tmp_path):
+    subprocess.run([sys.executable, BY_RANKS, str(demo), tmp_path / "one.npz"], check=True, timeout=120)
+    subprocess.run([*TORCHRUN, BY_RANKS, str(demo), tmp_path / "two.npz"], check=True, timeout=120)
+    one, two = np.load(tmp_path / "one.npz"), np.load(tmp_path / "two.npz")
+    assert one["all"].shape[0] > 20
+    assert (one["few"].shape[0], one["one"].shape[0]) == (5, 1)
+    for name in one.files:
+        np.testing.assert_array_equal(one[name], two[name])

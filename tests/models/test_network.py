@@ -14,7 +14,7 @@ def unit(rows):
 
 @pytest.fixture
 def captured(tiny, images):
-    """What the backbone was given and the map it gave, at the last call."""
+    """The network, images, and the input and output of the backbone in its last call."""
     seen = {}
     tiny.backbone.register_forward_hook(lambda _, given, out: seen.update(pixels=given[0], features=out))
     return tiny.eval(), images, seen
@@ -54,21 +54,21 @@ def test_descriptors_come_in_the_order_written(images):
         network = SupConNet("test_efficientnet.r160_in1k", descriptors=letters, dim=6, image_size=64, pretrained=False)
         return network.eval().embed(images)
 
-    straight, turned = embedding("GMS"), embedding("SMG")
-    width = straight.shape[1] // 3
+    first, second = embedding("GMS"), embedding("SMG")
+    width = first.shape[1] // 3
     torch.testing.assert_close(
-        straight, torch.cat([turned[:, 2 * width :], turned[:, width:-width], turned[:, :width]], 1)
+        first, torch.cat([second[:, 2 * width :], second[:, width:-width], second[:, :width]], 1)
     )
 
 
-def test_a_training_step_moves_affine_weights_but_no_statistics(tiny, images):
+def test_a_training_step_changes_affine_weights_but_no_statistics(tiny, images):
     tiny.train()
     norms = [module for module in tiny.modules() if isinstance(module, _BatchNorm)]
     assert norms
     before = {key: value.clone() for key, value in tiny.state_dict().items()}
-    optimiser = torch.optim.SGD(tiny.parameters(), lr=1.0)
+    optimizer = torch.optim.SGD(tiny.parameters(), lr=1.0)
     tiny(images)[:, 0].sum().backward()
-    optimiser.step()
+    optimizer.step()
     after = tiny.state_dict()
     statistics = [key for key in before if "running_" in key or "num_batches" in key]
     assert len(statistics) == 3 * len(norms)
@@ -83,9 +83,6 @@ def test_other_layers_do_enter_training_mode(tiny):
 
 
 def test_embedding_is_float32_under_autocast(tiny, images):
-    heads = []
-    for letter, head in zip(tiny.descriptors, tiny.heads, strict=True):
-        heads.append((letter, head))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         trained, used = tiny(images), tiny.embed(images)
     assert trained.dtype == used.dtype == torch.float32
@@ -131,11 +128,11 @@ def test_images_that_are_not_uint8_are_refused(tiny, images):
         tiny(images.float())
 
 
-def test_training_size_is_the_inputs_unless_another_is_asked_for(tiny):
+def test_training_size_is_that_of_the_input_unless_another_is_requested(tiny):
     assert (tiny.training_size(None), tiny.training_size(64), tiny.training_size(48)) == (64, 64, 48)
 
 
-def test_a_backbone_of_fixed_size_trains_at_no_other():
+def test_a_backbone_of_fixed_size_trains_at_no_other_size():
     network = SupConNet("test_vit.r160_in1k", image_size=32, pretrained=False)
     assert network.training_size(32) == 32
     with pytest.raises(NoseprintError, match="32 pixels only"):

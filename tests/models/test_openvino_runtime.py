@@ -1,4 +1,4 @@
-"""OpenVINO against its oracle, torch."""
+"""OpenVINO compared with torch, and the cache of compiled networks."""
 
 import os
 import subprocess
@@ -8,20 +8,19 @@ from types import ModuleType
 import pytest
 import torch
 
-from noseprint.models import compiled_cache as kept
 from noseprint.models import openvino_runtime as runtime
 from noseprint.models.network import SupConNet
 
 CONVERT = """
 import os, sys
 def forbid(event, args):
-    speaks = event in ("socket.connect", "socket.sendto") and isinstance(args[1], tuple)
-    if speaks or event in ("socket.getaddrinfo", "socket.gethostbyname"):
+    sends = event in ("socket.connect", "socket.sendto") and isinstance(args[1], tuple)
+    if sends or event in ("socket.getaddrinfo", "socket.gethostbyname"):
         print("asked the network:", event, args, file=sys.stderr, flush=True)
-        os._exit(99)  # of the process that telemetry starts for each message, too
+        os._exit(99)  # also in the process that telemetry starts for each message
 sys.addaudithook(forbid)
 from noseprint.models import openvino_runtime as runtime
-if sys.argv[1] == "aloud":
+if sys.argv[1] == "telemetry on":
     runtime.import_openvino = lambda: __import__("openvino")
 runtime.import_openvino()
 import nncf, numpy
@@ -32,14 +31,14 @@ nncf.quantize(model, nncf.Dataset([numpy.zeros((1, 3, 32, 32), "u1")]), subset_s
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
+def cache_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path / "noseprint"
 
 
 @pytest.fixture
 def no_bf16(monkeypatch):
-    monkeypatch.setitem(runtime.LEAST_COSINE, "bf16", 1.1)
+    monkeypatch.setitem(runtime.MIN_COSINE, "bf16", 1.1)
 
 
 def embedded(network: SupConNet, images: torch.Tensor) -> torch.Tensor:
@@ -48,7 +47,7 @@ def embedded(network: SupConNet, images: torch.Tensor) -> torch.Tensor:
 
 
 def test_float32_is_what_torch_computes(tiny, images, no_bf16):
-    engine = runtime.open_runtime(tiny.eval())
+    engine = runtime.compile_network(tiny.eval())
     assert engine.precision == "f32"
     torch.testing.assert_close(engine(images), embedded(tiny, images), atol=1e-5, rtol=0)
 
@@ -61,56 +60,56 @@ def test_transformers_and_all_descriptors(backbone, size, descriptors, no_bf16):
     torch.manual_seed(0)
     network = SupConNet(backbone, descriptors=descriptors, dim=24, image_size=size, pretrained=False).eval()
     images = torch.randint(0, 256, (3, 3, size, size), dtype=torch.uint8)
-    torch.testing.assert_close(runtime.open_runtime(network)(images), embedded(network, images), atol=1e-5, rtol=0)
+    torch.testing.assert_close(runtime.compile_network(network)(images), embedded(network, images), atol=1e-5, rtol=0)
 
 
-def test_an_embedding_does_not_depend_on_its_neighbours(tiny, images):
-    engine = runtime.open_runtime(tiny.eval())
+def test_an_embedding_does_not_depend_on_the_rest_of_its_batch(tiny, images):
+    engine = runtime.compile_network(tiny.eval())
     together = engine(images)
     assert torch.equal(engine(images.flip(0)), together.flip(0))
     for row, image in zip(together, images, strict=True):
         assert torch.equal(engine(image[None])[0], row)
 
 
-def test_what_was_kept_gives_the_same_bytes_without_a_conversion(tiny, images, monkeypatch):
-    first = runtime.open_runtime(tiny.eval())(images)
+def test_a_cached_network_gives_the_same_bytes_without_a_conversion(tiny, images, monkeypatch):
+    first = runtime.compile_network(tiny.eval())(images)
     monkeypatch.setattr(runtime, "convert", None)
-    assert torch.equal(runtime.open_runtime(tiny)(images), first)
+    assert torch.equal(runtime.compile_network(tiny)(images), first)
 
 
-def test_other_weights_are_another_network(tiny, images, no_bf16):
-    runtime.open_runtime(tiny.eval())
+def test_other_weights_or_statistics_are_another_network_in_the_cache(tiny, images, no_bf16):
+    runtime.compile_network(tiny.eval())
     with torch.no_grad():
         next(tiny.backbone.parameters()).mul_(1.5)
-    torch.testing.assert_close(runtime.open_runtime(tiny)(images), embedded(tiny, images), atol=1e-5, rtol=0)
+    torch.testing.assert_close(runtime.compile_network(tiny)(images), embedded(tiny, images), atol=1e-5, rtol=0)
     tiny.set_pixel_statistics((0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
-    torch.testing.assert_close(runtime.open_runtime(tiny)(images), embedded(tiny, images), atol=1e-5, rtol=0)
+    torch.testing.assert_close(runtime.compile_network(tiny)(images), embedded(tiny, images), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("content", ["of another network", "of no network"])
-def test_what_was_kept_is_never_believed(tiny, images, cache, content, no_bf16):
+@pytest.mark.parametrize("content", ["another network", "no network"])
+def test_a_cached_network_is_checked_against_torch(tiny, images, cache_folder, content, no_bf16):
     other = SupConNet("test_efficientnet.r160_in1k", dim=8, image_size=64, pretrained=False).eval()
-    runtime.open_runtime(other)
-    (file,) = cache.iterdir()
-    data = kept.recall(file.name)
-    runtime.open_runtime(tiny.eval())
-    (mine,) = set(cache.iterdir()) - {file}
-    kept.keep(mine.name, data if content == "of another network" else b"no network")
-    torch.testing.assert_close(runtime.open_runtime(tiny)(images), embedded(tiny, images), atol=1e-5, rtol=0)
+    runtime.compile_network(other)
+    (file,) = cache_folder.iterdir()
+    data = runtime.read_cache(file.name)
+    runtime.compile_network(tiny.eval())
+    (mine,) = set(cache_folder.iterdir()) - {file}
+    runtime.write_cache(mine.name, data if content == "another network" else b"no network")
+    torch.testing.assert_close(runtime.compile_network(tiny)(images), embedded(tiny, images), atol=1e-5, rtol=0)
 
 
-def test_a_network_that_openvino_gets_wrong_is_refused(tiny, monkeypatch):
+def test_a_network_that_openvino_computes_wrongly_is_refused(tiny, monkeypatch):
     other = SupConNet("test_efficientnet.r160_in1k", dim=8, image_size=64, pretrained=False).eval()
     wrong = runtime.convert(other)
     monkeypatch.setattr(runtime, "convert", lambda _: wrong)
-    with pytest.raises(RuntimeError, match="not those of torch"):
-        runtime.open_runtime(tiny.eval())
+    with pytest.raises(RuntimeError, match="differ from those of torch"):
+        runtime.compile_network(tiny.eval())
 
 
-def told_by(manner: str, home: object) -> str:
+def stderr_with(telemetry: str, home: object) -> str:
     environment = {name: value for name, value in os.environ.items() if name not in ("CI", "TF_BUILD", "JENKINS_URL")}
     done = subprocess.run(
-        [sys.executable, "-c", CONVERT, manner],
+        [sys.executable, "-c", CONVERT, telemetry],
         env=environment | {"HOME": str(home)},
         capture_output=True,
         text=True,
@@ -120,16 +119,16 @@ def told_by(manner: str, home: object) -> str:
     return done.stderr
 
 
-def test_openvino_and_nncf_tell_nobody(tmp_path):
-    assert "asked the network" not in told_by("muted", tmp_path)
-    assert not (tmp_path / "intel").exists()  # telemetry's number for this user
+def test_openvino_and_nncf_send_nothing(tmp_path):
+    assert "asked the network" not in stderr_with("telemetry off", tmp_path)
+    assert not (tmp_path / "intel").exists()  # where telemetry keeps its number for this user
 
 
-def test_they_would_if_they_were_let(tmp_path):
-    assert "asked the network" in told_by("aloud", tmp_path)
+def test_with_telemetry_on_they_would_send(tmp_path):
+    assert "asked the network" in stderr_with("telemetry on", tmp_path)
 
 
-def test_telemetry_that_a_program_had_loaded_before_is_muted(monkeypatch):
+def test_telemetry_that_the_program_imported_earlier_is_silenced(monkeypatch):
     class TelemetrySender:
         def send(self, backend, message):
             raise AssertionError
@@ -144,10 +143,10 @@ def test_telemetry_that_a_program_had_loaded_before_is_muted(monkeypatch):
 SIGNALLED = """
 import gc, signal
 from noseprint.models.network import SupConNet
-from noseprint.models.openvino_runtime import compile_for_cpu, convert
+from noseprint.models.openvino_runtime import compile_model, convert
 signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
 model = convert(SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=16, pretrained=False).eval())
-first, second = compile_for_cpu(model, "f32"), compile_for_cpu(model, "f32")
+first, second = compile_model(model, "f32"), compile_model(model, "f32")
 del first
 del second
 gc.collect()
@@ -155,6 +154,50 @@ signal.raise_signal(signal.SIGUSR1)
 """
 
 
-def test_a_signal_after_several_networks_does_not_kill_the_process():
+def test_a_signal_after_several_compiled_networks_does_not_kill_the_process():
     done = subprocess.run([sys.executable, "-c", SIGNALLED], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+
+
+def test_the_cache_gives_back_what_was_written(cache_folder):
+    assert runtime.read_cache("a") is None
+    runtime.write_cache("a", b"network")
+    assert runtime.read_cache("a") == b"network"
+    assert [path.name for path in cache_folder.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: b"x" * 100, lambda data: data[:-1] + b"x"])
+def test_a_damaged_cache_file_is_ignored_and_replaced(cache_folder, damage):
+    runtime.write_cache("a", bytes(1000))
+    (cache_folder / "a").write_bytes(damage((cache_folder / "a").read_bytes()))
+    assert runtime.read_cache("a") is None
+    runtime.write_cache("a", b"network")
+    assert runtime.read_cache("a") == b"network"
+
+
+def test_the_cache_drops_what_was_unused_for_longest(cache_folder, monkeypatch):
+    monkeypatch.setattr(runtime, "CACHE_LIMIT", 3 * 132)
+    for age, name in enumerate("abc"):
+        runtime.write_cache(name, bytes(100))
+        os.utime(cache_folder / name, (age, age))
+    assert runtime.read_cache("a")  # now it is the last one used
+    runtime.write_cache("d", bytes(100))
+    assert {path.name for path in cache_folder.iterdir()} == {"a", "c", "d"}
+    runtime.write_cache("e", bytes(1000))  # larger than the limit by itself
+    assert {path.name for path in cache_folder.iterdir()} == {"e"}
+
+
+def test_an_unusable_cache_folder_is_no_error(cache_folder, monkeypatch):
+    cache_folder.write_text("a file where the folder should be")
+    runtime.write_cache("a", b"network")
+    assert runtime.read_cache("a") is None
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr("pathlib.Path.home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    runtime.write_cache("a", b"network")
+    assert runtime.read_cache("a") is None
+
+
+def test_a_relative_xdg_cache_home_is_ignored(monkeypatch):
+    """As its specification demands."""
+    monkeypatch.setenv("XDG_CACHE_HOME", "here")
+    assert runtime.cache_folder().is_absolute()

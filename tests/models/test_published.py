@@ -1,4 +1,4 @@
-"""Published checkpoints imitated: today's state written under the names of 2022, by a map of the tests' own."""
+"""Imitations of the published checkpoints: today's tensors under the names of 2022, by a map written for the tests."""
 
 import os
 import pickle
@@ -15,9 +15,9 @@ from noseprint.models.published import IMAGENET_MEAN, IMAGENET_STD, describe_pub
 
 
 def old_name(key: str, kind: str) -> str:
-    """Today's key -> the key of 2022, by the position of each child in the old nn.Sequential."""
-    room, _, rest = key.partition(".")
-    if room == "heads":
+    """The key of 2022 for today's key, by the position of each child in the old nn.Sequential."""
+    part, _, rest = key.partition(".")
+    if part == "heads":
         return f"main_modules.{rest[0]}.0.weight"
     words = rest.removeprefix("model.").split(".")
     if kind == "eff":
@@ -30,20 +30,20 @@ def old_name(key: str, kind: str) -> str:
 
 
 def published(state, kind):
-    """A 2022 checkpoint of this state, with the strays of the operation counter and of the old Swin."""
+    """A checkpoint of 2022 with these tensors, and the extra entries of the operation counter and the old Swin."""
     table = {old_name(key, kind): tensor for key, tensor in state.items()}
-    strays = {"total_ops": torch.zeros(1, dtype=torch.float64), "total_params": torch.zeros(1, dtype=torch.float64)}
+    extras = {"total_ops": torch.zeros(1, dtype=torch.float64), "total_params": torch.zeros(1, dtype=torch.float64)}
     for parent in {key.rpartition(".")[0] for key in table}:
-        strays[f"{parent}.total_ops"] = torch.zeros(1, dtype=torch.float64)
-        strays[f"{parent}.total_params"] = torch.zeros(1, dtype=torch.float64)
+        extras[f"{parent}.total_ops"] = torch.zeros(1, dtype=torch.float64)
+        extras[f"{parent}.total_params"] = torch.zeros(1, dtype=torch.float64)
     for key in table:
         if block := re.fullmatch(r"(features\.2\.(\d)\.blocks\.(\d+))\.norm1\.weight", key):
-            strays[f"{block[1]}.attn.relative_position_index"] = torch.zeros(49, 49, dtype=torch.int64)
+            extras[f"{block[1]}.attn.relative_position_index"] = torch.zeros(49, 49, dtype=torch.int64)
             if int(block[3]) % 2 and int(block[2]) < 3:
-                strays[f"{block[1]}.attn_mask"] = torch.zeros(4, 49, 49)
+                extras[f"{block[1]}.attn_mask"] = torch.zeros(4, 49, 49)
     if kind == "swin":
-        assert sum(key.endswith(("relative_position_index", "attn_mask")) for key in strays) == 35
-    return strays | table
+        assert sum(key.endswith(("relative_position_index", "attn_mask")) for key in extras) == 35
+    return extras | table
 
 
 def kind_of(name):
@@ -51,7 +51,7 @@ def kind_of(name):
 
 
 def hollow(state):
-    """The same keys and shapes, one number of storage each: quick to write."""
+    """The same keys and shapes, stored as one number each: quick to write."""
     return {key: torch.zeros((), dtype=tensor.dtype).expand(tensor.shape) for key, tensor in state.items()}
 
 
@@ -68,7 +68,7 @@ def randomise(network):
 
 
 @torch.no_grad()
-def spoil(network):
+def overwrite(network):
     for tensor in network.state_dict().values():
         tensor.fill_(1)
     network.set_pixel_statistics((0.5,) * 3, (0.5,) * 3)
@@ -82,11 +82,11 @@ def probe(size):
 def file(tmp_path):
     path = tmp_path / "member.pth"
     yield path
-    path.unlink(missing_ok=True)  # pytest keeps its folders, and these are large
+    path.unlink(missing_ok=True)  # pytest keeps its folders, and these files are large
 
 
 @torch.no_grad()
-def test_a_published_network_comes_back_bit_for_bit(real_network, file):
+def test_a_published_network_loads_to_the_same_bits(real_network, file):
     name, member, network = real_network
     randomise(network)
     network.set_pixel_statistics(IMAGENET_MEAN, IMAGENET_STD)
@@ -98,11 +98,11 @@ def test_a_published_network_comes_back_bit_for_bit(real_network, file):
     table = published(state, kind_of(name))
     torch.save(table, file)
 
-    told = describe_published(file)
-    assert (told["network"], told["image_size"], told["dim"]) == (name, member.image_size, 512)
-    assert told["parameters"] == sum(weight.numel() for weight in network.parameters())
+    described = describe_published(file)
+    assert (described["network"], described["image_size"], described["dim"]) == (name, member.image_size, 512)
+    assert described["parameters"] == sum(weight.numel() for weight in network.parameters())
 
-    spoil(network)
+    overwrite(network)
     load_published(file, network)
     assert (network.mean, network.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     assert all(torch.equal(tensor, state[key]) for key, tensor in network.state_dict().items())
@@ -144,7 +144,7 @@ def test_a_checkpoint_that_does_not_fit_exactly_is_refused(real_network, file, f
 
 
 @pytest.mark.parametrize(
-    ("looks", "key", "shape"),
+    ("actual", "key", "shape"),
     [
         ("swin224", "features.2.0.blocks.0.attn.relative_position_bias_table", (169, 4)),
         ("swin384", "features.2.0.blocks.0.attn.relative_position_bias_table", (529, 4)),
@@ -152,10 +152,10 @@ def test_a_checkpoint_that_does_not_fit_exactly_is_refused(real_network, file, f
         ("b7ns", "features.4.weight", (2560, 640, 1, 1)),
     ],
 )
-def test_a_file_under_the_wrong_name_is_recognised(real_network, file, looks, key, shape):
+def test_a_file_of_another_network_is_recognised(real_network, file, actual, key, shape):
     name, _, network = real_network
     torch.save({key: torch.zeros(shape)}, file)
-    message = "missing" if looks == name else f"looks like {looks}, the folder expects {name}"
+    message = "missing" if actual == name else f"looks like {actual}, the folder expects {name}"
     with pytest.raises(NoseprintError, match=message):
         load_published(file, network)
 
@@ -209,7 +209,7 @@ def test_numbers_of_another_type_are_refused(tiny, file, dtype):
 
 @pytest.mark.parametrize("numbers", [torch.zeros(2**20), torch.randint(-(2**62), 2**62, (2**12,))])
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(tiny, file, tmp_path, numbers):
-    """The numbers of the second cannot be compressed; torch would take the packed bytes for numbers."""
+    """Random numbers do not shrink, but torch would still take the compressed bytes for numbers."""
     torch.save({"features.0.weight": numbers}, tmp_path / "honest.pth")
     with zipfile.ZipFile(tmp_path / "honest.pth") as honest, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as bomb:
         for entry in honest.infolist():
@@ -218,27 +218,27 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(tiny, file, tmp_path, numbe
         load_published(file, tiny)
 
 
-def rewritten(file, change):
-    """The same zip with the table of contents changed, its checksums right."""
+def rewrite(file, change):
+    """The same zip with its table of contents changed and correct checksums."""
     with zipfile.ZipFile(file) as archive:
-        held = [(entry.filename, archive.read(entry)) for entry in archive.infolist()]
+        contents = [(entry.filename, archive.read(entry)) for entry in archive.infolist()]
     with zipfile.ZipFile(file, "w") as archive:
-        for name, content in held:
+        for name, content in contents:
             archive.writestr(name, change(content) if name.endswith("data.pkl") else content)
 
 
-def test_a_table_that_tells_of_more_numbers_than_the_file_holds_is_refused(tiny, file):
+def test_a_table_that_claims_more_numbers_than_the_file_holds_is_refused(tiny, file):
     torch.save({"features.0.weight": torch.zeros(2**20)}, file)
-    few, many = (b"J" + count.to_bytes(4, "little") for count in (2**20, 2**31 - 1))
-    rewritten(file, lambda table: table)
+    true, false = (b"J" + count.to_bytes(4, "little") for count in (2**20, 2**31 - 1))
+    rewrite(file, lambda table: table)
     with pytest.raises(NoseprintError, match="does not fit"):
         load_published(file, tiny)
-    rewritten(file, lambda table: table.replace(few, many))
+    rewrite(file, lambda table: table.replace(true, false))
     with pytest.raises(NoseprintError, match="not a PyTorch file of tensors"):
         load_published(file, tiny)
 
 
-def test_a_flipped_bit_among_the_numbers_is_noticed(tiny, file):
+def test_a_flipped_bit_is_noticed(tiny, file):
     torch.save(published(tiny.state_dict(), "eff"), file)
     load_published(file, tiny)
     content = bytearray(file.read_bytes())
@@ -248,7 +248,7 @@ def test_a_flipped_bit_among_the_numbers_is_noticed(tiny, file):
         load_published(file, tiny)
 
 
-def test_files_of_other_kinds_are_refused(tiny, file, tmp_path):
+def test_files_that_are_not_checkpoints_are_refused(tiny, file, tmp_path):
     with pytest.raises(NoseprintError, match="no such checkpoint"):
         load_published(file, tiny)
     torch.save({"a": torch.zeros(100)}, file)
@@ -269,8 +269,8 @@ def test_files_of_other_kinds_are_refused(tiny, file, tmp_path):
             NoseprintError, match=rf"member\.pth: not a PyTorch file of tensors, or only part of one \({says}"
         ):
             load_published(file, tiny)
-    for held in ({"state_dict": {"a": torch.zeros(1)}}, [torch.zeros(1)], {1: torch.zeros(1)}):
-        torch.save(held, file)
+    for value in ({"state_dict": {"a": torch.zeros(1)}}, [torch.zeros(1)], {1: torch.zeros(1)}):
+        torch.save(value, file)
         with pytest.raises(NoseprintError, match="not a flat table"):
             load_published(file, tiny)
     file.unlink()
@@ -282,13 +282,13 @@ def test_files_of_other_kinds_are_refused(tiny, file, tmp_path):
 
 @torch.no_grad()
 @pytest.mark.parametrize("legacy", [False, True])
-def test_a_parallel_prefix_and_the_old_file_layout_are_read(tiny, file, images, legacy):
+def test_the_prefix_of_dataparallel_and_the_old_file_layout_are_read(tiny, file, images, legacy):
     tiny.eval().set_pixel_statistics(IMAGENET_MEAN, IMAGENET_STD)
     randomise(tiny)
     used = tiny.embed(images)
     table = {f"module.{key}": tensor.clone() for key, tensor in published(tiny.state_dict(), "eff").items()}
     torch.save(table, file, _use_new_zipfile_serialization=not legacy)
-    spoil(tiny)
+    overwrite(tiny)
     load_published(file, tiny)
     assert torch.equal(tiny.embed(images), used)
 
@@ -315,9 +315,9 @@ def test_a_foreign_checkpoint_is_described_in_the_refusal(file, tiny):
     assert describe_published(file)["dim"] == 0
 
 
-def test_a_strangers_words_are_no_commands_to_a_terminal(file, tiny):
+def test_control_codes_in_a_key_do_not_reach_the_terminal(file, tiny):
     torch.save({"\x1b[2J" + "x" * 10**6: torch.zeros(1)}, file)
-    with pytest.raises(NoseprintError, match=r"unexpected \('\\x1b") as error:
+    with pytest.raises(NoseprintError, match=r"unexpected \(\\x1b") as error:
         load_published(file, tiny)
     assert len(str(error.value)) < 1000
 
@@ -326,7 +326,7 @@ def test_a_zip_that_claims_a_second_disk_is_refused(tmp_path):
     path = tmp_path / "member.pth"
     torch.save({"a": torch.ones(1)}, path)
     data = bytearray(path.read_bytes())
-    data[data.rindex(b"PK\x06\x07") + 4] = 1  # the number of the disk: asking whether it is a zip raises
+    data[data.rindex(b"PK\x06\x07") + 4] = 1  # the number of the disk: zipfile.is_zipfile raises
     path.write_bytes(data)
     with pytest.raises(NoseprintError, match="not a PyTorch file of tensors"):
         load_published(path, SupConNet("test_efficientnet.r160_in1k", dim=8, image_size=64, pretrained=False))

@@ -1,4 +1,4 @@
-"""The four networks of the full recipe, at full size, on whatever machine runs the tests."""
+"""The four networks of the full recipe at full size."""
 
 import torch
 from pytorch_metric_learning.losses import SupConLoss
@@ -11,24 +11,24 @@ def test_one_training_step_and_inference_at_full_size(real_network):
     # Three images: with two, the only positive is the only candidate and SupCon is 0 whatever the weights.
     images = torch.randint(0, 256, (3, 3, size, size), dtype=torch.uint8, generator=generator)
     network.train()
-    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-4, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, weight_decay=0.0)
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     loss = SupConLoss(temperature=0.07)(network(images), torch.tensor([0, 0, 1]))
     loss.backward()
-    optimiser.step()
+    optimizer.step()
     assert torch.isfinite(loss)
     assert loss > 0
     after = network.state_dict()
-    learnt = dict(network.named_parameters())
+    learned = dict(network.named_parameters())
     moved = {key for key in after if not torch.equal(before[key], after[key])}
     assert all(torch.isfinite(tensor).all() for tensor in after.values())
-    assert moved <= set(learnt)
-    assert all(weight.grad is not None and torch.isfinite(weight.grad).all() for weight in learnt.values())
-    # The two ends and most of what lies between; a random deep network has gradients below float32's resolution.
-    assert {next(iter(learnt)), "heads.0.weight", "heads.1.weight"} <= moved
-    assert len(moved) > 0.5 * len(learnt)
+    assert moved <= set(learned)
+    assert all(weight.grad is not None and torch.isfinite(weight.grad).all() for weight in learned.values())
+    # Both ends and most of what lies between: some gradients of a random deep network are too small for float32.
+    assert {next(iter(learned)), "heads.0.weight", "heads.1.weight"} <= moved
+    assert len(moved) > 0.5 * len(learned)
 
-    optimiser.zero_grad(set_to_none=True)
+    optimizer.zero_grad(set_to_none=True)
     network.eval()
     shapes = []
     handle = network.backbone.register_forward_hook(lambda _, __, out: shapes.append(tuple(out.shape)))

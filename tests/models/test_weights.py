@@ -61,14 +61,14 @@ def test_a_network_comes_back_from_its_file_alone(tiny, saved, images):
     assert network.std == (0.4, 0.5, 0.6)
 
 
-def test_the_header_tells_what_was_given(saved):
+def test_the_header_holds_the_extra_entries(saved):
     header = read_header(saved)
     assert header.extra == {"recipe": "swin224 é", "holdout": '{"auc": 0.9}'}
     assert (header.backbone, header.mean) == ("test_efficientnet.r160_in1k", (0.1, 0.2, 0.3))
 
 
 def test_the_same_network_gives_the_same_bytes_in_another_process(saved, tmp_path):
-    """safetensors leaves the header in an order drawn anew for every file."""
+    """safetensors itself orders the header differently for every file."""
     again = tmp_path / "again.safetensors"
     code = (
         "import sys, pathlib; from noseprint.models.weights import *; one, two = map(pathlib.Path, sys.argv[1:]);"
@@ -80,7 +80,7 @@ def test_the_same_network_gives_the_same_bytes_in_another_process(saved, tmp_pat
     assert list(tmp_path.rglob("*.part")) == []
 
 
-def test_the_fingerprint_follows_the_weights(saved):
+def test_the_fingerprint_depends_on_the_weights(saved):
     before = fingerprint(saved)
     rewrite(saved, lambda tensors: tensors["heads.0.weight"].add_(1))
     assert fingerprint(saved) != before
@@ -162,7 +162,7 @@ def test_weights_of_another_backbone_are_refused_on_request(saved):
         load_network(saved, backbone="resnet10t.c3_in1k")
 
 
-def test_files_of_other_kinds_are_refused(saved, tmp_path):
+def test_files_that_are_not_weights_are_refused(saved, tmp_path):
     with pytest.raises(NoseprintError, match="no such weights file"):
         read_header(tmp_path / "absent.safetensors")
     bad = tmp_path / "bad.safetensors"
@@ -199,7 +199,7 @@ def test_extra_cannot_overwrite_the_header(tiny, tmp_path):
 
 
 def raw(header, body=b""):
-    """A file of these header bytes."""
+    """A file with these header bytes."""
     return len(header).to_bytes(8, "little") + header + body
 
 
@@ -214,7 +214,7 @@ def entry(start, end, shape="[1]", dtype="F32"):
         (2**64 - 1).to_bytes(8, "little") + b"{}",
         raw(b"{"),
         raw(b"[]"),
-        raw(b'{"a":' + entry(0, 4).encode() + b"}"),  # nothing behind the header
+        raw(b'{"a":' + entry(0, 4).encode() + b"}"),  # nothing after the header
         raw(b'{"a":' + entry(0, 10**12, "[250000000000]").encode() + b"}", b"1234"),
         raw(b'{"a":' + entry(4, 0).encode() + b"}", b"1234"),
         raw(b'{"a":' + entry(-4, 0).encode() + b"}", b"1234"),
@@ -223,15 +223,17 @@ def entry(start, end, shape="[1]", dtype="F32"):
         raw(b'{"a":' + entry(0, 4, dtype="Q8").encode() + b"}", b"1234"),
         raw(b'{"a":' + entry(0, 4).encode() + b',"b":' + entry(2, 6).encode() + b"}", b"123456"),  # overlapping
         raw(b'{"a":' + entry(0, 4).encode() + b',"b":' + entry(8, 12).encode() + b"}", b"123456789012"),  # a hole
-        raw(b'{"a":' + entry(0, 4).encode() + b',"a":' + entry(4, 8).encode() + b"}", b"12345678"),  # one key twice
-        raw(b'{"a":' + entry(0, 4).encode() + b"}", b"12345678"),  # more than it tells of
+        raw(
+            b'{"a":' + entry(0, 4).encode() + b',"a":' + entry(4, 8).encode() + b"}", b"12345678"
+        ),  # the same key twice
+        raw(b'{"a":' + entry(0, 4).encode() + b"}", b"12345678"),  # more than the header mentions
         raw(b'{"__metadata__":{"format":1}}'),
         raw(b'{"__metadata__":' + b'{"a":' * 100_000),
         raw(b"[" * 1_000_000),
         raw(b'{"\xff":1}'),
     ],
 )
-def test_a_safetensors_header_that_lies_is_refused(tmp_path, content):
+def test_a_false_safetensors_header_is_refused(tmp_path, content):
     path = tmp_path / "bad.safetensors"
     path.write_bytes(content)
     with pytest.raises(NoseprintError, match=r"bad\.safetensors: not a safetensors file, or only part of one"):
@@ -274,7 +276,7 @@ def test_a_safetensors_header_that_lies_is_refused(tmp_path, content):
         ({"format": "noseprint weights 1"}, "KeyError: 'trunk'"),
     ],
 )
-def test_a_header_of_ours_that_lies_is_refused(saved, lie, says):
+def test_a_false_header_of_noseprint_is_refused(saved, lie, says):
     rewrite(saved, **lie)
     with pytest.raises(NoseprintError, match=says) as error:
         load_network(saved)
@@ -300,7 +302,7 @@ def test_a_header_of_ours_that_lies_is_refused(saved, lie, says):
         ({"pooling": "\x1b[31m"}, "damaged header"),
     ],
 )
-def test_a_classifiers_header_that_lies_is_refused(classifier, tmp_path, lie, says):
+def test_a_false_header_of_a_classifier_is_refused(classifier, tmp_path, lie, says):
     path = tmp_path / "best.safetensors"
     save_weights(path, classifier, extra={})
     rewrite(path, **lie)
@@ -308,8 +310,8 @@ def test_a_classifiers_header_that_lies_is_refused(classifier, tmp_path, lie, sa
         load_classifier(path)
 
 
-def test_no_memory_is_taken_and_no_host_is_asked_on_the_word_of_a_header(saved):
-    """A backbone of 16 GiB and one with 8 GiB of attention masks, in a process limited to 2 GiB more and no sockets."""
+def test_a_header_can_neither_take_memory_nor_contact_a_host(saved):
+    """A backbone of 16 GiB, and one with 8 GiB of attention masks, in a process with 2 GiB to spare and no sockets."""
     code = """
 import resource, socket, sys
 from pathlib import Path
@@ -335,8 +337,8 @@ for name in sys.argv[1:]:
     assert all(f"does not fit {backbone}" in done.stdout for backbone in lies), done.stderr
 
 
-def test_weights_of_another_size_are_resized_on_request_or_refused(saved, tmp_path, monkeypatch):
-    """A convolutional backbone takes any size that is asked for; one with windows or positions only its own."""
+def test_another_image_size_is_used_or_refused(saved, tmp_path, monkeypatch):
+    """A convolutional backbone takes any size; one with windows or position embeddings takes its own only."""
     assert load_network(saved).image_size == 64
     assert load_network(saved, image_size=96).image_size == 96
     path = tmp_path / "fixed.safetensors"
@@ -353,7 +355,7 @@ def test_weights_of_another_size_are_resized_on_request_or_refused(saved, tmp_pa
     path.unlink()
 
 
-def test_weights_of_another_recipe_are_refused_where_one_is_asked_for(saved):
+def test_weights_of_another_recipe_are_refused_on_request(saved):
     load_network(saved, recipe="swin224 é")
     with pytest.raises(
         NoseprintError, match="these are the weights of swin224 é, not of v2; put each file under its own name"

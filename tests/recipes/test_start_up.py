@@ -58,4 +58,4 @@ def test_ctrl_c_while_a_script_loads_leaves_by_one_line(tmp_path):
     start += "sys.path[0] = sys.argv[1].rpartition('/')[0]; sys.path.insert(0, sys.argv[2]); sys.argv = sys.argv[1:2]\n"
     done = python(start + "runpy.run_path(sys.argv[0], run_name='__main__')", str(script), str(tmp_path))
     assert done.returncode == 130
-    assert done.stderr == "interrupted: files that were finished are kept, none is left half-written\n"
+    assert done.stderr == "interrupted: finished files are kept, and no file is left half-written\n"

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from noseprint.calibration.fitting import fit_platt
+from noseprint.calibration.operating_points import OperatingPoint
 from noseprint.calibration.quality_limits import Limit, Limits
 from noseprint.calibration.reliability import ReliabilityScores
-from noseprint.calibration.verifier import HoldOut, Member, OperatingPoint, Verifier
+from noseprint.calibration.verifier import HoldOut, Member, Verifier
 from noseprint.data.tables import PairTable, RetrievalTable
 from noseprint.inference.evaluation import Evaluation, labelled_similarities
 from noseprint.inference.labelled_data import LabelledData

@@ -1,4 +1,7 @@
-"""A checkout with the real scripts and nine recipe folders that only pretend: what is tested here is the shell."""
+"""Checkouts with the real shell scripts and recipe scripts that only pretend: what is tested here is the shell.
+
+`checkout` has the nose prints' nine folders. `toy` is a small method of another family, in recipes/toy.
+"""
 
 import json
 import shutil
@@ -12,42 +15,69 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MEMBERS = ("swin224", "swin384", "v2", "b7ns")
-FOLDERS = ("pseudo_produce", *(f"{name}_stage{stage}" for stage in (1, 2) for name in MEMBERS))
-IN_TURN = (
-    "pseudo_produce/train.py",
-    "pseudo_produce/pseudo.py",
-    *(f"{name}_stage{stage}/train.py" for name in MEMBERS for stage in (1, 2)),
-)
+FOLDERS = ("pseudo_produce", *(f"{name}_stage{stage}" for name in MEMBERS for stage in (1, 2)))
 
-# Records each call and writes what the real script would; a .wish beside it has it fail, sleep, die or forget to write.
+TOY_TRAIN = """#!/usr/bin/env bash
+# Trains a teacher, lets it label photographs, and trains two students on them.
+#
+#   --colour NAME   all options of the mechanism, and this one
+
+source "$(dirname "$0")/../../scripts/common.sh"
+source "$ROOT/scripts/steps.sh"
+
+teacher() {
+  step teacher teacher/train.py --reads train classes.csv
+  step labels teacher/label.py --reads unlabelled --after teacher/train.py --makes labels.csv
+}
+student() { step students "$1/train.py" --reads train --after teacher/label.py; }
+method() {
+  lane teacher
+  lanes student small large
+}
+demo_options() { echo --epochs 1 --network "$1"; }
+COLOUR=()
+own_option() {
+  [ "$1" = --colour ] || return 1
+  require_value "$@"
+  COLOUR=(--colour "$2") CONSUMED=2
+}
+
+read_options "$@"
+RUN_OPTIONS+=(${COLOUR[@]+"${COLOUR[@]}"})
+[ "$SIZE" = demo ] || need_data train classes.csv
+set_up_python requirements.txt
+[ "$SIZE" != demo ] || run_or_show cp -r data/mine "$DATA"
+run_method
+method_is_complete || exit 0
+continue_with predict.sh
+"""
+
+# Records its call and writes its result. NAME.behaviour beside NAME.py makes it sleep, fail, die or forget its result.
 STUB = """
 import json, os, signal, sys, time
 from pathlib import Path
-here = Path(__file__).resolve()
-folder, kind = here.parent, here.stem
-root = folder.parent
-args = sys.argv[1:]
+script = Path(__file__).resolve()
+folder, root, args = script.parent, script.parents[1], sys.argv[1:]
 run = args[args.index("--run") + 1] if "--run" in args else "small" if "--small" in args else ""
 results = folder / "results" / run
-begin = time.time()
-print("out of", folder.name)
-print("error of", folder.name, file=sys.stderr)
-print("bar 1/2\\rbar 2/2", file=sys.stderr)
-call = {"script": f"{folder.name}/{here.name}", "args": args, "begin": begin}
+call = {"script": f"{folder.name}/{script.name}", "args": args, "begin": time.time()}
 for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "NOSEPRINT_PROGRESS", "NO_ALBUMENTATIONS_UPDATE"):
     call[name] = os.environ.get(name)
+print("output of", folder.name)
+print("error of", folder.name, file=sys.stderr)
+print("bar 1/2\\rbar 2/2", file=sys.stderr)
 def record():
     call["end"] = time.time()
     with (root / "calls.jsonl").open("a") as file:
         file.write(json.dumps(call) + "\\n")
-wish = folder / f"{kind}.wish"
-word, _, number = (wish.read_text() if wish.exists() else "").partition(" ")
+behaviour = script.with_suffix(".behaviour")
+word, _, number = (behaviour.read_text() if behaviour.exists() else "").partition(" ")
 if word == "sleep":
-    def linger(*_):  # as a trainer that has something to put away first
+    def stop(*_):  # like a training that saves its state first
         time.sleep(0.5)
-        print("farewell", flush=True)
+        print("state saved", flush=True)
         sys.exit(1)
-    signal.signal(signal.SIGTERM, linger)
+    signal.signal(signal.SIGTERM, stop)
     (root / "asleep").write_text(str(os.getpid()))
     time.sleep(float(number))
 if word == "fail":
@@ -57,62 +87,64 @@ if word == "die":
     (results / "last").mkdir()
     record()
     os.kill(os.getpid(), signal.SIGKILL)
-made = {"train": "best.safetensors", "pseudo": "pseudo.csv", "infer": "similarity.csv"}[kind]
 if word != "forget":
-    (results / made).write_text(here.read_text() + (folder / "dataset.py").read_text())
+    result = {"train": "best.safetensors", "pseudo": "pseudo.csv", "label": "labels.csv", "infer": "similarity.csv"}
+    (results / result[script.stem]).write_text(script.read_text() + (folder / "dataset.py").read_text())
 record()
 """
 
 LIBRARY = """
 import json, sys
 from pathlib import Path
-args = sys.argv[1:]
+command, *args = sys.argv[1:]
 with open("calls.jsonl", "a") as file:
-    file.write(json.dumps({"script": "noseprint " + args[0], "args": args[1:]}) + "\\n")
-if args[0] == "demo-data":
+    file.write(json.dumps({"script": "noseprint " + command, "args": args}) + "\\n")
+if command == "demo-data":
     for split, table in (("train", "train_data"), ("validation", "valid_data"), ("test", "test_data")):
-        folder = Path(args[1], split)
-        (folder / "images").mkdir(parents=True, exist_ok=True)
-        (folder / f"{table}.csv").write_text("demo")
-    Path(args[1], "retrieval.csv").write_text("demo")
-if args[0] == "fuse":
+        (Path(args[0]) / split / "images").mkdir(parents=True, exist_ok=True)
+        (Path(args[0]) / split / f"{table}.csv").write_text("demo")
+if command == "fuse":
     Path(args[args.index("--out") + 1]).write_text("fused")
-if args[0] == "calibrate" and Path("fail_calibrate").exists():
-    sys.exit("error: nothing to calibrate by")
-if args[0] == "report" and "--no-scores" not in args:
+if command == "calibrate" and Path("fail_calibrate").exists():
+    sys.exit("error: nothing to calibrate on")
+if command == "report" and "--no-scores" not in args:
     print("ensemble 0.987")
 """
 
 
 @dataclass(frozen=True)
 class Checkout:
+    """`root` is the folder of the family's scripts: the checkout itself, or recipes/FAMILY."""
+
     root: Path
     environment: dict[str, str]
 
     def command(self, script: str, *args: str) -> list[str]:
         return [self.environment["PATH"].split(":")[0] + "/bash", str(self.root / script), *args]
 
-    def run(
-        self, script: str, *args: str, cwd: Path | None = None, **environment: str
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, script: str, *args: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             self.command(script, *args),
             cwd=cwd or self.root,
-            env=self.environment | environment,
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
-            check=False,
+            timeout=240,
         )
 
-    def ok(self, script: str, *args: str, cwd: Path | None = None, **environment: str) -> str:
-        result = self.run(script, *args, cwd=cwd, **environment)
+    def ok(self, script: str, *args: str, cwd: Path | None = None) -> str:
+        result = self.run(script, *args, cwd=cwd)
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout
 
+    def fails(self, script: str, *args: str, status: int = 1) -> str:
+        result = self.run(script, *args)
+        assert result.returncode == status, result.stdout + result.stderr
+        return result.stderr
+
     def calls(self) -> list[dict]:
-        """What was called since the last time this was asked."""
+        """All calls since the last time this was asked."""
         record = self.root / "calls.jsonl"
         if not record.exists():
             return []
@@ -121,12 +153,13 @@ class Checkout:
         return calls
 
     def called(self) -> list[str]:
-        """What was started, but for the report that train.sh ends with."""
+        """The scripts called, without the report at the end of train.sh."""
         return [call["script"] for call in self.calls() if call["args"][-1:] != ["--no-scores"]]
 
-    def wish(self, script: str, word: str) -> Path:
-        file = (self.root / script).with_suffix(".wish")
-        file.write_text(word)
+    def will(self, script: str, behaviour: str) -> Path:
+        """Make a recipe script behave like this until the returned file is removed."""
+        file = (self.root / script).with_suffix(".behaviour")
+        file.write_text(behaviour)
         return file
 
     def files(self) -> dict[str, bytes]:
@@ -145,28 +178,32 @@ def write_data(folder: Path) -> Path:
     return folder
 
 
+def write_recipe(folder: Path, *scripts: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for script in scripts:
+        (folder / script).write_text(STUB)
+    (folder / "dataset.py").write_text(f"SIZE = 224  # {folder.name}\n")
+
+
 def make_checkout(tmp_path: Path) -> Checkout:
     root = tmp_path / "a checkout"
     library = tmp_path / "library" / "noseprint"
     library.mkdir(parents=True)
-    for name in ("__init__.py", "errors.py", "files.py", "fingerprint.py", "lock.py"):
+    for name in ("__init__.py", "errors.py", "files.py", "step_inputs.py", "lock.py"):
         shutil.copy(ROOT / "src" / "noseprint" / name, library)
     (library / "__main__.py").write_text(LIBRARY)
     shutil.copytree(ROOT / "scripts", root / "scripts")
-    for name in ("train.sh", "predict.sh", "predict_ckpt.sh"):
+    for name in ("train.sh", "predict.sh", "predict_ckpt.sh", "members.txt"):
         shutil.copy(ROOT / name, root)
     for folder in FOLDERS:
-        (root / folder).mkdir()
-        for name in ("train.py", "pseudo.py" if folder == "pseudo_produce" else "infer.py"):
-            (root / folder / name).write_text(STUB)
-        (root / folder / "dataset.py").write_text(f"SIZE = 224  # {folder}\n")
+        write_recipe(root / folder, "train.py", "pseudo.py" if folder == "pseudo_produce" else "infer.py")
     for name in ("data", "ckpts"):
         (root / name).mkdir()
     bin_folder = tmp_path / "bin"
     bin_folder.mkdir()
     (bin_folder / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" -S -P "$@"\n')
     (bin_folder / "python").chmod(0o755)
-    (bin_folder / "bash").symlink_to(shutil.which("bash") or "/bin/bash")  # the one on PATH, to try an older one
+    (bin_folder / "bash").symlink_to(shutil.which("bash") or "/bin/bash")  # the first on PATH, to try an older one
     environment = {
         "PATH": f"{bin_folder}:/usr/bin:/bin",
         "PYTHONPATH": str(library.parent),
@@ -179,7 +216,7 @@ def make_checkout(tmp_path: Path) -> Checkout:
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Checkout:
-    """The scripts and recipe folders, with `data/` empty and a python on PATH that has noseprint."""
+    """The scripts and recipe folders, with an empty data folder and a python on PATH that has noseprint."""
     return make_checkout(tmp_path)
 
 
@@ -212,5 +249,16 @@ def data_writer() -> Callable[[Path], Path]:
 
 
 @pytest.fixture
-def in_turn() -> list[str]:
-    return list(IN_TURN)
+def toy(bare: Checkout) -> Checkout:
+    """recipes/toy in a checkout: a teacher, its labels, and two students that may train side by side."""
+    root = bare.root / "recipes" / "toy"
+    write_recipe(root / "teacher", "train.py", "label.py")
+    write_recipe(root / "small", "train.py")
+    write_recipe(root / "large", "train.py")
+    (root / "train.sh").write_text(TOY_TRAIN)
+    (root / "predict.sh").write_text('echo "predict.sh $*"\n')
+    for folder in ("train", "unlabelled"):
+        (root / "data" / folder / "a class").mkdir(parents=True)
+        (root / "data" / folder / "a class" / "1.jpg").write_bytes(b"pixels")
+    (root / "data" / "classes.csv").write_text("class\na class\n")
+    return Checkout(root, bare.environment)

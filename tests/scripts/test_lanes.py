@@ -1,4 +1,4 @@
-"""Several networks at a time, and stopping them."""
+"""Several networks at the same time, how scripts are stopped, and locks."""
 
 import itertools
 import os
@@ -11,221 +11,171 @@ import time
 import pytest
 
 
-def stages(calls):
-    return {call["script"]: call for call in calls if "stage" in call["script"]}
+def by_script(calls):
+    return {call["script"]: call for call in calls}
 
 
-def recipes(calls):
-    return [call for call in calls if not call["script"].startswith("noseprint ")]
-
-
-def test_one_after_another_by_default(checkout, in_turn):
-    checkout.ok("train.sh")
-    calls = recipes(checkout.calls())
-    assert len(calls) == len(in_turn)
+def test_one_at_a_time_by_default(toy):
+    toy.ok("train.sh")
+    calls = toy.calls()
+    assert len(calls) == 4
     assert all(a["end"] <= b["begin"] for a, b in itertools.pairwise(calls))
     assert all(call["CUDA_VISIBLE_DEVICES"] is None and call["OMP_NUM_THREADS"] is None for call in calls)
 
 
-def test_jobs_overlap_keep_each_chain_in_order_and_divide_threads(checkout):
-    for name in ("swin224", "swin384"):
-        checkout.wish(f"{name}_stage1/train.py", "sleep 1")
-    out = checkout.ok("train.sh", "--jobs", "2")
-    calls = stages(checkout.calls())
-    assert len(calls) == 8
-    first, second = calls["swin224_stage1/train.py"], calls["swin384_stage1/train.py"]
-    assert max(first["begin"], second["begin"]) < min(first["end"], second["end"])
-    for name in ("swin224", "swin384", "v2", "b7ns"):
-        assert calls[f"{name}_stage1/train.py"]["end"] <= calls[f"{name}_stage2/train.py"]["begin"]
-    assert calls["swin224_stage2/train.py"]["end"] <= calls["v2_stage1/train.py"]["begin"]
-    cores = os.sysconf("SC_NPROCESSORS_ONLN")
-    assert {call["OMP_NUM_THREADS"] for call in calls.values()} == {str(max(1, cores // 2))}
-    assert "[v2_stage2] error of v2_stage2" in out
-    log = (checkout.root / "v2_stage2/results/train.log").read_text()
-    assert "error of v2_stage2" in log
-    assert "[v2_stage2]" not in log
+def test_jobs_overlap_and_share_the_threads(toy):
+    for folder in ("small", "large"):
+        toy.will(f"{folder}/train.py", "sleep 1")
+    out = toy.ok("train.sh", "--jobs", "2")
+    calls = by_script(toy.calls())
+    small, large = calls["small/train.py"], calls["large/train.py"]
+    assert max(small["begin"], large["begin"]) < min(small["end"], large["end"])
+    assert calls["teacher/label.py"]["end"] <= min(small["begin"], large["begin"])
+    threads = max(1, os.sysconf("SC_NPROCESSORS_ONLN") // 2)
+    assert small["OMP_NUM_THREADS"] == large["OMP_NUM_THREADS"] == str(threads)
+    assert "[large] error of large" in out
+    log = (toy.root / "large/results/train.log").read_text()
+    assert "error of large" in log
+    assert "[large]" not in log
 
 
-def test_gpus_one_a_lane(checkout):
+def test_each_lane_has_one_gpu_and_the_next_item_of_its_own(checkout):
     checkout.ok("train.sh", "--gpus", "3,5")
-    calls = recipes(checkout.calls())
-    seen = {call["script"].split("_")[0]: call["CUDA_VISIBLE_DEVICES"] for call in calls}
-    assert seen == {"pseudo": "3", "swin224": "3", "swin384": "5", "v2": "3", "b7ns": "5"}
+    calls = [call for call in checkout.calls() if call["script"].endswith(".py")]
+    gpus = {call["script"].split("_")[0]: call["CUDA_VISIBLE_DEVICES"] for call in calls}
+    assert gpus == {"pseudo": "3", "swin224": "3", "swin384": "5", "v2": "3", "b7ns": "5"}
     assert all(call["OMP_NUM_THREADS"] is None for call in calls)
+    ends, begins = ({call["script"]: call[key] for call in calls} for key in ("end", "begin"))
+    for member in ("swin224", "swin384", "v2", "b7ns"):
+        assert ends[f"{member}_stage1/train.py"] <= begins[f"{member}_stage2/train.py"]
+    assert ends["swin224_stage2/train.py"] <= begins["v2_stage1/train.py"]
+    checkout.ok("train.sh", "--only", "v2_stage1", "swin224_stage1", "--gpus", "0,1", "--force")
+    gpus = {call["script"]: call["CUDA_VISIBLE_DEVICES"] for call in checkout.calls()}
+    assert gpus == {"swin224_stage1/train.py": "0", "v2_stage1/train.py": "1"}
 
 
-def test_selected_networks_are_spread_over_the_gpus(checkout):
+def test_after_a_failure_running_scripts_finish_and_no_new_one_starts(checkout):
     checkout.ok("train.sh", "--to", "pseudo")
     checkout.calls()
-    checkout.ok("train.sh", "--only", "v2_stage1", "swin224_stage1", "--gpus", "0,1")
-    assert {call["script"]: call["CUDA_VISIBLE_DEVICES"] for call in checkout.calls()} == {
-        "swin224_stage1/train.py": "0",
-        "v2_stage1/train.py": "1",
-    }
-
-
-def test_after_a_failure_running_networks_finish_and_no_new_one_starts(checkout):
-    checkout.wish("swin224_stage1/train.py", "fail 4")
-    checkout.wish("swin384_stage1/train.py", "sleep 2")
-    result = checkout.run("train.sh", "--jobs", "2")
-    assert result.returncode == 1
-    assert set(stages(checkout.calls())) == {
-        "swin224_stage1/train.py",
-        "swin384_stage1/train.py",
-        "swin384_stage2/train.py",
-    }
-    assert result.stderr.splitlines()[-2] == (
+    checkout.will("swin224_stage1/train.py", "fail 4")
+    checkout.will("swin384_stage1/train.py", "sleep 2")
+    error = checkout.fails("train.sh", "--jobs", "2")
+    assert set(checkout.called()) == {"swin224_stage1/train.py", "swin384_stage1/train.py", "swin384_stage2/train.py"}
+    assert error.splitlines()[-2] == (
         "Failed: swin224_stage1/train.py failed (exit status 4); its log is swin224_stage1/results/train.log"
     )
     assert (checkout.root / "swin384_stage2/results/train.done").is_file()
 
 
-def start_and_reach_the_wish(checkout, *command):
-    """Start a script and wait until the stub that was told to sleep does so; gives both processes."""
+def start_until_asleep(checkout, *command, **streams):
+    """Start a script and wait for the recipe script that will sleep; returns the process and the sleeper's number."""
     process = subprocess.Popen(
         checkout.command(*command),
         env=checkout.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | streams,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (no threads here)
     )
     asleep = checkout.root / "asleep"
-    deadline = time.time() + 30
+    deadline = time.time() + 120
     while not (asleep.exists() and asleep.read_text()):
         assert time.time() < deadline
         time.sleep(0.02)
     return process, int(asleep.read_text())
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_stops_every_child_and_the_same_command_resumes(checkout, jobs, number, status):
-    wish = checkout.wish("swin224_stage1/train.py", "sleep 30")
-    process, child = start_and_reach_the_wish(checkout, "train.sh", "--jobs", jobs)
+@pytest.mark.parametrize(("jobs", "number", "status"), [("1", signal.SIGINT, 130), ("2", signal.SIGTERM, 143)])
+def test_a_signal_stops_every_child_and_the_same_command_resumes(toy, jobs, number, status):
+    sleeping = toy.will("small/train.py", "sleep 60")
+    process, child = start_until_asleep(toy, "train.sh", "--jobs", jobs)
     process.send_signal(number)
-    out, errors = process.communicate(timeout=10)
+    out, errors = process.communicate(timeout=60)
     assert process.returncode == status
-    assert "farewell" in out  # what a script says last reaches the terminal
-    assert "the same command carries on from here" in errors
+    assert "state saved" in out  # also printed after the signal
+    assert "the same command continues from here" in errors
     assert "failed" not in errors
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
-    wish.unlink()
-    checkout.calls()
-    assert "swin224_stage1/train.py: resumes" in checkout.ok("train.sh", "--jobs", jobs)
-    assert "--restart" not in stages(checkout.calls())["swin224_stage1/train.py"]["args"]
-    assert not list(checkout.root.parent.glob("noseprint.*"))
+    sleeping.unlink()
+    toy.calls()
+    assert "small/train.py: resumes" in toy.ok("train.sh", "--jobs", jobs)
+    assert "--restart" not in by_script(toy.calls())["small/train.py"]["args"]
+    assert not list(toy.root.parents[2].glob("noseprint.*"))
 
 
-def test_on_a_terminal_one_step_at_a_time_shows_its_bar(checkout):
-    master, slave = pty.openpty()
+def test_a_terminal_shows_the_progress_bar(toy):
+    terminal, other_end = pty.openpty()
     process = subprocess.Popen(
-        checkout.command("train.sh", "--to", "pseudo"),
-        env=checkout.environment,
+        toy.command("train.sh", "--to", "teacher"),
+        env=toy.environment,
         stdin=subprocess.DEVNULL,
-        stdout=slave,
-        stderr=slave,
+        stdout=other_end,
+        stderr=other_end,
     )
-    os.close(slave)
+    os.close(other_end)
     shown = []
-
-    def read():
-        try:
-            while block := os.read(master, 4096):
-                shown.append(block)
-        except OSError:  # Linux says so when the other end is closed
-            return
-
-    reader = threading.Thread(target=read)
+    reader = threading.Thread(target=lambda: shown.append(read_all(terminal)))
     reader.start()
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=120) == 0
     reader.join(timeout=10)
-    os.close(master)
-    assert {call["NOSEPRINT_PROGRESS"] for call in checkout.calls()} == {"1"}
-    assert b"bar 1/2\rbar 2/2" in b"".join(shown)
-    assert "bar 1/2" not in (checkout.root / "pseudo_produce/results/train.log").read_text()
+    assert {call["NOSEPRINT_PROGRESS"] for call in toy.calls()} == {"1"}
+    assert b"bar 1/2\rbar 2/2" in shown[0]
+    assert "bar 1/2" not in (toy.root / "teacher/results/train.log").read_text()
 
 
-def test_a_second_run_on_the_same_folder_is_refused_and_changes_nothing(checkout):
-    wish = checkout.wish("swin224_stage1/train.py", "sleep 60")
-    process, _ = start_and_reach_the_wish(checkout, "train.sh")
-    inputs = checkout.root / "swin224_stage1/results/train.inputs"
+def test_ctrl_c_on_a_terminal_still_shows_what_the_script_prints_last(toy):
+    """On a terminal the output goes through one more process, which must outlive the script."""
+    toy.will("teacher/train.py", "sleep 60")
+    terminal, other_end = pty.openpty()
+    process, _ = start_until_asleep(toy, "train.sh", stdout=other_end, stderr=other_end, start_new_session=True)
+    os.close(other_end)
+    os.killpg(process.pid, signal.SIGINT)
+    assert b"state saved" in read_all(terminal)
+    assert process.wait(timeout=60) == 130
+    assert b"state saved" in (toy.root / "teacher/results/train.log").read_bytes()
+
+
+def read_all(terminal):
+    shown = b""
+    try:
+        while block := os.read(terminal, 4096):
+            shown += block
+    except OSError:  # what Linux does when the other end is closed
+        os.close(terminal)
+    return shown
+
+
+def test_a_second_run_on_the_same_folder_is_refused_and_changes_nothing(toy):
+    sleeping = toy.will("small/train.py", "sleep 60")
+    process, child = start_until_asleep(toy, "train.sh")
+    inputs = toy.root / "small/results/train.inputs"
     before = inputs.read_text()
-    second = checkout.run("train.sh", "--only", "swin224_stage1", "--force")
-    assert second.returncode == 1
-    assert "swin224_stage1/results is in use by process" in second.stderr
-    assert "train.sh swin224_stage1/train.py" in second.stderr
+    error = toy.fails("train.sh", "--only", "small", "--force")
+    assert "small/results is in use by process" in error
+    assert "train.sh small/train.py" in error
     assert inputs.read_text() == before
-    checkout.ok("train.sh", "--only", "v2_stage1", "b7ns_stage1")  # other folders are free
-    wish.unlink()
-    process.terminate()
+    toy.ok("train.sh", "--only", "large")  # other folders are free
+    sleeping.unlink()
+    process.kill()
+    process.wait(timeout=10)
+    assert "is in use by process" in toy.fails("train.sh", "--only", "small")  # by what the killed shell started
+    os.kill(child, signal.SIGKILL)
     process.communicate(timeout=10)
-    checkout.ok("train.sh", "--only", "swin224_stage1")
+    toy.ok("train.sh", "--only", "small")
 
 
 def test_a_second_answer_into_the_same_folder_is_refused(finished):
-    run, other = ("--small",), ()
-    finished.ok("train.sh", "--small")
-    wish = finished.wish("v2_stage2/infer.py", "sleep 60")
-    process, child = start_and_reach_the_wish(finished, "predict.sh", *run, "--members", "v2")
-    wish.unlink()
+    weights = finished.root / "v2_stage2/results/small/best.safetensors"
+    weights.parent.mkdir()
+    weights.write_text("weights")
+    sleeping = finished.will("v2_stage2/infer.py", "sleep 60")
+    process, child = start_until_asleep(finished, "predict.sh", "--small", "--members", "v2")
+    sleeping.unlink()
     finished.calls()
-    second = finished.run("predict.sh", *run, "--members", "swin224")
-    assert second.returncode == 1
-    assert "is in use by process" in second.stderr
-    assert "predict.sh" in second.stderr
+    error = finished.fails("predict.sh", "--small", "--members", "v2")
+    assert "results/small is in use by process" in error
+    assert "predict.sh" in error
     assert finished.calls() == []
-    finished.ok("predict.sh", *other, "--members", "swin224")
-    process.kill()
-    process.wait(timeout=10)
-    assert "is in use by process" in finished.run("predict.sh", *run, "--members", "swin224").stderr
+    finished.ok("predict.sh", "--members", "swin224")  # another run is free
     os.kill(child, signal.SIGKILL)
-    process.communicate(timeout=10)
-    finished.ok("predict.sh", *run, "--members", "swin224")
-
-
-def test_while_what_a_killed_script_started_lives_on_the_folder_stays_taken(checkout):
-    wish = checkout.wish("swin224_stage1/train.py", "sleep 60")
-    process, child = start_and_reach_the_wish(checkout, "train.sh", "--only", "pseudo_produce", "swin224_stage1")
-    process.kill()
-    process.wait(timeout=10)
-    wish.unlink()
-    second = checkout.run("train.sh", "--only", "swin224_stage1")
-    assert second.returncode == 1
-    assert "is in use by process" in second.stderr
-    os.kill(child, signal.SIGKILL)
-    process.communicate(timeout=10)  # ends when the last one that writes there has
-    checkout.ok("train.sh", "--only", "swin224_stage1")
-
-
-def test_ctrl_c_on_a_terminal_lets_the_script_finish_and_shows_its_last_words(checkout):
-    """On a terminal its output goes through one more process, which must not die of the signal before it does."""
-    wish = checkout.wish("swin224_stage1/train.py", "sleep 30")
-    master, slave = pty.openpty()
-    process = subprocess.Popen(
-        checkout.command("train.sh"),
-        env=checkout.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=slave,
-        stderr=slave,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 (no threads here)
-    )
-    os.close(slave)
-    shown = b""
-    deadline = time.time() + 30
-    while not (checkout.root / "asleep").exists():
-        assert time.time() < deadline
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGINT)
-    try:
-        while block := os.read(master, 4096):
-            shown += block
-    except OSError:  # Linux says so when the other end is closed
-        os.close(master)
-    assert process.wait(timeout=20) == 130
-    assert b"farewell" in shown
-    assert b"farewell" in (checkout.root / "swin224_stage1/results/train.log").read_bytes()
-    wish.unlink()
+    process.communicate(timeout=60)
+    finished.ok("predict.sh", "--small", "--members", "v2")

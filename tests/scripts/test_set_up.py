@@ -1,13 +1,13 @@
-"""The python of the scripts: made once, redone when broken off, left alone when the environment has noseprint."""
+"""The scripts' python: made once, repeated if interrupted, left alone when the environment has noseprint."""
 
 import sys
 
 import pytest
 
-# A python3.11 whose venv makes another of its kind, and whose pip only writes down what it was asked.
+# A python3.x whose venv copies itself, and whose pip only writes down its arguments.
 FAKE = """#!/bin/sh
 case "$*" in
-  *ensurepip*) exit {old} ;;
+  *ensurepip*) exit {too_old} ;;
   "-m venv"*)
     echo "$*" >>pip.log
     rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python; exit ;;
@@ -17,29 +17,6 @@ case "$*" in
 esac
 PYTHONPATH={library} exec {python} -S -P "$@"
 """
-
-
-@pytest.fixture
-def fresh(checkout, tmp_path):
-    """No environment: `python` is not on PATH and `python3.11` knows nothing of noseprint."""
-    library = checkout.environment.pop("PYTHONPATH")
-    (tmp_path / "bin" / "python").write_text("#!/bin/sh\nexit 1\n")
-    for version, old in (("3.11", 1), ("3.12", 0), ("3.13", 1), ("3", 1)):
-        base = tmp_path / "bin" / f"python{version}"
-        base.write_text(FAKE.format(old=old, library=library, python=sys.executable))
-        base.chmod(0o755)
-    (checkout.root / "requirements.txt").write_text("torch==1\n")
-    (checkout.root / "pyproject.toml").write_text("[project]\n")
-    return checkout
-
-
-def pip(checkout):
-    log = checkout.root / "pip.log"
-    lines = log.read_text().splitlines() if log.exists() else []
-    log.unlink(missing_ok=True)
-    return [line.replace("--disable-pip-version-check ", "") for line in lines]
-
-
 MADE = ["-m venv --clear .venv"]
 INSTALLED = [
     "-m pip install --require-hashes -r requirements.txt",
@@ -47,19 +24,42 @@ INSTALLED = [
 ]
 
 
-def test_made_once_with_a_python_that_is_new_enough(fresh):
-    out = fresh.ok("train.sh", "--to", "pseudo")
+@pytest.fixture
+def fresh(checkout, toy, tmp_path):
+    """No environment: `python` does not work, and of the other pythons only python3.12 is new enough."""
+    library = checkout.environment.pop("PYTHONPATH")
+    (tmp_path / "bin" / "python").write_text("#!/bin/sh\nexit 1\n")
+    for version, too_old in (("3.11", 1), ("3.12", 0), ("3.13", 1), ("3", 1)):
+        base = tmp_path / "bin" / f"python{version}"
+        base.write_text(FAKE.format(too_old=too_old, library=library, python=sys.executable))
+        base.chmod(0o755)
+    (checkout.root / "requirements.txt").write_text("torch==1\n")
+    (checkout.root / "pyproject.toml").write_text("[project]\n")
+    return checkout
+
+
+def pip(checkout):
+    """The commands given to venv and pip since the last time this was asked."""
+    log = checkout.root / "pip.log"
+    lines = log.read_text().splitlines() if log.exists() else []
+    log.unlink(missing_ok=True)
+    return [line.replace("--disable-pip-version-check ", "") for line in lines]
+
+
+def test_made_once_for_all_families_with_a_python_that_is_new_enough(fresh):
+    out = fresh.ok("recipes/toy/train.sh", "--to", "teacher")
     assert "Making .venv with python3.12" in out
     assert "several GB" in out
     assert pip(fresh) == MADE + INSTALLED
-    assert len(fresh.called()) == 2
-    fresh.ok("train.sh")
+    assert (fresh.root / "recipes/toy/teacher/results/train.done").is_file()
+    fresh.ok("train.sh", "--to", "pseudo")
     assert pip(fresh) == []
+    assert len(fresh.called()) == 2
 
 
-def test_redone_when_broken_off(fresh):
+def test_repeated_after_an_interruption(fresh):
     (fresh.root / "pip.fails").touch()
-    assert fresh.run("train.sh").returncode != 0
+    assert fresh.run("train.sh", "--to", "pseudo").returncode != 0
     assert fresh.called() == []
     (fresh.root / "pip.fails").unlink()
     pip(fresh)
@@ -71,13 +71,13 @@ def test_brought_up_to_date_in_place_also_when_it_is_activated(fresh):
     fresh.ok("train.sh", "--to", "pseudo")
     pip(fresh)
     (fresh.root / "requirements.txt").write_text("torch==2\n")
-    path = f"{fresh.root}/.venv/bin:{fresh.environment['PATH']}"
-    fresh.environment["PATH"] = f"{fresh.environment['PATH'].split(':')[0]}:{path}"
+    bin_folder, _, rest = fresh.environment["PATH"].partition(":")
+    fresh.environment["PATH"] = f"{bin_folder}:{fresh.root}/.venv/bin:{rest}"
     fresh.ok("train.sh", "--to", "pseudo")
     assert pip(fresh) == INSTALLED
 
 
-def test_dry_run_installs_nothing(fresh):
+def test_a_dry_run_installs_nothing(fresh):
     before = fresh.files()
     out = fresh.ok("train.sh", "--dry-run")
     assert ".venv" in out
@@ -85,14 +85,12 @@ def test_dry_run_installs_nothing(fresh):
     assert fresh.files() == before
 
 
-def test_no_python_new_enough(fresh, tmp_path):
+def test_no_python_is_new_enough(fresh, tmp_path):
     (tmp_path / "bin" / "python3.12").write_text("#!/bin/sh\nexit 1\n")
-    result = fresh.run("train.sh")
-    assert result.returncode == 1
-    assert "no Python 3.11 or newer" in result.stderr
+    assert "no Python 3.11 or newer" in fresh.fails("train.sh")
     assert not (fresh.root / ".venv").exists()
 
 
-def test_environment_that_has_noseprint_is_used(checkout):
-    checkout.ok("train.sh", "--to", "pseudo")
-    assert not (checkout.root / ".venv").exists()
+def test_an_environment_that_has_noseprint_is_used(toy):
+    toy.ok("train.sh", "--to", "teacher")
+    assert not (toy.root.parents[1] / ".venv").exists()

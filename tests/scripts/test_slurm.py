@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 SUBMIT = str(Path(__file__).parents[2] / "slurm" / "submit.sh")
-SBATCH = '#!/bin/bash\nprintf "%q " "$@" >>"$0.log"; echo >>"$0.log"; echo 17\n'
+SBATCH = '#!/bin/bash\nprintf "%q " "$@" >>"$0.log"; echo >>"$0.log"; wc -l <"$0.log"\n'  # prints the job's number
 
 
 @pytest.fixture
@@ -15,10 +15,10 @@ def submit(tmp_path):
     sbatch.write_text(SBATCH)
     sbatch.chmod(0o755)
 
-    def run(*words):
+    def run(*args):
         path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
-            ["bash", SUBMIT, *words], capture_output=True, text=True, timeout=60, cwd=tmp_path, env={"PATH": path}
+            ["bash", SUBMIT, *args], capture_output=True, text=True, timeout=60, cwd=tmp_path, env={"PATH": path}
         )
         log = tmp_path / "bin" / "sbatch.log"
         return done, log.read_text().splitlines() if log.exists() else []
@@ -26,20 +26,28 @@ def submit(tmp_path):
     return run
 
 
-def test_each_job_waits_for_those_it_starts_from_and_all_get_the_same_data(submit, tmp_path):
+def test_each_job_waits_for_the_jobs_it_starts_from_and_all_get_the_same_data(submit, tmp_path):
     (tmp_path / "my data").mkdir()
     done, jobs = submit("--small", "--data", "my data", "--skip-bad", "--", "--epochs", "1")
     assert done.returncode == 0, done.stderr
     data = str(tmp_path / "my data").replace(" ", "\\ ")
-    assert [data in job for job in jobs] == [True] * 4
-    assert ["--dependency" in job for job in jobs] == [False, True, True, True]
-    assert "aftercorr:17 --array 0-3 slurm/train.sbatch stage2" in jobs[2]
-    assert all(job.endswith("--skip-bad -- --epochs 1 ") for job in jobs[:3])
-    assert jobs[3].endswith(f"slurm/predict.sbatch --small --data {data} ")
+    expected = ["slurm/script.sbatch train.sh --only pseudo_produce"]  # job 1
+    for job, name in zip((2, 4, 6, 8), ("swin224", "swin384", "v2", "b7ns"), strict=True):
+        expected += [
+            f"--dependency afterok:1 slurm/script.sbatch train.sh --only {name}_stage1",
+            f"--dependency afterok:1:{job} slurm/script.sbatch train.sh --only {name}_stage2",
+        ]
+    expected = [f"{command} --small --data {data} --skip-bad -- --epochs 1" for command in expected]
+    all_jobs = ":".join(map(str, range(1, 10)))
+    expected.append(f"--dependency afterok:{all_jobs} slurm/script.sbatch predict.sh --small --data {data}")
+    common = "--parsable --kill-on-invalid-dep yes --cpus-per-task 2 "
+    assert [job.strip() for job in jobs] == [common + command for command in expected]
 
 
-@pytest.mark.parametrize("words", [("--nonsense",), ("--data",), ("--data", "nowhere"), ("--only", "v2_stage1")])
-def test_what_it_does_not_know_submits_nothing(submit, words):
-    done, jobs = submit(*words)
+@pytest.mark.parametrize(
+    "args", [("--nonsense",), ("--data",), ("--data", "nowhere"), ("--only", "v2_stage1"), ("recipes/nowhere",)]
+)
+def test_wrong_options_submit_nothing(submit, args):
+    done, jobs = submit(*args)
     assert (done.returncode, jobs) == (2, [])
     assert "--help lists the options" in done.stderr

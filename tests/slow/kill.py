@@ -218,7 +218,7 @@ class Campaign:
     def describe_restart(self, kill: Kill) -> None:
         """What the start after a kill said it did."""
         text = self.log.read_text(errors="replace")
-        steps = re.findall(r"^== (\S+: (?:resumes|runs))$", text, re.MULTILINE)
+        steps = re.findall(r"^== \d+ of \d+, (\S+: (?:resumes|runs))$", text, re.MULTILINE)
         resumed = re.findall(r"^(resuming after step \d+ of \d+|already trained)$", text, re.MULTILINE)
         kill.restart = ", ".join(steps[:1] + resumed[:1]) or "killed before it told"
 

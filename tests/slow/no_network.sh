@@ -25,7 +25,7 @@ if watched bash -c ': >/dev/tcp/192.0.2.1/80' >"$SCRATCH/control" 2>&1; then fai
 echo "control: $(tail -n 1 "$SCRATCH/control")"
 
 mkdir "$SCRATCH/ckpts"
-for member in swin224 swin384 v2 b7ns; do
+for member in $(grep -v '^#' members.txt); do
   weights=${member}_stage2/results/demo/best.safetensors
   [ -f "$weights" ] || fail "$weights is missing: bash train.sh --demo makes it"
   cp "$weights" "$SCRATCH/ckpts/${member}_stage2.safetensors"

@@ -1,122 +1,161 @@
-"""What decides whether two photographs show the same one: networks, calibrations, thresholds, limits; and its file."""
+"""A verifier: the networks, calibrations, thresholds and limits that decide whether two photographs are the same.
+
+It is kept as JSON, `results/RUN/verifier.json`.
+"""
 
 import json
 import math
-import re
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, is_dataclass
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
+from pydantic import AfterValidator, Field, PlainSerializer, TypeAdapter, ValidationError
 
 from noseprint import __version__
-from noseprint.calibration.curves import Calibration, calibration_from_json
+from noseprint.calibration.curves import STRICT, Calibration
+from noseprint.calibration.operating_points import OperatingPoint
 from noseprint.calibration.quality_limits import Limits
 from noseprint.calibration.reliability import ReliabilityScores
-from noseprint.calibration.verifier_file import FORMAT, no_verifier, read_plain
-from noseprint.errors import NoseprintError
+from noseprint.errors import NoseprintError, printable
 from noseprint.files import atomic_write
-from noseprint.metrics.bootstrap import MIN_IDENTITIES, Score
+from noseprint.metrics.bootstrap import MIN_IDENTITIES
 from noseprint.models.weights_header import fingerprint
 
 FEW_IDENTITIES = 25
-"""Of fewer held out neither the rates nor their intervals are to be relied on."""
-EVEN_ODDS = math.log(2)
-"""The log loss of saying 0.5 of every pair."""
-_WORTH = 0.95  # share of it that a probability must stay below to be worth anything
+"""With fewer held-out identities, neither the rates nor their intervals are reliable."""
+EVEN_ODDS_LOSS = math.log(2)
+"""The log loss of giving every pair a probability of 0.5."""
+_USEFUL_SHARE = 0.95  # of that loss: a probability must do better to be worth anything
+_MAX_BYTES = 2**24
+
+T = TypeVar("T", str, Path)
+
+
+def _check_printable(value: T) -> T:
+    if not str(value).isprintable():
+        raise ValueError("has characters that cannot be printed")
+    return value
+
+
+def _check_distinct(members: Sequence["Member"]) -> Sequence["Member"]:
+    for values in ({member.name for member in members}, {member.fingerprint for member in members}):
+        if len(values) < len(members):
+            raise ValueError("two members are the same")
+    return members
+
+
+def _check_order(points: Sequence["OperatingPoint"]) -> Sequence["OperatingPoint"]:
+    for a, b in pairwise(points):
+        if not (a.fmr > b.fmr and a.threshold <= b.threshold and a.fnmr_threshold >= b.fnmr_threshold):
+            raise ValueError("false match rates must fall, and thresholds must not get looser")
+    return points
+
+
+def _check_not_negative(scores: ReliabilityScores) -> ReliabilityScores:
+    for score in (scores.log_loss, scores.brier, scores.calibration_error):
+        if score.value < 0 or not 0 <= score.low <= score.high:
+            raise ValueError("has a score below 0 or an interval upside down")
+    return scores
+
+
+Text = Annotated[str, Field(min_length=1, max_length=4095), AfterValidator(_check_printable)]
+Reliability = Annotated[ReliabilityScores, AfterValidator(_check_not_negative)]
 
 
 @dataclass(frozen=True)
 class Member:
-    """One network: its recipe folder, its weights (seen from the verifier's folder) and how right its calibration is.
+    """One network.
 
-    `reliability` is of cross-fitted probabilities of the hold-out's balanced pairs.
+    Attributes:
+        name: of its recipe folder.
+        weights: path of its file. In verifier.json it is relative to that file's folder.
+        fingerprint: of the weights.
+        calibration: of its cosines.
+        reliability: of cross-fitted probabilities of balanced hold-out pairs.
     """
 
-    name: str
-    weights: str
-    fingerprint: str
+    name: Text
+    weights: Annotated[Path, AfterValidator(_check_printable), PlainSerializer(Path.as_posix)]
+    fingerprint: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
     calibration: Calibration
-    reliability: ReliabilityScores
+    reliability: Reliability
 
 
 @dataclass(frozen=True)
 class HoldOut:
-    """What the verifier was made from: identities never trained on, and a cohort of photographs of trained ones.
+    """The photographs from which a verifier was made.
 
-    `mark` tells one set of identities from another; a pair has one held-out photograph at the least.
+    Attributes:
+        share: of the identities that was held out from training.
+        identities_hash: `holdout_hash` of the held-out identities.
+        identities: number of held-out identities.
+        photographs: number of their photographs.
+        cohort: number of photographs of trained identities.
+        same_pairs: of two held-out photographs.
+        different_pairs: of two held-out photographs, or of a held-out one and one of the cohort.
     """
 
     share: float
-    mark: str
-    identities: int
-    photographs: int
+    identities_hash: Annotated[str, Field(alias="mark")]
+    identities: Annotated[int, Field(ge=MIN_IDENTITIES)]
+    photographs: Annotated[int, Field(ge=2 * MIN_IDENTITIES)]
     cohort: int
     same_pairs: int
     different_pairs: int
 
 
 @dataclass(frozen=True)
-class OperatingPoint:
-    """A pair of thresholds, for one false match rate.
-
-    `threshold` is the lowest similarity which so few of the hold-out's different pairs reach that the 95 % interval of
-    their share, over identities, ends at `fmr` or below: from there on a pair is called the same. At most the share
-    `fmr` of its same pairs lies below `fnmr_threshold`, none where they are few: a pair below both is called different,
-    and what lies between cannot be told. Where the first lies lower, nothing lies between.
-    `measured_fmr` and `tmr` (true-match rate) are those at `threshold`, with intervals over identities.
-    """
-
-    fmr: float
-    threshold: float
-    measured_fmr: Score
-    tmr: Score
-    fnmr_threshold: float
-
-    @property
-    def band(self) -> tuple[float, float]:
-        """Similarities from the first on and below the second cannot be told."""
-        return min(self.threshold, self.fnmr_threshold), self.threshold
-
-
-@dataclass(frozen=True)
 class Verifier:
-    """All that `noseprint verify` needs. `calibration`, `reliability` and `points` are of the ensemble's mean cosine.
+    """What `noseprint verify` decides by.
 
-    `least_fmr`: the lowest false match rate that the hold-out supports; `points` has the highest rate first.
+    Attributes:
+        format: of the file.
+        version: of the noseprint that made it.
+        members: the networks; the similarity of two photographs is the mean of their cosines.
+        calibration: of that similarity.
+        reliability: of cross-fitted probabilities of balanced hold-out pairs.
+        holdout: what it was made from.
+        least_fmr: the lowest false match rate that the hold-out supports.
+        points: thresholds, the highest false match rate first.
+        quality: limits on the photographs.
     """
 
-    members: tuple[Member, ...]
+    __pydantic_config__ = STRICT
+
+    format: Literal["noseprint verifier 1"] = field(default="noseprint verifier 1", kw_only=True)
+    version: str = field(default=__version__, kw_only=True)
+    members: Annotated[tuple[Member, ...], Field(min_length=1), AfterValidator(_check_distinct)]
     calibration: Calibration
-    reliability: ReliabilityScores
+    reliability: Reliability
     holdout: HoldOut
     least_fmr: float
-    points: tuple[OperatingPoint, ...]
+    points: Annotated[tuple[OperatingPoint, ...], Field(min_length=1), AfterValidator(_check_order)]
     quality: Limits
 
     @property
     def caution(self) -> str | None:
-        """What whoever relies on rates and probabilities must know; None where the hold-out supports both."""
+        """A warning about rates and probabilities; None if the hold-out supports both."""
         few = None
         if self.holdout.identities < FEW_IDENTITIES:
             few = (
                 f"made from {self.holdout.identities} held-out identities, which are few: among others, false matches "
                 "may be several times as frequent. Train with a larger --holdout to be surer"
             )
-        return "; ".join(filter(None, (few, self.worthless))) or None
+        return "; ".join(filter(None, (few, self.probability_warning))) or None
 
     @property
-    def worthless(self) -> str | None:
-        """That the probability is not to be believed; None where it is worth something."""
+    def probability_warning(self) -> str | None:
+        """A warning that the probability is worthless; None if it is not."""
         loss = self.reliability.log_loss
-        flat = np.ptp(self.calibration.log_odds(np.array([-1.0, 1.0]))) == 0
-        if flat or loss.value > _WORTH * EVEN_ODDS or loss.high >= EVEN_ODDS:
+        constant = np.ptp(self.calibration.log_odds(np.array([-1.0, 1.0]))) == 0
+        if constant or loss.value > _USEFUL_SHARE * EVEN_ODDS_LOSS or loss.high >= EVEN_ODDS_LOSS:
             return (
-                f"the probability tells nothing: its log loss on the hold-out is {loss}, and that of even odds for "
-                f"every pair {EVEN_ODDS:.3f}. Train longer, or with a larger --holdout, and calibrate again"
+                f"the probability is worthless: its log loss on the hold-out is {loss}, and a probability of 0.5 for "
+                f"every pair has {EVEN_ODDS_LOSS:.3f}. Train longer, or with a larger --holdout, and calibrate again"
             )
         return None
 
@@ -129,113 +168,51 @@ class Verifier:
                 return point
         if not 0 < fmr < 1:
             raise NoseprintError(f"--fmr {fmr:g}: must lie between 0 and 1")
-        known = ", ".join(f"{point.fmr:g}" for point in self.points)
         if fmr < self.points[-1].fmr:
             raise NoseprintError(
-                f"--fmr {fmr:g}: the {self.holdout.different_pairs} different pairs of the hold-out do not support it "
+                f"--fmr {fmr:g}: the hold-out's {self.holdout.different_pairs} different pairs do not support it "
                 f"(30 false matches are needed to state a rate); the lowest they do is {self.points[-1].fmr:g}"
             )
+        known = ", ".join(f"{point.fmr:g}" for point in self.points)
         raise NoseprintError(f"--fmr {fmr:g}: this verifier has thresholds for {known}")
+
+
+_ADAPTER = TypeAdapter(Verifier)
 
 
 def write_verifier(path: Path, verifier: Verifier) -> None:
     """Write it, whole or not at all; the same verifier gives the same bytes."""
-    told = {"format": FORMAT, "version": __version__, **_plain(verifier)}
+    folder = path.parent.resolve()
+    members = [replace(m, weights=Path(os.path.relpath(m.weights.resolve(), folder))) for m in verifier.members]
+    content = _ADAPTER.dump_python(replace(verifier, members=tuple(members)), mode="json", by_alias=True)
     with atomic_write(path) as part:
-        part.write_text(json.dumps(told, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def read_verifier(path: Path) -> Verifier:
-    """Read what `write_verifier` wrote. Raises NoseprintError for anything else, naming what is wrong."""
-    told = read_plain(path)
+    """Read what `write_verifier` wrote. Raises NoseprintError for anything else, with the reason."""
+    if not path.is_file():
+        raise NoseprintError(f"{path.absolute()}: no such verifier; make it with noseprint calibrate")
     try:
-        verifier: Verifier = _read(Verifier, told, "verifier")
-        _require_sense(verifier)
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError, NoseprintError) as error:
-        raise no_verifier(path, error) from error
-    return verifier
+        if path.stat().st_size > _MAX_BYTES:
+            raise ValueError("too large")
+        verifier = _ADAPTER.validate_json(path.read_bytes())
+    except (ValueError, OSError) as error:
+        reason = str(error)
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            reason = f"{'.'.join(map(str, first['loc'])) or 'content'}: {first['msg']}"
+        reason = printable(reason)[:200]
+        raise NoseprintError(f"{path}: not a verifier ({reason}); make it with noseprint calibrate") from error
+    folder = path.parent.resolve()
+    members = [replace(member, weights=(folder / member.weights).resolve()) for member in verifier.members]
+    return replace(verifier, members=tuple(members))
 
 
-def weights_of(verifier: Verifier, path: Path) -> dict[str, Path]:
-    """Each member's weights, for the verifier read from `path`.
-
-    Raises NoseprintError where they are missing or not those that it was made with.
-    """
-    found = {member.name: path.parent / member.weights for member in verifier.members}
+def check_weights(verifier: Verifier) -> None:
+    """Raise NoseprintError if a member's weights are missing or not those that the verifier was made with."""
     for member in verifier.members:
-        weights = found[member.name]
-        if not weights.is_file():
-            raise NoseprintError(f"{weights}: no such weights file, which {path} was made with; calibrate again")
-        if fingerprint(weights) != member.fingerprint:
-            raise NoseprintError(f"{weights}: are not the weights that {path} was made with; calibrate again")
-    return found
-
-
-def _plain(value: Any) -> Any:
-    """Dataclasses as dicts; calibrations as their own JSON."""
-    if isinstance(value, Calibration):
-        return json.loads(value.to_json())
-    if isinstance(value, Score):
-        return asdict(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    return [_plain(part) for part in value] if isinstance(value, tuple) else value
-
-
-def _read(kind: Any, value: Any, where: str) -> Any:
-    """`value`, of JSON, as the type `kind`, strictly."""
-    if kind == Calibration:
-        return calibration_from_json(json.dumps(value))
-    if get_origin(kind) is UnionType:  # T | None
-        return None if value is None else _read(get_args(kind)[0], value, where)
-    if get_origin(kind) is tuple:
-        if not isinstance(value, list):
-            raise ValueError(f"{where} is no list")
-        return tuple(_read(get_args(kind)[0], part, where) for part in value)
-    if is_dataclass(kind):
-        types = get_type_hints(kind)
-        if not isinstance(value, dict) or set(value) != set(types):
-            raise ValueError(f"{where} has not just {', '.join(types)}")
-        make: Callable[..., Any] = kind  # type: ignore[assignment]
-        return make(**{name: _read(types[name], value[name], name) for name in types})
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind or (kind is float and not math.isfinite(value)):
-        raise ValueError(f"{where} {str(value)[:50]!r} is no {kind.__name__}")
-    if kind is str and not (value.isprintable() and 0 < len(value) < 4096):
-        raise ValueError(f"{where} {value[:50]!r}")
-    return value
-
-
-def _require_sense(verifier: Verifier) -> None:
-    """Refuse numbers that cannot be."""
-    rates = [point.fmr for point in verifier.points]
-    if not verifier.members or len({member.name for member in verifier.members}) < len(verifier.members):
-        raise ValueError("no members, or one twice")
-    if any(not re.fullmatch("[0-9a-f]{16}", member.fingerprint) for member in verifier.members):
-        raise ValueError("a fingerprint that is none")
-    if len({member.fingerprint for member in verifier.members}) < len(verifier.members):
-        raise ValueError("two members of the same weights")
-    if not rates or rates != sorted(set(rates), reverse=True):
-        raise ValueError("false match rates that do not fall")
-    for point in verifier.points:
-        if not (0 < point.fmr < 1 and all(-2 <= value <= 2 for value in (point.threshold, point.fnmr_threshold))):
-            raise ValueError(f"thresholds {point.threshold} and {point.fnmr_threshold} at false match rate {point.fmr}")
-        for score in (point.measured_fmr, point.tmr):
-            if not 0 <= score.low <= score.value <= score.high <= 1:
-                raise ValueError(f"a rate of {score}")
-    for loose, strict in pairwise(verifier.points):
-        if loose.threshold > strict.threshold or loose.fnmr_threshold < strict.fnmr_threshold:
-            raise ValueError(f"thresholds at false match rate {loose.fmr} that are stricter than at {strict.fmr}")
-    for found in (verifier.reliability, *(member.reliability for member in verifier.members)):
-        for score in (found.log_loss, found.brier, found.calibration_error):
-            if score.value < 0 or not 0 <= score.low <= score.high:
-                raise ValueError(f"a log loss, Brier score or calibration error of {score}")
-    if verifier.holdout.identities < MIN_IDENTITIES or verifier.holdout.photographs < 2 * MIN_IDENTITIES:
-        raise ValueError(
-            f"a hold-out of {verifier.holdout.identities} identities, where {MIN_IDENTITIES} are the least"
-        )
-    limits = verifier.quality
-    for limit in (limits.short_side, limits.sharpness, limits.brightness):
-        if limit.least is not None and limit.least < 0:
-            raise ValueError(f"a limit of {limit.least}")
+        if not member.weights.is_file():
+            raise NoseprintError(f"{member.weights}: no such weights file, which the verifier needs; calibrate again")
+        if fingerprint(member.weights) != member.fingerprint:
+            raise NoseprintError(f"{member.weights}: not the weights that the verifier was made with; calibrate again")

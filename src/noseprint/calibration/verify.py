@@ -1,5 +1,6 @@
-"""Whether two photographs show the same one, and how sure that is."""
+"""Verification of two photographs: same, different or cannot tell, and with which probability."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -8,9 +9,10 @@ import numpy as np
 import torch
 
 from noseprint import __version__
-from noseprint.calibration.curves import Calibration, family_of, probability_at
+from noseprint.calibration.curves import Calibration, probability_at
+from noseprint.calibration.operating_points import OperatingPoint
 from noseprint.calibration.quality_limits import Shortfall, shortfalls
-from noseprint.calibration.verifier import FEW_IDENTITIES, OperatingPoint, Verifier, weights_of
+from noseprint.calibration.verifier import FEW_IDENTITIES, Verifier, check_weights
 from noseprint.command_line import Engine
 from noseprint.data.decoding import decode
 from noseprint.data.photo_quality import Quality, measure_quality
@@ -19,18 +21,17 @@ from noseprint.errors import NoseprintError
 from noseprint.models.embed import embed_images
 from noseprint.models.weights import load_network
 
-FORMAT = "noseprint verdict 1"
-LEAST_TMR = 0.5
-"""Where fewer of the same pairs are recognised, whoever asks is told."""
+LOW_TMR = 0.5
+"""At a lower true match rate the verdict carries a caution."""
 Decision = Literal["same", "different", "cannot tell"]
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Why it was decided so: a code for programs, the photograph where one is concerned, words for people.
+    """A reason for a decision: a code for programs, and a text for people.
 
-    Codes: above_threshold, below_threshold, uncertain; short_side, sharpness, brightness (a photograph's shortfall);
-    identical (both photographs are one).
+    Codes: above_threshold, below_threshold, uncertain; short_side, sharpness, brightness (the `photograph` is below
+    that limit); identical (both photographs have the same pixels).
     """
 
     code: str
@@ -41,30 +42,49 @@ class Reason:
 
 
 @dataclass(frozen=True)
+class MemberVerdict:
+    """What one network found: its recipe folder, the fingerprint of its weights, cosine and probability."""
+
+    name: str
+    fingerprint: str
+    similarity: float
+    probability: float | None
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """What a verifier says of two photographs."""
+    """What a verifier found.
+
+    Attributes:
+        photographs: their file names.
+        similarity: mean of the members' cosines, -1..1.
+        probability: that they show the same individual, at the prior; None if a photograph is below a limit.
+        decision: by the thresholds and the limits.
+        reasons: for it.
+        prior: see `probability_at`.
+        family: of the calibration: platt, beta or isotonic.
+        point: the thresholds.
+        members: what each network found.
+        quality: of the photographs.
+        caution: `Verifier.caution`, and that few same pairs are recognised; None if there is nothing to say.
+    """
 
     photographs: tuple[str, str]
     similarity: float
-    """Mean of the members' cosines, -1..1."""
     probability: float | None
-    """That they show the same one, at the prior; None where a photograph falls short of a limit."""
     decision: Decision
     reasons: tuple[Reason, ...]
     prior: float
     family: str
     point: OperatingPoint
-    members: dict[str, tuple[str, float, float | None]]
-    """Of each member the fingerprint of its weights, its cosine and its probability at the prior (or None)."""
+    members: tuple[MemberVerdict, ...]
     quality: tuple[Quality, Quality]
     caution: str | None
-    """`Verifier.caution`, and that hardly any same pairs are recognised."""
 
     def to_json(self) -> dict[str, Any]:
         """All of it as plain numbers and text, in the layout of docs/verify.md."""
-        low, high = self.point.band
         return {
-            "format": FORMAT,
+            "format": "noseprint verdict 1",
             "noseprint": __version__,
             "photographs": [
                 {"file": name, **asdict(quality)} for name, quality in zip(self.photographs, self.quality, strict=True)
@@ -77,12 +97,9 @@ class Verdict:
             "calibration": self.family,
             "fmr": self.point.fmr,
             "caution": self.caution,
-            "different_below": low,
-            "same_from": high,
-            "members": [
-                {"name": name, "fingerprint": mark, "similarity": cosine, "probability": probability}
-                for name, (mark, cosine, probability) in self.members.items()
-            ],
+            "different_below": self.point.different_below,
+            "same_from": self.point.threshold,
+            "members": [asdict(member) for member in self.members],
         }
 
 
@@ -90,47 +107,55 @@ def verify(
     photographs: tuple[Path, Path],
     verifier: Verifier,
     *,
-    path: Path,
     fmr: float | None = None,
     prior: float = 0.5,
     device: torch.device,
     engine: Engine = "auto",
 ) -> Verdict:
-    """Compare two photographs by the `verifier` that was read from `path`.
+    """Decide whether two photographs show the same individual.
 
-    fmr: the false match rate to decide at, None: the lowest the verifier has. prior: see `probability_at`; it moves the
-    probability, not the decision, which is made by the thresholds. Raises NoseprintError for a rate the verifier lacks,
-    a prior outside (0, 1), weights that are not its own, and a photograph that cannot be read.
+    Args:
+        photographs: two files.
+        verifier: see `read_verifier`.
+        fmr: the false match rate to decide at; None: the lowest that the verifier has.
+        prior: see `probability_at`. It changes the probability, not the decision, which depends on the thresholds.
+        device: for the networks.
+        engine: what runs the networks, see `embedder`.
+
+    Raises NoseprintError for a rate that the verifier lacks, a prior outside (0, 1), weights that are missing or not
+    the verifier's, and a photograph that cannot be read.
     """
     point = verifier.operating_point(fmr)
-    probability_at(np.zeros(1), prior)
+    probability_at(np.zeros(1), prior)  # checks the prior
     first, second = decode(photographs[0]), decode(photographs[1])
     quality = measure_quality(first), measure_quality(second)
     names = str(photographs[0]), str(photographs[1])
     short = [
-        (name, found) for name, part in zip(names, quality, strict=True) for found in shortfalls(part, verifier.quality)
+        (name, shortfall)
+        for name, measured in zip(names, quality, strict=True)
+        for shortfall in shortfalls(measured, verifier.quality)
     ]
 
     def probability(calibration: Calibration, cosine: float) -> float | None:
         return None if short else float(calibration.probability(cosine, prior))
 
-    members: dict[str, tuple[str, float, float | None]] = {}
-    for member, weights in zip(verifier.members, weights_of(verifier, path).values(), strict=True):
-        network = load_network(weights)
-        transform = A.Resize(network.image_size, network.image_size)
-        a, b = embed_images(
-            network.to(device), photographs, transform=transform, device=device, workers=0, engine=engine
-        )
+    check_weights(verifier)
+    members = []
+    for member in verifier.members:
+        network = load_network(member.weights).to(device)
+        resize = A.Resize(network.image_size, network.image_size)
+        a, b = embed_images(network, photographs, transform=resize, device=device, workers=0, engine=engine)
         cosine = float(a @ b)
         if not np.isfinite(cosine):
-            raise NoseprintError(f"{weights}: gives embeddings that are not finite; train it again")
-        members[member.name] = member.fingerprint, cosine, probability(member.calibration, cosine)
-    similarity = float(np.mean([cosine for _, cosine, _ in members.values()]))
+            raise NoseprintError(f"{member.weights}: gives embeddings that are not finite; train it again")
+        found = MemberVerdict(member.name, member.fingerprint, cosine, probability(member.calibration, cosine))
+        members.append(found)
+    similarity = float(np.mean([member.similarity for member in members]))
     decision, reasons = decide(similarity, point, short)
     if np.array_equal(first, second):
         reasons += (Reason("identical", None, similarity, 1.0, "both are one and the same photograph"),)
     cautions = [verifier.caution] if verifier.caution else []
-    if point.tmr.value < LEAST_TMR:
+    if point.tmr.value < LOW_TMR:
         cautions.append(f"at this false match rate {100 * point.tmr.value:.0f} % of the same pairs are recognised")
     return Verdict(
         photographs=names,
@@ -139,58 +164,21 @@ def verify(
         decision=decision,
         reasons=reasons,
         prior=prior,
-        family=family_of(verifier.calibration),
+        family=verifier.calibration.family,
         point=point,
-        members=members,
+        members=tuple(members),
         quality=quality,
         caution="; ".join(cautions) or None,
     )
 
 
-def probability_text(probability: float | None) -> str:
-    """A probability in words: a hold-out cannot tell what lies beyond 0.999."""
-    if probability is None:
-        return "no probability"
-    if not 0.001 <= probability <= 0.999:
-        return f"probability {'above 0.999' if probability > 0.5 else 'below 0.001'}"
-    return f"probability {probability:.3f}"
-
-
-def verdict_lines(verdict: Verdict, verifier: Verifier) -> list[str]:
-    """What a person is told: a sentence with the answer and why, then few lines of how far to rely on it.
-
-    A photograph that falls short of a limit has the sentence alone: no rate of the hold-out says anything of it.
-    """
-    why = "; ".join(reason.text for reason in verdict.reasons)
-    if verdict.probability is None:
-        return [f"{verdict.decision}: {why}"]
-    prior = "" if verdict.prior == 0.5 else f" at prior {verdict.prior:g} (which does not move the decision)"
-    point = verdict.point
-    of = 1000 if point.fmr >= 0.01 else 10_000
-    kind, number, called = {
-        "same": ("different", f"{of * point.measured_fmr.value:.0f}", "the same"),
-        "different": ("same", f"{of * point.fmr:.0f} at most", "different"),
-        "cannot tell": ("same", f"{of * point.tmr.value:.0f}", "the same"),
-    }[verdict.decision]
-    holdout = verifier.holdout
-    few = "" if holdout.identities >= FEW_IDENTITIES else f" ({holdout.identities} individuals, which are few)"
-    lines = [
-        f"{verdict.decision}, {probability_text(verdict.probability)}{prior}: {why}",
-        f"of {of:,} {kind} pairs of the hold-out{few} {number} were called {called}",
-    ]
-    if verdict.decision == "same":
-        lines.append("not checked: that both show what it was trained on (dogs, say) and are the right way up")
-    return [*lines, f"caution: {verifier.worthless}"] if verifier.worthless else lines
-
-
 def decide(
-    similarity: float, point: OperatingPoint, short: list[tuple[str, Shortfall]]
+    similarity: float, point: OperatingPoint, short: Sequence[tuple[str, Shortfall]] = ()
 ) -> tuple[Decision, tuple[Reason, ...]]:
-    """The decision by the thresholds, unless a photograph falls short of a limit; and all reasons for it."""
+    """Decide by the thresholds, or "cannot tell" if a photograph (name, shortfall) is below a limit; with reasons."""
     if short:
-        found = (Reason(s.measure, name, s.value, s.least, f"{name} is {s}") for name, s in short)
-        return "cannot tell", tuple(found)
-    low, high = point.band
+        return "cannot tell", tuple(Reason(s.measure, name, s.value, s.least, f"{name} is {s}") for name, s in short)
+    low, high = point.different_below, point.threshold
     if similarity >= high:
         text = f"similarity {similarity:.3f}, the same from {high:.3f}"
         return "same", (Reason("above_threshold", None, similarity, high, text),)
@@ -199,3 +187,38 @@ def decide(
         return "different", (Reason("below_threshold", None, similarity, low, text),)
     text = f"similarity {similarity:.3f}, different below {low:.3f}, the same from {high:.3f}"
     return "cannot tell", (Reason("uncertain", None, similarity, high, text),)
+
+
+def verdict_lines(verdict: Verdict, verifier: Verifier) -> list[str]:
+    """The answer and the reasons in one line, and a few lines on how reliable it is.
+
+    A photograph below a limit has only the first line: the hold-out's rates do not apply to it.
+    """
+    reasons = "; ".join(reason.text for reason in verdict.reasons)
+    if verdict.probability is None:
+        return [f"{verdict.decision}: {reasons}"]
+    prior = "" if verdict.prior == 0.5 else f" at prior {verdict.prior:g} (which does not change the decision)"
+    point, holdout = verdict.point, verifier.holdout
+    total = 1000 if point.fmr >= 0.01 else 10_000
+    kind, number, answer = {
+        "same": ("different", f"{total * point.measured_fmr.value:.0f}", "the same"),
+        "different": ("same", f"at most {total * point.fmr:.0f}", "different"),
+        "cannot tell": ("same", f"{total * point.tmr.value:.0f}", "the same"),
+    }[verdict.decision]
+    few = "" if holdout.identities >= FEW_IDENTITIES else f" ({holdout.identities} individuals, which are few)"
+    lines = [
+        f"{verdict.decision}, {probability_text(verdict.probability)}{prior}: {reasons}",
+        f"of {total:,} {kind} pairs of the hold-out{few}, {number} were called {answer}",
+    ]
+    if verdict.decision == "same":
+        lines.append("not checked: that both show what the networks were trained on (such as dogs), the right way up")
+    return [*lines, f"caution: {verifier.probability_warning}"] if verifier.probability_warning else lines
+
+
+def probability_text(probability: float | None) -> str:
+    """A probability as text, no more exact than a hold-out can tell."""
+    if probability is None:
+        return "no probability"
+    if not 0.001 <= probability <= 0.999:
+        return f"probability {'above 0.999' if probability > 0.5 else 'below 0.001'}"
+    return f"probability {probability:.3f}"

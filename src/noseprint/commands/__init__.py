@@ -1,1 +1,1 @@
-"""The commands of `noseprint`, one a file: options and what is printed. The work is done in the rooms below."""
+"""The commands of `noseprint`, one in each file: the options and the printed text. Other packages do the work."""

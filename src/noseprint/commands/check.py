@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -10,27 +11,27 @@ from noseprint.errors import NoseprintError
 
 @dataclass(frozen=True)
 class Check:
-    """Read every table and every photograph of a data folder, and list everything that is wrong with them.
+    """Read all tables and photographs of a data folder, and list everything that is wrong with them.
 
-    The exit status is 1 for faults, which would stop a training, and 0 for remarks only: one photograph under two
-    identities or in two splits, other near copies, tiny or dark photographs, names that differ in case only, files that
-    no table names.
+    Exits with status 1 if there are faults, which would stop a training. Remarks do not: the same photograph under two
+    identities or in two splits, other near copies, tiny or dark photographs, identities whose names differ in case
+    only, files that no table names.
     """
 
-    data: tyro.conf.Positional[Path] = Path("data")
-    """Data folder, laid out as data/README.md says."""
+    data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="[DATA]")] = Path("data")
+    """Data folder, in the layout of data/README.md."""
     csv: Path | None = None
-    """Write every finding there (kind, file, line, problem, other file); the terminal shows five of each kind."""
+    """Write all findings to this file (kind, file, line, problem, other file); the terminal shows five of each kind."""
 
     def __call__(self) -> None:
-        """Check and print."""
+        """Check the folder and print the findings."""
         from noseprint.data.tables import table_paths
         from noseprint.files import check_overwriting
         from noseprint.inspection.check import check
         from noseprint.inspection.findings import report_text, write_findings
 
         if not self.data.is_dir():
-            raise NoseprintError(f"{self.data} is no folder: name the data folder to check")
+            raise NoseprintError(f"{self.data}: no such folder; name the data folder to check")
         if self.csv:
             check_overwriting(self.csv, suffix=".csv", inputs=table_paths(self.data), option="--csv")
         report = check(self.data)

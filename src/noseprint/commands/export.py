@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -10,24 +11,28 @@ from noseprint.errors import NoseprintError
 
 @dataclass(frozen=True)
 class Export:
-    """Write weights as a folder that another program can use without noseprint: OpenVINO, preprocessing, an example."""
+    """Export a network as a folder that other programs can use without noseprint.
 
-    weights: tyro.conf.Positional[Path]
-    """A .safetensors file."""
-    out: tyro.conf.Positional[Path]
-    """Folder to make."""
+    The folder holds the network in OpenVINO's format, a description of its input, and an example program.
+    """
+
+    weights: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="WEIGHTS")]
+    """The network's weights (.safetensors)."""
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FOLDER")]
+    """The folder to make."""
     int8: bool = False
-    """Quantise to 8 bits by the training photographs of --data, and print what that costs."""
+    """Quantise the network to 8 bits with the training photographs of --data, and print the loss of accuracy."""
     data: Path | None = None
-    """Data folder, laid out as data/README.md says; its labels, where it has any, tell what int8 costs."""
+    """Data folder for --int8, in the layout of data/README.md. If it has labelled pairs, both networks are scored."""
     seed: int = 0
+    """Seed of the draw of photographs for --int8."""
 
     def __call__(self) -> None:
-        """Export."""
+        """Export the network and print how to use it."""
         if self.int8 != (self.data is not None):
-            raise NoseprintError("--int8 and --data DIR go together: the photographs there tell how to quantise")
+            raise NoseprintError("--int8 and --data DIR go together: the photographs there set the 8-bit ranges")
         from noseprint.deploy.export import export
 
         for line in export(self.weights, self.out, int8=self.data, seed=self.seed):
             print(line)
-        print(f"{self.out}: python {self.out / 'example.py'} A.jpg B.jpg")
+        print(f"{self.out} is written. Try it: python {self.out / 'example.py'} A.jpg B.jpg")

@@ -101,14 +101,14 @@ class Report(Evaluate):
 
     def _verifier(self) -> "tuple[Verifier | None, str]":
         """The verifier of these weights, or why there is none."""
-        from noseprint.calibration.verifier import read_verifier, weights_of
+        from noseprint.calibration.verifier import check_weights, read_verifier
 
         path = self.results / "verifier.json"
         if not path.is_file():
             return None, _UNVERIFIED
         try:
             verifier = read_verifier(path)
-            weights_of(verifier, path)
+            check_weights(verifier)
         except NoseprintError as error:
             return None, f"No thresholds: {error}."
         if {member.name for member in verifier.members} != set(self.members):

@@ -12,15 +12,15 @@ from noseprint.errors import NoseprintError
 
 @dataclass(frozen=True)
 class Verify:
-    """Say whether two photographs show the same one: similarity, probability; same, different or cannot tell.
+    """Decide whether two photographs show the same individual: same, different or cannot tell, with a probability.
 
-    Exits with 0 whatever the decision is, with 1 where there is none.
+    Exits with 0 whatever the decision is, and with 1 if there is none.
     """
 
     a: tyro.conf.Positional[Path]
     """A photograph."""
     b: tyro.conf.Positional[Path]
-    """Another one."""
+    """Another photograph."""
     run: str = ""
     """Name of the run whose networks decide; "" is the full campaign's."""
     small: bool = False
@@ -28,27 +28,29 @@ class Verify:
     root: Path = Path()
     """The checkout."""
     verifier: Path | None = None
-    """What `noseprint calibrate` wrote. None: ROOT/results/RUN/verifier.json."""
+    """The file that `noseprint calibrate` wrote. None: ROOT/results/RUN/verifier.json."""
     fmr: float | None = None
-    """False-match rate to decide at. None: the lowest of 0.1, 0.01, 0.001 that the hold-out supports."""
+    """False match rate to decide at. None: the lowest of 0.1, 0.01, 0.001 that the hold-out supports."""
     prior: float = 0.5
-    """Share of same pairs among those that you ask about: 1 / N for a photograph against each of a gallery of N.
-    It moves the probability, not the decision."""
+    """Share of same pairs among the pairs that you ask about: 1 / N if you compare a photograph with a gallery of N.
+    It changes the probability, not the decision."""
     json: bool = False
     """Print JSON."""
     picture: Path | None = None
-    """Write both photographs side by side with the answer there (.png)."""
+    """Write a picture (.png) of both photographs side by side, with the answer."""
     device: str = "auto"
+    """Where the networks run: auto, cpu, cuda, cuda:1 or mps."""
 
     def __post_init__(self) -> None:
-        """Refuse numbers that cannot be."""
+        """Check the options."""
         for name, value in (("fmr", self.fmr), ("prior", self.prior)):
             if value is not None and not 0 < value < 1:
                 raise NoseprintError(f"--{name} {value:g}: must lie between 0 and 1")
 
     def __call__(self) -> None:
         """Verify and print."""
-        from noseprint.calibration.verifier_file import read_plain
+        # Mistakes that are quick to find are reported before torch is loaded, which takes seconds.
+        from noseprint.calibration.verifier import read_verifier
         from noseprint.data.decoding import decode
         from noseprint.files import check_output
 
@@ -61,25 +63,19 @@ class Verify:
                 f"{path.absolute()}: no such verifier; make it with noseprint calibrate, or name another one: "
                 "--root CHECKOUT, --small, --run NAME, --verifier FILE"
             )
-        read_plain(path)
+        verifier = read_verifier(path)
         for photograph in (self.a, self.b):
             decode(photograph)
         if self.picture:
-            check_output(self.picture, suffix=".png", inputs=(self.a, self.b, path), option="--picture")
+            inputs = (self.a, self.b, path, *(member.weights for member in verifier.members))
+            check_output(self.picture, suffix=".png", inputs=inputs, option="--picture")
 
-        # What can be mended in a moment has been told; from here on seconds go by before the first word.
-        from noseprint.calibration.verifier import read_verifier, weights_of
         from noseprint.calibration.verify import verdict_lines, verify
         from noseprint.devices import choose_device
         from noseprint.reporting.verdict_picture import write_picture
 
-        verifier = read_verifier(path)
-        if self.picture:
-            weights = weights_of(verifier, path).values()
-            check_output(self.picture, suffix=".png", inputs=weights, option="--picture")
-        verdict = verify(
-            (self.a, self.b), verifier, path=path, fmr=self.fmr, prior=self.prior, device=choose_device(self.device)
-        )
+        device = choose_device(self.device)
+        verdict = verify((self.a, self.b), verifier, fmr=self.fmr, prior=self.prior, device=device)
         if self.picture:
             write_picture(self.picture, verdict)
         if self.json:

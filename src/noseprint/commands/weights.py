@@ -3,37 +3,38 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Describe a weights file, ours or one of the four published in 2022, without building its network."""
+    """Describe a weights file: one of noseprint, or one of the four checkpoints published in 2022."""
 
-    file: tyro.conf.Positional[Path]
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="WEIGHTS")]
     """A .safetensors or .pth file."""
     json: bool = False
-    """Print JSON."""
+    """Print as JSON."""
 
     def __call__(self) -> None:
-        """Describe."""
+        """Print the description."""
         if self.file.suffix == ".pth":
             from noseprint.models.published import describe_published as describe
         else:
             from noseprint.models.weights_header import describe_weights as describe
 
-        told = describe(self.file)
+        description = describe(self.file)
         if self.json:
-            print(json.dumps(told, indent=1))
+            print(json.dumps(description, indent=1))
             return
-        for name, value in told.items():
-            print(f"{name.replace('_', ' '):14}{_shown(value)}")
+        for name, value in description.items():
+            print(f"{name.replace('_', ' '):14}{_format(value)}")
 
 
-def _shown(value: object) -> str:
+def _format(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {number:.4f}" for name, number in value.items())
+        return ", ".join(f"{name} {n:.4f}" if isinstance(n, float) else f"{name} {n}" for name, n in value.items())
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "-" if value is None else str(value)

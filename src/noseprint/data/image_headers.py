@@ -30,7 +30,7 @@ def header_problem(data: bytes) -> str | None:
     elif data.startswith(b"BM"):
         result = _bmp(data)
     elif data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"heif", b"mif1", b"msf1"):
-        return "is HEIC, the format of phones, which cannot be read (convert it to JPEG)"
+        return "is HEIC, which noseprint cannot read (convert it to JPEG)"
     else:
         return f"is not a {FORMATS} image"
     if isinstance(result, str):

@@ -38,6 +38,32 @@ class ImportSource:
     """How the source was read, for the user to check."""
 
 
+def read_source(
+    source: Path,
+    *,
+    encounter_folders: bool = False,
+    images: Path | None = None,
+    image_column: str | None = None,
+    identity_column: str | None = None,
+    encounter_column: str | None = None,
+) -> ImportSource:
+    """Read a folder as `read_photo_folders` does, or a table as `read_photo_table` does.
+
+    images: the folder that the table's paths start from; None: the table's own folder.
+    """
+    if source.is_dir():
+        return read_photo_folders(source, encounters=encounter_folders)
+    if not source.is_file():
+        raise NoseprintError(f"{source}: no such folder or table")
+    return read_photo_table(
+        source,
+        images=images or source.parent,
+        image_column=image_column,
+        identity_column=identity_column,
+        encounter_column=encounter_column,
+    )
+
+
 def read_photo_folders(source: Path, *, encounters: bool) -> ImportSource:
     """Every file below `source`, hidden ones excepted. The folder inside `source` names the individual.
 

@@ -47,12 +47,12 @@ def import_photographs(
     source: ImportSource,
     target: Path,
     *,
-    validation: float,
-    test: float,
-    pairs: int,
-    seed: int,
-    link: bool,
-    skip_bad: bool,
+    validation: float = 0.1,
+    test: float = 0.2,
+    pairs: int = 6000,
+    seed: int = 0,
+    link: bool = False,
+    skip_bad: bool = False,
 ) -> ImportSummary:
     """Write the data folder `target`: its three splits with their tables, labels.csv, retrieval.csv and imported.csv.
 
@@ -153,17 +153,14 @@ def _write_tables(
     """Write the tables of each split; return the number of pairs in each split that has pairs."""
     column = ENCOUNTERS[:1] * encounters
     train = [(identity, shot.name, shot.encounter) for identity, own in parts["train"].items() for shot in own]
-    write_csv(
-        folder / "train" / "train_data.csv",
-        (*TRAIN_HEADER, *column),
-        (row[: 2 + encounters] for row in train),
-    )
+    rows = (row[: 2 + encounters] for row in train)
+    write_csv(folder / "train" / "train_data.csv", (*TRAIN_HEADER, *column), rows)
     pair_counts: dict[str, int] = {}
     for split, table in PAIR_TABLES.items():
-        rows = make_pairs(parts[split], most=pairs, seed=seed)
-        pair_counts[split] = len(rows)
-        write_csv(folder / split / table, PAIR_HEADER, (row[:2] for row in rows))
-        write_csv(folder / split / "labels.csv", LABEL_HEADER, rows)
+        labelled = make_pairs(parts[split], most=pairs, seed=seed)
+        pair_counts[split] = len(labelled)
+        write_csv(folder / split / table, PAIR_HEADER, (pair[:2] for pair in labelled))
+        write_csv(folder / split / "labels.csv", LABEL_HEADER, labelled)
     rng = np.random.default_rng((seed, 2))
     search = []
     for identity, own in parts["test"].items():

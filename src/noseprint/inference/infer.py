@@ -16,7 +16,7 @@ from noseprint.inference.infer_options import InferOptions
 from noseprint.inference.similarity_table import write_similarities
 from noseprint.lock import lock
 from noseprint.metrics.similarity import pair_similarities
-from noseprint.models.embed_shared import embed_shared
+from noseprint.models.embed import embed_images
 from noseprint.models.network import SupConNet
 from noseprint.models.published import load_published
 from noseprint.models.weights import load_network
@@ -92,7 +92,7 @@ def _infer(
     start = time.monotonic()
     similarity = np.zeros(len(pairs), np.float32)
     for transform in transforms:
-        embeddings = embed_shared(
+        embeddings = embed_images(
             network,
             [pairs.folder / name for name in names],
             transform=transform,

@@ -18,7 +18,7 @@ from noseprint.data.tables import (
     read_retrieval,
 )
 from noseprint.errors import DataError, Fault, NoseprintError
-from noseprint.metrics.bootstrap import identity_clusters
+from noseprint.metrics.identity_clusters import identity_clusters
 from noseprint.metrics.verification import least_fmr
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from scipy.cluster.hierarchy import DisjointSet
 
 from noseprint.data.decoding import find_faults
 from noseprint.data.holdout import HOLDOUT_SEED, changed_photographs, holdout_hash, split_holdout
@@ -21,7 +22,6 @@ from noseprint.errors import NoseprintError
 from noseprint.inference.labelled_data import LabelledData
 from noseprint.inspection.copies import find_copies
 from noseprint.inspection.summaries import PhotoSummary, summarise
-from noseprint.metrics.groups import DisjointSets
 from noseprint.models.weights_header import read_header
 
 Couple = tuple[Path, Path]
@@ -174,8 +174,8 @@ def _merged_encounters(table: RetrievalTable, compared: Sequence[Couple]) -> tup
     """The encounter of each image in the table; encounters that share a `compared` couple become one."""
     encounters = table.encounters or tuple(map(str, table.paths))
     key = dict(zip(table.paths, zip(table.identities, encounters, strict=True), strict=True))
-    sets: DisjointSets[tuple[str, str]] = DisjointSets()
+    groups = DisjointSet(key.values())
     for a, b in compared:
         if a in key and b in key:
-            sets.join(key[a], key[b])
-    return tuple(repr(sets.members(key[path])[0]) for path in table.paths)
+            groups.merge(key[a], key[b])
+    return tuple(repr(groups[key[path]]) for path in table.paths)

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import binomtest
 
-from noseprint.calibration.thresholds import separating_similarity, threshold_at_precision, wilson_interval
+from noseprint.calibration.thresholds import separating_similarity, threshold_at_precision
 from noseprint.errors import NoseprintError
-from noseprint.metrics.groups import DisjointSets
 from noseprint.metrics.similarity import Pairs, pair_similarities, row_similarities
 
 Pair = tuple[str, str]
@@ -78,11 +78,11 @@ def merge_pairs(pairs: Sequence[Pair], similarity: Similarities, similarity_of: 
     is dropped; what its images were in before stays. A pair of an image with itself is passed over.
     Groups have at least two images and stand in the order in which the pairs, best first, name one of their images.
     """
-    groups: DisjointSets[str] = DisjointSets()
+    group_of: dict[str, list[str]] = {}
     refused, merged = [], 0
     for row in np.argsort(-np.asarray(similarity, dtype=np.float64), kind="stable"):
         a, b = pairs[row]
-        group_a, group_b = groups.members(a), groups.members(b)
+        group_a, group_b = (group_of.setdefault(image, [image]) for image in (a, b))
         if group_a is group_b:
             continue
         cross = similarity_of(group_a, group_b)
@@ -92,8 +92,11 @@ def merge_pairs(pairs: Sequence[Pair], similarity: Similarities, similarity_of: 
             refused.append(Refusal((a, b), float(similarity[row]), contradiction, float(cross.flat[worst])))
             continue
         merged += len(group_a) + len(group_b) > 2
-        groups.join(a, b)
-    return Merge([group for group in groups.sets() if len(group) > 1], refused, merged)
+        larger, smaller = (group_a, group_b) if len(group_a) >= len(group_b) else (group_b, group_a)
+        larger.extend(smaller)
+        group_of.update(dict.fromkeys(smaller, larger))
+    groups = {id(group): group for group in group_of.values()}.values()
+    return Merge([group for group in groups if len(group) > 1], refused, merged)
 
 
 def produce_pseudo(
@@ -206,5 +209,5 @@ def _precision(
     above = np.asarray(holdout[1], dtype=bool)[np.asarray(holdout[0], dtype=np.float64) >= threshold]
     if len(above) == 0:
         return None
-    low, high = wilson_interval(int(above.sum()), len(above))
+    low, high = binomtest(int(above.sum()), len(above)).proportion_ci(method="wilson")
     return {"precision": float(above.mean()), "low": low, "high": high, "pairs": len(above), "same": int(above.sum())}

@@ -17,7 +17,7 @@ from noseprint.files import atomic_write
 from noseprint.inference.pseudo_labels import produce_pseudo
 from noseprint.lock import lock
 from noseprint.metrics.holdout_scores import evaluate_holdout
-from noseprint.models.embed_shared import embed_shared
+from noseprint.models.embed import embed_images
 from noseprint.models.weights import load_network, read_header
 
 WITHOUT_HOLDOUT = 500
@@ -65,7 +65,7 @@ def write_pseudo_table(
             )
         names = pairs.names()
         held_out_rows, rows = (
-            embed_shared(
+            embed_images(
                 network,
                 paths,
                 transform=evaluation_transform(network.image_size),

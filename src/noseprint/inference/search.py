@@ -95,7 +95,7 @@ def which(
         none = None
         if calibration:
             whose = [_individual(image, identity_of) for image in images]
-            share, none = identity_probabilities(calibration.log_odds(values), whose, individuals=individuals)
+            share, none = identity_probabilities(calibration.log_odds(values), whose, gallery_identities=individuals)
             probability = share.tolist()
         best = zip(images[:top], values[:top], probability[:top], strict=True)
         for rank, (image, value, chance) in enumerate(best, start=1):

@@ -1,4 +1,4 @@
-"""What held-out photographs say of a network."""
+"""Verification and retrieval on the hold-out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,36 +8,42 @@ import numpy.typing as npt
 
 from noseprint.metrics.balanced_pairs import balanced_pairs
 from noseprint.metrics.retrieval import retrieval_metrics
-from noseprint.metrics.similarity import row_similarities
+from noseprint.metrics.similarity import Embeddings, Flags, row_similarities
 from noseprint.metrics.verification import roc_auc
 
 
 @dataclass(frozen=True)
 class HoldoutScores:
-    """ROC AUC on balanced pairs, Rank-1 and mAP (each image against all others), and the pairs for calibration."""
+    """ROC AUC on balanced pairs (P,), Rank-1 and mAP of each image against all others, and the pairs themselves."""
 
     auc: float
     rank_1: float
     map: float
     similarity: npt.NDArray[np.float32]
-    same: npt.NDArray[np.bool_]
+    same: Flags
     identity_a: npt.NDArray[np.str_]
     identity_b: npt.NDArray[np.str_]
 
 
 def evaluate_holdout(
-    embeddings: npt.NDArray[np.float32],
+    embeddings: Embeddings,
     identities: Sequence[str],
     *,
     seed: int,
     max_pairs: int = 20_000,
     encounters: Sequence[str] | None = None,
 ) -> HoldoutScores:
-    """Score embeddings (N, D) of held-out images; `identities` (N,). The pairs depend on the seed alone.
+    """Score embeddings (N, D) of held-out images.
 
-    Two photographs of one identity from one of `encounters` (N,) are near copies and flatter: they are no pair, and in
-    the search neither right nor wrong.
-    Raises NoseprintError where there is no same pair or no different one, or an embedding is not finite.
+    Args:
+        embeddings: (N, D), rows of length 1.
+        identities: (N,).
+        seed: of the balanced pairs, which depend on nothing else.
+        max_pairs: see `balanced_pairs`.
+        encounters: (N,). Two photographs of one identity and one encounter are near copies: they are no pair, and the
+            search ignores them.
+
+    Raises NoseprintError if there is no same pair or no different pair, or an embedding is not finite.
     """
     retrieval = retrieval_metrics(embeddings, identities, encounters=encounters)
     a, b, same = balanced_pairs(identities, seed=seed, max_pairs=max_pairs, encounters=encounters)

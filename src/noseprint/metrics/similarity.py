@@ -1,7 +1,7 @@
-"""Similarities of pairs of images."""
+"""Cosine similarities of pairs of images, and the array types and blocks that all metrics use."""
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +9,12 @@ import numpy.typing as npt
 from noseprint.errors import NoseprintError
 
 Embeddings = npt.NDArray[np.float32]
-_BLOCK_VALUES = 2**22  # float32 values gathered at a time: 16 MiB a side
+Floats = npt.NDArray[np.floating]
+Flags = npt.NDArray[np.bool_]
+Indices = npt.NDArray[np.intp]
+Labels = Sequence[str] | npt.NDArray[Any]
+BLOCK_VALUES = 2**22
+"""Values in one block of a large matrix, such as queries x gallery or replicates x pairs."""
 
 
 class Pairs(Protocol):
@@ -22,51 +27,33 @@ class Pairs(Protocol):
     def image_b(self) -> Sequence[str]: ...  # noqa: D102
 
 
-def row_similarities(
-    embeddings: npt.NDArray[np.float32], a: npt.NDArray[np.intp], b: npt.NDArray[np.intp]
-) -> npt.NDArray[np.float32]:
-    """Dot products of rows `a` (P,) and `b` (P,) of `embeddings` (N, D): (P,) float32, cosines if rows have length 1.
+def blocks(items: Indices, width: int) -> Iterator[Indices]:
+    """Split `items` so that a block of items x `width` has at most BLOCK_VALUES values (but at least one item)."""
+    step = max(1, BLOCK_VALUES // max(1, width))
+    return (items[start : start + step] for start in range(0, len(items), step))
 
-    A pair's value depends neither on its place nor on which image comes first, to the last bit.
+
+def row_similarities(embeddings: Embeddings, a: Indices, b: Indices) -> npt.NDArray[np.float32]:
+    """Dot products of rows `a` (P,) and `b` (P,) of `embeddings` (N, D): the cosines if rows have length 1.
+
+    Returns (P,) float32. A pair's value is the same bit for bit wherever it stands, and if `a` and `b` are swapped.
     """
-    block = max(1, _BLOCK_VALUES // max(1, embeddings.shape[1]))
     out = np.empty(len(a), dtype=np.float32)
-    for start in range(0, len(a), block):
-        rows = slice(start, start + block)
+    for rows in blocks(np.arange(len(a)), embeddings.shape[1]):
         out[rows] = np.einsum("pd,pd->p", embeddings[a[rows]], embeddings[b[rows]])
     return out
 
 
-def pair_similarities(
-    embeddings: npt.NDArray[np.float32], index: Mapping[str, int], pairs: Pairs
-) -> npt.NDArray[np.float32]:
-    """Similarity of each pair, (P,) float32: the cosine, since embeddings (N, D) have length 1.
+def pair_similarities(embeddings: Embeddings, index: Mapping[str, int], pairs: Pairs) -> npt.NDArray[np.float32]:
+    """Cosine similarity of each pair, (P,) float32.
 
-    `index` maps an image name to its row of `embeddings`. Memory beyond input and output is bounded.
-    Raises NoseprintError for an image without an embedding and for an embedding that is not finite.
+    Args:
+        embeddings: (N, D), rows of length 1.
+        index: image name -> row of `embeddings`.
+        pairs: names of P pairs of images.
+
+    Raises NoseprintError for an image without an embedding and for a similarity that is not finite.
     """
-    _check_known(index, pairs)
-    a = np.fromiter((index[name] for name in pairs.image_a), dtype=np.intp, count=len(pairs.image_a))
-    b = np.fromiter((index[name] for name in pairs.image_b), dtype=np.intp, count=len(pairs.image_b))
-    similarity = row_similarities(embeddings, a, b)
-    wrong = np.flatnonzero(~np.isfinite(similarity))
-    if len(wrong):
-        row = int(wrong[0])
-        raise NoseprintError(
-            f"the similarity of {pairs.image_a[row]!r} and {pairs.image_b[row]!r} (pair {row + 1}) is "
-            f"{similarity[row]}, as are {len(wrong)} of {len(similarity)}: "
-            "the network's weights are damaged or its training diverged; "
-            "train again with a lower learning rate, or take another checkpoint"
-        )
-    return similarity
-
-
-def ensemble_embeddings(members: Mapping[str, Embeddings]) -> Embeddings:
-    """The ensemble as one embedding (N, sum of D): its cosines are the means of the members' cosines."""
-    return np.concatenate([e / np.float32(np.sqrt(len(members))) for e in members.values()], axis=1)
-
-
-def _check_known(index: Mapping[str, int], pairs: Pairs) -> None:
     names = zip(pairs.image_a, pairs.image_b, strict=True)
     unknown = [(row, name) for row, pair in enumerate(names, start=1) for name in pair if name not in index]
     if unknown:
@@ -75,3 +62,20 @@ def _check_known(index: Mapping[str, int], pairs: Pairs) -> None:
             f"no embedding for image {name!r} (pair {row}; {len({name for _, name in unknown})} such images): "
             "embed every image that the pairs name"
         )
+    a = np.fromiter((index[name] for name in pairs.image_a), dtype=np.intp, count=len(pairs.image_a))
+    b = np.fromiter((index[name] for name in pairs.image_b), dtype=np.intp, count=len(pairs.image_b))
+    similarity = row_similarities(embeddings, a, b)
+    wrong = np.flatnonzero(~np.isfinite(similarity))
+    if len(wrong):
+        row = int(wrong[0])
+        raise NoseprintError(
+            f"{len(wrong)} of {len(similarity)} similarities are not finite, first that of {pairs.image_a[row]!r} and "
+            f"{pairs.image_b[row]!r} (pair {row + 1}: {similarity[row]}): the weights are damaged or the training "
+            "diverged; train again with a lower learning rate, or use another checkpoint"
+        )
+    return similarity
+
+
+def ensemble_embeddings(members: Mapping[str, Embeddings]) -> Embeddings:
+    """Concatenate the members' embeddings (..., D): cosines of the result are the means of the members' cosines."""
+    return np.concatenate([e / np.float32(np.sqrt(len(members))) for e in members.values()], axis=-1)

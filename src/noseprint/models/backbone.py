@@ -56,7 +56,7 @@ class Backbone(nn.Module):
         return features
 
     def pooled(self, pixels: Tensor, pooling: str) -> Tensor:
-        """Pooled vector: normalised pixels (B, 3, H, W) -> (B, `pooled_size(pooling)`).
+        """Pooled vector: normalised pixels (B, 3, H, W) -> (B, `pooled_size(pooling)`) float32.
 
         pooling: "avg", "max", "avgmax" (their mean) or "gem" of the feature map; "token", a transformer's class token;
         or "own", what the timm model itself gives to its classifier, such as the 1x1 convolution that follows the
@@ -64,11 +64,11 @@ class Backbone(nn.Module):
         """
         self.pooled_size(pooling)
         if pooling == "token":
-            return self._features(pixels)[:, 0]
+            return self._features(pixels)[:, 0].float()
         if pooling == "own":
             vector: Tensor = self.model.forward_head(self._features(pixels), pre_logits=True)  # type: ignore[operator]
-            return vector
-        return POOLINGS[pooling](self(pixels))
+            return vector.float()
+        return POOLINGS[pooling](self(pixels).float())
 
     def pooled_size(self, pooling: str) -> int:
         """Length of the vector that `pooled` gives. Raises NoseprintError where the backbone has no such pooling."""
@@ -170,9 +170,9 @@ def _channels_last(model: nn.Module, features: Tensor, channels: int) -> bool:
 def _load_file(model: nn.Module, path: Path, name: str, options: Mapping[str, Any]) -> None:
     """Fill `model` from a file in timm's own layout, or one that timm can convert to it.
 
-    timm ignores missing keys where it drops a classifier. So the classifier is dropped here, and timm gets to know that
-    the file has none; then it refuses whatever is not exactly the whole model. What belongs to the model's own pooling
-    and is not in `model` is left out afterwards.
+    timm ignores missing keys when it drops a classifier. So the classifier is removed here, before timm sees it; timm
+    then refuses every file that is not exactly the whole model. Layers of the model's own pooling that `model` does not
+    have are left out.
     """
     if not path.is_file():
         raise NoseprintError(f"{path}: no such weights file; correct the path of the backbone's weights")

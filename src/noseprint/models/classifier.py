@@ -87,4 +87,4 @@ class ClassifierNet(Network):
 
     def features(self, images: Tensor) -> Tensor:
         """Pooled features: uint8 RGB images (B, 3, H, W) -> (B, C) float32."""
-        return self.backbone.pooled(self.normalise(images), self.pooling).float()
+        return self.backbone.pooled(self.normalise(images), self.pooling)

@@ -1,4 +1,4 @@
-"""Images to embeddings: each image once."""
+"""Photographs to embeddings, each photograph once."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +14,7 @@ from noseprint.command_line import Engine
 from noseprint.data.datasets import PlainImages, batches_of, begin_worker
 from noseprint.data.transforms import Transform
 from noseprint.devices import reuse_freed_memory
+from noseprint.distributed import gather_to_main, own_rows
 from noseprint.errors import NoseprintError
 from noseprint.models import openvino_runtime as runtime
 from noseprint.models.network import SupConNet
@@ -30,40 +31,54 @@ def embed_images(
     batch_size: int = 64,
     seed: int = 0,
     label: str = "embedding",
-    rows: range | None = None,
     engine: Engine = "torch",
     cache: Path | None = None,
 ) -> np.ndarray:
-    """Inference embeddings of `paths`, (N, D) float32, rows L2-normalised, in the order given.
+    """Inference embeddings of photographs. Under torchrun the ranks share the work, and all of them must call this.
 
-    transform: what is done to each decoded image; it must end at the network's input size. A random one is drawn from
-    (seed, position). rows: embed only these of `paths`, as they would come out of all of them. engine: what runs the
-    network, see `embedder`; torch is what decisions in a training are made with, so that they are the same wherever
-    OpenVINO is installed or not. cache: a folder for decoded photographs.
+    Args:
+        network: It comes back in the mode (training or eval) that it was in.
+        paths: The photographs, N of them.
+        transform: Applied to each decoded photograph; its output must have the network's input size. A random one
+            draws from (seed, position in `paths`).
+        device: Where torch computes.
+        workers: Processes that decode.
+        batch_size: Photographs at a time. Ranks form the batches that one process would, so on CPUs with as many
+            threads each, the rows do not depend on the number of ranks.
+        seed: See `transform`.
+        label: Name of the progress bar.
+        engine: What runs the network, see `embedder`. A training takes torch, so that its decisions do not depend on
+            whether OpenVINO is installed.
+        cache: A folder for decoded photographs.
+
+    Returns:
+        (N, D) float32 in the order of `paths`, each row of length 1. On ranks other than 0: only the rank's own rows.
     """
     reuse_freed_memory()
-    if rows is not None and not rows:
-        return np.empty((0, network.embedding_size), np.float32)
+    rows = own_rows(len(paths), block=batch_size)
+    part = np.empty((0, network.embedding_size), np.float32)
     was_training = network.training
     network.eval()
     try:
-        return embed_by(
-            embedder(network, device=device, engine=engine),
-            paths,
-            transform=transform,
-            workers=workers,
-            batch_size=batch_size,
-            seed=seed,
-            label=label,
-            rows=rows,
-            cache=cache,
-            pin_memory=device.type == "cuda",
-        )
+        if rows:
+            part = embed_with(
+                embedder(network, device=device, engine=engine),
+                paths,
+                transform=transform,
+                workers=workers,
+                batch_size=batch_size,
+                seed=seed,
+                label=label,
+                rows=rows,
+                cache=cache,
+                pin_memory=device.type == "cuda",
+            )
     finally:
         network.train(was_training)
+    return gather_to_main(torch.from_numpy(part)).numpy()
 
 
-def embed_by(
+def embed_with(
     embed: Callable[[Tensor], Tensor],
     paths: Sequence[Path],
     *,
@@ -76,7 +91,12 @@ def embed_by(
     cache: Path | None = None,
     pin_memory: bool = False,
 ) -> np.ndarray:
-    """`embed_images` by anything that turns a batch into embeddings, as `embedder` does."""
+    """What `embed` gives for each photograph, (N, D), in this process alone.
+
+    `embed` takes uint8 RGB images (B, 3, H, W) on the CPU and gives (B, D) there; `embedder` and `run_on` make such
+    functions. `rows` selects photographs, whose results are those they would have among all `paths`. `pin_memory`
+    speeds up the way to a card. The other arguments are those of `embed_images`.
+    """
     rows = range(len(paths)) if rows is None else rows
     loader = DataLoader(
         PlainImages(paths, transform=transform, seed=seed, cache=cache),
@@ -87,39 +107,51 @@ def embed_by(
         pin_memory=pin_memory,
     )
     with closing(batches_of(loader)) as batches:
-        told = progress(batches, total=len(loader), desc=label, unit="batch", leave=False)
-        return torch.cat([embed(images) for images in told]).numpy()
+        bar = progress(batches, total=len(loader), desc=label, unit="batch", leave=False)
+        return torch.cat([embed(images) for images in bar]).numpy()
 
 
 def embedder(network: SupConNet, *, device: torch.device, engine: Engine) -> Callable[[Tensor], Tensor]:
-    """What turns a batch, uint8 (B, 3, H, W) on the CPU, into embeddings (B, D) float32 there; `network` in eval mode.
+    """A function from uint8 images (B, 3, H, W) on the CPU to embeddings (B, D) float32 there.
 
-    engine: "torch": in bf16 on a card that has it, else in float32. "openvino": on a CPU, in bf16 where the CPU has it
-    and the network bears it (`models.runtime`). "auto": openvino on a CPU where it is installed and can run this
-    network, else torch; which of the two never depends on the images, so neither does an embedding.
-    Raises NoseprintError where "openvino" cannot be.
+    Args:
+        network: In eval mode.
+        device: Where torch computes; OpenVINO computes on the CPU only.
+        engine: "torch"; "openvino", in bf16 where the CPU has it and the embeddings hardly change (see
+            `openvino_runtime.MIN_COSINE`); or "auto": OpenVINO on a CPU if it is installed and can run this network,
+            else torch. That choice does not depend on the images.
+
+    Raises:
+        NoseprintError: Where "openvino" is impossible.
     """
-    if engine == "torch" or (engine == "auto" and (device.type != "cpu" or not runtime.available())):
-        return _torch(network, device)
+    if engine == "torch" or (engine == "auto" and (device.type != "cpu" or not runtime.is_installed())):
+        return run_on(network.embed, device)
     if device.type != "cpu":
-        raise NoseprintError(f"--engine openvino computes on the CPU, not on {device}; take --device cpu")
-    if not runtime.available():
-        raise NoseprintError("--engine openvino: it is not installed; pip install noseprint[deploy], or --engine auto")
+        raise NoseprintError(f"--engine openvino computes on the CPU, not on {device}; pass --device cpu")
+    if not runtime.is_installed():
+        raise NoseprintError(
+            "--engine openvino: OpenVINO is not installed; pip install noseprint[deploy], or pass --engine auto"
+        )
     try:
-        return runtime.open_runtime(network)
-    except Exception as error:  # its converters raise whatever they like at a backbone they do not know
-        told = f"OpenVINO cannot run {network.backbone_name} ({str(error).strip().partition(chr(10))[0]})"
+        return runtime.compile_network(network)
+    except Exception as error:  # its converters raise anything at a backbone they do not know
+        reason = str(error).strip().partition("\n")[0]
+        message = f"OpenVINO cannot run {network.backbone_name} ({reason})"
         if engine == "openvino":
-            raise NoseprintError(f"{told}; take --engine torch") from error
-        print(f"{told}; torch does", file=sys.stderr, flush=True)
-        return _torch(network, device)
+            raise NoseprintError(f"{message}; pass --engine torch") from error
+        print(f"{message}; torch runs it instead", file=sys.stderr, flush=True)
+        return run_on(network.embed, device)
 
 
-def _torch(network: SupConNet, device: torch.device) -> Callable[[Tensor], Tensor]:
+def run_on(compute: Callable[[Tensor], Tensor], device: torch.device) -> Callable[[Tensor], Tensor]:
+    """`compute`, a method of a network on `device`, as a function from images on the CPU to float32 rows on the CPU.
+
+    It computes in bf16 on a card that has it, else in float32.
+    """
     bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
-    def embed(images: Tensor) -> Tensor:
+    def run(images: Tensor) -> Tensor:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            return network.embed(images.to(device, non_blocking=True)).float().cpu()
+            return compute(images.to(device, non_blocking=True)).float().cpu()
 
-    return embed
+    return run

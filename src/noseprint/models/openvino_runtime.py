@@ -1,12 +1,18 @@
-"""The network on a CPU by OpenVINO: the embeddings of `SupConNet.embed`, several times faster."""
+"""A network on a CPU through OpenVINO: the embeddings of `SupConNet.embed`, several times as fast.
 
+Compiled networks are kept in the user's cache folder. That only saves time: any failure of the cache is ignored.
+"""
+
+import contextlib
 import hashlib
 import importlib.util
 import io
 import json
+import os
 import sys
 import warnings
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,53 +22,46 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from noseprint import __version__
-from noseprint.models.compiled_cache import keep, recall
+from noseprint.errors import NoseprintError
+from noseprint.files import atomic_write
 from noseprint.models.network import SupConNet
 
-LEAST_COSINE = {"bf16": 0.9998, "f32": 0.99999}
-"""Below this cosine to torch's float32 embedding of a test image, a precision is not used.
+MIN_COSINE = {"bf16": 0.9998, "f32": 0.99999}
+"""A precision is not used where its embedding of a test image has a lower cosine to torch's in float32.
 
-Photographs vary more than the test images: the worst of 625 was four times as far from 1. So bf16 is held to 0.9998 for
-theirs to be about 0.9995 on average or better.
+Photographs vary more than the test images: the worst of 625 was four times as far from 1. So 0.9998 is required for
+bf16, for photographs to reach about 0.9995 on average or better.
 """
+CACHE_LIMIT = 2 * 2**30
+"""Bytes that the cache folder may hold. Beyond them the files unused for longest go, but never the newest one."""
 
 
-def available() -> bool:
+def is_installed() -> bool:
     """Whether OpenVINO is installed (the extra `deploy`)."""
     return importlib.util.find_spec("openvino") is not None
 
 
 def import_openvino() -> Any:
-    """The module `openvino`, which sends nothing anywhere.
+    """The module `openvino`, with its telemetry off.
 
-    It comes with `openvino_telemetry`, which tells Google Analytics of the import and of every conversion unless the
-    user has said no. As a module that cannot be imported it is never loaded, and openvino and nncf go without; in a
-    program that had loaded it before, it gets a sender that drops every message.
+    It comes with `openvino_telemetry`, which reports the import and each conversion to Google Analytics unless the user
+    has opted out. Here that module cannot be imported, and openvino and nncf do without it. If the program imported it
+    earlier, its sender is replaced by one that drops all messages.
     """
     sender = sys.modules.get("openvino_telemetry.utils.sender")
     if sender is None:
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment] # the documented way to block an import
     else:
         sender.TelemetrySender.send = lambda *_: None
-    import openvino  # noqa: PLC0415 - an extra, and not before it is muted
+    import openvino  # noqa: PLC0415 - an extra, and only after its telemetry is off
 
     return openvino
 
 
-@cache
-def _core() -> Any:
-    """OpenVINO itself, once a process.
+class CompiledNetwork:
+    """Embeds uint8 RGB images (B, 3, H, W) on the CPU: (B, D) float32.
 
-    Each one gives its thread another stack to handle signals on, and puts the former back when it goes. Of two that go
-    in the order they came the second puts back what the first has freed; the next signal then kills the process.
-    """
-    return import_openvino().Core()
-
-
-class Runtime:
-    """A compiled network: uint8 RGB images (B, 3, H, W) on the CPU -> embeddings (B, D) float32.
-
-    An image's embedding depends neither on its place in the batch nor on the others in it, to the bit.
+    The embedding of an image does not depend on the rest of its batch, not even in the last bit.
     """
 
     def __init__(self, compiled: Any) -> None:
@@ -71,19 +70,19 @@ class Runtime:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Embed."""
-        found: np.ndarray = self._request.infer([images.numpy()], share_inputs=True)[0]
-        return torch.from_numpy(found.copy())  # the request writes the next batch into the same memory
+        embeddings: np.ndarray = self._request.infer([images.numpy()], share_inputs=True)[0]
+        return torch.from_numpy(embeddings.copy())  # the next batch is written into the same memory
 
 
 def convert(network: SupConNet) -> Any:
     """`network.embed` as an OpenVINO model: input `images`, uint8 RGB (any batch, 3, H, W); output `embedding`.
 
-    Traced once, by torch.jit: torch.export takes three to five times as long.
+    Traced by torch.jit: torch.export takes three to five times as long.
     """
     openvino = import_openvino()
     shape = (3, network.image_size, network.image_size)
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # that a trace holds for these shapes only, and that torch.jit is old
+        warnings.simplefilter("ignore")  # that a trace is valid for these shapes only, and that torch.jit is old
         example = torch.zeros(2, *shape, dtype=torch.uint8)
         traced = torch.jit.trace(_Embed(network).eval(), example, check_trace=False, strict=False)  # type: ignore[no-untyped-call]
         model = openvino.convert_model(traced, input=[([-1, *shape], openvino.Type.u8)])
@@ -92,37 +91,69 @@ def convert(network: SupConNet) -> Any:
     return model
 
 
-def compile_for_cpu(model: Any, precision: str) -> Any:
-    """Compile an OpenVINO model to compute in "f32" or "bf16"."""
-    return _core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision, **_settings()})
+def compile_model(model: Any, precision: str) -> CompiledNetwork:
+    """Compile an OpenVINO model for the CPU, to compute in "f32" or "bf16"."""
+    return CompiledNetwork(_compile(model, precision))
 
 
-def open_runtime(network: SupConNet) -> Runtime:
-    """Compile `network`, which must be in eval mode, or take up what was kept of an earlier run.
+def compile_network(network: SupConNet) -> CompiledNetwork:
+    """Compile `network`, which must be in eval mode, or take it from the cache.
 
-    bf16 where the CPU computes in it (avx512_bf16, amx_bf16) and two test images come out as they do from torch, else
-    float32. What was kept is tried on the same images: it is never believed. As many threads as torch has.
-    Raises RuntimeError, or what OpenVINO raises, where the network cannot be had this way.
+    It computes in bf16 if the CPU does (avx512_bf16, amx_bf16) and two test images come out as they do in torch, else
+    in float32. A network from the cache is tested on the same images. It uses as many threads as torch.
+    Raises RuntimeError, or what OpenVINO raises, where OpenVINO cannot compute this network.
     """
     core = _core()
-    name = f"{_key(network, core)}.compiled"
-    if data := recall(name):
+    name = f"{_cache_key(network, core)}.compiled"
+    if data := read_cache(name):
         try:
-            runtime = Runtime(core.import_model(io.BytesIO(data), "CPU", _settings()))
-        except RuntimeError:  # of another build of OpenVINO, say
+            cached = CompiledNetwork(core.import_model(io.BytesIO(data), "CPU", _settings()))
+        except RuntimeError:  # from another build of OpenVINO, say
             pass
         else:
-            if _agrees(runtime, network):
-                return runtime
+            if _matches_torch(cached, network):
+                return cached
     model = convert(network)
-    own = core.get_property("CPU", "INFERENCE_PRECISION_HINT").to_string()
-    for precision in ("bf16", "f32") if own == "bf16" else ("f32",):
-        compiled = compile_for_cpu(model, precision)
-        runtime = Runtime(compiled)
-        if _agrees(runtime, network):
-            keep(name, compiled.export_model().getvalue())
-            return runtime
-    raise RuntimeError("its embeddings are not those of torch")
+    default = core.get_property("CPU", "INFERENCE_PRECISION_HINT").to_string()
+    for precision in ("bf16", "f32") if default == "bf16" else ("f32",):
+        compiled = _compile(model, precision)
+        candidate = CompiledNetwork(compiled)
+        if _matches_torch(candidate, network):
+            write_cache(name, compiled.export_model().getvalue())
+            return candidate
+    raise RuntimeError("its embeddings differ from those of torch")
+
+
+def cache_folder() -> Path:
+    """`noseprint` below $XDG_CACHE_HOME if that is an absolute path, else below ~/.cache."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".cache") / "noseprint"
+
+
+def read_cache(name: str) -> bytes | None:
+    """The data cached under `name`; None if there is none, or it is damaged or not readable."""
+    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: no home folder
+        path = cache_folder() / name
+        data = path.read_bytes()
+        if hashlib.sha256(data[32:]).digest() == data[:32]:
+            with contextlib.suppress(OSError):
+                os.utime(path)
+            return data[32:]
+    return None
+
+
+def write_cache(name: str, data: bytes) -> None:
+    """Cache `data` under `name`, if possible."""
+    with contextlib.suppress(NoseprintError, OSError, RuntimeError):
+        folder = cache_folder()
+        with atomic_write(folder / name) as part:
+            part.write_bytes(hashlib.sha256(data).digest() + data)
+        files = [(status.st_mtime_ns, status.st_size, path) for path in folder.iterdir() if (status := path.lstat())]
+        total = 0
+        for rank, (_, size, path) in enumerate(sorted(files, reverse=True)):
+            total += size
+            if rank and total > CACHE_LIMIT:
+                path.unlink()
 
 
 class _Embed(nn.Module):
@@ -134,26 +165,40 @@ class _Embed(nn.Module):
         return self.network.embed(images)
 
 
+@cache
+def _core() -> Any:
+    """OpenVINO's core, created once in a process.
+
+    Each core installs a stack for signal handlers, and restores the previous stack when it is destroyed. If two are
+    destroyed in the order of their creation, the second restores a stack that the first has freed, and the next signal
+    kills the process.
+    """
+    return import_openvino().Core()
+
+
+def _compile(model: Any, precision: str) -> Any:
+    return _core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision, **_settings()})
+
+
 def _settings() -> dict[str, Any]:
-    # Pinned threads of two processes would sit on the same cores.
     return {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "ENABLE_CPU_PINNING": False,
+        "ENABLE_CPU_PINNING": False,  # pinned threads of two processes would share the same cores
     }
 
 
-def _agrees(runtime: Runtime, network: SupConNet) -> bool:
-    """Whether two smooth random pictures, the same ones for ever, have the embeddings that torch gives them."""
+def _matches_torch(compiled: CompiledNetwork, network: SupConNet) -> bool:
+    """Whether two smooth random images, always the same ones, have the embeddings that torch gives them."""
     coarse = torch.rand(2, 3, 9, 9, generator=torch.Generator().manual_seed(0))
     images = F.interpolate(coarse, size=network.image_size, mode="bilinear").mul(255).byte()
     with torch.inference_mode():
-        cosine = (runtime(images) * network.embed(images)).sum(1)
-    return bool((cosine >= LEAST_COSINE[runtime.precision]).all())  # not so for NaN
+        cosine = (compiled(images) * network.embed(images)).sum(1)
+    return bool((cosine >= MIN_COSINE[compiled.precision]).all())  # False for NaN
 
 
-def _key(network: SupConNet, core: Any) -> str:
-    """Everything that the compiled network follows from, as 32 hexadecimal digits."""
+def _cache_key(network: SupConNet, core: Any) -> str:
+    """A hash of everything that determines the compiled network, as 32 hexadecimal digits."""
     processor = [core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
     versions = [__version__, str(torch.__version__), timm.__version__, import_openvino().__version__]
     build = [network.backbone_name, network.image_size, network.descriptors, network.mean, network.std]

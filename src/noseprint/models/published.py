@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from noseprint.errors import NoseprintError
+from noseprint.errors import NoseprintError, printable
 from noseprint.models.weights_header import (
     count_parameters,
     fingerprint,
     guess_file_type,
-    printable,
     summarise_tensors,
     tensor_specs,
 )
@@ -89,7 +88,9 @@ def describe_published(path: Path) -> dict[str, Any]:
     if name is None or sum(tensor.nbytes for tensor in tensors.values()) > path.stat().st_size:
         raise NoseprintError(f"{path}: none of the four published checkpoints: {summarise_tensors(specs)}")
     if wrong := [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
-        raise NoseprintError(f"{path}: {len(wrong)} tensors are not finite ({printable(old_keys[wrong[0]])}, ...)")
+        raise NoseprintError(
+            f"{path}: {len(wrong)} tensors are not finite ({printable(old_keys[wrong[0]][:100])}, ...)"
+        )
     heads = [tensor for key, tensor in tensors.items() if key.startswith("heads.")]
     return {
         "file": str(path),
@@ -113,9 +114,8 @@ def _read_renamed(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     for old, tensor in stored.items():
         key = _rename(old.removeprefix("module."), family)
         if key in tensors:
-            raise NoseprintError(
-                f"{path}: {printable(old_keys[key])} and {printable(old)} are the same tensor; download the file again"
-            )
+            twice = f"{printable(old_keys[key][:100])} and {printable(old[:100])}"
+            raise NoseprintError(f"{path}: {twice} are the same tensor; download the file again")
         tensors[key], old_keys[key] = tensor, old
     return tensors, old_keys
 
@@ -131,7 +131,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         table = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
     except Exception as error:  # parsers raise anything at a stranger's bytes
         refused = isinstance(error, pickle.UnpicklingError)
-        reason = "it holds more than tensors" if refused else printable(str(error).partition("\n")[0])
+        reason = "it holds more than tensors" if refused else printable(str(error).partition("\n")[0][:100])
         reason = (not zipped and guess_file_type(path)) or reason
         raise NoseprintError(
             f"{path}: not a PyTorch file of tensors, or only part of one ({reason}); none of its code was executed; "

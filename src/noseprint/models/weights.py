@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from noseprint import __version__
-from noseprint.errors import NoseprintError
+from noseprint.errors import NoseprintError, printable
 from noseprint.files import atomic_write
 from noseprint.models.classifier import ClassifierNet
 from noseprint.models.network import Network, SupConNet
@@ -22,7 +22,6 @@ from noseprint.models.weights_header import (
     WeightsHeader,
     current_key,
     fingerprint,
-    printable,
     read_header,
     require_recipe,
     tensor_specs,
@@ -162,7 +161,7 @@ def _require_fit(
 
 def _count_keys(fault: str, keys: list[str], shown_key: Callable[[str], str]) -> str:
     more = ", ..." if len(keys) > 3 else ""
-    return f"{len(keys)} {fault} ({', '.join(printable(shown_key(key)) for key in keys[:3])}{more})"
+    return f"{len(keys)} {fault} ({', '.join(printable(shown_key(key)[:100]) for key in keys[:3])}{more})"
 
 
 def _sort_metadata(data: bytes) -> bytes:

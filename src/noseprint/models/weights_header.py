@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from noseprint.errors import NoseprintError
+from noseprint.errors import NoseprintError, printable
 
 FORMAT = "noseprint weights 2"
 _FORMAT_1 = "noseprint weights 1"  # embedding networks only; says `trunk` where format 2 says `backbone`
@@ -135,13 +135,13 @@ def describe_weights(path: Path) -> dict[str, Any]:
         raise NoseprintError(f"{path}: its header says {own}, but the shapes of its heads are {shapes}; train it again")
     if other := [key for key, (dtype, _) in header.tensors.items() if dtype not in _DTYPES.values()]:
         raise NoseprintError(
-            f"{path}: {printable(other[0])} is {header.tensors[other[0]][0]}, not float32; train it again"
+            f"{path}: {printable(other[0][:100])} is {header.tensors[other[0]][0]}, not float32; train it again"
         )
     with safe_open(path, framework="np") as file:
         wrong = [key for key in file.keys() if not np.isfinite(file.get_tensor(key)).all()]  # noqa: SIM118
     if wrong:
         raise NoseprintError(
-            f"{path}: {len(wrong)} tensors are not finite ({printable(wrong[0])}, ...); train it again"
+            f"{path}: {len(wrong)} tensors are not finite ({printable(wrong[0][:100])}, ...); train it again"
         )
     training = json.loads(header.extra.get("training", "{}"))
     return {
@@ -191,13 +191,8 @@ def count_parameters(tensors: Mapping[str, Spec]) -> int:
 
 def summarise_tensors(tensors: Mapping[str, Spec]) -> str:
     """One line about the tensors of another program's file."""
-    names = ", ".join(map(printable, list(tensors)[:3]))
+    names = ", ".join(printable(key[:100]) for key in list(tensors)[:3])
     return f"{len(tensors)} tensors ({names}), {sum(math.prod(shape) for _, shape in tensors.values()):,} numbers"
-
-
-def printable(text: str) -> str:
-    """Text from a file, safe to print: 100 characters at most, and no terminal control codes."""
-    return text[:100] if text.isprintable() else repr(text[:100])
 
 
 def guess_file_type(path: Path) -> str | None:

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from noseprint.calibration.curves import Calibration, calibration_from_json, family_of, probability_at
+from noseprint.calibration.curves import Calibration, calibration_from_json, probability_at
+from noseprint.calibration.operating_points import OperatingPoint
 from noseprint.calibration.reliability import ReliabilityScores, reliability_curve, reliability_scores
-from noseprint.calibration.verifier import OperatingPoint, Verifier
+from noseprint.calibration.verifier import Verifier
 from noseprint.inference.evaluation import Evaluation
 from noseprint.metrics.bootstrap import Score
 from noseprint.metrics.verification import ERRORS_NEEDED, least_fmr, why_fmr_unsupported
@@ -80,9 +81,9 @@ def section(
                 "them."
             )
         rows = {member.name: member.reliability for member in verifier.members}
-        curves = {member.name: family_of(member.calibration) for member in verifier.members}
+        curves = {member.name: member.calibration.family for member in verifier.members}
         if not alone:
-            rows["ensemble"], curves["ensemble"] = verifier.reliability, family_of(verifier.calibration)
+            rows["ensemble"], curves["ensemble"] = verifier.reliability, verifier.calibration.family
         told["tables"].append(
             (
                 "Probabilities on the hold-out, each individual's by curves fitted without it",
@@ -108,7 +109,7 @@ def lines(verifier: Verifier | None, evaluation: Evaluation | None) -> dict[str,
     if not (verifier and evaluation) or {member.name for member in verifier.members} != set(members_of(evaluation)):
         return {}
     point = verifier.points[-1]
-    return {"different below": point.band[0], "the same from": point.threshold}
+    return {"different below": point.different_below, "the same from": point.threshold}
 
 
 def headline(verifier: Verifier | None, evaluation: Evaluation | None) -> list[str]:
@@ -202,7 +203,7 @@ def _thresholds(verifier: Verifier, tests: list[_Test]) -> Grid:
         if tests:
             test = tests[number]
             row += [_cell(test.false) + (", too few pairs" if test.unsupported else ""), _cell(test.true)]
-        row += [f"{point.threshold:.4f}", f"{point.band[0]:.4f}", _cell(point.measured_fmr), _cell(point.tmr)]
+        row += [f"{point.threshold:.4f}", f"{point.different_below:.4f}", _cell(point.measured_fmr), _cell(point.tmr)]
         rows.append(row)
     return Grid(heads, rows)
 

@@ -20,7 +20,7 @@ from noseprint.devices import default_workers
 from noseprint.distributed import World
 from noseprint.losses.embedding_loss import build_loss
 from noseprint.metrics.holdout_scores import HoldoutScores, evaluate_holdout
-from noseprint.models.embed_shared import embed_shared
+from noseprint.models.embed import embed_images
 from noseprint.models.network import Network, SupConNet
 from noseprint.tasks.embedding_options import EmbeddingOptions
 from noseprint.training.faults import require_spread
@@ -124,7 +124,7 @@ class EmbeddingTask(Task):
 
     def score(self, network: Network) -> dict[str, float]:
         """ROC AUC, Rank-1 and mAP on the hold-out. Raises NoseprintError where the network has collapsed."""
-        embeddings = embed_shared(
+        embeddings = embed_images(
             cast(SupConNet, network),
             self.holdout.paths or self.train.paths[:COLLAPSE_SAMPLE],
             transform=self._evaluation_transform,

@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-sys.modules["openvino_telemetry"] = None  # else importing openvino tells its makers
+sys.modules["openvino_telemetry"] = None  # otherwise importing openvino sends a report to its makers
 
 import cv2
 import numpy as np
@@ -19,7 +19,7 @@ def embed(path: str) -> np.ndarray:
     """The embedding of a photograph: a vector of length 1."""
     image = cv2.imread(path, cv2.IMREAD_COLOR_RGB)
     if image is None:
-        raise SystemExit(f"{path}: no photograph that OpenCV reads")
+        raise SystemExit(f"{path}: not a photograph that OpenCV can read")
     image = cv2.resize(image, (ABOUT["image_size"], ABOUT["image_size"]), interpolation=cv2.INTER_LINEAR)
     return NETWORK([image.transpose(2, 0, 1)[None]])[0][0].copy()
 
@@ -27,6 +27,6 @@ def embed(path: str) -> np.ndarray:
 if __name__ == "__main__":
     similarity = float(embed(sys.argv[1]) @ embed(sys.argv[2]))
     answer = {"similarity": similarity}
-    if knots := ABOUT["calibration"]:  # the probability where half of all pairs are the same
+    if knots := ABOUT["calibration"]:  # the probability if half of all pairs show the same individual
         answer["probability"] = float(1 / (1 + np.exp(-np.interp(similarity, knots["similarity"], knots["log_odds"]))))
     print(json.dumps(answer))

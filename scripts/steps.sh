@@ -1,0 +1,274 @@
+# shellcheck shell=bash
+# The mechanism behind every train.sh. It knows no method: a train.sh declares its own in a function called `method`,
+# built from
+#
+#   lane FUNCTION           calls FUNCTION, which consists of steps
+#   lanes FUNCTION ITEM...  calls FUNCTION with each ITEM, up to --jobs of them at the same time
+#   step STAGE FOLDER/SCRIPT [--reads PATH...] [--after FOLDER/SCRIPT...] [--makes FILE]
+#
+# A step runs a script of a recipe folder. It depends on the files and folders PATH in the data folder, on the results
+# of the steps that it comes after, on the Python files of its folder and on its options. It makes FILE (default:
+# best.safetensors) in FOLDER/results/RUN. `method` is called first to learn the steps and later to run them.
+#
+# Every script takes --data DIR, --small, --run NAME and --skip-bad. A script called train.py also takes --restart, the
+# options that follow `--` on the command line and, in the demo, those that `demo_options FOLDER` prints. A train.sh may
+# define demo_options, and own_option: it reads options as common_option does, and returns 1 for those it does not know.
+#
+# When a step starts, train.inputs beside its result gets the hash of everything that it depends on. When the step has
+# succeeded, the file is renamed to train.done. (Both are named after the script.) So a step whose train.done has the
+# current hash is skipped, one whose train.inputs has it was interrupted and resumes, and any other starts afresh.
+
+FROM="" TO="" ONLY=0 ONLY_FOLDERS=() FORCE=0 SKIP_BAD=0 CHECK=0 LIST=0
+TRAIN_OPTIONS=()  # those after `--`
+
+MODE=declare  # what `step` does: declare the step, or (only if it is selected) select, list or run it
+STAGES=()     # in the order of the method
+SCRIPTS=()    # of all steps; their stages and results are in the same order
+SCRIPT_STAGES=() SCRIPT_RESULTS=()
+SELECTED=()   # the scripts that --from, --to and --only leave
+PLANNED=()    # in a dry run: the scripts that would run
+STAGE="" SCRIPT="" FOLDER="" RESULT="" READS=() AFTER=()  # the current step
+
+# The command line.
+
+read_options() {  # ARGUMENT...
+  local word
+  while [ $# -gt 0 ] && [ "$1" != -- ]; do
+    CONSUMED=1
+    case $1 in
+      --from) require_value "$@"; FROM=$2 CONSUMED=2 ;;
+      --to) require_value "$@"; TO=$2 CONSUMED=2 ;;
+      --only) ONLY=1 ;;
+      [!-]*)
+        [ "$ONLY" = 1 ] || usage_error "$1 does not belong to an option"
+        ONLY_FOLDERS+=("${1%/}") ;;
+      --check) CHECK=1 ;;
+      --force) FORCE=1 ;;
+      --skip-bad) SKIP_BAD=1 ;;
+      --list) LIST=1 ;;
+      *) { declare -F own_option >/dev/null && own_option "$@"; } || common_option "$@" ;;
+    esac
+    shift "$CONSUMED"
+  done
+  for word in "${@:2}"; do
+    case ${word%%=*} in
+      --) usage_error "-- may be given only once" ;;
+      --run | --small | --data | --restart | -h | --help) usage_error "$word cannot follow --: $SELF sets it" ;;
+    esac
+    TRAIN_OPTIONS+=("$word")
+  done
+  set_run
+  set_jobs
+  select_steps
+  if [ "$LIST" = 1 ]; then
+    MODE=list
+    method
+    exit
+  fi
+}
+
+select_steps() {
+  local folder
+  method
+  FROM=$(stage_number "${FROM:-${STAGES[0]}}")
+  TO=$(stage_number "${TO:-${STAGES[${#STAGES[@]} - 1]}}")
+  [ "$FROM" -le "$TO" ] || usage_error "--from comes after --to"
+  [ "$ONLY" = 0 ] || [ "${#ONLY_FOLDERS[@]}" != 0 ] || usage_error "--only needs folders"
+  for folder in ${ONLY_FOLDERS[@]+"${ONLY_FOLDERS[@]}"}; do
+    contains "$folder" "${SCRIPTS[@]%/*}" || usage_error "--only: there is no folder $folder; --list shows the folders"
+  done
+  MODE=select
+  method
+  [ "${#SELECTED[@]}" != 0 ] || usage_error "--only, --from and --to leave nothing to run"
+}
+
+stage_number() {  # STAGE or FOLDER: prints the stage's index in STAGES
+  local i
+  for ((i = 0; i < ${#SCRIPTS[@]}; i++)); do
+    case ${1%/} in "${SCRIPT_STAGES[i]}" | "${SCRIPTS[i]%/*}")
+      index_of "${SCRIPT_STAGES[i]}" "${STAGES[@]}"
+      return ;;
+    esac
+  done
+  usage_error "there is no stage $1; the stages are ${STAGES[*]}"
+}
+
+index_of() {  # VALUE ITEM...: prints the index of VALUE among the items; returns 1 if it is not among them
+  local value=$1 item i=0
+  shift
+  for item; do
+    if [ "$item" = "$value" ]; then printf '%s' "$i"; return; fi
+    i=$((i + 1))
+  done
+  return 1
+}
+
+contains() { index_of "$@" >/dev/null; }  # VALUE ITEM...
+
+# The method.
+
+run_method() {
+  MODE=run
+  method
+}
+
+method_is_complete() { [ "$ONLY" = 0 ] && [ "$TO" = $((${#STAGES[@]} - 1)) ]; }  # no later steps were left out
+
+continue_with() {  # NAME.sh: runs this script of the same family with the same options in the demo; else says to do so
+  local next=(bash "$PREFIX$1")
+  case $SIZE in
+    demo) next+=(--demo) ;;
+    small) next+=(--small --data "$DATA") ;;
+    full) next+=(--data "$DATA") ;;
+  esac
+  [ "$JOBS" = 1 ] || next+=(--jobs "$JOBS")
+  [ -z "$GPUS" ] || next+=(--gpus "$GPUS")
+  if [ "$DRY_RUN" = 1 ]; then
+    show_command run "${next[@]}"
+  elif [ "$SIZE" = demo ]; then
+    cd "$ROOT" && exec "${next[@]}"
+  else
+    show_command "Trained. Next:" "${next[@]}"
+  fi
+}
+
+lane() { lanes "$1" ""; }  # FUNCTION
+
+lanes() {  # FUNCTION ITEM...
+  local function=$1 item items=()
+  shift
+  if [ "$MODE" != run ]; then
+    for item; do "$function" "$item"; done
+    return
+  fi
+  MODE=list  # an item without selected steps must not occupy a lane and its GPU
+  for item; do
+    if [ -n "$("$function" "$item")" ]; then items+=("$item"); fi
+  done
+  MODE=run
+  [ "${#items[@]}" = 0 ] || run_in_lanes "$JOBS" "$function" "${items[@]}"
+}
+
+step() {  # STAGE FOLDER/SCRIPT [--reads PATH...] [--after FOLDER/SCRIPT...] [--makes FILE]
+  local word option="" file=best.safetensors
+  STAGE=$1 SCRIPT=$2 FOLDER=${2%/*} READS=() AFTER=()
+  shift 2
+  for word; do
+    case $option:$word in
+      *:--reads | *:--after | *:--makes) option=$word ;;
+      --reads:*) READS+=("$word") ;;
+      --after:*) AFTER+=("$word") ;;
+      --makes:*) file=$word ;;
+      *) fail "step $SCRIPT: unknown option $word" ;;
+    esac
+  done
+  RESULT=$FOLDER/results${RUN:+/$RUN}/$file
+  if [ "$MODE" = declare ]; then
+    contains "$STAGE" ${STAGES[@]+"${STAGES[@]}"} || STAGES+=("$STAGE")
+    SCRIPTS+=("$SCRIPT") SCRIPT_STAGES+=("$STAGE") SCRIPT_RESULTS+=("$RESULT")
+    for word in ${AFTER[@]+"${AFTER[@]}"}; do
+      contains "$word" "${SCRIPTS[@]}" || fail "step $SCRIPT: --after $word, but no step above it runs $word"
+    done
+  elif is_selected; then
+    case $MODE in
+      select) SELECTED+=("$SCRIPT") ;;
+      list) say "$STAGE $SCRIPT${AFTER[*]+ after ${AFTER[*]}}" ;;
+      run) run_step ;;
+    esac
+  fi
+}
+
+is_selected() {
+  local number
+  number=$(stage_number "$STAGE")
+  [ "$number" -ge "$FROM" ] && [ "$number" -le "$TO" ] || return 1
+  [ "$ONLY" = 0 ] || contains "$FOLDER" "${ONLY_FOLDERS[@]}"
+}
+
+# Running a step.
+
+run_step() {
+  local mark hash="" state=run inputs_known=1 command=() inputs=() script number error
+  mark=${RESULT%/*}/$(basename "$SCRIPT" .py)
+  set_command_and_inputs
+  if [ "$DRY_RUN" = 1 ] && [ ! -d "$DATA" ]; then inputs_known=0; fi  # the demo's data is not made yet
+  for script in ${AFTER[@]+"${AFTER[@]}"}; do
+    if contains "$script" ${PLANNED[@]+"${PLANNED[@]}"}; then inputs_known=0; else require_result "$script"; fi
+  done
+  if [ "$inputs_known" = 1 ]; then
+    hash=$(python -m noseprint.step_inputs "${inputs[@]}") || fail_lane "$SCRIPT: its inputs cannot be read"
+    [ "$DRY_RUN" = 1 ] || lock_results
+    if [ "$FORCE" = 1 ]; then state=run
+    elif [ -f "$RESULT" ] && has_text "$mark.done" "$hash"; then state=skip
+    elif has_text "$mark.inputs" "$hash"; then state=resume
+    fi
+  fi
+  if is_training && [ "$state" = run ]; then command+=(--restart); fi
+
+  if [ "$DRY_RUN" = 1 ]; then
+    show_command "$state" "${command[@]}"
+    [ "$state" = skip ] || PLANNED+=("$SCRIPT")
+    return
+  fi
+  number=$(($(index_of "$SCRIPT" "${SELECTED[@]}") + 1))
+  case $state in
+    skip) say "== $number of ${#SELECTED[@]}, $SCRIPT: done, skipped"; return ;;
+    resume) say "== $number of ${#SELECTED[@]}, $SCRIPT: resumes" ;;
+    run) say "== $number of ${#SELECTED[@]}, $SCRIPT: runs" ;;
+  esac
+  if [ "$state" = run ]; then
+    mkdir -p "${RESULT%/*}"
+    rm -f "$mark.done"
+    # Should train.py be killed before it acts on --restart, it must not resume later from the state of older inputs.
+    if is_training; then rm -rf "${RESULT%/*}/last"; fi
+    if ! error=$({ printf '%s\n' "$hash" >"$mark.part" && mv "$mark.part" "$mark.inputs"; } 2>&1); then
+      rm -f "$mark.part"
+      fail_lane "$mark.inputs cannot be written (${error##*: })"
+    fi
+  fi
+  run_script "$RESULT" "${command[@]:1}"
+  mv "$mark.inputs" "$mark.done"
+}
+
+is_training() { [ "${SCRIPT##*/}" = train.py ]; }
+
+set_command_and_inputs() {  # run_step's `command`, and `inputs`: what noseprint.step_inputs hashes
+  local word words=()
+  command=(python "$SCRIPT" "${RUN_OPTIONS[@]}")
+  if is_training; then
+    if [ "$SIZE" = demo ] && declare -F demo_options >/dev/null; then
+      read -r -a words <<<"$(demo_options "$FOLDER")"
+      command+=("${words[@]}")
+    fi
+    command+=(${TRAIN_OPTIONS[@]+"${TRAIN_OPTIONS[@]}"})
+  fi
+  inputs=("--text=$SCRIPT")
+  for word in "${command[@]:4}"; do inputs+=("--text=$word"); done  # not --data DIR: the data may move
+  [ "$SKIP_BAD" = 0 ] || command+=(--skip-bad)  # not an input: finished steps found no bad photographs
+  for word in ${READS[@]+"${READS[@]}"}; do
+    case $word in /*) inputs+=("$word") ;; *) inputs+=("$DATA/$word") ;; esac
+  done
+  for word in "$FOLDER"/*.py; do  # without the scripts of other steps and of prediction
+    if [ "$word" = "$SCRIPT" ] || ! contains "$word" "$FOLDER/infer.py" "${SCRIPTS[@]}"; then inputs+=("$word"); fi
+  done
+  for word in ${AFTER[@]+"${AFTER[@]}"}; do inputs+=("$(result_of "$word")"); done
+}
+
+result_of() { printf '%s' "${SCRIPT_RESULTS[$(index_of "$1" "${SCRIPTS[@]}")]}"; }  # SCRIPT
+
+require_result() {  # SCRIPT: it has run to its end
+  local result problem
+  result=$(result_of "$1")
+  if [ ! -f "$result" ]; then problem=missing
+  elif [ -f "${result%/*}/$(basename "$1" .py).inputs" ]; then problem=unfinished
+  else return 0
+  fi
+  fail_lane "$SCRIPT starts from $result, which is $problem; make it with the same command and --only ${1%/*}"
+}
+
+lock_results() {  # until the next step
+  lock_folder "${RESULT%/*}" "$SELF" "$SCRIPT" || fail_lane "$SCRIPT was not started"
+  export NOSEPRINT_LOCK=9
+}
+
+has_text() { [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]; }  # FILE TEXT

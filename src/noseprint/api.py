@@ -1,0 +1,296 @@
+"""The functions of the public Python API; docs/python_api.md shows each with an example.
+
+They join other packages and compute nothing themselves. What loads torch is imported inside the functions, so that the
+others do not wait for it. Paths may be strings; `device` is auto, cpu, cuda, cuda:1 or mps.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from noseprint.calibration.verifier import Verifier
+    from noseprint.calibration.verify import Verdict
+    from noseprint.data.importing import ImportSummary
+    from noseprint.data.transforms import Transform
+    from noseprint.inference.evaluation import Evaluation
+    from noseprint.inference.gallery import Embeddings
+    from noseprint.inspection.check import DataReport
+    from noseprint.models.network import SupConNet
+
+StrPath: TypeAlias = str | os.PathLike[str]
+Weights: TypeAlias = Mapping[str, StrPath] | Iterable[StrPath] | StrPath
+"""One or several weights files. A mapping gives each a name; otherwise its path is its name."""
+
+
+def write_demo(folder: StrPath, *, seed: int = 0) -> None:
+    """Draw a data folder of synthetic nose prints, or leave it if it exists."""
+    from noseprint.data import demo
+
+    demo.write_demo(Path(folder), seed=seed)
+
+
+def import_photographs(
+    source: StrPath,
+    target: StrPath,
+    *,
+    test: float = 0.2,
+    validation: float = 0.1,
+    encounter_folders: bool = False,
+    seed: int = 0,
+    skip_bad: bool = False,
+) -> "ImportSummary":
+    """Make the data folder `target` from your own photographs, which are copied and never changed.
+
+    source: a folder with one folder of photographs for each individual, or a table (CSV) of image paths and identities.
+    test, validation: shares of the individuals in these splits. encounter_folders: the folders inside an individual's
+    folder are days or visits. skip_bad: leave out unusable files, not raise an error for them.
+    """
+    from noseprint.data import importing
+    from noseprint.data.import_sources import read_source
+
+    return importing.import_photographs(
+        read_source(Path(source), encounter_folders=encounter_folders),
+        Path(target),
+        validation=validation,
+        test=test,
+        seed=seed,
+        skip_bad=skip_bad,
+    )
+
+
+def check(data: StrPath) -> "DataReport":
+    """Check all tables and photographs of a data folder; the report lists faults and remarks."""
+    from noseprint.inspection import check
+
+    return check.check(Path(data))
+
+
+def load(weights: StrPath) -> "SupConNet":
+    """Load the network of a weights file (.safetensors), in eval mode."""
+    from noseprint.models.weights import load_network
+
+    return load_network(Path(weights))
+
+
+def embed(network: "SupConNet", photographs: Iterable[StrPath], *, device: str = "auto") -> "npt.NDArray[np.float32]":
+    """Embed photographs: (N, D) float32, in the order given.
+
+    Each row has length 1, so that the product of two rows is their cosine similarity, -1..1.
+    """
+    from noseprint.devices import choose_device, default_workers
+    from noseprint.models.embed import embed_images
+
+    chosen = choose_device(device)
+    return embed_images(
+        network.to(chosen),
+        [Path(photograph) for photograph in photographs],
+        transform=_resize(network.image_size),
+        device=chosen,
+        workers=default_workers(chosen),
+        engine="auto",
+    )
+
+
+def calibrate(weights: Weights, data: StrPath, file: StrPath, *, device: str = "auto") -> "Verifier":
+    """Make the verifier of networks from the photographs in `data` that were held out of their training.
+
+    It is written to `file` (.json) and returned.
+    """
+    from noseprint.calibration.make_verifier import make_verifier
+    from noseprint.calibration.verifier import write_verifier
+    from noseprint.devices import choose_device
+
+    verifier = make_verifier(_by_name(weights), Path(data), device=choose_device(device))
+    write_verifier(Path(file), verifier)
+    return verifier
+
+
+def load_verifier(file: StrPath) -> "Verifier":
+    """Load a verifier that `calibrate` or the command `noseprint calibrate` wrote."""
+    from noseprint.calibration.verifier import read_verifier
+
+    return read_verifier(Path(file))
+
+
+def verify(
+    a: StrPath, b: StrPath, verifier: "Verifier", *, fmr: float | None = None, prior: float = 0.5, device: str = "auto"
+) -> "Verdict":
+    """Decide whether two photographs show the same individual.
+
+    fmr: the false match rate to decide at; None: the lowest that the verifier supports. prior: the share of same pairs
+    among the pairs that you ask about; it changes the probability, not the decision.
+    """
+    from noseprint.calibration import verify
+    from noseprint.devices import choose_device
+
+    return verify.verify((Path(a), Path(b)), verifier, fmr=fmr, prior=prior, device=choose_device(device))
+
+
+def train(
+    data: StrPath,
+    results: StrPath,
+    *,
+    backbone: str = "tf_efficientnet_lite0.in1k",
+    image_size: int = 192,
+    train_size: int | None = 128,
+    epochs: int = 3,
+    batch_size: int = 64,
+    lr: float = 3e-4,
+    holdout: float = 0.05,
+    device: str = "auto",
+    seed: int = 0,
+    **options: Any,
+) -> Path:
+    """Train one network on the training split of a data folder; return the path of its weights.
+
+    The defaults suit a machine without a GPU. An interrupted call resumes if you repeat it. backbone: a timm name.tag.
+    image_size, train_size: sides in pixels of the network's input, and of the training images (None: the same).
+    holdout: share of the individuals that are not trained on; they choose the best epoch and calibrate the network.
+    options: other fields of `noseprint.tasks.embedding_options.EmbeddingOptions`, such as loss="arcface".
+    """
+    import torch
+
+    from noseprint.data.tables import read_train
+    from noseprint.models.network import SupConNet
+    from noseprint.tasks.embedding import EmbeddingTask
+    from noseprint.tasks.embedding_options import EmbeddingOptions
+    from noseprint.training.fit import fit
+
+    options |= {"data": Path(data), "backbone": backbone, "image_size": image_size, "train_size": train_size}
+    options |= {"epochs": epochs, "batch_size": batch_size, "lr": lr, "holdout": holdout}
+    chosen = EmbeddingOptions(**options, device=device, seed=seed)
+    torch.manual_seed(seed)
+    task = EmbeddingTask(
+        SupConNet(backbone, descriptors="SM", dim=512, image_size=image_size, pretrained=chosen.pretrained),
+        options=chosen,
+        labelled=read_train(Path(data), missing_ok=True),
+        training_transform=_random_crop,
+        evaluation_transform=_resize,
+    )
+    fit(task, results=Path(results), options=chosen)
+    return Path(results) / "best.safetensors"
+
+
+def evaluate(weights: Weights, data: StrPath, *, device: str = "auto") -> "Evaluation":
+    """Score networks, and their ensemble if there are several, on the labels of a data folder.
+
+    `scores` of the result has the scores of each network by its name, and of the "ensemble".
+    """
+    from noseprint.devices import choose_device
+    from noseprint.inference.evaluation import evaluate_members
+    from noseprint.inference.leaks import learned_photographs, trained_on
+
+    members, folder = _by_name(weights), Path(data)
+    trained_here = trained_on(folder, members.values())
+    learned = learned_photographs(folder, folder / "pseudo.csv") if trained_here else ()
+    evaluation = evaluate_members(members, folder, device=choose_device(device), learned=learned)
+    evaluation.other_data = not trained_here
+    return evaluation
+
+
+@dataclass(frozen=True)
+class Match:
+    """A photograph in a gallery that is similar to a query."""
+
+    photograph: str
+    """Its name in the gallery's folder."""
+    similarity: float
+    """Cosine similarity, -1..1."""
+    identity: str | None
+    """The individual on it; None if it is not known."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Embedded photographs of known individuals, to search in."""
+
+    embeddings: "Embeddings"
+    identities: Mapping[str, str]
+    """Photograph -> individual."""
+    weights: tuple[Path, ...]
+    """Of the networks that embed photographs."""
+
+    @classmethod
+    def enrol(
+        cls,
+        photographs: StrPath,
+        weights: Weights,
+        *,
+        identities: Mapping[str, str] | None = None,
+        device: str = "auto",
+    ) -> "Gallery":
+        """Embed all photographs in a folder and in the folders inside it; several weights make an ensemble.
+
+        identities: the individual of each photograph, by its name in the folder. None: the photographs of an individual
+        lie in a folder of its own, and that folder's name is the individual.
+        """
+        from noseprint.devices import choose_device
+        from noseprint.inference.gallery import embed_with
+        from noseprint.inference.gallery import photographs as list_photographs
+
+        folder, names = list_photographs(Path(photographs))
+        paths = tuple(_by_name(weights).values())
+        embeddings = embed_with(paths, folder, names, device=choose_device(device))
+        return cls(embeddings, _folder_names(names) if identities is None else identities, paths)
+
+    def save(self, file: StrPath) -> None:
+        """Write the embeddings (.safetensors), as the command `noseprint embed` does, without the identities."""
+        from noseprint.inference.gallery import write_embeddings
+
+        write_embeddings(Path(file), self.embeddings)
+
+    @classmethod
+    def load(cls, file: StrPath, weights: Weights = (), *, identities: Mapping[str, str] | None = None) -> "Gallery":
+        """Read what `save` or the command `noseprint embed` wrote.
+
+        weights: the weights it was made with, if they have moved since. identities: as for `enrol`.
+        """
+        from noseprint.inference.gallery import read_embeddings, same_weights
+
+        embeddings = read_embeddings(Path(file))
+        paths = same_weights(embeddings, tuple(_by_name(weights).values()), file=Path(file))
+        return cls(embeddings, _folder_names(embeddings.names) if identities is None else identities, paths)
+
+    def search(self, photograph: StrPath, *, top: int = 5, device: str = "auto") -> list[Match]:
+        """Return the `top` most similar photographs of the gallery, the best first."""
+        from noseprint.devices import choose_device
+        from noseprint.inference.gallery import embed_with
+        from noseprint.inference.nearest import search
+
+        query, gallery = Path(photograph), self.embeddings
+        embedded = embed_with(self.weights, query.parent, [query.name], device=choose_device(device))
+        rows, similarities = search(embedded.matrix, gallery.matrix, k=top)
+        names = [gallery.names[row] for row in rows[0]]
+        best = zip(names, similarities[0].tolist(), strict=True)
+        return [Match(name, similarity, self.identities.get(name)) for name, similarity in best]
+
+
+def _folder_names(photographs: Iterable[str]) -> dict[str, str]:
+    return {name: name.partition("/")[0] for name in photographs if "/" in name}
+
+
+def _random_crop(size: int) -> "Transform":
+    """A random crop of 8/9 of the side."""
+    from noseprint.data.transforms import A
+
+    larger = round(size * 9 / 8)
+    return A.Compose([A.Resize(larger, larger), A.RandomCrop(size, size)])
+
+
+def _resize(size: int) -> "Transform":
+    from noseprint.data.transforms import A
+
+    return A.Resize(size, size)
+
+
+def _by_name(weights: Weights) -> dict[str, Path]:
+    if isinstance(weights, Mapping):
+        return {name: Path(path) for name, path in weights.items()}
+    paths = [weights] if isinstance(weights, str | os.PathLike) else weights
+    return {str(path): Path(path) for path in paths}

@@ -1,0 +1,249 @@
+"""The mechanism of train.sh on a method that scripts/ knows nothing about: which steps run, resume and are skipped."""
+
+import shutil
+
+import pytest
+
+STEPS = TEACHER, LABELS, SMALL, LARGE = ["teacher/train.py", "teacher/label.py", "small/train.py", "large/train.py"]
+
+
+def test_each_step_runs_once_and_gets_its_options(toy):
+    out = toy.ok("train.sh", "--small", "--colour", "dark red", "--", "--epochs", "7", "--note", "two words")
+    calls = toy.calls()
+    assert [call["script"] for call in calls] == STEPS
+    run = ["--data", f"{toy.root}/data", "--small", "--colour", "dark red"]
+    for call in calls:
+        training = ["--epochs", "7", "--note", "two words", "--restart"] if call["script"].endswith("train.py") else []
+        assert call["args"] == run + training
+    assert [line for line in out.splitlines() if line.startswith("== ")] == [
+        f"== {number} of 4, {script}: runs" for number, script in enumerate(STEPS, 1)
+    ]
+    assert f"bash recipes/toy/predict.sh --small --data {toy.root}/data" in out.replace("\\", "")
+    assert (toy.root / "small/results/small/train.done").is_file()
+
+
+def test_the_demo_has_its_own_options_and_goes_on_to_the_prediction(toy):
+    shutil.move(toy.root / "data", toy.root / "mine")
+    (toy.root / "data").mkdir()
+    shutil.move(toy.root / "mine", toy.root / "data/mine")
+    before = toy.files()
+    plan = toy.ok("train.sh", "--demo", "--dry-run", "--jobs", "2").splitlines()
+    assert len(plan) == 6
+    assert plan[-1] == "run    bash recipes/toy/predict.sh --demo --jobs 2"
+    assert toy.files() == before
+    out = toy.ok("train.sh", "--demo", "--", "--epochs", "3")
+    demo = ["--data", f"{toy.root}/data/demo", "--small", "--run", "demo"]
+    last = toy.calls()[-1]
+    assert last["args"] == [*demo, "--epochs", "1", "--network", "large", "--epochs", "3", "--restart"]
+    assert out.endswith("predict.sh --demo\n")
+
+
+def test_finished_steps_are_skipped_and_forced_ones_run_again(toy):
+    toy.ok("train.sh")
+    assert toy.called() == STEPS
+    out = toy.ok("train.sh")
+    assert all(f"{script}: done, skipped" in out for script in STEPS)
+    assert toy.called() == []
+    toy.ok("train.sh", "--force", "--only", "small")
+    assert toy.called() == [SMALL]
+
+
+@pytest.mark.parametrize(
+    ("changed", "again"),
+    [
+        ("data/classes.csv", [TEACHER]),  # which makes the same weights again
+        ("data/train/a class/new.jpg", [TEACHER, SMALL, LARGE]),
+        ("data/unlabelled/a class/new.jpg", [LABELS]),
+        ("teacher/dataset.py", [TEACHER, LABELS, SMALL, LARGE]),
+        ("teacher/label.py", [LABELS, SMALL, LARGE]),
+        ("small/helper.py", [SMALL]),
+        ("small/infer.py", []),
+        ("small/README.md", []),
+        ("data/other.csv", []),
+        ("data/train/.DS_Store", []),
+    ],
+)
+def test_a_change_runs_exactly_the_steps_that_depend_on_it(toy, changed, again):
+    toy.ok("train.sh")
+    toy.calls()
+    with (toy.root / changed).open("a") as file:
+        file.write("# changed\n")
+    toy.ok("train.sh")
+    calls = toy.calls()
+    assert [call["script"] for call in calls] == again
+    assert all("--restart" in call["args"] for call in calls if call["script"].endswith("train.py"))
+
+
+def test_changed_options_train_again_but_moved_or_touched_data_does_not(toy, tmp_path):
+    toy.ok("train.sh")
+    moved = tmp_path / "else where"
+    shutil.move(toy.root / "data", moved)
+    (moved / "classes.csv").touch()
+    toy.calls()
+    toy.ok("train.sh", "--data", str(moved))
+    assert toy.called() == []
+    toy.ok("train.sh", "--data", "else where", "--", "--epochs", "2", cwd=tmp_path)
+    assert toy.called() == [TEACHER, SMALL, LARGE]
+
+
+def test_skip_bad_reaches_every_step_and_runs_no_finished_step_again(toy):
+    toy.ok("train.sh", "--to", "labels")
+    toy.calls()
+    toy.ok("train.sh", "--skip-bad")
+    assert {call["script"]: call["args"][2:] for call in toy.calls()} == {
+        script: ["--skip-bad", "--restart"] for script in (SMALL, LARGE)
+    }
+
+
+def test_a_lost_result_is_made_again(toy):
+    toy.ok("train.sh")
+    toy.calls()
+    (toy.root / "small/results/best.safetensors").unlink()
+    toy.ok("train.sh")
+    assert toy.called() == [SMALL]
+
+
+def test_a_killed_step_resumes(toy):
+    killed = toy.will(SMALL, "die")
+    assert f"{SMALL} failed (exit status 137)" in toy.fails("train.sh")
+    assert toy.called() == [TEACHER, LABELS, SMALL]
+    killed.unlink()
+    plan = toy.ok("train.sh", "--dry-run").splitlines()
+    assert [line.split()[0] for line in plan[:4]] == ["skip", "skip", "resume", "run"]
+    assert f"{SMALL}: resumes" in toy.ok("train.sh")
+    small, large = toy.calls()
+    assert ("--restart" in small["args"], "--restart" in large["args"]) == (False, True)
+    assert (toy.root / "small/results/last").is_dir()
+
+
+def test_a_killed_step_starts_afresh_if_its_inputs_have_changed(toy):
+    killed = toy.will(SMALL, "die")
+    toy.fails("train.sh")
+    killed.unlink()
+    toy.calls()
+    (toy.root / "small/dataset.py").write_text("SIZE = 256\n")
+    toy.ok("train.sh", "--only", "small")
+    assert "--restart" in toy.calls()[0]["args"]
+    assert not (toy.root / "small/results/last").exists()
+
+
+def test_a_step_that_does_not_train_keeps_the_training_state_beside_it(toy):
+    killed = toy.will(TEACHER, "die")
+    toy.fails("train.sh")
+    killed.unlink()
+    toy.ok("train.sh", "--to", "labels")
+    assert (toy.root / "teacher/results/last").is_dir()
+
+
+def test_an_overwritten_result_is_not_trusted_when_its_old_inputs_come_back(toy):
+    toy.ok("train.sh")
+    recipe = toy.root / "small/dataset.py"
+    before = recipe.read_text()
+    recipe.write_text("SIZE = 256\n")
+    killed = toy.will(SMALL, "die")
+    toy.fails("train.sh")
+    killed.unlink()
+    recipe.write_text(before)
+    toy.calls()
+    toy.ok("train.sh")
+    assert toy.called() == [SMALL]
+
+
+def test_a_failure_stops_the_steps_after_it_and_names_its_log(toy):
+    toy.will(LABELS, "fail 3")
+    log = "teacher/results/label.log"
+    assert f"{LABELS} failed (exit status 3); its log is {log}" in toy.fails("train.sh")
+    assert toy.called() == [TEACHER, LABELS]
+    assert "error of teacher" in (toy.root / log).read_text()
+
+
+def test_a_step_that_does_not_write_its_result_has_failed(toy):
+    toy.will(LABELS, "forget")
+    assert "did not write teacher/results/labels.csv" in toy.fails("train.sh")
+    assert not (toy.root / "teacher/results/label.done").exists()
+
+
+def test_a_log_has_both_outputs_as_plain_lines(toy):
+    out = toy.ok("train.sh", "--to", "teacher")
+    log = (toy.root / "teacher/results/train.log").read_bytes().decode().splitlines()
+    assert log[0].startswith("$ python teacher/train.py --data ")
+    assert log[1:] == ["output of teacher", "error of teacher", "bar 2/2"]
+    assert "error of teacher" in out
+
+
+def test_parts_of_the_method(toy):
+    toy.ok("train.sh", "--to", "teacher")
+    assert toy.called() == [TEACHER]
+    out = toy.ok("train.sh", "--from", "labels", "--only", "teacher/", "large")
+    assert toy.called() == [LABELS, LARGE]
+    assert "== 2 of 2, large/train.py: runs" in out
+    assert "predict.sh" not in out
+    assert "predict.sh" in toy.ok("train.sh", "--from", "small")  # a folder names its stage
+    assert toy.called() == [SMALL]
+
+
+def test_a_part_does_not_start_from_a_missing_or_unfinished_result(toy):
+    message = toy.fails("train.sh", "--only", "small")
+    assert "small/train.py starts from teacher/results/labels.csv, which is missing" in message
+    assert "--only teacher" in message
+    toy.ok("train.sh", "--to", "labels")
+    toy.will(LABELS, "fail 1")
+    toy.fails("train.sh", "--only", "teacher", "--force")
+    assert "teacher/results/labels.csv, which is unfinished" in toy.fails("train.sh", "--only", "small")
+
+
+def test_a_missing_input_is_named(toy):
+    (toy.root / "data/classes.csv").unlink()
+    message = toy.fails("train.sh")
+    assert f"{toy.root}/data lacks classes.csv." in message
+    assert "bash recipes/toy/train.sh --demo" in message
+    (toy.root / "data/classes.csv").write_text("")
+    shutil.rmtree(toy.root / "data/unlabelled")
+    assert f"{toy.root}/data/unlabelled: cannot be read" in toy.fails("train.sh")
+    assert toy.called() == [TEACHER]
+
+
+def test_the_list_shows_the_steps_in_order(toy):
+    assert toy.ok("train.sh", "--list", "--only", "teacher", "large").splitlines() == [
+        "teacher teacher/train.py",
+        "labels teacher/label.py after teacher/train.py",
+        "students large/train.py after teacher/label.py",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--smal",), "unknown option --smal"),
+        (("-x",), "unknown option -x"),
+        (("stray",), "stray does not belong to an option"),
+        (("--data",), "--data needs a value"),
+        (("--data", "--small"), "--data needs a value"),
+        (("--colour",), "--colour needs a value"),
+        (("--from", "stage3"), "there is no stage stage3; the stages are teacher labels students"),
+        (("--from", "students", "--to", "teacher"), "--from comes after --to"),
+        (("--only",), "--only needs folders"),
+        (("--only", "medium"), "there is no folder medium"),
+        (("--only", "small", "--to", "labels"), "leave nothing to run"),
+        (("--jobs", "0"), "--jobs 0"),
+        (("--jobs", "two"), "--jobs two"),
+        (("--gpus", "0,,1"), "--gpus 0,,1"),
+        (("--gpus", "0,1", "--jobs", "3"), "at most one job for each GPU"),
+        (("--demo", "--data", "data"), "--demo makes its own data"),
+        (("--", "--run=other"), "--run=other cannot follow --"),
+        (("--", "--epochs", "1", "--"), "-- may be given only once"),
+    ],
+)
+def test_wrong_options_are_one_message_and_status_2(toy, args, message):
+    before = toy.files()
+    error = toy.fails("train.sh", *args, status=2)
+    assert message in error
+    assert error.endswith("bash recipes/toy/train.sh --help lists the options\n")
+    assert len(error.splitlines()) == 1
+    assert toy.files() == before
+
+
+def test_a_step_after_an_undeclared_one_is_refused(toy):
+    text = (toy.root / "train.sh").read_text()
+    (toy.root / "train.sh").write_text(text.replace("--after teacher/label.py", "--after teacher/labels.py"))
+    assert "step small/train.py: --after teacher/labels.py, but no step above it runs" in toy.fails("train.sh")
