@@ -1,10 +1,19 @@
 #!/usr/bin/env bash
-# Every check a contributor runs: lint, format, shell, types, imports, tests. Stops at the first that fails.
+# Checks a change. Stops at the first check that fails.
 #
-#   bash test.sh
+#   bash test.sh            everything: lint, types and all tests
+#   bash test.sh --quick    lint, types and the fast tests, in about a minute
+#
+# Fast tests are those without the marker `slow`: they train nothing, build no large network and start few programs.
 
 source "$(dirname "$0")/scripts/common.sh"
-case ${1:-} in '') ;; -h | --help) common_option --help ;; *) usage_error "unknown option $1" ;; esac
+TESTS=()
+case ${1:-} in
+  '') ;;
+  --quick) TESTS=(-m "not slow") ;;
+  -h | --help) common_option --help ;;
+  *) usage_error "unknown option $1" ;;
+esac
 
 set_up_python requirements.txt requirements-dev.txt
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-2}
@@ -16,7 +25,7 @@ check() {
 }
 check ruff check .
 check ruff format --check .
-check shellcheck -x -a train.sh predict.sh predict_ckpt.sh test.sh .ci/run tests/slow/no_network.sh slurm/submit.sh slurm/*.sbatch slurm/requeue.sh
-check mypy
+check shellcheck -x -a ./*.sh slurm/*.sh slurm/*.sbatch tests/slow/*.sh .ci/run
 check lint-imports
-check pytest -q
+check mypy
+check pytest -q ${TESTS[@]+"${TESTS[@]}"}

@@ -45,23 +45,18 @@ method() {
   lanes network "${MEMBERS[@]}"
 }
 
-demo_options() {  # FOLDER: options of its train.py; synthetic prints give worse results on larger images
+check_data() { run_or_show python -m noseprint check "$DATA"; }
+
+make_demo_data() { run_or_show python -m noseprint demo-data "$DATA"; }
+
+demo_options() {  # FOLDER: options of its train.py; swin224 and swin384 share a small backbone and differ in size
   local size=128
+  case $1 in swin384_*) size=160 ;; esac
   echo --epochs 2 --batch-size 32 --lr 5e-4 --image-size "$size" --train-size "$size"
 }
 
-# The work.
-
 read_options "$@"
-if [ "$CHECK" = 1 ]; then
-  set_up_python requirements.txt
-  run_or_show python -m noseprint check "$DATA"
-  exit
-fi
-[ "$SIZE" = demo ] || need_data train/train_data.csv validation/valid_data.csv test/test_data.csv
-set_up_python requirements.txt
-[ "$SIZE" != demo ] || run_or_show python -m noseprint demo-data "$DATA"
-run_method
+run_method train/train_data.csv validation/valid_data.csv test/test_data.csv
 method_is_complete || exit 0
 [ "$SIZE" = demo ] || make_report --no-scores
 continue_with predict.sh

@@ -1,6 +1,6 @@
 """The network of pseudo_produce: Swin-B/224 with SPoC and MAC descriptors (CGD, arXiv 1903.10663)."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from noseprint.models.network import SupConNet
@@ -9,8 +9,8 @@ BACKBONE = "swin_base_patch4_window7_224.ms_in22k"
 SMALL_BACKBONE = "tf_efficientnet_lite0.in1k"  # stands in for it with --small
 
 
-def build_model(backbone: str = BACKBONE, *, image_size: int = 224, pretrained: bool = True) -> "SupConNet":
-    """The network before training; `pretrained` fetches the backbone's public weights."""
+def build_model(backbone: str = BACKBONE, *, image_size: int = 224, **start: Any) -> "SupConNet":
+    """The network before training; `start` says what weights the backbone has: see SupConNet."""
     from noseprint.models.network import SupConNet  # loads torch, and train.py --help reads the names above
 
-    return SupConNet(backbone, descriptors="SM", dim=512, image_size=image_size, pretrained=pretrained)
+    return SupConNet(backbone, descriptors="SM", dim=512, image_size=image_size, **start)

@@ -34,7 +34,7 @@ def main(options: EmbeddingOptions) -> None:
 
     labelled = training_table(options.data)
     torch.manual_seed(options.seed)
-    network = build_model(options.backbone, image_size=options.image_size, pretrained=options.pretrained)
+    network = build_model(options.backbone, image_size=options.image_size, **options.start)
     task = EmbeddingTask(
         network,
         options=options,

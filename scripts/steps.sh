@@ -10,9 +10,15 @@
 # of the steps that it comes after, on the Python files of its folder and on its options. It makes FILE (default:
 # best.safetensors) in FOLDER/results/RUN. `method` is called first to learn the steps and later to run them.
 #
-# Every script takes --data DIR, --small, --run NAME and --skip-bad. A script called train.py also takes --restart, the
-# options that follow `--` on the command line and, in the demo, those that `demo_options FOLDER` prints. A train.sh may
-# define demo_options, and own_option: it reads options as common_option does, and returns 1 for those it does not know.
+# Every script takes --data DIR, --small, --run NAME and --skip-bad. A script called train.py also takes --restart, and
+# the options that follow `--` on the command line.
+#
+# These functions of a train.sh are optional:
+#
+#   check_data           for --check: reports what is wrong with the data
+#   make_demo_data       for --demo: makes the data folder
+#   demo_options FOLDER  for --demo: prints more options of the folder's train.py
+#   own_option ARG...    reads an option as common_option does; returns 1 if it does not know it
 #
 # When a step starts, train.inputs beside its result gets the hash of everything that it depends on. When the step has
 # succeeded, the file is renamed to train.done. (Both are named after the script.) So a step whose train.done has the
@@ -46,7 +52,7 @@ read_options() {  # ARGUMENT...
       --force) FORCE=1 ;;
       --skip-bad) SKIP_BAD=1 ;;
       --list) LIST=1 ;;
-      *) { declare -F own_option >/dev/null && own_option "$@"; } || common_option "$@" ;;
+      *) { has_function own_option && own_option "$@"; } || common_option "$@" ;;
     esac
     shift "$CONSUMED"
   done
@@ -57,6 +63,8 @@ read_options() {  # ARGUMENT...
     esac
     TRAIN_OPTIONS+=("$word")
   done
+  [ "$CHECK" = 0 ] || has_function check_data || usage_error "this method has no --check"
+  [ "$SIZE" != demo ] || has_function make_demo_data || usage_error "this method has no --demo"
   set_run
   set_jobs
   select_steps
@@ -105,9 +113,19 @@ index_of() {  # VALUE ITEM...: prints the index of VALUE among the items; return
 
 contains() { index_of "$@" >/dev/null; }  # VALUE ITEM...
 
+has_function() { declare -F "$1" >/dev/null; }  # NAME
+
 # The method.
 
-run_method() {
+run_method() {  # PATH...: what the data folder must contain, unless the demo makes it
+  if [ "$CHECK" = 1 ]; then
+    set_up_python requirements.txt
+    check_data
+    exit
+  fi
+  [ "$SIZE" = demo ] || need_data "$@"
+  set_up_python requirements.txt
+  [ "$SIZE" != demo ] || make_demo_data
   MODE=run
   method
 }
@@ -236,7 +254,7 @@ set_command_and_inputs() {  # run_step's `command`, and `inputs`: what noseprint
   local word words=()
   command=(python "$SCRIPT" "${RUN_OPTIONS[@]}")
   if is_training; then
-    if [ "$SIZE" = demo ] && declare -F demo_options >/dev/null; then
+    if [ "$SIZE" = demo ] && has_function demo_options; then
       read -r -a words <<<"$(demo_options "$FOLDER")"
       command+=("${words[@]}")
     fi

@@ -34,7 +34,7 @@ def main(options: Stage1Options) -> None:
 
     labelled, pseudo = training_tables(options.data, run=options.run, pseudo=options.pseudo)
     torch.manual_seed(options.seed)
-    network = build_model(options.backbone, image_size=options.image_size, pretrained=options.pretrained)
+    network = build_model(options.backbone, image_size=options.image_size, **options.start)
     task = EmbeddingTask(
         network,
         options=options,

@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from noseprint import __version__
 from noseprint.inference.evaluation import embed_labelled_data
 from noseprint.inference.labelled_data import read_labelled_data
 from noseprint.metrics.similarity import ensemble_embeddings
 from noseprint.models.backbone import build_backbone
 from noseprint.models.weights import load_network
+from noseprint.version import __version__
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]

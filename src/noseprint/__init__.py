@@ -7,6 +7,8 @@ used, so that `import noseprint` does not load torch.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from noseprint.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from noseprint.api import (
         Gallery,
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     )
     from noseprint.errors import NoseprintError
 
-__version__ = "0.1.0"
 __all__ = [
     "Gallery",
     "NoseprintError",

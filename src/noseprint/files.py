@@ -46,7 +46,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
                 yield part
                 with part.open("rb+") as file:
                     os.fsync(file.fileno())
-                part.chmod(0o666 & ~_umask())
+                mask = os.umask(0)
+                os.umask(mask)
+                part.chmod(0o666 & ~mask)
                 part.replace(path)
                 _flush_folder(path.parent)
             finally:
@@ -89,9 +91,7 @@ def check_overwriting(path: Path, *, suffix: str, inputs: Iterable[Path], option
         return
     if path.suffix.lower() != suffix or path.is_dir():
         raise NoseprintError(f"{option} {path}: give a file name that ends in {suffix}")
-    if not path.exists():
-        return
-    if any(path.samefile(file) for file in inputs if file.exists()):
+    if path.exists() and any(path.samefile(file) for file in inputs if file.exists()):
         raise NoseprintError(f"{option} {path}: noseprint reads this file, and it would be lost; choose another name")
 
 
@@ -120,10 +120,8 @@ def try_lock(file: IO[Any] | int) -> bool:
 
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
+    except OSError as error:
+        return not isinstance(error, BlockingIOError)
     return True
 
 
@@ -160,9 +158,3 @@ def _flush_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -32,41 +32,29 @@ def hash_inputs(*, text: Iterable[str] = (), paths: Iterable[Path] = ()) -> str:
     for line in text:
         add("text", line)
     for path in paths:
-        if path.is_dir():
-            add("folder")
-            for name, size in _names_and_sizes(path):
-                add(name, str(size))
-        else:
-            add("file", path.name, _file_hash(path))
+        try:
+            if path.is_dir():
+                add("folder")
+                for name, size in _names_and_sizes(path):
+                    add(name, str(size))
+            else:
+                with path.open("rb") as file:
+                    add("file", path.name, hashlib.file_digest(file, "sha256").hexdigest())
+        except OSError as error:
+            raise NoseprintError(f"{error.filename or path}: cannot be read ({error.strerror})") from error
     return digest.hexdigest()
-
-
-def _file_hash(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise _unreadable(path, error) from error
 
 
 def _names_and_sizes(folder: Path) -> Iterator[tuple[str, int]]:
     def refuse(error: OSError) -> None:
-        raise _unreadable(error.filename, error) from error
+        raise error
 
     for parent, folders, names in os.walk(folder, onerror=refuse):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if not name.startswith("."):
                 path = Path(parent, name)
-                try:
-                    size = path.stat().st_size
-                except OSError as error:
-                    raise _unreadable(path, error) from error
-                yield path.relative_to(folder).as_posix(), size
-
-
-def _unreadable(path: Path | str, error: OSError) -> NoseprintError:
-    return NoseprintError(f"{path}: cannot be read ({error.strerror})")
+                yield path.relative_to(folder).as_posix(), path.stat().st_size
 
 
 def main() -> int:

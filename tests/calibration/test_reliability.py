@@ -112,14 +112,6 @@ def test_with_four_identities_intervals_are_the_whole_range():
     assert (curve.high == 1).all()
 
 
-def test_overconfident_probabilities_score_worse():
-    p, same, a, b = drawn(5000)
-    odds = np.log(p) - np.log1p(-p)
-    right, sharper = (reliability_scores(q, same, a, b) for q in (p, 1 / (1 + np.exp(-3 * odds))))
-    assert sharper.log_loss.value > right.log_loss.value + 0.05
-    assert sharper.calibration_error.value > 2 * right.calibration_error.value
-
-
 @pytest.mark.parametrize("p", [[], [0.5, 1.1], [np.nan, 0.5]])
 def test_values_that_are_no_probabilities_are_refused(p):
     same = names = np.zeros(len(p), bool)

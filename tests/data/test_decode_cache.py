@@ -1,8 +1,8 @@
 import errno
 import os
 import shutil
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -31,9 +31,8 @@ def decoded(monkeypatch):
 
 
 def written(path, *, shape=(20, 30, 3)):
-    cv2.imwrite(
-        str(path), RNG.integers(0, 256, shape, np.uint8), [cv2.IMWRITE_PNG_COMPRESSION, 0]
-    )  # all files have one size
+    uncompressed = [cv2.IMWRITE_PNG_COMPRESSION, 0]  # all files have one size
+    cv2.imwrite(str(path), RNG.integers(0, 256, shape, np.uint8), uncompressed)
     return path
 
 
@@ -103,15 +102,8 @@ def test_the_disk_is_never_filled_up(photo, tmp_path, disk, total, left_free):
 
 
 def test_many_threads_leave_one_complete_entry(photo, tmp_path):
-    images = []
-    threads = [
-        threading.Thread(target=lambda: images.append(decode_cached(photo, tmp_path / "cache"))) for _ in range(8)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(images) == 8
+    with ThreadPoolExecutor(8) as pool:
+        images = list(pool.map(lambda _: decode_cached(photo, tmp_path / "cache"), range(8)))
     assert all(np.array_equal(image, decode(photo)) for image in images)
     assert len(entries(tmp_path / "cache")) == 1
 

@@ -51,12 +51,6 @@ def test_tables_name_every_image_and_no_other(folder):
     assert {r["image"] for r in rows(folder / "retrieval.csv")} == set(pictures(folder / "test"))
 
 
-def test_names_are_distinct_and_some_contain_a_star(folder):
-    names = [path.name for path in folder.rglob("*.jpg")]
-    assert len(set(names)) == len(names)
-    assert 0.2 < np.mean(["*" in name for name in names]) < 0.6
-
-
 def test_training_identities_have_two_to_eight_images(folder):
     ids = [int(row["dog ID"]) for row in rows(folder / "train/train_data.csv")]
     counts = np.bincount(ids)
@@ -100,30 +94,6 @@ def test_retrieval_has_one_query_and_a_gallery_for_each_identity(folder):
     for identity in {row["identity"] for row in table}:
         roles = sorted(row["role"] for row in table if row["identity"] == identity)
         assert roles == ["gallery"] * 3 + ["query"]
-
-
-def test_pair_images_are_small(folder):
-    short = {
-        split: np.median([min(image.shape[:2]) for image in pictures(folder / split).values()])
-        for split in ("train", "validation", "test")
-    }
-    assert 180 < short["train"] < 230
-    assert 90 < short["validation"] < 115
-    assert 90 < short["test"] < 115
-
-
-def test_only_the_test_split_is_blurred(tmp_path):
-    # the same dogs in the same poses for each split, because dogs differ in detail more than splits do
-    detail: dict[str, list[float]] = {"train": [], "validation": [], "test": []}
-    for split, found in detail.items():
-        for identity in range(6):
-            demo._write_photos(tmp_path / split / "images", identity, shots=3, split=split, seed=0)
-        for image in pictures(tmp_path / split).values():
-            fitted = cv2.resize(image, (96, 96), interpolation=cv2.INTER_AREA)[..., 1].astype(np.float32)
-            found.append(float(cv2.Laplacian(fitted, cv2.CV_32F).var() / fitted.var()))
-    ratio = {split: np.median(np.divide(detail[split], detail["validation"])) for split in ("train", "test")}
-    assert ratio["test"] < 0.75
-    assert ratio["train"] > 0.9
 
 
 def test_the_same_seed_gives_the_same_bytes(folder, tmp_path):

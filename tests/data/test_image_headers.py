@@ -3,11 +3,9 @@ import io
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
-from noseprint.data.image_headers import MAX_PIXELS, header_problem
+from noseprint.data.image_headers import header_problem
 
 PIXELS = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (40, 56, 3), np.uint8), (0, 0), 2)
 FORMATS = {
@@ -80,14 +78,6 @@ def test_animations_and_pages_are_rejected():
     assert "not a JPEG" in header_problem(encoded("GIF"))
 
 
-def test_a_decompression_bomb_is_rejected_by_its_header():
-    bomb = bytearray(encoded("PNG"))
-    bomb[16:24] = (20_000).to_bytes(4, "big") * 2
-    assert "20000 x 20000" in header_problem(bytes(bomb))
-    assert "64 Mpx" in header_problem(bytes(bomb))
-    assert MAX_PIXELS == 64 * 2**20
-
-
 def test_a_png_with_a_chunk_that_claims_gigabytes_is_rejected():
     data = bytearray(encoded("PNG"))
     at = data.index(b"IDAT")
@@ -108,23 +98,6 @@ def test_an_image_without_a_size_is_damaged(at):
     data = bytearray(encoded("PNG"))
     data[at] = bytes(4)
     assert "no size" in header_problem(bytes(data))
-
-
-starts = [
-    b"",
-    b"\xff\xd8\xff",
-    b"\x89PNG\r\n\x1a\n",
-    b"RIFF\0\0\0\0WEBP",
-    b"RIFF\0\0\0\0WEBPVP8X",
-    b"II*\0",
-    b"MM\0*",
-    b"BM",
-]
-
-
-@given(st.sampled_from(starts), st.binary(max_size=200))
-def test_no_input_raises(start, rest):
-    assert isinstance(header_problem(start + rest), str | None)
 
 
 def test_heic_is_reported_with_the_fix():

@@ -122,15 +122,8 @@ def test_all_unusable_files_are_listed_at_once_and_nothing_is_written(photos, tm
     before = everything(tmp_path)
     with pytest.raises(NoseprintError) as error:
         Import(photos, tmp_path / "data")()
-    for word in (
-        "5 files cannot be used",
-        "(and the copies: 1)",
-        "notes.txt",
-        "is HEIC",
-        "magick mogrify",
-        "stray.jpg",
-    ):
-        assert word in str(error.value)
+    parts = ("5 files cannot be used", "(and the copies: 1)", "notes.txt", "is HEIC", "magick mogrify", "stray.jpg")
+    assert [part for part in parts if part not in str(error.value)] == []
     assert "'Réx, 4' and 'Réx, 5'" in str(error.value)
     assert everything(tmp_path) == before
 
@@ -138,7 +131,7 @@ def test_all_unusable_files_are_listed_at_once_and_nothing_is_written(photos, tm
 def test_skip_bad_leaves_them_out_and_lists_them_with_the_copies(photos, tmp_path, capsys):
     add_faults(photos)
     Import(photos, tmp_path / "data", skip_bad=True)()
-    assert "skipped.csv (cannot be used: 5, copies: 1)" in capsys.readouterr().out
+    assert "Skipped: 5 unusable files and 1 copies, listed in" in capsys.readouterr().out
     listed = {row["image"].rpartition("/")[2]: row["problem"] for row in rows(tmp_path / "data" / "skipped.csv")}
     assert set(listed) == {"notes.txt", "phone.heic", "stray.jpg", "stolen.jpg", "1.JPG", "again.jpg"}
     assert any("is the same file as" in problem and "left out" in problem for problem in listed.values())
@@ -195,19 +188,14 @@ def test_a_source_one_folder_too_deep_is_one_message(photos, tmp_path, monkeypat
         ("path,id\nx.jpg,y\x07\n", {}, "control character"),
         ("path,id\n", {}, "no photographs below the header"),
         ("", {}, "which column is the image"),
+        ("path,id\nx,Ré\n", {}, "UTF-8"),
     ],
 )
 def test_faults_in_a_table(tmp_path, text, options, message):
-    (tmp_path / "table.csv").write_text(text)
+    (tmp_path / "table.csv").write_text(text, encoding="latin-1")
     with pytest.raises(NoseprintError, match=message):
         Import(tmp_path / "table.csv", tmp_path / "data", **options)()
     assert not (tmp_path / "data").exists()
-
-
-def test_a_table_that_is_not_utf_8_is_rejected(tmp_path):
-    (tmp_path / "table.csv").write_bytes("path,id\nx,Ré\n".encode("latin-1"))
-    with pytest.raises(NoseprintError, match="UTF-8"):
-        Import(tmp_path / "table.csv", tmp_path / "data")()
 
 
 def test_targets_that_are_rejected(photos, tmp_path, monkeypatch):
@@ -216,13 +204,8 @@ def test_targets_that_are_rejected(photos, tmp_path, monkeypatch):
     Import(photos, full)()  # an empty folder may be the target
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    targets = (
-        (full, "already"),
-        (photos / "data", "lies inside"),
-        (Path(), "current folder"),
-        (tmp_path / "x", "no such"),
-    )
-    for target, message in targets:
+    inside = photos / "data"
+    for target, message in (full, "already"), (inside, "lies inside"), (Path(), "current folder"), (inside, "no such"):
         with pytest.raises(NoseprintError, match=message):
             Import(photos if message != "no such" else tmp_path / "nowhere", target)()
 

@@ -41,13 +41,6 @@ def test_kernels_are_those_of_albumentations(options):
     assert ours.py_random.getstate() == stock.py_random.getstate()
 
 
-def test_the_distribution_is_as_documented():
-    lengths = [len(draw["taps"]) for draw in draws(MotionBlur(p=1.0, blur_limit=(3, 39)), 4000)]
-    assert np.mean(lengths) == pytest.approx(16, abs=0.6)
-    assert 1 <= min(lengths) <= 3
-    assert max(lengths) == 39
-
-
 @settings(max_examples=60, deadline=None)
 @given(
     height=st.integers(1, 40),

@@ -18,6 +18,8 @@ from noseprint.data.tables import (
 )
 from noseprint.errors import DataError, NoseprintError
 
+HEADER = "dog ID,nose print image\n"
+
 
 @pytest.fixture
 def data(tmp_path):
@@ -56,33 +58,6 @@ def test_byte_order_mark_crlf_blank_lines_and_spaces_are_ignored(data, encoded):
     assert table.paths[0].name == "b 2.jpg"
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "header"),
-        ("id,image\n7,b 2.jpg\n", "line 1: the header is 'id,image', expected 'dog ID,nose print image'"),
-        ("dog ID,nose print image\n", "no images below"),
-        ("dog ID,nose print image\n7\n", "line 2: 1 fields"),
-        ("dog ID,nose print image\n,b 2.jpg\n", "line 2: dog ID is empty"),
-        ("dog ID,nose print image\n7,b 2.jpg\n8,b 2.jpg\n", "line 3: image 'b 2.jpg' is already listed on line 2"),
-        (
-            "dog ID,nose print image\n7,none.jpg\n8,nil.jpg\n",
-            r"line 2: image 'none.jpg' is missing from .*\(and 1 more",
-        ),
-        ("dog ID,nose print image\n7,../b 2.jpg\n", "not a plain file name"),
-        ("dog ID,nose print image\n7,/etc/passwd\n", "not a plain file name"),
-        ("dog ID,nose print image\n7,a\\b.jpg\n", "not a plain file name"),
-        ("dog ID,nose print image\n7,..\n", "not a plain file name"),
-        ('dog ID,nose print image\n7,"b 2.jpg\n', "train_data.csv, line"),
-    ],
-)
-def test_an_invalid_table_is_rejected_with_file_and_line(data, text, message):
-    rewrite(data / "train" / "train_data.csv", text)
-    with pytest.raises(NoseprintError, match=message) as caught:
-        read_train(data)
-    assert "train_data.csv" in str(caught.value)
-
-
 def test_a_missing_table_and_a_missing_image_folder_are_reported(data):
     (data / "train" / "train_data.csv").unlink()
     with pytest.raises(NoseprintError, match=r"train_data\.csv: the table is missing"):
@@ -104,18 +79,12 @@ def test_labels_and_retrieval_are_optional_and_checked(data):
     (data / "test" / "labels.csv").write_text("imageA,imageB,label\nA*n1.jpg,b 2.jpg,1\nü.jpg,A*n1.jpg,0\n", "utf-8")
     _, same = read_labels(data, "test")
     assert same == (True, False)
-    (data / "test" / "labels.csv").write_text("imageA,imageB,label\nA*n1.jpg,b 2.jpg,yes\n")
-    with pytest.raises(NoseprintError, match="line 2: label 'yes'"):
-        read_labels(data, "test")
     (data / "retrieval.csv").write_text(
         "folder,role,identity,image\ntest,query,9,b 2.jpg\ntrain,gallery,9,ü.jpg\n", "utf-8"
     )
     table = read_retrieval(data)
     assert table.is_query == (True, False)
     assert table.paths[1] == data / "train" / "images" / "ü.jpg"
-    (data / "retrieval.csv").write_text("folder,role,identity,image\ntest,probe,9,b 2.jpg\n")
-    with pytest.raises(NoseprintError, match="role 'probe'"):
-        read_retrieval(data)
 
 
 def test_pseudo_identities_are_validation_images_and_may_be_empty(data):
@@ -129,35 +98,25 @@ def test_pseudo_identities_are_validation_images_and_may_be_empty(data):
 
 
 @pytest.mark.parametrize(
-    ("rows", "message"),
+    ("table", "rows", "message"),
     [
-        ("A*n1.jpg,b 2.jpg,1\nb 2.jpg,A*n1.jpg,0\n", "line 3: label 0 contradicts line 2"),
-        ("A*n1.jpg,b 2.jpg,1\nb 2.jpg,b 2.jpg,0\n", "different from itself"),
-        ("A*n1.jpg,b 2.jpg,1\n", "both labels"),
-        ("", "both labels"),
+        ("test/labels.csv", "A*n1.jpg,b 2.jpg,1\nb 2.jpg,A*n1.jpg,0\n", "line 3: label 0 contradicts line 2"),
+        ("test/labels.csv", "A*n1.jpg,b 2.jpg,1\nb 2.jpg,b 2.jpg,0\n", "different from itself"),
+        ("test/labels.csv", "A*n1.jpg,b 2.jpg,yes\n", "line 2: label 'yes'"),
+        ("test/labels.csv", "A*n1.jpg,b 2.jpg,1\n", "both labels"),
+        ("test/labels.csv", "", "both labels"),
+        ("retrieval.csv", "test,query,9,b 2.jpg\ntest,gallery,9,b 2.jpg\n", "test/b 2.jpg is already listed on line 2"),
+        ("retrieval.csv", "test,probe,9,b 2.jpg\n", "role 'probe'"),
+        ("retrieval.csv", "test,query,9,b 2.jpg\n", "both query and gallery"),
+        ("retrieval.csv", "", "both query and gallery"),
     ],
 )
-def test_labels_that_cannot_be_scored_are_rejected(data, rows, message):
-    (data / "test" / "labels.csv").write_text("imageA,imageB,label\n" + rows)
+def test_labels_and_a_search_that_cannot_be_scored_are_rejected(data, table, rows, message):
+    labels = table == "test/labels.csv"
+    header = "imageA,imageB,label\n" if labels else "folder,role,identity,image\n"
+    (data / table).write_text(header + rows)
     with pytest.raises(NoseprintError, match=message):
-        read_labels(data, "test")
-
-
-@pytest.mark.parametrize(
-    ("rows", "message"),
-    [
-        ("test,query,9,b 2.jpg\ntest,gallery,9,b 2.jpg\n", "line 3: test/b 2.jpg is already listed on line 2"),
-        ("test,query,9,b 2.jpg\n", "both query and gallery"),
-        ("", "both query and gallery"),
-    ],
-)
-def test_a_search_that_cannot_be_scored_is_rejected(data, rows, message):
-    (data / "retrieval.csv").write_text("folder,role,identity,image\n" + rows)
-    with pytest.raises(NoseprintError, match=message):
-        read_retrieval(data)
-
-
-HEADER = "dog ID,nose print image\n"
+        read_labels(data, "test") if labels else read_retrieval(data)
 
 
 def test_an_encounter_column_is_read_where_there_is_one(data):
@@ -247,6 +206,9 @@ def test_every_fault_in_a_table_is_found(data):
 @pytest.mark.parametrize(
     ("text", "encoding", "line", "message"),
     [
+        ("", "utf-8", 1, "the header is ''"),
+        (HEADER, "utf-8", None, "no images below the header"),
+        (HEADER + "7,a\\b.jpg\n", "utf-8", 2, "not a plain file name"),
         ("dog ID;nose print image\n7;b 2.jpg\n", "utf-8", 1, "separated by semicolons: save the table with commas"),
         ("dog ID\tnose print image\n7\tb 2.jpg\n", "utf-8", 1, "separated by tabs"),
         ("nose print image,dog ID\nb 2.jpg,7\n", "utf-8", 1, "the header is 'nose print image,dog ID'"),
@@ -271,14 +233,7 @@ def test_other_formats_are_reported_with_the_fix(data, text, encoding, line, mes
 
 @pytest.mark.parametrize("end", ["\r\n", "\r", "\n"])
 def test_any_line_end_further_columns_and_any_identity_are_accepted(data, end):
-    rows = [
-        "dog ID,nose print image,breed",
-        "Zoë 3/4,ü.jpg,pug,",
-        "",
-        ",,",
-        '"7, the other","b 2.jpg",',
-        "-1e9,A*n1.jpg,x",
-    ]
+    rows = [f"{HEADER.strip()},breed", "Zoë 3/4,ü.jpg,pug,", "", ",,", '"7, the other","b 2.jpg",', "-1e9,A*n1.jpg,x"]
     rewrite(data / "train" / "train_data.csv", end.join(rows))
     assert read_train(data).identities == ("Zoë 3/4", "7, the other", "-1e9")
     rewrite(data / "train" / "train_data.csv", end.join([*rows, "1,gone.jpg,"]))
@@ -287,16 +242,8 @@ def test_any_line_end_further_columns_and_any_identity_are_accepted(data, end):
 
 
 def test_any_name_that_a_file_system_allows_is_accepted(data):
-    names = [
-        "line\nbreak.jpg",
-        'quo"te.jpg',
-        "com,ma.jpg",
-        "*?[x].jpg",
-        "犬.jpg",
-        "'=1+1.jpg",
-        ".hidden",
-        "x" * 251 + ".jpg",
-    ]
+    names = ["line\nbreak.jpg", 'quo"te.jpg', "com,ma.jpg", "*?[x].jpg", "犬.jpg", "'=1+1.jpg", ".hidden"]
+    names.append("x" * 251 + ".jpg")
     for name in names:
         (data / "train" / "images" / name).write_bytes(b"x")
     with (data / "train" / "train_data.csv").open("w", newline="", encoding="utf-8") as file:
@@ -389,7 +336,8 @@ def test_missing_images_are_accepted_with_missing_ok(data):
 def test_a_missing_image_is_reported_once_and_equal_names_are_one_object(data):
     table = data / "test" / "test_data.csv"
     rewrite(table, "imageA,imageB\n" + "b 2.jpg,gone.jpg\n" * 3 + "ü.jpg,lost.jpg\nü.jpg,x/y.jpg\n")
-    with pytest.raises(DataError) as caught:
+    says = r"test_data\.csv, line 2: image 'gone\.jpg' is missing from .*\(and 2 more\)"
+    with pytest.raises(DataError, match=says) as caught:
         read_pairs(data, "test")
     assert [fault.line for fault in caught.value.faults] == [2, 5, 6]
     rewrite(table, "imageA,imageB\n" + "b 2.jpg,A*n1.jpg\nA*n1.jpg,b 2.jpg\n" * 2)

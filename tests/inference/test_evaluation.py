@@ -20,8 +20,6 @@ from noseprint.inference.labelled_data import read_labelled_data
 from noseprint.inference.similarity_table import write_similarities
 from noseprint.metrics.similarity import ensemble_embeddings, row_similarities
 from noseprint.metrics.verification import roc_auc
-from noseprint.models.network import SupConNet
-from noseprint.models.weights import save_weights
 
 CPU = torch.device("cpu")
 
@@ -70,13 +68,10 @@ def test_the_ensemble_cosine_is_the_mean_of_the_member_cosines():
     assert row_similarities(ensemble_embeddings(members), a, b) == pytest.approx(expected, abs=1e-6)
 
 
-def test_members_are_scored_by_their_weights(tmp_path, demo):
-    weights = {}
-    for seed, name in enumerate(("one", "two")):
-        torch.manual_seed(seed)
-        network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
-        weights[name] = tmp_path / f"{name}.safetensors"
-        save_weights(weights[name], network, extra={})
+def test_members_are_scored_by_their_weights(tmp_path, demo, write_weights):
+    weights = {
+        name: write_weights(tmp_path / f"{name}.safetensors", seed=seed) for seed, name in enumerate(("one", "two"))
+    }
     found = evaluate_members(weights, demo, device=CPU)
     assert list(found.scores) == list(found.similarity) == ["one", "two", "ensemble"]
     assert all(0 <= of.map.value <= 1 for of in found.scores.values())

@@ -30,10 +30,6 @@ def test_mean_joins_on_names_and_answers_every_row():
     np.testing.assert_allclose(fuse({"one": ONE, "two": TWO}, PAIRS, method="mean"), [0.4, 0.85, 0.15, 0.85, 0.15])
 
 
-def test_mean_is_the_default():
-    np.testing.assert_array_equal(fuse({"one": ONE}, PAIRS), [0.5, 0.9, 0.1, 0.9, 0.1])
-
-
 @given(st.permutations(range(3)), st.permutations(range(4)), st.sampled_from(["mean", "rank"]))
 def test_row_order_of_a_member_changes_nothing(order, other, method):
     shuffled = {"one": ONE.iloc[list(order)], "two": TWO.iloc[list(other)]}

@@ -16,20 +16,14 @@ from noseprint.inference.gallery import (
     write_gallery,
 )
 from noseprint.metrics.similarity import ensemble_embeddings
-from noseprint.models.network import SupConNet
-from noseprint.models.weights import save_weights
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
+def weights(tmp_path_factory, write_weights):
     folder = tmp_path_factory.mktemp("weights")
-    for name in "ab":
-        torch.manual_seed(ord(name))
-        network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
-        save_weights(folder / f"{name}.safetensors", network, extra={})
-    return [folder / "a.safetensors", folder / "b.safetensors"]
+    return [write_weights(folder / f"{name}.safetensors", seed=ord(name)) for name in "ab"]
 
 
 @pytest.fixture(scope="module")

@@ -43,12 +43,6 @@ def test_a_chain_of_one_dog_becomes_one_identity():
     assert merge.refused == []
 
 
-def test_two_groups_are_bridged():
-    pairs = [("a", "b"), ("c", "d"), ("b", "c")]
-    merge = merge_pairs(pairs, np.array([0.9, 0.9, 0.8]), looked_up({}), refuse_below=0.5)
-    assert merge.groups == [["a", "b", "c", "d"]]
-
-
 def test_a_chain_of_lookalikes_is_cut_at_its_weakest_link():
     pairs = [("a", "b"), ("b", "c"), ("c", "d")]
     merge = merge_pairs(

@@ -11,8 +11,6 @@ from noseprint.inference import search as module
 from noseprint.inference.gallery import GalleryEmbeddings
 from noseprint.inference.nearest import expand_queries
 from noseprint.inference.search import Match, read_identities, search_gallery, write_matches
-from noseprint.models.network import SupConNet
-from noseprint.models.weights import save_weights
 from noseprint.models.weights_header import fingerprint
 
 NAMES = ("train/images/a1.jpg", "train/images/a2.jpg", "test/images/b1.jpg", "validation/images/c1.jpg")
@@ -32,12 +30,10 @@ class FakeVerifier:
 
 
 @pytest.fixture
-def search(tmp_path, monkeypatch):
+def search(tmp_path, monkeypatch, write_weights):
     """Searches for one query in a gallery of four images, made by the first `members` of two networks."""
-    network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
-    paths = [tmp_path / "one.safetensors", tmp_path / "two.safetensors"]
-    for path, extra in zip(paths, ({"calibration": CURVE.to_json()}, {"recipe": "two"}), strict=True):
-        save_weights(path, network, extra=extra)
+    extras = {"one": {"calibration": CURVE.to_json()}, "two": {"recipe": "two"}}
+    paths = [write_weights(tmp_path / f"{name}.safetensors", **extra) for name, extra in extras.items()]
     (tmp_path / "q.jpg").write_bytes(b"")
     monkeypatch.setattr(module, "embed_photographs", lambda *_, **__: QUERY)
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import brentq
 from sklearn import metrics as sklearn_metrics
-from torchmetrics.functional.classification import binary_eer, binary_sensitivity_at_specificity
+from torchmetrics.functional.classification import binary_sensitivity_at_specificity
 
 from noseprint.errors import NoseprintError
 from noseprint.metrics.verification import (
@@ -57,10 +57,7 @@ def test_the_auc_is_scikit_learns(rows):
         assert roc_auc(scores, same) == pytest.approx(sklearn_metrics.roc_auc_score(same, scores), abs=1e-12)
 
 
-def test_auc_corner_cases():
-    assert roc_auc(np.array([0.1, 0.9]), np.array([False, True])) == 1
-    assert roc_auc(np.array([0.9, 0.1]), np.array([False, True])) == 0
-    assert roc_auc(np.full(5, 0.3), np.array([True, False, True, False, False])) == 0.5
+def test_no_pairs_and_scores_that_are_not_numbers_are_refused():
     with pytest.raises(NoseprintError, match="there are 0 and 0"):
         roc_auc(np.array([]), np.array([], dtype=bool))
     with pytest.raises(NoseprintError, match="first pair 2"):
@@ -76,13 +73,6 @@ def test_equal_error_rate_is_where_the_curve_meets_the_diagonal(rows):
     crossing = brentq(lambda x: np.interp(x, where, fmr) - 1 + np.interp(x, where, tmr), 0, len(fmr) - 1, xtol=1e-13)
     assert equal_error_rate(scores, same) == pytest.approx(np.interp(crossing, where, fmr), abs=1e-9)
     assert equal_error_rate(-scores, same) == pytest.approx(1 - equal_error_rate(scores, same), abs=1e-12)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_equal_error_rate_is_torchmetrics_up_to_half_a_pair(seed):
-    scores, same = drawn(seed)
-    theirs = binary_eer(torch.sigmoid(torch.from_numpy(scores)), torch.from_numpy(same).long()).item()
-    assert equal_error_rate(scores, same) == pytest.approx(theirs, abs=0.5 / min(same.sum(), (~same).sum()) + 1e-6)
 
 
 @pytest.mark.parametrize("fmr", [0.05, 0.1, 0.3])
@@ -107,11 +97,6 @@ def test_tmr_at_fmr_accepts_part_of_a_tie(positive, negative):
             below = negative[negative < tie]
             expected = np.mean(positive > below[-1]) if len(below) else 1
         assert tmr_at_fmr(scores, same, fmr) == pytest.approx(expected)
-
-
-def test_tmr_at_fmr_is_the_top_of_a_vertical_step():
-    scores, same = np.repeat([2, 1, 0], [30, 5, 30]), np.repeat([False, True, False], [30, 5, 30])
-    assert tmr_at_fmr(scores, same, 0.5) == 1
 
 
 def test_perfect_inverted_and_equal_scores():

@@ -6,8 +6,6 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
-from sklearn.datasets import load_sample_images
-from torch.nn import functional as F
 
 from noseprint.errors import NoseprintError
 from noseprint.models.backbone import WHEELS, build_backbone
@@ -71,16 +69,8 @@ def test_an_unreachable_hub_says_which_weights_and_what_to_do(monkeypatch):
     monkeypatch.setattr(timm, "create_model", unreachable)
     with pytest.raises(NoseprintError) as caught:
         build_backbone("resnet10t.c3_in1k", image_size=96)
-    for part in (
-        "resnet10t.c3_in1k",
-        "no route",
-        "HF_HUB_OFFLINE",
-        "--no-pretrained",
-        "--backbone-weights",
-        "--small",
-        "noseprint[demo]",
-    ):
-        assert part in str(caught.value)
+    parts = ("resnet10t.c3_in1k", "no route", "HF_HUB_OFFLINE", "--no-pretrained", "--backbone-weights", "--small")
+    assert [part for part in (*parts, "noseprint[demo]") if part not in str(caught.value)] == []
 
 
 def wheel_tensors(name):
@@ -108,20 +98,6 @@ def test_weights_from_a_wheel_get_the_right_names(name):
             renamed[f"{old[module]}.{leaf}"] = tensor
     assert set(renamed) == {key for key in source if not key.startswith("_fc.")}
     assert all(torch.equal(tensor, source[key]) for key, tensor in renamed.items())
-
-
-def test_weights_from_a_wheel_recognise_a_palace_and_a_flower():
-    """With the wheel's own classifier on top, the backbone must name two photographs: its features are real."""
-    name = "tf_efficientnet_lite0.in1k"
-    source, backbone = wheel_tensors(name), build_backbone(name, image_size=224).eval()
-    pictures = [torch.tensor(picture).permute(2, 0, 1)[None].float() for picture in load_sample_images().images]
-    pixels = torch.cat([F.interpolate(picture, (224, 224), mode="area") for picture in pictures]) / 255
-    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (backbone.mean, backbone.std))
-    with torch.no_grad():
-        pooled = backbone((pixels - mean) / std).mean((2, 3))
-    best = F.linear(pooled, source["_fc.weight"], source["_fc.bias"]).topk(5).indices.tolist()
-    assert 698 in best[0]  # palace
-    assert best[1][0] == 985  # daisy, the ImageNet class closest to this flower
 
 
 @pytest.mark.parametrize(
@@ -177,11 +153,6 @@ def test_pooled_vectors_are_those_of_timm(name, pooling, timm_pooling):
     vector, expected = backbone.pooled(pixels, pooling), reference(pixels)
     assert vector.shape == expected.shape == (2, backbone.pooled_size(pooling))
     torch.testing.assert_close(vector, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_mobilenets_own_head_is_wider_than_its_map():
-    backbone = build_backbone("mobilenetv3_small_050.lamb_in1k", pretrained=False, image_size=64, own_head=True)
-    assert (backbone.pooled_size("avg"), backbone.pooled_size("own")) == (288, 1024)
 
 
 @pytest.mark.parametrize(

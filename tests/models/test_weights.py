@@ -59,9 +59,6 @@ def test_a_network_comes_back_from_its_file_alone(tiny, saved, images):
     assert (network.backbone_name, network.image_size, network.descriptors, network.dim) == (
         "test_efficientnet.r160_in1k", 64, "SM", 8)  # fmt: skip
     assert network.std == (0.4, 0.5, 0.6)
-
-
-def test_the_header_holds_the_extra_entries(saved):
     header = read_header(saved)
     assert header.extra == {"recipe": "swin224 é", "holdout": '{"auc": 0.9}'}
     assert (header.backbone, header.mean) == ("test_efficientnet.r160_in1k", (0.1, 0.2, 0.3))
@@ -185,9 +182,8 @@ def test_files_that_are_not_weights_are_refused(saved, tmp_path):
     save_file({"a": torch.zeros(1)}, bad)
     with pytest.raises(NoseprintError, match=r"another program's \('none'\): 1 tensors \(a\), 1 numbers"):
         read_header(bad)
-    save_file(
-        {"a": torch.zeros(1)}, bad, metadata={"format": "noseprint weights 1", "backbone": "x", "image_size": "?"}
-    )
+    header = {"format": "noseprint weights 1", "backbone": "x", "image_size": "?"}
+    save_file({"a": torch.zeros(1)}, bad, metadata=header)
     with pytest.raises(NoseprintError, match="damaged header"):
         read_header(bad)
 
@@ -223,9 +219,7 @@ def entry(start, end, shape="[1]", dtype="F32"):
         raw(b'{"a":' + entry(0, 4, dtype="Q8").encode() + b"}", b"1234"),
         raw(b'{"a":' + entry(0, 4).encode() + b',"b":' + entry(2, 6).encode() + b"}", b"123456"),  # overlapping
         raw(b'{"a":' + entry(0, 4).encode() + b',"b":' + entry(8, 12).encode() + b"}", b"123456789012"),  # a hole
-        raw(
-            b'{"a":' + entry(0, 4).encode() + b',"a":' + entry(4, 8).encode() + b"}", b"12345678"
-        ),  # the same key twice
+        raw(b'{"a":' + entry(0, 4).encode() + b',"a":' + entry(4, 8).encode() + b"}", b"12345678"),  # a key twice
         raw(b'{"a":' + entry(0, 4).encode() + b"}", b"12345678"),  # more than the header mentions
         raw(b'{"__metadata__":{"format":1}}'),
         raw(b'{"__metadata__":' + b'{"a":' * 100_000),
@@ -295,6 +289,7 @@ def test_a_false_header_of_noseprint_is_refused(saved, lie, says):
         ({"heads": '{"kind": []}'}, "between 1 and"),
         ({"heads": '{"kind": ["\\u001b[2J"]}'}, "no printable name"),
         ({"heads": '{"": ["cat"]}'}, "head ''"),
+        ({"heads": '{"kind": [""]}'}, "no printable name"),
         ({"heads": '{"kind": ["cat", "dog", "bird"], "type": ["a"]}'}, "2 wrongly shaped"),
         ({"heads": '{"kind": ["cat", "dog", "bird"]}'}, "2 unexpected"),
         ({"pooling": "average"}, "pooling 'average'"),
@@ -357,9 +352,8 @@ def test_another_image_size_is_used_or_refused(saved, tmp_path, monkeypatch):
 
 def test_weights_of_another_recipe_are_refused_on_request(saved):
     load_network(saved, recipe="swin224 é")
-    with pytest.raises(
-        NoseprintError, match="these are the weights of swin224 é, not of v2; put each file under its own name"
-    ):
+    says = "these are the weights of swin224 é, not of v2; put each file under its own name"
+    with pytest.raises(NoseprintError, match=says):
         load_network(saved, recipe="v2")
     rewrite(saved)
     load_network(saved, recipe="v2")

@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+import timm
+from safetensors.torch import save_file
 
 from noseprint.data.tables import read_pairs, read_train
-from noseprint.models.network import SupConNet
-from noseprint.models.weights import read_header, save_weights
+from noseprint.models.weights import read_header
 
 from .conftest import FOLDERS, SHORT, TINY
 
@@ -147,16 +148,25 @@ def test_a_mistake_gives_one_message_and_leaves_nothing(checkout, script, option
     assert not (checkout.root / script).parent.joinpath("results").exists()
 
 
-def test_the_weights_of_another_recipe_are_refused(checkout, tmp_path):
-    network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
-    weights = tmp_path / "swin224_stage2.safetensors"
-    save_weights(weights, network, extra={"recipe": "v2_stage2"})
+def test_the_weights_of_another_recipe_are_refused(checkout, tmp_path, write_weights):
+    weights = write_weights(tmp_path / "swin224_stage2.safetensors", recipe="v2_stage2")
     options = ("--device", "cpu", "--weights", str(weights), "--run", "ckpts")
     done = checkout.run("swin224_stage2/infer.py", *options)
     assert done.returncode == 1
     assert "these are the weights of v2_stage2, not of swin224_stage2" in done.stderr
     assert not checkout.result("swin224_stage2", "similarity.csv", "ckpts").exists()
     checkout.works("v2_stage2/infer.py", *options)
+
+
+def test_the_backbone_starts_from_a_file(checkout, tmp_path):
+    weights = tmp_path / "backbone.safetensors"
+    save_file(timm.create_model(TINY[1], pretrained=False).state_dict(), weights)
+    options = (TINY[0], TINY[1], "--image-size", "32", "--no-pseudo", *SHORT)
+    checkout.works("v2_stage1/train.py", *options, "--backbone-weights", str(weights))
+    refused = checkout.run("v2_stage1/train.py", *options, "--restart", "--backbone-weights", str(tmp_path / "gone"))
+    assert refused.returncode == 1
+    assert "gone" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def test_a_killed_training_resumes_to_the_same_bits(checkout):

@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +33,7 @@ method() {
   lane teacher
   lanes student small large
 }
+make_demo_data() { run_or_show cp -r data/mine "$DATA"; }
 demo_options() { echo --epochs 1 --network "$1"; }
 COLOUR=()
 own_option() {
@@ -44,10 +44,7 @@ own_option() {
 
 read_options "$@"
 RUN_OPTIONS+=(${COLOUR[@]+"${COLOUR[@]}"})
-[ "$SIZE" = demo ] || need_data train classes.csv
-set_up_python requirements.txt
-[ "$SIZE" != demo ] || run_or_show cp -r data/mine "$DATA"
-run_method
+run_method train classes.csv
 method_is_complete || exit 0
 continue_with predict.sh
 """
@@ -166,7 +163,7 @@ class Checkout:
         return {str(p.relative_to(self.root)): p.read_bytes() for p in self.root.rglob("*") if p.is_file()}
 
 
-def write_data(folder: Path) -> Path:
+def write_data(folder: Path) -> None:
     for split, table, header in (
         ("train", "train_data.csv", "dog ID,nose print image\n"),
         ("validation", "valid_data.csv", "imageA,imageB\n"),
@@ -175,7 +172,6 @@ def write_data(folder: Path) -> Path:
         (folder / split / "images").mkdir(parents=True)
         (folder / split / table).write_text(header)
         (folder / split / "images" / "A*1 .jpg").write_bytes(b"pixels")
-    return folder
 
 
 def write_recipe(folder: Path, *scripts: str) -> None:
@@ -241,11 +237,6 @@ def finished(bare: Checkout, trained_once: Path) -> Checkout:
     shutil.rmtree(bare.root)
     shutil.copytree(trained_once, bare.root)
     return bare
-
-
-@pytest.fixture
-def data_writer() -> Callable[[Path], Path]:
-    return write_data
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """predict.sh and predict_ckpt.sh."""
 
+import shutil
+
 import pytest
 
 MEMBERS = ("swin224", "swin384", "v2", "b7ns")
@@ -55,8 +57,8 @@ def test_members_and_method_in_the_order_of_the_method(trained):
     assert calls[-2]["args"] == calibrate_args(trained, "swin224", "b7ns")
 
 
-def test_small_networks_and_data_elsewhere(trained, tmp_path, data_writer):
-    data = data_writer(tmp_path / "other data")
+def test_small_networks_and_data_elsewhere(trained, tmp_path):
+    data = shutil.copytree(trained.root / "data", tmp_path / "other data")
     trained.ok("predict.sh", "--small", "--data", "other data", cwd=tmp_path)
     calls = trained.calls()
     assert calls[0]["args"] == ["--data", str(data), "--small"]

@@ -229,6 +229,7 @@ def test_the_list_shows_the_steps_in_order(toy):
         (("--jobs", "two"), "--jobs two"),
         (("--gpus", "0,,1"), "--gpus 0,,1"),
         (("--gpus", "0,1", "--jobs", "3"), "at most one job for each GPU"),
+        (("--check",), "this method has no --check"),
         (("--demo", "--data", "data"), "--demo makes its own data"),
         (("--", "--run=other"), "--run=other cannot follow --"),
         (("--", "--epochs", "1", "--"), "-- may be given only once"),

@@ -7,22 +7,8 @@ Edit = tuple[str, int, int, bytes]  # kind, position, amount, token
 EDITS = ("put", "insert", "cut", "copy", "end")
 TOKENS = (
     *(b",", b";", b"\t", b'"', b'""', b"\n", b"\r", b"\r\n", b"\0", b"\xef\xbb\xbf", b"\xff\xfe", b"\xe9", b"\xc3\xa9"),
-    *(
-        b"../",
-        b"/",
-        b"\\",
-        b".",
-        b"a.jpg",
-        b"b.jpg",
-        b"0",
-        b"1",
-        b"-1",
-        b"nan",
-        b"inf",
-        b"1e999",
-        b"9" * 25,
-        b"\xd9\xa1",
-    ),
+    *b"../ / \\ . a.jpg b.jpg 0 1 -1 nan inf 1e999".split(),
+    *(b"9" * 25, b"\xd9\xa1"),
     *(b"null", b"[]", b"{}", b"true", b'"\\ud800"', b"[" * 5000, b"hf-hub:a/b", b"resnet18.a1_in1k", b"F16", b"I64"),
     *(
         b"\0" * 4,
@@ -49,7 +35,7 @@ TOKENS = (
         b"J\xff\xff\xff\x7f",
         b"b",
     ),
-    *(b"--help", b"--small", b"--no-small", b"--", b"--data", b"--lr", b"--run", b"--seed", b"--weights", b"None"),
+    *b"--help --small --no-small -- --data --lr --run --seed --weights None".split(),
 )
 
 
@@ -72,13 +58,10 @@ def damaged(data: bytes, edits: Iterable[Edit]) -> bytes:
 
 
 def random_edits(random: random.Random) -> list[Edit]:
-    """Draw one to four edits."""
-    return [
-        (random.choice(EDITS), random.getrandbits(24), random.getrandbits(24), random_token(random))
-        for _ in range(random.choice((1, 1, 2, 4)))
-    ]
-
-
-def random_token(random: random.Random) -> bytes:
-    """Draw one of TOKENS, or a few random bytes."""
-    return random.choice(TOKENS) if random.random() < 0.7 else random.randbytes(random.randint(1, 4))
+    """Draw one to four edits, with one of TOKENS or a few random bytes."""
+    edits = []
+    for _ in range(random.choice((1, 1, 2, 4))):
+        kind, position, amount = random.choice(EDITS), random.getrandbits(24), random.getrandbits(24)
+        token = random.choice(TOKENS) if random.random() < 0.7 else random.randbytes(random.randint(1, 4))
+        edits.append((kind, position, amount, token))
+    return edits

@@ -130,12 +130,9 @@ def _images(folder: Path) -> dict[str, Target]:
     colour = np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8)
     alpha = np.dstack([colour, colour[:, :, 0]])
     pngs = (encoded(".png", colour), encoded(".png", alpha), encoded(".png", colour.astype(np.uint16) * 257))
+    progressive = encoded(".jpg", colour, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
     seeds = (
-        *(
-            encoded(".jpg", colour),
-            encoded(".jpg", colour[:, :, 0]),
-            encoded(".jpg", colour, cv2.IMWRITE_JPEG_PROGRESSIVE, 1),
-        ),
+        *(encoded(".jpg", colour), encoded(".jpg", colour[:, :, 0]), progressive),
         *(encoded(".webp", colour), encoded(".webp", alpha, cv2.IMWRITE_WEBP_QUALITY, 101)),
         *(encoded(".tiff", colour), encoded(".tiff", colour, cv2.IMWRITE_TIFF_COMPRESSION, 1), encoded(".bmp", colour)),
         *pngs,
@@ -197,9 +194,8 @@ def _pickles(folder: Path, network: SupConNet) -> dict[str, Target]:
     state = {}
     for key, tensor in network.state_dict().items():
         module, _, rest = key.removeprefix("backbone.model.").partition(".")
-        state[f"main_modules.{rest[0]}.0.weight" if module == "heads" else f"features.{indices[module]}.{rest}"] = (
-            tensor
-        )
+        old_key = f"main_modules.{rest[0]}.0.weight" if module == "heads" else f"features.{indices[module]}.{rest}"
+        state[old_key] = tensor
     torch.save(state, path)
     first = dict(list(state.items())[:3])
     torch.save(first, folder / "short.pth")
@@ -253,22 +249,16 @@ def _others(folder: Path) -> dict[str, Target]:
         return _parses(words, InferOptions(data=folder)) or train
 
     fitted = (Platt(5.0, -2.0), Beta(7.0, 0.5, 1.0), Isotonic((0.25, 0.5, 0.75), (-2.0, 0.0, 3.0)))
-    words: Sequence[Sequence[str]] = (
-        ("--data", "x y", "--epochs", "3", "--batch-size", "88", "--lr", "5e-5", "--run", "small", "--no-pretrained"),
-        ("--small", "--seed", "7", "--device", "cpu", "--workers", "2", "--backbone", "resnet18.a1_in1k", "--restart"),
-        ("--weights", "best.safetensors", "--split", "validation", "--degraded-transform", "--batch-size=4", "--run=é"),
-        ("--help",),
+    lines = (
+        "--data x --epochs 3 --batch-size 88 --lr 5e-5 --run small --no-pretrained",
+        "--small --seed 7 --device cpu --workers 2 --backbone resnet18.a1_in1k --restart",
+        "--weights best.safetensors --split validation --degraded-transform --batch-size=4 --run=é",
+        "--help",
     )
+    older = b'{"slope": 5.0, "intercept": -2.0}', b'{"slope": 1, "intercept": 1e300}'
     return {
-        "calibration": Target(
-            (
-                *(fitted.to_json().encode() for fitted in fitted),
-                b'{"slope": 5.0, "intercept": -2.0}',
-                b'{"slope": 1, "intercept": 1e300}',
-            ),
-            calibration,
-        ),
-        "options": Target(tuple("\n".join(line).encode() for line in words), options),
+        "calibration": Target((*(fitted.to_json().encode() for fitted in fitted), *older), calibration),
+        "options": Target(tuple(line.replace(" ", "\n").encode() for line in lines), options),
     }
 
 

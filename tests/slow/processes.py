@@ -1,4 +1,4 @@
-"""What runs on this machine, read from /proc."""
+"""The processes of this machine, read from /proc."""
 
 import os
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Process:
-    """A process: its parent, the leader of its session, and whether it has ended without being asked for yet."""
+    """A process, its parent, the leader of its session, and whether it is a zombie."""
 
     pid: int
     parent: int
@@ -16,7 +16,7 @@ class Process:
     ended: bool
 
     def script(self) -> str:
-        """The recipe script or noseprint command that it runs; "" for what is no python."""
+        """The recipe script or noseprint command that it runs; "" if it is not python."""
         try:
             words = Path(f"/proc/{self.pid}/cmdline").read_text(errors="replace").split("\0")
         except OSError:
@@ -27,7 +27,7 @@ class Process:
 
 
 def processes() -> Iterator[Process]:
-    for name in os.listdir("/proc"):  # noqa: PTH208 - a Path for each of hundreds would cost too much
+    for name in os.listdir("/proc"):  # noqa: PTH208 - making hundreds of Paths would take too long
         if name.isdigit():
             try:
                 fields = Path("/proc", name, "stat").read_text().rpartition(")")[2].split()

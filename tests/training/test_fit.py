@@ -5,7 +5,6 @@ import multiprocessing
 import resource
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from noseprint.data.tables import ImageTable, read_train
 from noseprint.errors import NoseprintError
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import load_network, read_header
-from noseprint.tasks.embedding_options import EmbeddingOptions, require_same_holdout
+from noseprint.tasks.embedding_options import require_same_holdout
 from noseprint.training.fit_options import FREE_TO_CHANGE
 
 from .tiny import SIZE, Interrupting, network, options, train
@@ -82,13 +81,6 @@ def test_the_holdout_does_not_depend_on_the_trainings_seed(tmp_path, demo, table
     assert first["training table"] == second["training table"]
 
 
-def test_other_labels_are_other_data(tmp_path, demo, table):
-    train(tmp_path, table, options(demo))
-    turned = ImageTable(table.paths, table.identities[1:] + table.identities[:1])
-    with pytest.raises(NoseprintError, match="training table was"):
-        train(tmp_path, turned, options(demo))
-
-
 def test_a_refused_restart_leaves_the_metrics_alone(tmp_path, demo, table):
     train(tmp_path, table, options(demo))
     before = (tmp_path / "metrics.jsonl").read_text()
@@ -128,22 +120,6 @@ def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, demo, table, caps
     assert [r["auc"] for r in records(tmp_path / "cut")] == [r["auc"] for r in records(tmp_path / "whole")]
 
 
-def test_an_epochs_seconds_count_what_came_before_an_interruption(tmp_path, demo, table):
-    stop = Interrupting(1)
-
-    def slowly(*batch):
-        time.sleep(2)
-        return stop(*batch)
-
-    with pytest.raises(SystemExit):
-        train(tmp_path, table, options(demo), loss=slowly)
-    assert not records(tmp_path)
-    train(tmp_path, table, options(demo))
-    first, second = (record["seconds"] for record in records(tmp_path))
-    assert first > 2
-    assert second < first
-
-
 def test_a_finished_run_is_left_alone_and_restart_begins_afresh(tmp_path, demo, table, capsys):
     train(tmp_path, table, options(demo))
     before = (tmp_path / "best.safetensors").stat().st_mtime_ns
@@ -161,6 +137,8 @@ def test_a_run_does_not_go_on_with_other_settings_or_data(tmp_path, demo, table)
         train(tmp_path, table, options(demo, lr=0.002))
     with pytest.raises(NoseprintError, match="training images was"):
         train(tmp_path, ImageTable(table.paths[:-1], table.identities[:-1]), options(demo))
+    with pytest.raises(NoseprintError, match="training table was"):
+        train(tmp_path, ImageTable(table.paths, table.identities[1:] + table.identities[:1]), options(demo))
     train(tmp_path, table, options(demo, workers=1))
 
 
@@ -280,8 +258,7 @@ def test_where_not_even_one_image_fits_no_chunk_is_named(tmp_path, demo, table, 
 
 def test_the_holdout_is_scored_every_so_many_epochs_and_at_the_end(tmp_path, demo, table):
     train(tmp_path, table, options(demo, epochs=3, eval_every=2))
-    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [("auc" in record) for record in records] == [False, True, True]
+    assert [("auc" in record) for record in records(tmp_path)] == [False, True, True]
 
 
 @pytest.mark.parametrize("holdout", [0.2, 0.0])
@@ -366,12 +343,6 @@ def test_a_loss_with_weights_of_its_own_is_trained_and_resumed(tmp_path, demo, t
     assert torch.equal(run(tmp_path / "cut")[1], whole)
 
 
-def test_the_loss_falls(tmp_path, demo, table):
-    train(tmp_path, table, options(demo, epochs=6, holdout=0, lr=3e-3))
-    losses = [record["loss"] for record in records(tmp_path)]
-    assert losses[-1] < losses[0] - 0.1
-
-
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -392,6 +363,9 @@ def test_the_loss_falls(tmp_path, demo, table):
         ({"run": ".."}, "--run"),
         ({"run": "../elsewhere"}, "--run"),
         ({"holdout": 0.7}, "0.7"),
+        ({"image_size": 15}, r"--image-size 15: must be in 16\.\.4096"),
+        ({"image_size": 0}, r"--image-size 0: must be in 16\.\.4096"),
+        ({"train_size": 4097}, r"--train-size 4097: must be in 16\.\.4096"),
     ],
 )
 def test_options_that_cannot_be_are_refused(tmp_path, demo, table, changes, says):
@@ -404,10 +378,3 @@ def test_every_option_that_shapes_the_weights_guards_a_resume(demo):
     names = set(vars(options(demo)))
     shaping = {"epochs", "batch_size", "lr", "seed", "holdout", "temperature", "optimizer", "schedule", "milestones"}
     assert names - FREE_TO_CHANGE >= shaping
-
-
-@pytest.mark.parametrize("name", ["image_size", "train_size"])
-@pytest.mark.parametrize("size", [0, 15, 4097])
-def test_an_impossible_size_is_refused_with_the_options(demo, name, size):
-    with pytest.raises(NoseprintError, match=rf"--{name.replace('_', '-')} {size}: must be in 16\.\.4096"):
-        EmbeddingOptions(data=demo, epochs=1, batch_size=8, lr=1.0, **{name: size})

@@ -45,9 +45,8 @@ def test_parts_learn_at_their_own_rates_and_rest_in_phases_that_do_not_train_the
     before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
 
     def changed():
-        return {
-            key.partition(".")[0] for key, tensor in net.state_dict().items() if not torch.equal(tensor, before[key])
-        }
+        differing = (key for key, tensor in net.state_dict().items() if not torch.equal(tensor, before[key]))
+        return {key.partition(".")[0] for key in differing}
 
     for number in range(5):
         step.update(number, BATCH)
@@ -70,10 +69,8 @@ def test_every_optimizer_lowers_the_loss(name):
 def test_vectors_do_not_decay():
     chosen = options(holdout=0, weight_decay=0.1)
     groups = training_step(a_task(chosen), chosen)._optimizer.param_groups
-    assert {(group["weight_decay"], min(p.ndim for p in group["params"]) > 1) for group in groups} == {
-        (0.1, True),
-        (0.0, False),
-    }
+    decays = {(group["weight_decay"], min(p.ndim for p in group["params"]) > 1) for group in groups}
+    assert decays == {(0.1, True), (0.0, False)}
 
 
 def test_the_average_moves_towards_the_network():

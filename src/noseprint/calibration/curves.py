@@ -111,10 +111,7 @@ def probability_at(log_odds: Floats, prior: float = 0.5) -> Floats:
     log(prior / (1 - prior)) to the log-odds. A photograph that is compared with a gallery of N, one of which it shows,
     has a prior of about 1 / N: a pair with probability 0.99 at even odds has 0.50 at prior 0.01.
 
-    Args:
-        log_odds: any shape.
-        prior: the share of same pairs among the pairs that are asked about.
-
+    `prior` is the share of same pairs among the pairs that are asked about; log_odds may have any shape.
     Raises NoseprintError unless 0 < prior < 1.
     """
     if not 0 < prior < 1:
@@ -131,10 +128,8 @@ def identity_probabilities(
     identities. By Bayes' rule an identity then has the weight exp(log-odds) / N, "none of them" the weight 1. An
     identity's log-odds are those of its best image. Identities that are not among the K images are neglected.
 
-    Args:
-        log_odds: (K,) of each image with the query, at even prior odds.
-        identities: (K,) of the images. Images of one identity get the same probability.
-        gallery_identities: N, the number of identities in the whole gallery.
+    log_odds: (K,) of each image with the query, at even prior odds. identities: (K,) of the images; images of one
+    identity get the same probability. gallery_identities: N, the number of identities in the whole gallery.
     """
     best: dict[str, float] = {}
     for name, value in zip(identities, np.asarray(log_odds, np.float64).tolist(), strict=True):

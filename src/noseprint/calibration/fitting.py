@@ -18,7 +18,7 @@ Names = npt.NDArray[np.str_]
 
 
 def fit_platt(similarity: Similarities, same: Flags) -> Platt:
-    """Fit `Platt` to the similarities (P,) of pairs and whether they are the `same` (P,), as if half of them were.
+    """Fit `Platt` to pairs (P,), weighted as if half of them were the same.
 
     Platt, "Probabilistic outputs for support vector machines" (1999). His targets (N+ + 1) / (N+ + 2) and 1 / (N- + 2)
     instead of 1 and 0 keep the slope finite if a similarity separates the pairs perfectly. The ridge (C = 100 on the
@@ -89,17 +89,12 @@ def fit_calibration(similarity: Similarities, same: Flags, identity_a: Names, id
     so chance decides between nearly equal families, and a simpler curve is safer beyond the similarities seen. With
     fewer than two folds it is Platt's.
 
-    Args:
-        similarity: (P,) of pairs of images.
-        same: (P,).
-        identity_a: (P,) identity of each pair's first image.
-        identity_b: (P,) of its second image.
-
+    similarity, same: (P,) of pairs of images. identity_a, identity_b: (P,) identities of each pair's two images.
     Raises NoseprintError as `fit_platt`.
     """
     losses = np.array(
         [
-            [_loss(fit(similarity[train], same[train]).log_odds(similarity[test]), same[test]) for fit in FITS]
+            [_log_loss(fit(similarity[train], same[train]).log_odds(similarity[test]), same[test]) for fit in FITS]
             for train, test in identity_folds(same, identity_a, identity_b)
         ]
     )
@@ -170,7 +165,7 @@ def _balanced_weights(same: Flags) -> Floats:
     return np.asarray(np.where(same, 0.5 / share, 0.5 / (1 - share)))
 
 
-def _loss(log_odds: Floats, same: Flags) -> float:
+def _log_loss(log_odds: Floats, same: Flags) -> float:
     """Log loss in nats; same and different pairs have equal total weight."""
     return float(np.mean(_balanced_weights(same) * np.logaddexp(0, np.where(same, -log_odds, log_odds))))
 
@@ -178,7 +173,9 @@ def _loss(log_odds: Floats, same: Flags) -> float:
 def _check_pairs(similarity: Similarities, same: Flags) -> tuple[Floats, Flags]:
     values, same = np.asarray(similarity, dtype=np.float64), np.asarray(same, dtype=bool)
     if not np.isfinite(values).all():
-        raise NoseprintError("calibration needs finite similarities: a network's embeddings are not finite")
+        raise NoseprintError(
+            "calibration needs finite similarities: a network's embeddings are not finite; train it again"
+        )
     positives, negatives = int(same.sum()), int((~same).sum())
     if positives == 0 or negatives == 0:
         raise NoseprintError(

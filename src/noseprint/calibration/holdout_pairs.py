@@ -46,7 +46,7 @@ class LabelledPairs:
 def read_held_out_share(weights: Mapping[str, Path]) -> float:
     """The share of the identities that was held out from the training of all `weights` (member -> file).
 
-    Raises NothingHeldOutError if weights do not tell or nothing was held out, NoseprintError if shares differ.
+    Raises NothingHeldOutError if nothing was held out or a file does not say, NoseprintError if the shares differ.
     """
     shares: dict[str, float] = {}
     for name, path in weights.items():
@@ -160,7 +160,7 @@ def thin(table: ImageTable) -> ImageTable:
 
 
 def _check_photographs(weights: Mapping[str, Path], data: Path, held_out: ImageTable) -> None:
-    """Refuse held-out photographs of which most are not the training's; print how many of them have changed."""
+    """Refuse held-out photographs if most are not those of the training; if some are not, print how many."""
     messages = set()
     for path in weights.values():
         hashes = read_header(path).extra.get("held_out_photographs")

@@ -23,7 +23,7 @@ from noseprint.calibration.quality_limits import degraded_copies, learn_limits
 from noseprint.calibration.reliability import ReliabilityScores, reliability_scores
 from noseprint.calibration.verifier import HoldOut, Member, Verifier
 from noseprint.command_line import Engine
-from noseprint.data.decoding import Image, decode
+from noseprint.data.decoding import decode
 from noseprint.data.holdout import holdout_hash
 from noseprint.data.tables import ImageTable
 from noseprint.data.transforms import A, apply_transform
@@ -111,12 +111,9 @@ def _embed(
     copies = []
     for row in rows:
         images = [apply_transform(resize, image, (0,)) for image in degraded_copies(decode(table.paths[row]))]
-        copies.append(embed(_batch(images)).numpy())
+        batch = np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2))
+        copies.append(embed(torch.from_numpy(batch)).numpy())
     return embeddings, np.stack(copies, axis=1)
-
-
-def _batch(images: list[Image]) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2)))
 
 
 def _calibrate(

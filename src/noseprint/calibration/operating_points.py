@@ -31,14 +31,11 @@ Rate = Annotated[Score, AfterValidator(_check_rate)]
 class OperatingPoint:
     """The two thresholds for one false match rate. Between them the answer is "cannot tell".
 
-    Attributes:
-        fmr: the promised false match rate.
-        threshold: a pair is called the same from this similarity on. It is the lowest one at which the 95 % interval of
-            the hold-out's false match rate, over identities, ends at `fmr` or below.
-        measured_fmr: the hold-out's false match rate at `threshold`.
-        tmr: the hold-out's true match rate at `threshold`.
-        fnmr_threshold: a pair below this (and below `threshold`) is called different. At most the share `fmr` of the
-            hold-out's same pairs lies below it; if they are fewer than 1 / fmr, none.
+    fmr: the promised false match rate. threshold: a pair is called the same from this similarity on; it is the lowest
+    one at which the 95 % interval of the hold-out's false match rate, over identities, ends at `fmr` or below.
+    measured_fmr, tmr: the hold-out's false and true match rates at `threshold`. fnmr_threshold: a pair below this (and
+    below `threshold`) is called different. At most the share `fmr` of the hold-out's same pairs lies below it; if they
+    are fewer than 1 / fmr, none.
     """
 
     fmr: Annotated[float, Field(gt=0, lt=1)]
@@ -58,15 +55,9 @@ def choose_operating_points(
 ) -> tuple[OperatingPoint, ...]:
     """The operating point for each of FMRS that the different pairs support, or for the lowest rate that they do.
 
-    Intervals are from a bootstrap over identities, as in `bootstrap_pairs`.
-
-    Args:
-        similarity: (P,) of pairs of images.
-        same: (P,).
-        identity_a: (P,) number of the identity of each pair's first image, from 0.
-        identity_b: (P,) of its second image.
-
-    Returns: the highest rate first; () if the pairs support no rate.
+    Intervals are from a bootstrap over identities, as in `bootstrap_pairs`. similarity, same: (P,) of pairs of images.
+    identity_a, identity_b: (P,) numbers of the identities of each pair's two images, from 0.
+    Returns the highest rate first; () if the pairs support no rate.
     """
     least = least_fmr(int((~same).sum()))
     fmrs = [fmr for fmr in FMRS if fmr >= least]

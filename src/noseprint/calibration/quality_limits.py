@@ -21,7 +21,6 @@ MIN_TRUE_MATCHES = 0.5
 """... or if its true match rate is at most this share of the undegraded one."""
 MAX_REFUSED = 0.01
 """A limit refuses at most this share of the undegraded photographs from which it was learned."""
-_LARGEST_SIDE = 512  # px
 
 MEASURES: Mapping[str, tuple[str, str]] = {
     "short_side": ("too small", "short side {:.0f} px"),
@@ -35,11 +34,9 @@ MEASURES: Mapping[str, tuple[str, str]] = {
 class Level:
     """One level of degradation.
 
-    Attributes:
-        measured: median of the measure over the degraded photographs.
-        tmr: true match rate between a degraded and an undegraded photograph.
-        fmr: false match rate between two degraded photographs, at the threshold that gives undegraded ones the promised
-            rate.
+    measured: median of the measure over the degraded photographs. tmr: true match rate between a degraded and an
+    undegraded photograph. fmr: false match rate between two degraded photographs, at the threshold that gives
+    undegraded ones the promised rate.
     """
 
     measured: float
@@ -94,7 +91,7 @@ def shortfalls(quality: Quality, limits: Limits) -> tuple[Shortfall, ...]:
 
 def degraded_copies(image: Image) -> list[Image]:
     """All DEGRADATIONS of an image (H, W, 3), in order; it is shrunk to 512 px first, which bounds the time."""
-    image = _shrink(image, _LARGEST_SIDE)
+    image = _shrink(image, 512)
     return [degrade(image, level) for degrade, levels in DEGRADATIONS.values() for level in levels]
 
 
@@ -103,13 +100,9 @@ def learn_limits(
 ) -> Limits:
     """Learn the limits from degraded copies of some photographs.
 
-    Args:
-        table: N photographs.
-        rows: (K,) of the table, the photographs that were degraded.
-        embeddings: (N, D) of the table.
-        copies: (L, K, D) of the `degraded_copies`.
-        threshold: the similarity from which a pair is called the same.
-        fmr: the false match rate promised at that threshold.
+    table: N photographs. rows: (K,) of the table, the photographs that were degraded. embeddings: (N, D) of the table.
+    copies: (L, K, D) of the `degraded_copies`. threshold: the similarity from which a pair is called the same. fmr: the
+    false match rate promised at that threshold.
     """
     names = np.asarray(table.identities)
     eligible = rows[:, None] != np.arange(len(table))[None]
@@ -156,10 +149,8 @@ def learn_limit(levels: Sequence[Level], *, fmr: float, undegraded: Sequence[flo
     one before it, where the worse of the two ratios reaches 1 (by linear interpolation of logarithms), but no higher
     than MAX_REFUSED allows.
 
-    Args:
-        levels: in order of increasing degradation, the undegraded photographs first.
-        fmr: the promised false match rate.
-        undegraded: the measure of each undegraded photograph.
+    levels: in order of increasing degradation, the undegraded photographs first. fmr: the promised false match rate.
+    undegraded: the measure of each undegraded photograph.
     """
     least = None
     failure = [_failure(level, levels[0], fmr) for level in levels]

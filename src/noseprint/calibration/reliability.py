@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from noseprint.errors import NoseprintError
-from noseprint.metrics.bootstrap import MIN_IDENTITIES, Interval, Score, percentile_interval, resampled_pair_weights
+from noseprint.metrics.bootstrap import MIN_IDENTITIES, Score, percentile_interval, resampled_pair_weights
 from noseprint.metrics.similarity import Flags, Labels
 
 Floats = npt.NDArray[np.float64]
@@ -17,12 +17,8 @@ _MIN_PROBABILITY = 1e-15  # a probability of 0 for what happens costs -ln of thi
 class ReliabilityCurve:
     """The pairs in K bins of similar probability.
 
-    Attributes:
-        probability: (K,) mean probability.
-        share: (K,) share of same pairs.
-        low: (K,) lower end of the 95 % interval of `share`.
-        high: (K,) its upper end.
-        pairs: (K,) number of pairs.
+    probability: (K,) mean probability. share: (K,) share of same pairs. low, high: (K,) ends of the 95 % interval of
+    `share`. pairs: (K,) number of pairs.
     """
 
     probability: Floats
@@ -36,10 +32,8 @@ class ReliabilityCurve:
 class ReliabilityScores:
     """How right probabilities are, with 95 % intervals. 0 is best; a constant 0.5 has 0.693 and 0.25.
 
-    Attributes:
-        log_loss: mean of -ln(probability of what is true), in nats.
-        brier: mean of (probability - truth)^2, 0..1 (Brier, Monthly Weather Review 78, 1950).
-        calibration_error: see `expected_calibration_error`.
+    log_loss: mean of -ln(probability of what is true), in nats. brier: mean of (probability - truth)^2, 0..1 (Brier,
+    Monthly Weather Review 78, 1950). calibration_error: see `expected_calibration_error`.
     """
 
     log_loss: Score
@@ -68,14 +62,8 @@ def reliability_curve(
     `calibration_curve` with strategy "quantile"). Intervals are from a bootstrap over identities: (0, 1) for a bin that
     is empty in every replicate, and for all bins with fewer than MIN_IDENTITIES identities.
 
-    Args:
-        probability: (P,) of pairs of images.
-        same: (P,).
-        identity_a: (P,) identity of each pair's first image.
-        identity_b: (P,) of its second image.
-        bins: at most this many.
-        seed: of the bootstrap.
-
+    probability, same: (P,) of pairs of images. identity_a, identity_b: (P,) identities of each pair's two images. bins:
+    at most this many. seed: of the bootstrap.
     Raises NoseprintError if there are no pairs or a probability is outside 0..1.
     """
     p, y = _check_probabilities(probability, same)
@@ -90,7 +78,11 @@ def reliability_curve(
         for weight in resampled_pair_weights(identity_a, identity_b, seed=seed):
             with np.errstate(invalid="ignore"):
                 shares.append((weight * y) @ one_hot / (weight @ one_hot))
-        low, high = np.array([_interval_or_all(column) for column in np.concatenate(shares).T]).T
+        intervals = [
+            percentile_interval(column) if np.isfinite(column).any() else (0.0, 1.0)
+            for column in np.concatenate(shares).T
+        ]
+        low, high = np.array(intervals).T
     return ReliabilityCurve(np.bincount(bin_of, p) / size, share, low, high, size)
 
 
@@ -145,10 +137,6 @@ def _bins(p: Floats, bins: int) -> npt.NDArray[np.intp]:
 
 def _too_few(identity_a: Labels, identity_b: Labels) -> bool:
     return len(np.union1d(identity_a, identity_b)) < MIN_IDENTITIES
-
-
-def _interval_or_all(values: Floats) -> Interval:
-    return percentile_interval(values) if np.isfinite(values).any() else (0.0, 1.0)
 
 
 def _check_probabilities(probability: Floats, same: Flags) -> tuple[Floats, Floats]:

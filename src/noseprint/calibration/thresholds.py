@@ -15,11 +15,7 @@ def threshold_at_precision(similarity: Floats, same: Flags, precision: float = 0
     the hundreds of pairs of a usual hold-out the two differ little. A lower threshold counts even if a higher one
     falls below the precision.
 
-    Args:
-        similarity: (P,) of balanced hold-out pairs. The precision therefore holds for pairs half of which are the same.
-        same: (P,).
-        precision: in (0, 1).
-
+    similarity, same: (P,) of balanced hold-out pairs, so the precision holds for pairs half of which are the same.
     Raises NoseprintError for a precision outside (0, 1).
     """
     if not 0 < precision < 1:

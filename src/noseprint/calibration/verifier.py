@@ -15,7 +15,6 @@ from typing import Annotated, Literal, TypeVar
 import numpy as np
 from pydantic import AfterValidator, Field, PlainSerializer, TypeAdapter, ValidationError
 
-from noseprint import __version__
 from noseprint.calibration.curves import STRICT, Calibration
 from noseprint.calibration.operating_points import OperatingPoint
 from noseprint.calibration.quality_limits import Limits
@@ -24,6 +23,7 @@ from noseprint.errors import NoseprintError, printable
 from noseprint.files import atomic_write
 from noseprint.metrics.bootstrap import MIN_IDENTITIES
 from noseprint.models.weights_header import fingerprint
+from noseprint.version import __version__
 
 FEW_IDENTITIES = 25
 """With fewer held-out identities, neither the rates nor their intervals are reliable."""
@@ -70,12 +70,8 @@ Reliability = Annotated[ReliabilityScores, AfterValidator(_check_not_negative)]
 class Member:
     """One network.
 
-    Attributes:
-        name: of its recipe folder.
-        weights: path of its file. In verifier.json it is relative to that file's folder.
-        fingerprint: of the weights.
-        calibration: of its cosines.
-        reliability: of cross-fitted probabilities of balanced hold-out pairs.
+    name: of its recipe folder. weights: path of its file, in verifier.json relative to that file's folder. calibration:
+    of its cosines. reliability: of cross-fitted probabilities of balanced hold-out pairs.
     """
 
     name: Text
@@ -87,16 +83,11 @@ class Member:
 
 @dataclass(frozen=True)
 class HoldOut:
-    """The photographs from which a verifier was made.
+    """The photographs from which a verifier is made.
 
-    Attributes:
-        share: of the identities that was held out from training.
-        identities_hash: `holdout_hash` of the held-out identities.
-        identities: number of held-out identities.
-        photographs: number of their photographs.
-        cohort: number of photographs of trained identities.
-        same_pairs: of two held-out photographs.
-        different_pairs: of two held-out photographs, or of a held-out one and one of the cohort.
+    share: of the identities that was held out from training. identities_hash: `holdout_hash` of them. identities,
+    photographs: their numbers. cohort: number of photographs of trained identities. same_pairs: of two held-out
+    photographs. different_pairs: of two held-out photographs, or of a held-out one and one of the cohort.
     """
 
     share: float
@@ -112,16 +103,10 @@ class HoldOut:
 class Verifier:
     """What `noseprint verify` decides by.
 
-    Attributes:
-        format: of the file.
-        version: of the noseprint that made it.
-        members: the networks; the similarity of two photographs is the mean of their cosines.
-        calibration: of that similarity.
-        reliability: of cross-fitted probabilities of balanced hold-out pairs.
-        holdout: what it was made from.
-        least_fmr: the lowest false match rate that the hold-out supports.
-        points: thresholds, the highest false match rate first.
-        quality: limits on the photographs.
+    version: of the noseprint that made it. members: the networks; the similarity of two photographs is the mean of
+    their cosines. calibration: of that similarity. reliability: of cross-fitted probabilities of balanced hold-out
+    pairs. least_fmr: the lowest false match rate that the hold-out supports. points: thresholds, the highest false
+    match rate first. quality: limits on the photographs.
     """
 
     __pydantic_config__ = STRICT

@@ -8,7 +8,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from noseprint import __version__
 from noseprint.calibration.curves import Calibration, probability_at
 from noseprint.calibration.operating_points import OperatingPoint
 from noseprint.calibration.quality_limits import Shortfall, shortfalls
@@ -20,6 +19,7 @@ from noseprint.data.transforms import A
 from noseprint.errors import NoseprintError
 from noseprint.models.embed import embed_images
 from noseprint.models.weights import load_network
+from noseprint.version import __version__
 
 LOW_TMR = 0.5
 """At a lower true match rate the verdict carries a caution."""
@@ -55,18 +55,9 @@ class MemberVerdict:
 class Verdict:
     """What a verifier found.
 
-    Attributes:
-        photographs: their file names.
-        similarity: mean of the members' cosines, -1..1.
-        probability: that they show the same individual, at the prior; None if a photograph is below a limit.
-        decision: by the thresholds and the limits.
-        reasons: for it.
-        prior: see `probability_at`.
-        family: of the calibration: platt, beta or isotonic.
-        point: the thresholds.
-        members: what each network found.
-        quality: of the photographs.
-        caution: `Verifier.caution`, and that few same pairs are recognised; None if there is nothing to say.
+    similarity: mean of the members' cosines, -1..1. probability: that both photographs show the same individual, at the
+    prior; None if a photograph is below a limit. prior: see `probability_at`. family: of the calibration: platt, beta
+    or isotonic. caution: `Verifier.caution`, and that few same pairs are recognised; None if there is nothing to say.
     """
 
     photographs: tuple[str, str]
@@ -114,14 +105,8 @@ def verify(
 ) -> Verdict:
     """Decide whether two photographs show the same individual.
 
-    Args:
-        photographs: two files.
-        verifier: see `read_verifier`.
-        fmr: the false match rate to decide at; None: the lowest that the verifier has.
-        prior: see `probability_at`. It changes the probability, not the decision, which depends on the thresholds.
-        device: for the networks.
-        engine: what runs the networks, see `embedder`.
-
+    fmr: the false match rate to decide at; None: the lowest that the verifier has. prior: see `probability_at`; it
+    changes the probability, not the decision, which depends on the thresholds. engine: see `embedder`.
     Raises NoseprintError for a rate that the verifier lacks, a prior outside (0, 1), weights that are missing or not
     the verifier's, and a photograph that cannot be read.
     """
@@ -148,8 +133,8 @@ def verify(
         cosine = float(a @ b)
         if not np.isfinite(cosine):
             raise NoseprintError(f"{member.weights}: gives embeddings that are not finite; train it again")
-        found = MemberVerdict(member.name, member.fingerprint, cosine, probability(member.calibration, cosine))
-        members.append(found)
+        own = probability(member.calibration, cosine)
+        members.append(MemberVerdict(member.name, member.fingerprint, cosine, own))
     similarity = float(np.mean([member.similarity for member in members]))
     decision, reasons = decide(similarity, point, short)
     if np.array_equal(first, second):

@@ -112,8 +112,7 @@ def evaluation_lines(evaluation: "Evaluation", data: Path) -> Iterator[str]:
             "learned from photographs that are scored here."
         )
     if leaks := evaluation.leaks:
-        copies = [*leaks.copies, *leaks.compared]
-        if copies:
+        if copies := [*leaks.copies, *leaks.compared]:
             yield _filled(
                 f"Near copies: {len(leaks.copies)} scored photographs are near copies of photographs that the networks "
                 f"learned from, and {len(leaks.compared)} comparisons are between near copies, such as "

@@ -19,12 +19,10 @@ from noseprint.errors import DataError, NoseprintError
 
 
 class Sample(NamedTuple):
-    """One training sample, or a batch of them.
+    """One training sample, or a batch of them, with a dimension B before the others.
 
-    image: uint8 (3, H, W); of a batch (B, 3, H, W).
-    target: a class number, long (); soft targets, float (K,); or a class number for each level, long (L,). A batch has
-        a dimension B before these.
-    row: the row of the dataset; of a batch (B,).
+    image: uint8 (3, H, W). target: a class number, long (); soft targets, float (K,); or a class number for each level,
+    long (L,). row: the row of the dataset; of a batch (B,).
     """
 
     image: Tensor

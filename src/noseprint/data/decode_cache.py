@@ -6,8 +6,7 @@ import os
 import shutil
 import struct
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -48,8 +47,12 @@ def decode_cached(path: Path, folder: Path) -> Image:
     image = _read_entry(entry)
     if image is None:
         image = decode(path)
-        with friendly_write_errors(entry), _ignore_full_disk():
-            _write_entry(image, entry)
+        with friendly_write_errors(entry):
+            try:
+                _write_entry(image, entry)
+            except OSError as error:  # where the disk or the quota is full (also of files), go on without an entry
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
     return image
 
 
@@ -88,14 +91,4 @@ def _write_entry(image: Image, entry: Path) -> None:
             Path(file.name).replace(entry)
         except BaseException:
             Path(file.name).unlink()
-            raise
-
-
-@contextmanager
-def _ignore_full_disk() -> Iterator[None]:
-    """Go on without an entry where the disk or the quota is full: the number of files may be, before the bytes are."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

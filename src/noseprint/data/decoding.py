@@ -4,7 +4,6 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -52,7 +51,15 @@ def find_faults(paths: Sequence[Path], *, read: Callable[[Path], Image] = decode
 
     read: decodes a photograph (`cached_decoder`). Memory holds one image for each CPU core.
     """
-    return [fault for fault in in_threads(partial(_fault, read=read), paths, label="images") if fault is not None]
+
+    def fault(path: Path) -> Fault | None:
+        try:
+            read(path)
+        except DataError as error:
+            return error.faults[0]
+        return None
+
+    return [found for found in in_threads(fault, paths, label="images") if found is not None]
 
 
 def in_threads(function: Callable[[S], T], items: Sequence[S], *, label: str) -> Iterator[T]:
@@ -60,14 +67,6 @@ def in_threads(function: Callable[[S], T], items: Sequence[S], *, label: str) ->
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with ThreadPoolExecutor(cores) as pool:
         yield from progress(pool.map(function, items), total=len(items), desc=label, leave=False)
-
-
-def _fault(path: Path, read: Callable[[Path], Image]) -> Fault | None:
-    try:
-        read(path)
-    except DataError as error:
-        return error.faults[0]
-    return None
 
 
 def _read(path: Path) -> bytes:

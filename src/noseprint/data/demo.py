@@ -22,16 +22,11 @@ MOTION = {"train": (0.0, 0.0), "validation": (0.0, 0.0), "test": (0.03, 0.07)}  
 def write_demo(folder: Path, *, train_identities: int = 56, pair_identities: int = 48, seed: int = 0) -> None:
     """Write a synthetic data folder in the challenge's layout; do nothing if it exists already.
 
-    Args:
-        folder: written whole or not at all: drawn in a hidden folder beside it, then renamed.
-        train_identities: number of labelled identities, at least 2, with 4 to 8 photographs each (a few with 2).
-        pair_identities: number of identities in each of the two unlabelled splits, at least 2, with 4 photographs each.
-        seed: the same seed gives the same bytes.
-
-    Raises:
-        NoseprintError: `folder` exists and is not the same demo (it is not changed), a number is too small, or the
-            folder cannot be written.
-
+    `folder` is written whole or not at all: drawn in a hidden folder beside it, then renamed. There are at least 2
+    `train_identities`, labelled, with 4 to 8 photographs each (a few with 2), and at least 2 `pair_identities` in each
+    of the two unlabelled splits, with 4 photographs each. The same seed gives the same bytes.
+    Raises NoseprintError where `folder` exists and is not the same demo (it is not changed), a number is too small, or
+    the folder cannot be written.
     """
     given = f"train_identities={train_identities} pair_identities={pair_identities} seed={seed}"
     if min(train_identities, pair_identities) < 2 or seed < 0:
@@ -47,18 +42,14 @@ def write_demo(folder: Path, *, train_identities: int = 56, pair_identities: int
             _write_splits(new, train_identities=train_identities, pair_identities=pair_identities, seed=seed)
             text = _README.format(signature=signature, files=_count_files(new))
             (new / "README.md").write_text(text, encoding="utf-8", newline="\n")
-            _put_in_place(new, folder, signature=signature)
+            try:
+                new.rename(folder)
+            except OSError:
+                if not folder.exists():
+                    raise
+                _require_same(folder, signature)  # another process was faster
     except OSError as error:
         raise NoseprintError(f"{folder} cannot be written ({error}): fix that, or name another folder") from error
-
-
-def _put_in_place(new: Path, folder: Path, *, signature: str) -> None:
-    try:
-        new.rename(folder)
-    except OSError:
-        if not folder.exists():
-            raise
-        _require_same(folder, signature)  # another process was faster
 
 
 def _require_same(folder: Path, signature: str) -> None:
@@ -75,9 +66,6 @@ def _require_same(folder: Path, signature: str) -> None:
 def _count_files(folder: Path) -> int:
     """The number of images and tables where a demo has them."""
     return sum(1 for pattern in ("*/images/*.jpg", "*/*.csv", "*.csv") for _ in folder.glob(pattern))
-
-
-# -- tables ------------------------------------------------------------------------------------------------------------
 
 
 def _write_splits(folder: Path, *, train_identities: int, pair_identities: int, seed: int) -> None:

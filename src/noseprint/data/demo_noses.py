@@ -134,21 +134,11 @@ def draw_nose(identity: int, *, seed: int) -> Nose:
     )
 
 
-# -- the photograph ----------------------------------------------------------------------------------------------------
-
-
 def photograph(nose: Nose, *, short: int, motion: float, rng: np.random.Generator) -> Photo:
     """Photograph a nose with a pose, light, wetness, crop and focus drawn from `rng`.
 
-    Args:
-        nose: the nose to photograph.
-        short: shorter side of the photograph, px.
-        motion: length of the path that the camera moves, px of the photograph; 0 for no motion blur.
-        rng: what makes photographs differ.
-
-    Returns:
-        (h, w, 3) uint8 BGR, sRGB-like, with min(h, w) = short.
-
+    short: shorter side of the photograph, px. motion: length of the path that the camera moves, px of the photograph; 0
+    for no motion blur. Returns (h, w, 3) uint8 BGR, sRGB-like, with min(h, w) = short.
     """
     photo = _frame(_light(nose, rng), short=short, rng=rng)
     if motion:

@@ -18,7 +18,6 @@ HOLDOUT_SEED = 0
 """The same for every training, whatever its own seed: a stage must not train on what the next one holds out."""
 MOST_HASHES = 4096
 """At most so many photographs are recorded in a weights file: 32 KiB."""
-_AT_LEAST = 8
 
 
 def split_holdout(identities: Sequence[str], *, share: float, seed: int = HOLDOUT_SEED) -> set[str]:
@@ -35,13 +34,14 @@ def split_holdout(identities: Sequence[str], *, share: float, seed: int = HOLDOU
     if share == 0:
         return set()
     eligible = [identity for identity, images in Counter(identities).items() if images >= 2]
-    number = min(max(round(share * len(eligible)), _AT_LEAST), len(eligible) // 3)
+    number = min(max(round(share * len(eligible)), 8), len(eligible) // 3)
     if number < 2:
         raise NoseprintError(
             f"{len(eligible)} identities have two images or more, a hold-out needs at least 6: "
             "add photographs, or train on all with a hold-out share of 0"
         )
-    return set(sorted(eligible, key=lambda identity: (_hash(identity, seed), identity))[:number])
+    ranked = sorted(eligible, key=lambda name: (hashlib.sha256(f"{seed}:{name}".encode()).digest(), name))
+    return set(ranked[:number])
 
 
 def holdout_rows(
@@ -138,7 +138,3 @@ def changed_photographs(stored: str, table: ImageTable) -> Changed:
 def _check_share(share: float) -> None:
     if not 0 <= share <= 0.5:
         raise NoseprintError(f"hold-out share {share} is outside 0..0.5: 0.05 holds out 5 % of the identities")
-
-
-def _hash(identity: str, seed: int) -> bytes:
-    return hashlib.sha256(f"{seed}:{identity}".encode()).digest()

@@ -3,7 +3,7 @@
 import csv
 import io
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,32 +47,30 @@ def read_source(
     identity_column: str | None = None,
     encounter_column: str | None = None,
 ) -> ImportSource:
-    """Read a folder as `read_photo_folders` does, or a table as `read_photo_table` does.
+    """Read a folder, or a table: a CSV with a header, in UTF-8; commas, semicolons, tabs or bars separate its fields.
 
-    images: the folder that the table's paths start from; None: the table's own folder.
+    Of a folder every file is read, hidden ones excepted; the folder inside `source` names the individual.
+    encounter_folders: the folders inside an individual's folder are its encounters. images: the folder that the table's
+    paths start from; None: the table's own folder. image_column, identity_column, encounter_column: None guesses the
+    column by its name, in any case. An empty encounter is not known.
+    Raises NoseprintError where there are no files, or no folders; DataError where the table as a whole cannot be read,
+    or a column does not exist.
     """
     if source.is_dir():
-        return read_photo_folders(source, encounters=encounter_folders)
+        return _read_folders(source, encounters=encounter_folders)
     if not source.is_file():
         raise NoseprintError(f"{source}: no such folder or table")
-    return read_photo_table(
-        source,
-        images=images or source.parent,
-        image_column=image_column,
-        identity_column=identity_column,
-        encounter_column=encounter_column,
-    )
+    return _read_table(source, images or source.parent, image_column, identity_column, encounter_column)
 
 
-def read_photo_folders(source: Path, *, encounters: bool) -> ImportSource:
-    """Every file below `source`, hidden ones excepted. The folder inside `source` names the individual.
-
-    encounters: the folders inside an individual's folder are its encounters.
-    Raises NoseprintError where there are no files, or no folders.
-    """
+def _read_folders(source: Path, *, encounters: bool) -> ImportSource:
     photographs, faults = list[SourcePhotograph](), list[Fault]()
-    for path in sorted(_files(source)):
+    for path in sorted(source.rglob("*")):
         parts = path.relative_to(source).parts
+        if any(part.startswith(".") for part in parts) or path.name.lower() in _IGNORED_FILES:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            continue
         if path.is_dir():
             faults.append(Fault(path, None, "is a link to a folder, which is not followed: copy the folder here"))
         elif len(parts) == 1:
@@ -90,16 +88,9 @@ def read_photo_folders(source: Path, *, encounters: bool) -> ImportSource:
     return ImportSource(photographs, faults, encounters, "each folder in it is an individual")
 
 
-def read_photo_table(
-    table: Path, *, images: Path, image_column: str | None, identity_column: str | None, encounter_column: str | None
+def _read_table(
+    table: Path, images: Path, image_column: str | None, identity_column: str | None, encounter_column: str | None
 ) -> ImportSource:
-    """The rows of a CSV with a header, in UTF-8; commas, semicolons, tabs or bars separate its fields.
-
-    images: the folder that its paths are relative to.
-    image_column, identity_column, encounter_column: None guesses the column by its name, in any case. An empty
-        encounter is not known.
-    Raises DataError where the table as a whole cannot be read, or a column does not exist.
-    """
     try:
         text = table.read_text("utf-8-sig")
     except UnicodeDecodeError:
@@ -133,13 +124,6 @@ def read_photo_table(
     description = f"columns: image {names[image_at]!r}, identity {names[identity_at]!r}"
     description += "" if encounter_at is None else f", encounter {names[encounter_at]!r}"
     return ImportSource(photographs, faults, encounter_at is not None, description)
-
-
-def _files(source: Path) -> Iterator[Path]:
-    for path in source.rglob("*"):
-        hidden = any(part.startswith(".") for part in path.relative_to(source).parts)
-        if not hidden and path.name.lower() not in _IGNORED_FILES and (path.is_symlink() or not path.is_dir()):
-            yield path
 
 
 def _find_column(table: Path, names: Sequence[str], given: str | None, guesses: Sequence[str], *, what: str) -> int:

@@ -16,10 +16,9 @@ def readable_photographs(
 ) -> frozenset[Path]:
     """Decode every photograph and return the paths of those that can be. Under torchrun the ranks share the work.
 
-    skip_bad: leave out missing and broken photographs; without it they raise NoseprintError.
-    skipped_csv: where to list those left out (image,problem); removed where there are none. None: prints and writes
-        nothing.
-    read: decodes a photograph (`cached_decoder`).
+    skip_bad: leave out missing and broken photographs; without it they raise NoseprintError. skipped_csv: where to list
+    those left out (image,problem); removed where there are none. None: prints and writes nothing. read: decodes a
+    photograph (`cached_decoder`).
     """
     distinct = tuple(dict.fromkeys(paths))
     own = own_rows(len(distinct), block=1)

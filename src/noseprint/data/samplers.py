@@ -33,8 +33,7 @@ class IdentityBatches:
         world_size: int = 1,
     ) -> None:
         """Raises NoseprintError where the identities do not fill a batch, or cannot be shared by the processes."""
-        names = np.asarray(identities)
-        _, inverse = np.unique(names, return_inverse=True)
+        _, inverse = np.unique(np.asarray(identities), return_inverse=True)
         order = np.argsort(inverse, kind="stable")
         self._rows = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
         if len(self._rows) < 2:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Container, Iterable, Iterator, Mapping, 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self, TextIO, TypeVar
+from typing import Literal, Self, TextIO
 
 from noseprint.errors import DataError, Fault, NoseprintError
 from noseprint.files import atomic_write
@@ -27,7 +27,6 @@ ENCOUNTERS = ("encounter", "date", "camera")
 """Names of an optional column, of which the first that a table has is read. Photographs of one identity that were taken
 together share its value."""
 
-T = TypeVar("T")
 Split = Literal["validation", "test"]
 PAIR_TABLES: dict[Split, str] = {"validation": "valid_data.csv", "test": "test_data.csv"}
 
@@ -36,17 +35,16 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
-# -- what the tables hold ----------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class _Table:
     def where(self, keep: Iterable[bool]) -> Self:
         """The rows for which `keep` (N,) is true."""
         keep = tuple(keep)
         columns = {field.name: getattr(self, field.name) for field in fields(self)}
-        selected = {name: _select(column, keep) for name, column in columns.items() if isinstance(column, tuple)}
-        return replace(self, **selected)
+        for name, column in columns.items():
+            if isinstance(column, tuple):
+                columns[name] = tuple(value for value, is_kept in zip(column, keep, strict=True) if is_kept)
+        return replace(self, **columns)
 
 
 @dataclass(frozen=True)
@@ -96,9 +94,6 @@ class RetrievalTable(_Table):
     encounters: tuple[str, ...] | None = None
 
 
-# -- reading and writing a table ---------------------------------------------------------------------------------------
-
-
 def table_paths(data: Path) -> list[Path]:
     """The path of every table that a data folder may hold, whether it exists or not, with an import's imported.csv."""
     names = ("train_data.csv", "valid_data.csv", "test_data.csv", "labels.csv", "retrieval.csv", "imported.csv")
@@ -120,9 +115,8 @@ def read_train(data: Path, *, missing_ok: bool = False) -> ImageTable:
     """Read `data/train/train_data.csv`. Its images lie in `data/train/images/`; an identity is any text.
 
     A column named in ENCOUNTERS may say which photographs of an identity were taken together (any text). Where its
-    field is empty, the photograph is an encounter of its own.
-
-    missing_ok: accept rows whose photograph does not exist; the caller must report it later.
+    field is empty, the photograph is an encounter of its own. missing_ok: accept rows whose photograph does not exist;
+    the caller must report it later.
     Raises DataError with every fault: a missing table or image, a wrong header, an empty field, a name that leads out
     of the folder, an image listed twice.
     """
@@ -288,10 +282,6 @@ def _fill_encounters(encounters: Sequence[str]) -> tuple[str, ...] | None:
     return tuple(text or f"\0{row}" for row, text in enumerate(encounters)) if any(encounters) else None
 
 
-def _select(column: Sequence[T], keep: Sequence[bool]) -> tuple[T, ...]:
-    return tuple(value for value, is_kept in zip(column, keep, strict=True) if is_kept)
-
-
 def _raise_if_any(faults: Sequence[Fault]) -> None:
     if faults:
         raise DataError(faults)
@@ -314,9 +304,8 @@ def read_rows(
     Memory holds one row.
 
     headers: what the file may begin with, the longest first. A row has the fields of the first header that fits.
-    optional: column names in lower case. The first of them that stands behind the header (in any case) adds a field,
-        which may be empty.
-    may_be_empty: columns of the header whose fields may be empty.
+    optional: column names in lower case; the first of them that stands behind the header (in any case) adds a field,
+    which may be empty. may_be_empty: columns of the header whose fields may be empty.
     """
     if not path.is_file():
         state = "not a file" if path.exists() else "missing"

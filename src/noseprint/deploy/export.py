@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from noseprint import __version__
 from noseprint.calibration.curves import Isotonic, calibration_from_json
 from noseprint.data.datasets import PlainImages
 from noseprint.data.tables import ImageTable, read_train
@@ -25,30 +24,23 @@ from noseprint.models.embed import embed_with, embedder
 from noseprint.models.network import SupConNet
 from noseprint.models.openvino_runtime import compile_model, convert, import_openvino
 from noseprint.models.weights import fingerprint, load_network, read_header
+from noseprint.version import __version__
 
 FORMAT = "noseprint bundle 2"
 CALIBRATION_IMAGES = 300
 """Training photographs that determine the ranges of the 8-bit numbers."""
 COMPARISON_IMAGES = 500
 """Training photographs on which int8 is compared with float32 if the data folder has no labelled ones."""
-_KNOTS = 401
 
 
 def export(weights: Path, out: Path, *, int8: Path | None = None, seed: int = 0) -> list[str]:
     """Write `weights` as a bundle into the new folder `out`, completely or not at all.
 
-    Args:
-        weights: Weights of an embedding network.
-        out: The folder; it must be missing or empty.
-        int8: Quantise the network to 8 bits (post-training quantisation, arXiv 2002.08679) with up to
-            CALIBRATION_IMAGES training photographs of this data folder, and compare it with float32.
-        seed: Draws those photographs.
-
-    Returns:
-        What int8 costs, as lines of text; nothing for float32.
-
-    Raises:
-        NoseprintError: Where OpenVINO (for int8 also NNCF) is missing, `out` is not empty, or the weights are bad.
+    weights: of an embedding network. out: it must be missing or empty. int8: quantise the network to 8 bits
+    (post-training quantisation, arXiv 2002.08679) with up to CALIBRATION_IMAGES training photographs of this data
+    folder, drawn by `seed`, and compare it with float32.
+    Returns what int8 costs, as lines of text; nothing for float32. Raises NoseprintError where OpenVINO (for int8 also
+    NNCF) is missing, `out` is not empty, or the weights are bad.
     """
     for package in ("openvino", "nncf") if int8 else ("openvino",):
         if importlib.util.find_spec(package) is None:
@@ -98,12 +90,13 @@ def quantise(model: Any, table: ImageTable, network: SupConNet, *, seed: int) ->
 
     rows = np.random.default_rng(seed).permutation(len(table.paths))[:CALIBRATION_IMAGES]
     images = PlainImages([table.paths[row] for row in rows], transform=A.Resize(network.image_size, network.image_size))
+    has_attention = any("attn" in name for name, _ in network.backbone.named_modules())
     return nncf.quantize(
         model,
         nncf.Dataset([images[i][None].numpy() for i in range(len(images))]),
         subset_size=len(images),
         preset=nncf.QuantizationPreset.MIXED,
-        model_type=nncf.ModelType.TRANSFORMER if _has_attention(network) else None,
+        model_type=nncf.ModelType.TRANSFORMER if has_attention else None,
         ignored_scope=nncf.IgnoredScope(names=_operations_after_backbone(model), validate=False),
     )
 
@@ -111,7 +104,7 @@ def quantise(model: Any, table: ImageTable, network: SupConNet, *, seed: int) ->
 def _knots(calibration: str) -> dict[str, list[float]]:
     """Any calibration as points with straight lines between them, which a few lines of code can evaluate."""
     curve = calibration_from_json(calibration)
-    similarity = np.union1d(np.linspace(-1, 1, _KNOTS), curve.at if isinstance(curve, Isotonic) else ())
+    similarity = np.union1d(np.linspace(-1, 1, 401), curve.at if isinstance(curve, Isotonic) else ())
     return {"similarity": similarity.tolist(), "log_odds": curve.log_odds(similarity).tolist()}
 
 
@@ -125,10 +118,6 @@ def _operations_after_backbone(model: Any) -> list[str]:
             names.add(name)
             todo += [value.get_node() for value in operation.input_values()]
     return sorted(names)
-
-
-def _has_attention(network: SupConNet) -> bool:
-    return any("attn" in name for name, _ in network.backbone.named_modules())
 
 
 def _compare_with_float32(model: Any, network: SupConNet, data: Path, *, seed: int) -> list[str]:

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from noseprint import __version__
 from noseprint.data.transforms import A
 from noseprint.devices import default_workers
 from noseprint.errors import NoseprintError
@@ -18,6 +17,7 @@ from noseprint.inference.array_file import read_arrays, write_arrays
 from noseprint.models.embed import embed_images
 from noseprint.models.weights import load_network
 from noseprint.models.weights_header import fingerprint, read_header
+from noseprint.version import __version__
 
 FORMAT = "noseprint embeddings 1"
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}

@@ -14,15 +14,9 @@ def balanced_pairs(
     All same pairs and equally many different ones, or a uniform sample if that is more than `max_pairs`. No pair occurs
     twice. If there are fewer different pairs than same pairs, their number decides.
 
-    Args:
-        identities: (N,) of the images.
-        seed: of the sample.
-        max_pairs: same and different pairs together.
-        encounters: (N,) of the images; two images of one identity and one encounter are no same pair.
-
-    Returns:
-        rows a (P,) and b (P,) with a < b, and same (P,); same pairs come first.
-
+    identities: (N,) of the images. max_pairs: same and different pairs together. encounters: (N,) of the images; two
+    images of one identity and one encounter are no same pair.
+    Returns rows a (P,) and b (P,) with a < b, and same (P,); same pairs come first.
     Raises NoseprintError if there is no same pair or no different pair.
     """
     _, label, size = np.unique(np.asarray(identities), return_inverse=True, return_counts=True)
@@ -46,10 +40,7 @@ def balanced_pairs(
             f"with two images{apart}"
         )
     rng = np.random.default_rng(seed)
-    drawn = [
-        _draw(same_partners, encounter_end, number, rng),
-        _draw(different_partners, identity_end, number, rng),
-    ]
+    drawn = [_draw(same_partners, encounter_end, number, rng), _draw(different_partners, identity_end, number, rng)]
     first, second = (order[np.concatenate([pair[side] for pair in drawn])] for side in (0, 1))
     return np.minimum(first, second), np.maximum(first, second), np.repeat([True, False], number)
 

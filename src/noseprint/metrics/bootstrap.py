@@ -44,15 +44,8 @@ def bootstrap_pairs(
     (times the first was drawn) x (times the second was drawn), a pair within one identity the times that one was drawn
     (Owen 2007, "The pigeonhole bootstrap"). Replicates without a same pair or without a different pair are left out.
 
-    Args:
-        metrics: functions such as `roc_aucs`.
-        scores: (P,).
-        same: (P,).
-        identity_a: (P,) identity of each pair's first image.
-        identity_b: (P,) of its second image.
-        seed: of the draws.
-        replicates: number of draws.
-
+    metrics: functions such as `roc_aucs`. scores, same: (P,). identity_a, identity_b: (P,) identities of each pair's
+    two images. seed: of the draws. replicates: number of draws.
     Raises NoseprintError as `roc_curve`, and if no replicate is left.
     """
     scores, same = check_scores(scores, same)

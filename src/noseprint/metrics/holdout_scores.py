@@ -35,14 +35,9 @@ def evaluate_holdout(
 ) -> HoldoutScores:
     """Score embeddings (N, D) of held-out images.
 
-    Args:
-        embeddings: (N, D), rows of length 1.
-        identities: (N,).
-        seed: of the balanced pairs, which depend on nothing else.
-        max_pairs: see `balanced_pairs`.
-        encounters: (N,). Two photographs of one identity and one encounter are near copies: they are no pair, and the
-            search ignores them.
-
+    embeddings: (N, D), rows of length 1. identities: (N,). seed: of the balanced pairs, which depend on nothing else.
+    encounters: (N,). Two photographs of one identity and one encounter are near copies: they are no pair, and the
+    search ignores them.
     Raises NoseprintError if there is no same pair or no different pair, or an embedding is not finite.
     """
     retrieval = retrieval_metrics(embeddings, identities, encounters=encounters)

@@ -16,12 +16,8 @@ _PRECISION_DEPTH = 5  # of Precision@5
 class RetrievalScores:
     """The scores of each of the Q queries that have a true match in the gallery.
 
-    Attributes:
-        query: (Q,) rows of the embeddings.
-        hit: (Q, len(RANKS)), 1 if a true match is among the first k, else 0; in between for ties.
-        average_precision: (Q,), 0..1.
-        precision_at_5: (Q,), 0..1.
-        left_out: number of queries without a true match.
+    query: (Q,) rows of the embeddings. hit: (Q, len(RANKS)), 1 if a true match is among the first k, else 0; in between
+    for ties. average_precision, precision_at_5: (Q,), 0..1. left_out: number of queries without a true match.
     """
 
     query: Indices
@@ -60,14 +56,9 @@ def retrieval_metrics(
     If equal similarities leave the order open, Rank-k and Precision@5 are the means over all orders. So embeddings that
     are all alike score chance. Memory is bounded: N x N similarities are never held at once.
 
-    Args:
-        embeddings: (N, D), rows of length 1.
-        identities: (N,).
-        queries: rows or a mask of the embeddings; None: every image. An image is never its own match.
-        gallery: likewise.
-        encounters: (N,). A gallery image of the query's identity and encounter is ignored: it is the "junk" of
-            Market-1501 (Zheng et al. 2015).
-
+    embeddings: (N, D), rows of length 1. identities: (N,). queries, gallery: rows or a mask of the embeddings; None:
+    every image. An image is never its own match. encounters: (N,). A gallery image of the query's identity and
+    encounter is ignored: it is the "junk" of Market-1501 (Zheng et al. 2015).
     Raises NoseprintError if no query has a true match, or an embedding is not finite.
     """
     _, label = np.unique(np.asarray(identities), return_inverse=True)

@@ -47,11 +47,7 @@ def row_similarities(embeddings: Embeddings, a: Indices, b: Indices) -> npt.NDAr
 def pair_similarities(embeddings: Embeddings, index: Mapping[str, int], pairs: Pairs) -> npt.NDArray[np.float32]:
     """Cosine similarity of each pair, (P,) float32.
 
-    Args:
-        embeddings: (N, D), rows of length 1.
-        index: image name -> row of `embeddings`.
-        pairs: names of P pairs of images.
-
+    embeddings: (N, D), rows of length 1. index: image name -> row of `embeddings`. pairs: names of P pairs of images.
     Raises NoseprintError for an image without an embedding and for a similarity that is not finite.
     """
     names = zip(pairs.image_a, pairs.image_b, strict=True)

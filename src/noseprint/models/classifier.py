@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,44 +22,20 @@ class ClassifierNet(Network):
         heads: Mapping[str, Sequence[str]],
         pooling: str = "avg",
         dropout: float = 0.0,
-        image_size: int,
-        pretrained: bool = True,
-        backbone_weights: Path | None = None,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
-        freeze_batch_norm: bool = False,
+        **options: Any,
     ) -> None:
-        """Build the network.
+        """Build the network; `options` are those of `Network`.
 
-        Args:
-            backbone_name: A timm name with its tag.
-            heads: The class names of each head, in the order of its logits, such as {"label": ["cat", "dog"]}.
-            pooling: "avg", "max", "avgmax", "gem", "token" or "own", see `Backbone.pooled`.
-            dropout: Share of the pooled features set to zero while training, in 0..1.
-            image_size: Side of the square input in pixels.
-            pretrained: Start from the backbone's public weights.
-            backbone_weights: Start the backbone from this file instead.
-            mean: Per channel, for pixels in 0..1; by default the backbone's own.
-            std: Likewise.
-            freeze_batch_norm: Keep the running statistics of BatchNorm as they are.
-
-        Raises:
-            NoseprintError: For an unknown backbone, heads without classes, or a pooling that the backbone lacks.
+        heads: the class names of each head, in the order of its logits, such as {"label": ["cat", "dog"]}. pooling:
+        "avg", "max", "avgmax", "gem", "token" or "own", see `Backbone.pooled`. dropout: share of the pooled features
+        set to zero while training, in 0..1.
+        Raises NoseprintError as `Network`, for heads without classes, and for a pooling that the backbone lacks.
         """
         try:
             check_heads(heads)
         except (TypeError, ValueError) as error:
             raise NoseprintError(str(error)) from error
-        super().__init__(
-            backbone_name,
-            image_size=image_size,
-            pretrained=pretrained,
-            backbone_weights=backbone_weights,
-            mean=mean,
-            std=std,
-            freeze_batch_norm=freeze_batch_norm,
-            own_head=pooling == "own",
-        )
+        super().__init__(backbone_name, own_head=pooling == "own", **options)
         self.pooling = pooling
         self.classes = {name: tuple(classes) for name, classes in heads.items()}
         self.feature_size = self.backbone.pooled_size(pooling)

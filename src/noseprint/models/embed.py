@@ -36,23 +36,13 @@ def embed_images(
 ) -> np.ndarray:
     """Inference embeddings of photographs. Under torchrun the ranks share the work, and all of them must call this.
 
-    Args:
-        network: It comes back in the mode (training or eval) that it was in.
-        paths: The photographs, N of them.
-        transform: Applied to each decoded photograph; its output must have the network's input size. A random one
-            draws from (seed, position in `paths`).
-        device: Where torch computes.
-        workers: Processes that decode.
-        batch_size: Photographs at a time. Ranks form the batches that one process would, so on CPUs with as many
-            threads each, the rows do not depend on the number of ranks.
-        seed: See `transform`.
-        label: Name of the progress bar.
-        engine: What runs the network, see `embedder`. A training takes torch, so that its decisions do not depend on
-            whether OpenVINO is installed.
-        cache: A folder for decoded photographs.
+    network: it comes back in the mode (training or eval) that it was in. transform: its output must have the network's
+    input size; a random one draws from (seed, position in `paths`). workers: processes that decode. label: name of the
+    progress bar. engine: see `embedder`; a training takes torch, so that its decisions do not depend on whether
+    OpenVINO is installed. cache: a folder for decoded photographs. batch_size: ranks form the batches that one process
+    would, so on CPUs with as many threads each, the rows do not depend on the number of ranks.
 
-    Returns:
-        (N, D) float32 in the order of `paths`, each row of length 1. On ranks other than 0: only the rank's own rows.
+    Returns (N, D) float32 in the order of `paths`, each row of length 1. On ranks other than 0: the rank's own rows.
     """
     reuse_freed_memory()
     rows = own_rows(len(paths), block=batch_size)
@@ -114,15 +104,10 @@ def embed_with(
 def embedder(network: SupConNet, *, device: torch.device, engine: Engine) -> Callable[[Tensor], Tensor]:
     """A function from uint8 images (B, 3, H, W) on the CPU to embeddings (B, D) float32 there.
 
-    Args:
-        network: In eval mode.
-        device: Where torch computes; OpenVINO computes on the CPU only.
-        engine: "torch"; "openvino", in bf16 where the CPU has it and the embeddings hardly change (see
-            `openvino_runtime.MIN_COSINE`); or "auto": OpenVINO on a CPU if it is installed and can run this network,
-            else torch. That choice does not depend on the images.
-
-    Raises:
-        NoseprintError: Where "openvino" is impossible.
+    network: in eval mode. device: where torch computes; OpenVINO computes on the CPU only. engine: "torch"; "openvino",
+    in bf16 where the CPU has it and the embeddings hardly change (see `openvino_runtime.MIN_COSINE`); or "auto":
+    OpenVINO on a CPU if it is installed and can run this network, else torch, whatever the images are.
+    Raises NoseprintError where "openvino" is impossible.
     """
     if engine == "torch" or (engine == "auto" and (device.type != "cpu" or not runtime.is_installed())):
         return run_on(network.embed, device)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -30,14 +30,20 @@ class Network(nn.Module):
         backbone_name: str,
         *,
         image_size: int,
-        pretrained: bool,
-        backbone_weights: Path | None,
-        mean: Sequence[float] | None,
-        std: Sequence[float] | None,
-        freeze_batch_norm: bool,
+        pretrained: bool = True,
+        backbone_weights: Path | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        freeze_batch_norm: bool = False,
         own_head: bool = False,
     ) -> None:
-        """Build the backbone (see `build_backbone`); `mean` and `std` default to the backbone's own."""
+        """Build the network.
+
+        backbone_name: a timm name with its tag. image_size: side of the square input in pixels. pretrained: start from
+        the backbone's public weights. backbone_weights: start the backbone from this file instead. mean, std: per
+        channel, for pixels in 0..1; by default the backbone's own. own_head: see `build_backbone`.
+        Raises NoseprintError as `build_backbone`.
+        """
         super().__init__()
         if not 16 <= image_size <= 4096:
             raise NoseprintError(f"image size {image_size}: must be in 16..4096 pixels")
@@ -49,10 +55,8 @@ class Network(nn.Module):
             image_size=image_size,
             own_head=own_head,
         )
-        self.set_pixel_statistics(
-            self.backbone.mean if mean is None else mean,
-            self.backbone.std if std is None else std,
-        )
+        backbone = self.backbone
+        self.set_pixel_statistics(backbone.mean if mean is None else mean, backbone.std if std is None else std)
         self.train()
 
     def set_pixel_statistics(self, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -120,28 +124,14 @@ class SupConNet(Network):
         *,
         descriptors: str = "SM",
         dim: int = 512,
-        image_size: int,
-        pretrained: bool = True,
-        backbone_weights: Path | None = None,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
         freeze_batch_norm: bool = True,
+        **options: Any,
     ) -> None:
-        """Build the network.
+        """Build the network; `options` are those of `Network`.
 
-        Args:
-            backbone_name: A timm name with its tag.
-            descriptors: One letter for each, in order: S (mean), M (maximum), G (generalised mean).
-            dim: Size of the training embedding, a multiple of the number of descriptors.
-            image_size: Side of the square input in pixels.
-            pretrained: Start from the backbone's public weights.
-            backbone_weights: Start the backbone from this file instead.
-            mean: Per channel, for pixels in 0..1; by default the backbone's own.
-            std: Likewise.
-            freeze_batch_norm: Keep the running statistics of BatchNorm as they are.
-
-        Raises:
-            NoseprintError: For an unknown backbone, and for descriptors or a dimension that are impossible.
+        descriptors: one letter for each, in order: S (mean), M (maximum), G (generalised mean). dim: size of the
+        training embedding, a multiple of the number of descriptors.
+        Raises NoseprintError as `Network`, and for descriptors or a dimension that are impossible.
         """
         if not descriptors or len(set(descriptors)) != len(descriptors) or not set(descriptors) <= set(DESCRIPTORS):
             raise NoseprintError(
@@ -152,15 +142,7 @@ class SupConNet(Network):
                 f"dimension {dim} cannot be divided evenly among the {len(descriptors)} descriptors {descriptors}; "
                 f"choose a multiple of {len(descriptors)}"
             )
-        super().__init__(
-            backbone_name,
-            image_size=image_size,
-            pretrained=pretrained,
-            backbone_weights=backbone_weights,
-            mean=mean,
-            std=std,
-            freeze_batch_norm=freeze_batch_norm,
-        )
+        super().__init__(backbone_name, freeze_batch_norm=freeze_batch_norm, **options)
         self.descriptors, self.dim = descriptors, dim
         head_dim = dim // len(descriptors)
         self.heads = nn.ModuleList(nn.Linear(self.backbone.num_features, head_dim, bias=False) for _ in descriptors)

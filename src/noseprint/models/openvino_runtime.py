@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from noseprint import __version__
 from noseprint.errors import NoseprintError
 from noseprint.files import atomic_write
 from noseprint.models.network import SupConNet
+from noseprint.version import __version__
 
 MIN_COSINE = {"bf16": 0.9998, "f32": 0.99999}
 """A precision is not used where its embedding of a test image has a lower cosine to torch's in float32.
@@ -65,6 +65,7 @@ class CompiledNetwork:
     """
 
     def __init__(self, compiled: Any) -> None:
+        self.compiled = compiled
         self._request = compiled.create_infer_request()
         self.precision: str = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
 
@@ -93,7 +94,8 @@ def convert(network: SupConNet) -> Any:
 
 def compile_model(model: Any, precision: str) -> CompiledNetwork:
     """Compile an OpenVINO model for the CPU, to compute in "f32" or "bf16"."""
-    return CompiledNetwork(_compile(model, precision))
+    options = {"INFERENCE_PRECISION_HINT": precision, **_settings()}
+    return CompiledNetwork(_core().compile_model(model, "CPU", options))
 
 
 def compile_network(network: SupConNet) -> CompiledNetwork:
@@ -116,11 +118,10 @@ def compile_network(network: SupConNet) -> CompiledNetwork:
     model = convert(network)
     default = core.get_property("CPU", "INFERENCE_PRECISION_HINT").to_string()
     for precision in ("bf16", "f32") if default == "bf16" else ("f32",):
-        compiled = _compile(model, precision)
-        candidate = CompiledNetwork(compiled)
-        if _matches_torch(candidate, network):
-            write_cache(name, compiled.export_model().getvalue())
-            return candidate
+        compiled = compile_model(model, precision)
+        if _matches_torch(compiled, network):
+            write_cache(name, compiled.compiled.export_model().getvalue())
+            return compiled
     raise RuntimeError("its embeddings differ from those of torch")
 
 
@@ -174,10 +175,6 @@ def _core() -> Any:
     kills the process.
     """
     return import_openvino().Core()
-
-
-def _compile(model: Any, precision: str) -> Any:
-    return _core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision, **_settings()})
 
 
 def _settings() -> dict[str, Any]:

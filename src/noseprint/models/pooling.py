@@ -4,9 +4,6 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-GEM_POWER = 3.0
-GEM_FLOOR = 1e-6
-
 
 def spoc(features: Tensor) -> Tensor:
     """Sum-pooled convolutional features, as a mean: (B, C, h, w) -> (B, C). Babenko & Lempitsky, arXiv 1510.07493."""
@@ -28,7 +25,7 @@ def gem(features: Tensor) -> Tensor:
 
     Activations below 1e-6 count as 1e-6, since the cube root of a negative mean is undefined.
     """
-    return features.clamp(min=GEM_FLOOR).pow(GEM_POWER).mean(dim=(-2, -1)).pow(1.0 / GEM_POWER)
+    return features.clamp(min=1e-6).pow(3.0).mean(dim=(-2, -1)).pow(1.0 / 3.0)
 
 
 DESCRIPTORS: dict[str, Callable[[Tensor], Tensor]] = {"S": spoc, "M": mac, "G": gem}

@@ -155,14 +155,10 @@ def _check_zip(path: Path) -> None:
             raise ValueError(f"{damaged} is damaged")
 
 
-def _is_plain(value: object) -> bool:
-    return (
-        isinstance(value, Tensor)
-        and type(value) in (Tensor, torch.nn.Parameter)
-        and value.layout is torch.strided
-        and value.device.type == "cpu"
-        and not value.is_quantized
-    )
+def _is_plain(value: Any) -> bool:
+    if type(value) not in (Tensor, torch.nn.Parameter):
+        return False
+    return value.layout is torch.strided and value.device.type == "cpu" and not value.is_quantized
 
 
 def _rename(key: str, family: str) -> str:
@@ -181,7 +177,5 @@ def _rename(key: str, family: str) -> str:
 
 def _recognise(tensors: Mapping[str, Tensor]) -> str | None:
     """Which of the four networks these tensors (under today's keys) belong to; None where it is none of them."""
-    for name, (key, shape) in _SIGNATURES.items():
-        if key in tensors and tuple(tensors[key].shape) == shape:
-            return name
-    return None
+    shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    return next((name for name, (key, shape) in _SIGNATURES.items() if shapes.get(key) == shape), None)

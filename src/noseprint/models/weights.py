@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from noseprint import __version__
 from noseprint.errors import NoseprintError, printable
 from noseprint.files import atomic_write
 from noseprint.models.classifier import ClassifierNet
@@ -26,16 +25,9 @@ from noseprint.models.weights_header import (
     require_recipe,
     tensor_specs,
 )
+from noseprint.version import __version__
 
-__all__ = [
-    "WeightsHeader",
-    "fill_network",
-    "fingerprint",
-    "load_classifier",
-    "load_network",
-    "read_header",
-    "save_weights",
-]
+__all__ = ["fill_network", "fingerprint", "load_classifier", "load_network", "read_header", "save_weights"]
 
 _SPARE_BYTES = 2**28  # beside the weights: attention masks grow with the image size, and the file does not hold them
 _KIND = {"embedding": "an embedding network", "classifier": "a classifier"}
@@ -61,16 +53,11 @@ def load_network(
 ) -> SupConNet:
     """Load an embedding network, in eval mode.
 
-    Args:
-        path: A weights file.
-        backbone: Refuse weights of another backbone.
-        image_size: Side of the input in pixels, where the backbone takes any; by default as in training.
-        recipe: Refuse weights that name another recipe.
-
-    Raises:
-        NoseprintError: Like `read_header`; for a classifier's weights, another backbone or recipe, a size that the
-            backbone does not take; for missing, unexpected, wrongly shaped, wrongly typed or non-finite tensors. Never
-            is memory taken because a header claims a large network.
+    backbone, recipe: refuse weights of another backbone, or that name another recipe. image_size: side of the input in
+    pixels, where the backbone takes any; by default as in training.
+    Raises NoseprintError as `read_header`; for a classifier's weights, another backbone or recipe, a size that the
+    backbone does not take; for missing, unexpected, wrongly shaped, wrongly typed or non-finite tensors. A header that
+    claims a large network takes no memory.
     """
     header = _read(path, kind="embedding", backbone=backbone, recipe=recipe)
     build = partial(SupConNet, descriptors=header.descriptors, dim=header.dim)

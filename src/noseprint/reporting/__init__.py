@@ -1,5 +1,5 @@
-"""The report of a campaign: one HTML file that holds all it shows.
+"""The report of a run: one HTML file that contains everything it shows.
 
-`folders` reads what the trainings left, `evidence` what the test labels say beyond the scores; `results`, `made`,
-`calibrated` and `words` make the sections of it, `charts` draws, `page` puts it on a page.
+`run_folder` reads what a run left on disk, `evidence` computes the statistics beyond the scores, `charts` draws, and
+`page` fills `report.html.j2`, which holds all text of the page. `verdict_picture` draws the answer of noseprint verify.
 """

@@ -1,13 +1,15 @@
-"""What the labels say beyond the scores: what each member adds, how alike members are, and where they err."""
+"""What the test labels show beyond the scores: gains of members, hardest pairs, thresholds and probabilities."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from noseprint.inference.evaluation import Embeddings, Evaluation
+from noseprint.calibration.curves import Calibration, probability_at
+from noseprint.calibration.operating_points import OperatingPoint
+from noseprint.calibration.verifier import Verifier
+from noseprint.inference.evaluation import Embeddings, Evaluation, Similarity
 from noseprint.inference.labelled_data import LabelledData
 from noseprint.metrics.bootstrap import (
     MIN_IDENTITIES,
@@ -16,115 +18,175 @@ from noseprint.metrics.bootstrap import (
     percentile_interval,
     resampled_pair_weights,
 )
-from noseprint.metrics.retrieval import RetrievalScores, retrieval_metrics
+from noseprint.metrics.retrieval import retrieval_metrics
 from noseprint.metrics.similarity import ensemble_embeddings
-from noseprint.metrics.verification import accepted_weights, check_scores, roc_auc, roc_aucs
+from noseprint.metrics.verification import (
+    ERRORS_NEEDED,
+    accepted_weights,
+    check_scores,
+    roc_auc,
+    roc_aucs,
+    why_fmr_unsupported,
+)
+from noseprint.reporting.photographs import PhotographPair
 
-Similarities = Mapping[str, npt.NDArray[np.floating]]
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Gain:
-    """How much higher one network or ensemble scores than another, with paired intervals; None where not scored."""
+    """How much higher the ensemble scores than some of its members; paired intervals; None where not scored."""
 
     auc: Score | None = None
     map: Score | None = None
 
 
 @dataclass(frozen=True)
-class HardPair:
-    """Two photographs that the ensemble finds hard."""
+class ThresholdTest:
+    """What a threshold of the verifier does on the test pairs."""
 
-    image_a: Path
-    image_b: Path
-    similarity: float
-    probability: float | None = None
+    point: OperatingPoint
+    fmr: Score
+    """Share of the different pairs that are called the same (false match rate)."""
+    tmr: Score
+    """Share of the same pairs that are called the same (true match rate)."""
+    false_matches: int
+    different: int
+    same: int
+
+    @property
+    def broken(self) -> bool:
+        """The promised rate lies below the interval, or there are 30 false matches and twice the promised rate."""
+        many = self.false_matches >= ERRORS_NEEDED and self.fmr.value > 2 * self.point.fmr
+        return many or self.fmr.low > self.point.fmr
+
+    @property
+    def above(self) -> bool:
+        """The measured rate is above the promised one, but not clearly (see `broken`)."""
+        return not self.broken and self.fmr.value > self.point.fmr
+
+    @property
+    def unsupported(self) -> bool:
+        """There are too few false matches to measure the rate, and too few pairs to say that the promise is kept."""
+        return self.false_matches < ERRORS_NEEDED and why_fmr_unsupported(self.different, self.point.fmr) is not None
+
+
+def members_of(evaluation: Evaluation) -> list[str]:
+    """The names of the members: without the ensemble and without untrained backbones."""
+    return [name for name in evaluation.scores if name != "ensemble" and not name.endswith(" untrained")]
+
+
+def whole_of(evaluation: Evaluation) -> str:
+    """The name under which the whole is scored: "ensemble", or the only member."""
+    return "ensemble" if "ensemble" in evaluation.scores else members_of(evaluation)[0]
 
 
 def member_gains(evaluation: Evaluation, *, seed: int = 0) -> dict[str, Gain]:
-    """The ensemble minus the ensemble without each member: {} for one member."""
-    labelled, names = evaluation.labelled, members_of(evaluation)
+    """For each member, the ensemble minus the ensemble without it; {} for a single member."""
+    names = members_of(evaluation)
     if len(names) < 2:
         return {}
-    whole = (
-        _search(ensemble_embeddings(evaluation.embeddings), labelled)
-        if labelled.retrieval and evaluation.embeddings
-        else None
-    )
-    gains = {}
-    for name in names:
-        rest = [other for other in names if other != name]
-        auc = mean_ap = None
-        if labelled.pairs:
-            without = np.mean([evaluation.similarity[other] for other in rest], axis=0)
-            auc = _auc_gain(evaluation.similarity["ensemble"], without, labelled, seed=seed)
-        if whole:
-            mean_ap = _map_gain(
-                whole, ensemble_embeddings({other: evaluation.embeddings[other] for other in rest}), labelled, seed
-            )
-        gains[name] = Gain(auc, mean_ap)
-    return gains
+    precision = _ensemble_precision(evaluation)
+    return {
+        name: _gain_over([other for other in names if other != name], evaluation, precision, seed=seed)
+        for name in names
+    }
 
 
 def gain_over_best(evaluation: Evaluation, *, seed: int = 0) -> tuple[str, Gain] | None:
-    """The member with the best score (mAP, where there is a search, else ROC AUC) and what the ensemble gains on it."""
-    labelled, names = evaluation.labelled, members_of(evaluation)
+    """The member with the highest mAP (without a search: ROC AUC) and the ensemble's gain; None for a single member."""
+    names = members_of(evaluation)
     if len(names) < 2:
         return None
     scores = {name: evaluation.scores[name].map or evaluation.scores[name].auc for name in names}
     best = max(names, key=lambda name: score.value if (score := scores[name]) else 0.0)
-    auc = mean_ap = None
-    if labelled.pairs:
-        auc = _auc_gain(evaluation.similarity["ensemble"], evaluation.similarity[best], labelled, seed=seed)
-    if labelled.retrieval and evaluation.embeddings:
-        whole = _search(ensemble_embeddings(evaluation.embeddings), labelled)
-        mean_ap = _map_gain(whole, evaluation.embeddings[best], labelled, seed)
-    return best, Gain(auc, mean_ap)
+    return best, _gain_over([best], evaluation, _ensemble_precision(evaluation), seed=seed)
 
 
-def members_of(evaluation: Evaluation) -> list[str]:
-    """The members' names: neither the ensemble nor untrained backbones."""
-    return [name for name in evaluation.scores if name != "ensemble" and not name.endswith(" untrained")]
+def hardest_pairs(
+    evaluation: Evaluation, *, same: bool, count: int, probability: Floats | None = None
+) -> list[PhotographPair]:
+    """The `count` least similar same pairs, or most similar different pairs; two photographs are shown once only.
 
-
-def correlations(similarity: Similarities) -> npt.NDArray[np.float64]:
-    """Pearson correlation (M, M) of the members' similarities of the same pairs; nan for one that is constant."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.atleast_2d(np.corrcoef(np.stack(list(similarity.values()))))
-
-
-def hardest(
-    similarity: npt.NDArray[np.floating],
-    labelled: LabelledData,
-    *,
-    same: bool,
-    count: int,
-    probability: npt.NDArray[np.floating] | None = None,
-) -> list[HardPair]:
-    """The `count` least similar same pairs, or the most similar different ones; of each two photographs one pair."""
+    probability: the probability (P,) that each test pair is the same.
+    """
+    labelled, similarity = evaluation.labelled, evaluation.similarity[whole_of(evaluation)]
     pairs = labelled.pairs
     if pairs is None:
         return []
     rows = np.flatnonzero(labelled.same == same)
     rows = rows[np.argsort(similarity[rows] if same else -similarity[rows], kind="stable")]
-    found: dict[frozenset[str], HardPair] = {}
+    hardest: dict[frozenset[str], PhotographPair] = {}
     for row in rows:
         a, b = pairs.image_a[row], pairs.image_b[row]
-        likely = None if probability is None else float(probability[row])
-        found.setdefault(
-            frozenset((a, b)), HardPair(pairs.folder / a, pairs.folder / b, float(similarity[row]), likely)
-        )
-        if len(found) == count:
+        chance = None if probability is None else float(probability[row])
+        pair = PhotographPair(pairs.folder / a, pairs.folder / b, float(similarity[row]), chance)
+        hardest.setdefault(frozenset((a, b)), pair)
+        if len(hardest) == count:
             break
-    return list(found.values())
+    return list(hardest.values())
 
 
-def _auc_gain(
-    similarity: npt.NDArray[np.floating], others: npt.NDArray[np.floating], labelled: LabelledData, *, seed: int
-) -> Score:
-    """Both are counted in each replicate: what makes a replicate easy for both cancels."""
-    (ours, same), (theirs, _) = check_scores(similarity, labelled.same), check_scores(others, labelled.same)
-    gain = roc_auc(similarity, same) - roc_auc(others, same)
+def fits(verifier: Verifier, evaluation: Evaluation) -> bool:
+    """Whether the verifier was made for the evaluated members."""
+    return {member.name for member in verifier.members} == set(members_of(evaluation))
+
+
+def check_thresholds(verifier: Verifier, evaluation: Evaluation) -> list[ThresholdTest]:
+    """Try each threshold of the verifier on the test pairs; [] without pairs or for a verifier of other members."""
+    labelled = evaluation.labelled
+    if not labelled.pairs or not fits(verifier, evaluation):
+        return []
+    similarity, different = evaluation.similarity[whole_of(evaluation)], ~labelled.same
+    tests = []
+    for point in verifier.points:
+        reached = similarity >= point.threshold
+        fmr, tmr = (_share_reached(reached, among, labelled) for among in (different, labelled.same))
+        counts = int(reached[different].sum()), int(different.sum()), int(labelled.same.sum())
+        tests.append(ThresholdTest(point, fmr, tmr, *counts))
+    return tests
+
+
+def pair_probabilities(
+    evaluation: Evaluation, verifier: Verifier | None, calibrations: Mapping[str, Calibration]
+) -> Floats | None:
+    """The probability (P,) that each test pair is the same, by calibration on the hold-out; None where there is none.
+
+    The verifier's calibration is used; without a verifier that fits, the mean log-odds by the `calibrations` of all
+    members. The prior is the share of same pairs in the test, which is not what a calibration is judged by.
+    """
+    labelled, names = evaluation.labelled, members_of(evaluation)
+    if labelled.pairs is None:
+        return None
+    if verifier and fits(verifier, evaluation):
+        log_odds = verifier.calibration.log_odds(evaluation.similarity[whole_of(evaluation)])
+    elif set(names) <= set(calibrations):
+        log_odds = np.mean([calibrations[name].log_odds(evaluation.similarity[name]) for name in names], axis=0)
+    else:
+        return None
+    return probability_at(log_odds, float(np.mean(labelled.same)))
+
+
+def _gain_over(names: list[str], evaluation: Evaluation, precision: Floats | None, *, seed: int) -> Gain:
+    """The ensemble minus the ensemble of `names`; precision: average precision (Q,) of the whole ensemble's search."""
+    labelled = evaluation.labelled
+    auc = mean_precision = None
+    if labelled.pairs:
+        rest = np.mean([evaluation.similarity[name] for name in names], axis=0)
+        auc = _auc_gain(evaluation.similarity["ensemble"], rest, labelled, seed=seed)
+    if precision is not None:
+        rest_embeddings = ensemble_embeddings({name: evaluation.embeddings[name] for name in names})
+        rest_precision, identity = _search(rest_embeddings, labelled)
+        gain = precision - rest_precision
+        bounds = (-1.0, 1.0) if len(set(identity)) < MIN_IDENTITIES else bootstrap_mean(gain, identity, seed=seed)
+        mean_precision = Score(float(np.mean(gain)), *bounds)
+    return Gain(auc, mean_precision)
+
+
+def _auc_gain(whole: Similarity, rest: Similarity, labelled: LabelledData, *, seed: int) -> Score:
+    """The same replicates for both: what makes a replicate easy for both cancels out."""
+    (ours, same), (theirs, _) = check_scores(whole, labelled.same), check_scores(rest, labelled.same)
+    gain = roc_auc(whole, same) - roc_auc(rest, same)
     if len(np.union1d(*labelled.clusters)) < MIN_IDENTITIES:
         return Score(gain, -1, 1)
     differences = [
@@ -134,31 +196,30 @@ def _auc_gain(
     return Score(gain, *percentile_interval(np.concatenate(differences)))
 
 
-def share_accepted(accepted: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_], labelled: LabelledData) -> Score:
-    """The share of the test pairs `among` (P,) that are `accepted` (P,)."""
-    rate = float(np.mean(accepted[among]))
-    if len(np.union1d(*labelled.clusters)) < MIN_IDENTITIES:
-        return Score(rate, 0, 1)
-    blocks = [weight[:, among] for weight in resampled_pair_weights(*labelled.clusters, seed=0)]
-    with np.errstate(invalid="ignore"):
-        rates = [weight @ accepted[among] / weight.sum(axis=1) for weight in blocks]
-    return Score(rate, *percentile_interval(np.concatenate(rates)))
+def _ensemble_precision(evaluation: Evaluation) -> Floats | None:
+    if not (evaluation.labelled.retrieval and evaluation.embeddings):
+        return None
+    return _search(ensemble_embeddings(evaluation.embeddings), evaluation.labelled)[0]
 
 
-def _map_gain(whole: RetrievalScores, others: Embeddings, labelled: LabelledData, seed: int) -> Score:
-    table = labelled.retrieval
-    assert table is not None
-    gain = whole.average_precision - _search(others, labelled).average_precision
-    identity = np.array(table.identities)[whole.query]
-    bounds = (-1.0, 1.0) if len(set(identity)) < MIN_IDENTITIES else bootstrap_mean(gain, identity, seed=seed)
-    return Score(float(np.mean(gain)), *bounds)
-
-
-def _search(embeddings: Embeddings, labelled: LabelledData) -> RetrievalScores:
+def _search(embeddings: Embeddings, labelled: LabelledData) -> tuple[Floats, npt.NDArray[np.str_]]:
+    """Average precision (Q,) and identity (Q,) of each query that has a match."""
     table = labelled.retrieval
     assert table is not None
     rows = np.array([labelled.index[path] for path in table.paths])
     is_query = np.array(table.is_query)
-    return retrieval_metrics(
+    scores = retrieval_metrics(
         embeddings[rows], table.identities, queries=is_query, gallery=~is_query, encounters=table.encounters
     )
+    return scores.average_precision, np.array(table.identities)[scores.query]
+
+
+def _share_reached(reached: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_], labelled: LabelledData) -> Score:
+    """The share of the test pairs `among` (P,) that `reached` (P,) a threshold."""
+    rate = float(np.mean(reached[among]))
+    if len(np.union1d(*labelled.clusters)) < MIN_IDENTITIES:
+        return Score(rate, 0, 1)
+    blocks = [weight[:, among] for weight in resampled_pair_weights(*labelled.clusters, seed=0)]
+    with np.errstate(invalid="ignore"):
+        rates = [weight @ reached[among] / weight.sum(axis=1) for weight in blocks]
+    return Score(rate, *percentile_interval(np.concatenate(rates)))

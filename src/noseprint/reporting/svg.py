@@ -1,4 +1,4 @@
-"""Charts as SVG inside a page: text stays text, colours are the page's, the same input gives the same bytes."""
+"""Charts as SVG inside a page: text stays text, colours come from the page, the same input gives the same bytes."""
 
 import io
 import re
@@ -13,7 +13,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 360, 250  # units of the drawing: px on the narrowest phone
-# matplotlib knows no CSS: these stand for the page's variables, and no chart uses them for anything else
+# matplotlib cannot use CSS variables: each of these colours stands for one, and _inline replaces it
 INK, MUTED, GRID, PAPER = "#010101", "#010102", "#010103", "#010104"
 SAME, DIFFERENT = "#010105", "#010106"
 LINES = ("#010107", "#010108", "#010109", "#01010a", "#01010b")
@@ -23,7 +23,7 @@ _VARIABLE = {INK: "ink", MUTED: "muted", GRID: "grid", PAPER: "paper", SAME: "sa
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "noseprint",
-    "text.parse_math": False,  # names are names, whatever stands in them
+    "text.parse_math": False,  # a name may contain dollar signs
     "font.size": 11,
     "text.color": INK,
     "axes.edgecolor": MUTED,
@@ -46,43 +46,34 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass
 class Chart:
-    """A drawing: what stands inside its <svg>, its size, and in words what it shows."""
+    """A drawing: its size, a description for readers who cannot see it, and the content of its <svg> element."""
 
-    markup: str
     width: int
     height: int
     alt: str
-
-
-class Canvas:
-    """Axes to draw on, and the chart they become when the drawing is done."""
-
-    def __init__(self, axes: Axes, *, height: int) -> None:
-        self.axes, self.height = axes, height
-        self.markup = ""
-
-    def chart(self, alt: str) -> Chart:
-        """The finished drawing."""
-        return Chart(self.markup, WIDTH, self.height, alt)
+    markup: str = ""
 
 
 @contextmanager
-def canvas(name: str, *, height: int = HEIGHT) -> Iterator[Canvas]:
-    """Yield axes; when the block ends they are drawn. `name` is unique on the page and begins its element ids."""
+def canvas(name: str, *, alt: str, height: int = HEIGHT) -> Iterator[tuple[Axes, Chart]]:
+    """Yield axes to draw on, and the chart that holds the drawing when the block has ended.
+
+    name: the prefix of the element ids in the drawing; it must be unique on the page.
+    """
+    chart = Chart(WIDTH, height, alt)
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(WIDTH / 72, height / 72), layout="constrained")
         FigureCanvasSVG(figure)
-        drawing = Canvas(figure.add_subplot(), height=height)
-        yield drawing
+        yield figure.add_subplot(), chart
         text = io.StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    drawing.markup = _inline(text.getvalue(), name)
+    chart.markup = _inline(text.getvalue(), name)
 
 
 def _inline(svg: str, name: str) -> str:
-    """The inside of a drawing: without what a page has once, with ids of its own and the page's colours and font."""
+    """The content of the <svg> element: no styles or metadata, unique ids, and the colours and font of the page."""
     body = svg[svg.index("</metadata>") + len("</metadata>") : svg.rindex("</svg>")]
     body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>|<!--.*?-->", "", body, flags=re.DOTALL)
     body = re.sub(r'\bid="', f'id="{name}-', body)

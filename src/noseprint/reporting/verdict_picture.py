@@ -41,7 +41,9 @@ def draw(verdict: Verdict, images: Sequence[Image]) -> Image:
         canvas[_GAP : _GAP + _SIDE, left : left + _SIDE] = _FRAME
         _paste(canvas[_GAP : _GAP + _SIDE, left : left + _SIDE], image)
         size = f"{image.shape[1]} x {image.shape[0]} px"
-        _write(canvas, f"{'AB'[number]}: {_short(_plain(Path(name).name))}  {size}", (left, top - 8), 0.5, _INK)
+        shown = _plain(Path(name).name)
+        shown = shown if len(shown) <= 32 else f"{shown[:14]}...{shown[-15:]}"
+        _write(canvas, f"{'AB'[number]}: {shown}  {size}", (left, top - 8), 0.5, _INK)
     _write(canvas, headline, (_GAP, top + _LINE + 4), 0.9, _COLOURS[verdict.decision], thick=2)
     for number, line in enumerate(lines):
         _write(canvas, line, (_GAP, top + (number + 2) * _LINE + 6), 0.58, _INK)
@@ -67,7 +69,3 @@ def _write(
 def _plain(text: str) -> str:
     """What OpenCV's letters can write."""
     return text.encode("ascii", "replace").decode()
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 32 else f"{name[:14]}...{name[-15:]}"

