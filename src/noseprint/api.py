@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from noseprint.data.importing import ImportSummary
     from noseprint.data.transforms import Transform
     from noseprint.inference.evaluation import Evaluation
-    from noseprint.inference.gallery import Embeddings
+    from noseprint.inference.gallery import GalleryEmbeddings
     from noseprint.inspection.check import DataReport
     from noseprint.models.network import SupConNet
 
@@ -210,7 +210,7 @@ class Match:
 class Gallery:
     """Embedded photographs of known individuals, to search in."""
 
-    embeddings: "Embeddings"
+    embeddings: "GalleryEmbeddings"
     identities: Mapping[str, str]
     """Photograph -> individual."""
     weights: tuple[Path, ...]
@@ -231,19 +231,18 @@ class Gallery:
         lie in a folder of its own, and that folder's name is the individual.
         """
         from noseprint.devices import choose_device
-        from noseprint.inference.gallery import embed_with
-        from noseprint.inference.gallery import photographs as list_photographs
+        from noseprint.inference.gallery import embed_gallery, list_photographs
 
         folder, names = list_photographs(Path(photographs))
         paths = tuple(_by_name(weights).values())
-        embeddings = embed_with(paths, folder, names, device=choose_device(device))
+        embeddings = embed_gallery(paths, folder, names, device=choose_device(device))
         return cls(embeddings, _folder_names(names) if identities is None else identities, paths)
 
     def save(self, file: StrPath) -> None:
         """Write the embeddings (.safetensors), as the command `noseprint embed` does, without the identities."""
-        from noseprint.inference.gallery import write_embeddings
+        from noseprint.inference.gallery import write_gallery
 
-        write_embeddings(Path(file), self.embeddings)
+        write_gallery(Path(file), self.embeddings)
 
     @classmethod
     def load(cls, file: StrPath, weights: Weights = (), *, identities: Mapping[str, str] | None = None) -> "Gallery":
@@ -251,21 +250,21 @@ class Gallery:
 
         weights: the weights it was made with, if they have moved since. identities: as for `enrol`.
         """
-        from noseprint.inference.gallery import read_embeddings, same_weights
+        from noseprint.inference.gallery import find_weights, read_gallery
 
-        embeddings = read_embeddings(Path(file))
-        paths = same_weights(embeddings, tuple(_by_name(weights).values()), file=Path(file))
+        embeddings = read_gallery(Path(file))
+        paths = find_weights(embeddings, tuple(_by_name(weights).values()))
         return cls(embeddings, _folder_names(embeddings.names) if identities is None else identities, paths)
 
     def search(self, photograph: StrPath, *, top: int = 5, device: str = "auto") -> list[Match]:
         """Return the `top` most similar photographs of the gallery, the best first."""
         from noseprint.devices import choose_device
-        from noseprint.inference.gallery import embed_with
-        from noseprint.inference.nearest import search
+        from noseprint.inference.gallery import embed_photographs
+        from noseprint.inference.nearest import nearest_images
 
         query, gallery = Path(photograph), self.embeddings
-        embedded = embed_with(self.weights, query.parent, [query.name], device=choose_device(device))
-        rows, similarities = search(embedded.matrix, gallery.matrix, k=top)
+        embedded = embed_photographs(self.weights, query.parent, [query.name], device=choose_device(device))
+        rows, similarities = nearest_images(embedded, gallery.matrix, k=top)
         names = [gallery.names[row] for row in rows[0]]
         best = zip(names, similarities[0].tolist(), strict=True)
         return [Match(name, similarity, self.identities.get(name)) for name, similarity in best]
