@@ -65,7 +65,7 @@ CROPPED, STAGE1, STAGE2 = recipe("pseudo_produce"), recipe("swin224_stage1"), re
 
 @dataclass(frozen=True)
 class Step:
-    """One training, or none without a loss. after: the step to compare with; start: the step that its weights are from."""
+    """One training, or none without a loss. after: the step to compare with; start: the step whose weights it gets."""
 
     after: str | None
     loss: LossName | None = "supcon"
