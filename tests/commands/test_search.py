@@ -1,23 +1,18 @@
 import csv
 
 import pytest
-import torch
 
 from noseprint.commands.embed import Embed
 from noseprint.commands.search import Search
 from noseprint.errors import NoseprintError
-from noseprint.models.network import SupConNet
-from noseprint.models.weights import save_weights
 
 
 @pytest.fixture(scope="module")
-def folder(demo, tmp_path_factory):
+def folder(demo, tmp_path_factory, write_weights):
     """A folder with a gallery of the demo's training photographs, and the weights of two networks."""
     folder = tmp_path_factory.mktemp("gallery")
     for name in "ab":
-        torch.manual_seed(ord(name))
-        network = SupConNet("test_efficientnet.r160_in1k", image_size=32, dim=8, pretrained=False)
-        save_weights(folder / f"{name}.safetensors", network, extra={})
+        write_weights(folder / f"{name}.safetensors", seed=ord(name))
     Embed(demo / "train" / "images", (folder / "a.safetensors",), folder / "g.safetensors", device="cpu")()
     return folder
 

@@ -44,7 +44,7 @@ def nearest_images(queries: Floats, gallery: Floats, *, k: int) -> tuple[Rows, F
             kth_best = similarity[part, -1]
             if start == 0 and k < len(block):
                 kth_best = np.partition(product, -k, axis=1)[:, -k] - error
-            query, column = np.nonzero(product >= (kth_best - error)[:, None])
+            query, column = np.divmod(np.flatnonzero(product >= (kth_best - error)[:, None]), len(block))
             rows[part], similarity[part] = _best_of(
                 np.concatenate([np.repeat(np.arange(len(product)), k), query]),
                 np.concatenate([rows[part].ravel(), start + column]),
