@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Scores the test pairs with the networks that train.sh trained, and fuses the scores into final_result.csv. Then
-# calibrates them on the photographs that were held out of the training: noseprint verify uses the result.
+# Computes the similarity of each test pair with the networks that train.sh trained, and fuses them into
+# final_result.csv. Then makes the verifier of noseprint verify from the held-out photographs, and the report.
 #
 #   bash predict.sh [--data DIR]            after bash train.sh
 #   bash predict.sh --small --data DIR      after bash train.sh --small
@@ -8,7 +8,8 @@
 #   --data DIR        the data folder, as for train.sh (default: data)
 #   --small, --demo   use the networks of train.sh --small or of train.sh --demo
 #   --members LIST    use these networks, separated by commas (default: swin224,swin384,v2,b7ns)
-#   --method METHOD   fuse by the mean of the similarities (mean, the default), of their ranks (rank), or calibrated
+#   --method METHOD   mean: mean of the similarities (default); rank: mean of their ranks;
+#                     calibrated: mean of their log-odds
 #   --gpus 0,1        use these GPUs, one job on each
 #   --jobs N          run N networks at the same time (default: 1, or one for each GPU)
 #   --dry-run         show every command; change nothing

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Scores the test pairs with weights that you put into ckpts/, and fuses the scores into final_result.csv. Nothing is
-# trained. ckpts/README.md lists the file names.
+# Computes the similarity of each test pair with weights that you put into ckpts/, and fuses them into
+# final_result.csv. Nothing is trained. ckpts/README.md lists the file names.
 #
 #   bash predict_ckpt.sh [--data DIR]
 #
 #   --data DIR        the data folder; only its test/ is needed (default: data)
 #   --ckpts DIR       the folder with the weights (default: ckpts)
 #   --members LIST    use these of swin224,swin384,v2,b7ns, separated by commas (default: all that have weights)
-#   --method METHOD   fuse by the mean of the similarities (mean, the default), of their ranks (rank), or calibrated
+#   --method METHOD   mean: mean of the similarities (default); rank: mean of their ranks;
+#                     calibrated: mean of their log-odds
 #   --gpus 0,1        use these GPUs, one job on each
 #   --jobs N          run N networks at the same time (default: 1, or one for each GPU)
 #   --dry-run         show every command; change nothing

@@ -16,7 +16,7 @@ import torch
 from noseprint.calibration.curves import identity_probabilities
 from noseprint.calibration.verifier import check_weights, read_verifier
 from noseprint.data.tables import read_retrieval
-from noseprint.inference.gallery import embed_with
+from noseprint.inference.gallery import embed_photographs
 from noseprint.metrics.bootstrap import bootstrap_mean
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,7 +40,7 @@ def main() -> None:
     identity, is_query = np.array(table.identities)[rows], np.array(table.is_query)[rows]
     names = [table.paths[row].name for row in rows]
     weights = [member.weights for member in verifier.members]
-    x = embed_with(weights, folder, names, device=torch.device("cpu")).matrix
+    x = embed_photographs(weights, folder, names, device=torch.device("cpu"))
     everyone = np.unique(identity)
     answers = []  # query's identity, probability of the best image, is it right, probability of none, is that right
     for draw in range(options.draws):

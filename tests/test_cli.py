@@ -110,10 +110,10 @@ def test_a_search_without_answers_stops_neither_scores_nor_report(tmp_path, demo
     assert "Not searched" in json.loads((tmp_path / "results" / "scores.json").read_text())["data"]["remarks"][0]
     (data / "test" / "labels.csv").unlink()
     done = noseprint("report", *campaign, cwd=tmp_path)
-    assert "by the column date of" in (tmp_path / "results" / "report.html").read_text()
+    assert "according to the column date of" in (tmp_path / "results" / "report.html").read_text()
     done = noseprint("evaluate", *campaign, cwd=tmp_path, status=1)
     assert len(done.stderr.splitlines()) == 1
-    assert "by the column date of" in done.stderr
+    assert "according to the column date of" in done.stderr
 
 
 def test_no_output_overwrites_an_input(tmp_path, demo):

@@ -18,7 +18,7 @@ OURS = "noseprint"
 
 
 def hold_out_map(embeddings: Embeddings, identities: Sequence[str]) -> float:
-    """Mean average precision of each photograph sought among all others."""
+    """Mean average precision of each photograph searched among all others."""
     return retrieval_metrics(embeddings, identities).map
 
 
@@ -50,7 +50,7 @@ def print_table(records: Sequence[dict[str, Any]], data: Path) -> None:
         if record["stage"] == "final":
             final.setdefault(record["peer"], []).append(record)
     ours = _mean(final.get(OURS, []), "average_precision")
-    print("| | seeds | mAP | Rank-1 | ROC AUC of the test pairs | mAP less noseprint's single network |")
+    print("| | seeds | mAP | Rank-1 | ROC AUC of the test pairs | mAP minus noseprint's single network |")
     print("|---|---|---|---|---|---|")
     for peer, runs in final.items():
         precision, hit = _mean(runs, "average_precision"), _mean(runs, "hit")

@@ -1,7 +1,7 @@
 """The functions of the public Python API; docs/python_api.md shows each with an example.
 
-They join other packages and compute nothing themselves. What loads torch is imported inside the functions, so that the
-others do not wait for it. Paths may be strings; `device` is auto, cpu, cuda, cuda:1 or mps.
+They call other packages and compute nothing themselves. Modules that load torch are imported inside the functions that
+need them, because torch is slow to load. Paths may be strings; `device` is auto, cpu, cuda, cuda:1 or mps.
 """
 
 import os
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from noseprint.data.importing import ImportSummary
     from noseprint.data.transforms import Transform
     from noseprint.inference.evaluation import Evaluation
-    from noseprint.inference.gallery import Embeddings
+    from noseprint.inference.gallery import GalleryEmbeddings
     from noseprint.inspection.check import DataReport
     from noseprint.models.network import SupConNet
 
 StrPath: TypeAlias = str | os.PathLike[str]
 Weights: TypeAlias = Mapping[str, StrPath] | Iterable[StrPath] | StrPath
-"""One or several weights files. A mapping gives each a name; otherwise its path is its name."""
+"""One or several weights files. In a mapping, the key is the name of the file; otherwise its path is."""
 
 
 def write_demo(folder: StrPath, *, seed: int = 0) -> None:
-    """Draw a data folder of synthetic nose prints, or leave it if it exists."""
+    """Draw a data folder of synthetic nose prints; do nothing if it exists."""
     from noseprint.data import demo
 
     demo.write_demo(Path(folder), seed=seed)
@@ -45,11 +45,11 @@ def import_photographs(
     seed: int = 0,
     skip_bad: bool = False,
 ) -> "ImportSummary":
-    """Make the data folder `target` from your own photographs, which are copied and never changed.
+    """Make the data folder `target` from your own photographs; they are copied, never changed.
 
     source: a folder with one folder of photographs for each individual, or a table (CSV) of image paths and identities.
     test, validation: shares of the individuals in these splits. encounter_folders: the folders inside an individual's
-    folder are days or visits. skip_bad: leave out unusable files, not raise an error for them.
+    folder are days or visits. skip_bad: leave out unusable files instead of raising an error.
     """
     from noseprint.data import importing
     from noseprint.data.import_sources import read_source
@@ -81,7 +81,7 @@ def load(weights: StrPath) -> "SupConNet":
 def embed(network: "SupConNet", photographs: Iterable[StrPath], *, device: str = "auto") -> "npt.NDArray[np.float32]":
     """Embed photographs: (N, D) float32, in the order given.
 
-    Each row has length 1, so that the product of two rows is their cosine similarity, -1..1.
+    Each row has length 1, so the dot product of two rows is their cosine similarity, -1..1.
     """
     from noseprint.devices import choose_device, default_workers
     from noseprint.models.embed import embed_images
@@ -98,7 +98,7 @@ def embed(network: "SupConNet", photographs: Iterable[StrPath], *, device: str =
 
 
 def calibrate(weights: Weights, data: StrPath, file: StrPath, *, device: str = "auto") -> "Verifier":
-    """Make the verifier of networks from the photographs in `data` that were held out of their training.
+    """Make a verifier for networks from the photographs in `data` that were held out from their training.
 
     It is written to `file` (.json) and returned.
     """
@@ -124,7 +124,7 @@ def verify(
     """Decide whether two photographs show the same individual.
 
     fmr: the false match rate to decide at; None: the lowest that the verifier supports. prior: the share of same pairs
-    among the pairs that you ask about; it changes the probability, not the decision.
+    among your pairs; it changes the probability, not the decision.
     """
     from noseprint.calibration import verify
     from noseprint.devices import choose_device
@@ -151,7 +151,7 @@ def train(
 
     The defaults suit a machine without a GPU. An interrupted call resumes if you repeat it. backbone: a timm name.tag.
     image_size, train_size: sides in pixels of the network's input, and of the training images (None: the same).
-    holdout: share of the individuals that are not trained on; they choose the best epoch and calibrate the network.
+    holdout: share of the individuals that are held out from training, to choose the best epoch and to calibrate.
     options: other fields of `noseprint.tasks.embedding_options.EmbeddingOptions`, such as loss="arcface".
     """
     import torch
@@ -180,7 +180,7 @@ def train(
 def evaluate(weights: Weights, data: StrPath, *, device: str = "auto") -> "Evaluation":
     """Score networks, and their ensemble if there are several, on the labels of a data folder.
 
-    `scores` of the result has the scores of each network by its name, and of the "ensemble".
+    `scores` of the result maps the name of each network, and "ensemble", to its scores.
     """
     from noseprint.devices import choose_device
     from noseprint.inference.evaluation import evaluate_members
@@ -210,7 +210,7 @@ class Match:
 class Gallery:
     """Embedded photographs of known individuals, to search in."""
 
-    embeddings: "Embeddings"
+    embeddings: "GalleryEmbeddings"
     identities: Mapping[str, str]
     """Photograph -> individual."""
     weights: tuple[Path, ...]
@@ -231,19 +231,18 @@ class Gallery:
         lie in a folder of its own, and that folder's name is the individual.
         """
         from noseprint.devices import choose_device
-        from noseprint.inference.gallery import embed_with
-        from noseprint.inference.gallery import photographs as list_photographs
+        from noseprint.inference.gallery import embed_gallery, list_photographs
 
         folder, names = list_photographs(Path(photographs))
         paths = tuple(_by_name(weights).values())
-        embeddings = embed_with(paths, folder, names, device=choose_device(device))
+        embeddings = embed_gallery(paths, folder, names, device=choose_device(device))
         return cls(embeddings, _folder_names(names) if identities is None else identities, paths)
 
     def save(self, file: StrPath) -> None:
         """Write the embeddings (.safetensors), as the command `noseprint embed` does, without the identities."""
-        from noseprint.inference.gallery import write_embeddings
+        from noseprint.inference.gallery import write_gallery
 
-        write_embeddings(Path(file), self.embeddings)
+        write_gallery(Path(file), self.embeddings)
 
     @classmethod
     def load(cls, file: StrPath, weights: Weights = (), *, identities: Mapping[str, str] | None = None) -> "Gallery":
@@ -251,21 +250,21 @@ class Gallery:
 
         weights: the weights it was made with, if they have moved since. identities: as for `enrol`.
         """
-        from noseprint.inference.gallery import read_embeddings, same_weights
+        from noseprint.inference.gallery import find_weights, read_gallery
 
-        embeddings = read_embeddings(Path(file))
-        paths = same_weights(embeddings, tuple(_by_name(weights).values()), file=Path(file))
+        embeddings = read_gallery(Path(file))
+        paths = find_weights(embeddings, tuple(_by_name(weights).values()))
         return cls(embeddings, _folder_names(embeddings.names) if identities is None else identities, paths)
 
     def search(self, photograph: StrPath, *, top: int = 5, device: str = "auto") -> list[Match]:
         """Return the `top` most similar photographs of the gallery, the best first."""
         from noseprint.devices import choose_device
-        from noseprint.inference.gallery import embed_with
-        from noseprint.inference.nearest import search
+        from noseprint.inference.gallery import embed_photographs
+        from noseprint.inference.nearest import nearest_images
 
         query, gallery = Path(photograph), self.embeddings
-        embedded = embed_with(self.weights, query.parent, [query.name], device=choose_device(device))
-        rows, similarities = search(embedded.matrix, gallery.matrix, k=top)
+        embedded = embed_photographs(self.weights, query.parent, [query.name], device=choose_device(device))
+        rows, similarities = nearest_images(embedded, gallery.matrix, k=top)
         names = [gallery.names[row] for row in rows[0]]
         best = zip(names, similarities[0].tolist(), strict=True)
         return [Match(name, similarity, self.identities.get(name)) for name, similarity in best]

@@ -7,7 +7,7 @@ import pytest
 
 from noseprint.calibration import holdout_pairs
 from noseprint.calibration.holdout_pairs import (
-    NothingHeldOutError,
+    NoVerifierError,
     choose_pairs,
     draw_balanced_pairs,
     read_held_out_share,
@@ -38,9 +38,9 @@ def test_pairs_have_a_held_out_photograph_and_none_are_near_copies():
 
 
 def test_fewer_than_five_identities_with_same_pairs_are_refused():
-    with pytest.raises(NothingHeldOutError, match=r"only 4 of the held-out identities .*larger --holdout"):
+    with pytest.raises(NoVerifierError, match=r"only 4 of the held-out identities .*larger --holdout"):
         choose_pairs(table_of({"a": 3, "b": 2, "c": 2, "d": 2, "e": 1, "f": 5}), 10)
-    with pytest.raises(NothingHeldOutError, match="only 0 of"):
+    with pytest.raises(NoVerifierError, match="only 0 of"):
         choose_pairs(table_of(dict.fromkeys("abcdef", 4), encounters=1), 24)
 
 
@@ -73,7 +73,7 @@ def test_weights_that_held_nothing_out_are_refused(tmp_path, write_weights):
     nothing = write_weights(tmp_path / "all.safetensors", training='{"holdout": 0.0}')
     silent = write_weights(tmp_path / "silent.safetensors", training="{}")
     for path, reason in ((nothing, "trained on all"), (silent, "does not say"), (tmp_path / "a.pth", "does not say")):
-        with pytest.raises(NothingHeldOutError, match=reason):
+        with pytest.raises(NoVerifierError, match=reason):
             read_held_out_share({"one": path})
     a = write_weights(tmp_path / "a.safetensors")
     b = write_weights(tmp_path / "b.safetensors", training='{"holdout": 0.3}')
@@ -83,10 +83,10 @@ def test_weights_that_held_nothing_out_are_refused(tmp_path, write_weights):
 
 
 def test_data_of_another_training_are_refused(campaign, tmp_path, write_weights):
-    with pytest.raises(NothingHeldOutError, match="has no training photographs"):
+    with pytest.raises(NoVerifierError, match="has no training photographs"):
         read_photographs(campaign.weights, tmp_path, share=0.2)
     other = write_weights(tmp_path / "other.safetensors", held_out=holdout_hash(["1", "2"]))
-    with pytest.raises(NothingHeldOutError, match="with other identities held out"):
+    with pytest.raises(NoVerifierError, match="with other identities held out"):
         read_photographs({"one": other}, campaign.data, share=0.2)
 
 
@@ -106,5 +106,5 @@ def test_other_photographs_under_the_same_names_are_refused(campaign, tmp_path, 
     assert f"left out: {held_out.paths[2]}" in capsys.readouterr().out
     for path in held_out.paths[3:]:
         path.write_bytes(path.read_bytes() + b"0")
-    with pytest.raises(NothingHeldOutError, match=r"on other photographs than .*only 0 of those held out"):
+    with pytest.raises(NoVerifierError, match=r"on other photographs than .*only 0 of those held out"):
         read_photographs(weights, data, share=0.2)

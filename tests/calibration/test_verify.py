@@ -151,4 +151,4 @@ def test_the_lines_of_a_verdict(campaign, pair, similarity, fmr, rate):
     assert lines(verdict, identities=25)[1] == rate.replace(" (FEW)", "")
     assert "at prior 0.1 (which" in lines(dataclasses.replace(verdict, prior=0.1), identities=25)[0]
     guessing = lines(verdict, identities=25, log_loss=(0.69, 0.6, 0.8))
-    assert guessing[-1].startswith("caution: the probability is worthless")
+    assert guessing[-1].startswith("caution: the probability is useless")

@@ -7,42 +7,45 @@ import torch
 from noseprint.calibration.curves import Platt
 from noseprint.data.importing import IMPORTED_HEADER
 from noseprint.errors import DataError, NoseprintError
-from noseprint.inference import gallery as embeddings
 from noseprint.inference import search as module
-from noseprint.inference.gallery import Embeddings, write_embeddings
-from noseprint.inference.search import Ensemble, which
+from noseprint.inference.gallery import GalleryEmbeddings
+from noseprint.inference.nearest import expand_queries
+from noseprint.inference.search import Match, read_identities, search_gallery, write_matches
 from noseprint.models.weights_header import fingerprint
 
 NAMES = ("train/images/a1.jpg", "train/images/a2.jpg", "test/images/b1.jpg", "validation/images/c1.jpg")
-QUERY = np.array([0.96, 0.28, 0, 0], np.float32)
+IDENTITIES = dict(zip(NAMES, "aabc", strict=True))
+QUERY = np.array([[0.96, 0.28, 0, 0]], np.float32)
 GALLERY = np.eye(4, dtype=np.float32)
 CURVE = Platt(10.0, -5.0)
 
 
+class FakeVerifier:
+    """The part of a verifier that a search uses."""
+
+    caution, calibration = None, CURVE
+
+    def __init__(self, paths):
+        self.members = [type("Member", (), {"fingerprint": fingerprint(path)}) for path in paths]
+
+
 @pytest.fixture
-def asked(tmp_path, monkeypatch, write_weights):
-    """Searches for one drawn query in a gallery of four images; gives what `which` gives and the rows it wrote."""
+def search(tmp_path, monkeypatch, write_weights):
+    """Searches for one query in a gallery of four images, made by the first `members` of two networks."""
     extras = {"one": {"calibration": CURVE.to_json()}, "two": {"recipe": "two"}}
     paths = [write_weights(tmp_path / f"{name}.safetensors", **extra) for name, extra in extras.items()]
     (tmp_path / "q.jpg").write_bytes(b"")
-    drawn = Embeddings(QUERY[None], ("q.jpg",), (), "")
-    monkeypatch.setattr(module, "embed_with", lambda *_, **__: drawn)
+    monkeypatch.setattr(module, "embed_photographs", lambda *_, **__: QUERY)
 
-    def ask(*, members=1, **options):
-        marks = tuple((path, fingerprint(path)) for path in paths[:members])
-        mark = embeddings._fingerprint(GALLERY, embeddings._packed(NAMES))
-        write_embeddings(tmp_path / "g.safetensors", Embeddings(GALLERY, NAMES, marks, mark))
-        out = tmp_path / "found.csv"
-        options = {"weights": (), "identities": None, "top": 4, "use_index": False, **options}
-        found = which(tmp_path / "q.jpg", tmp_path / "g.safetensors", out=out, device=torch.device("cpu"), **options)
-        with out.open(newline="") as file:
-            return found, list(csv.DictReader(file))
+    def search(*, members=1, verifier_of=0, **options):
+        gallery = GalleryEmbeddings(GALLERY, NAMES, tuple((path, fingerprint(path)) for path in paths[:members]), "")
+        verifier = FakeVerifier(paths[:verifier_of]) if verifier_of else None
+        return search_gallery(tmp_path / "q.jpg", gallery, verifier=verifier, device=torch.device("cpu"), **options)
 
-    ask.marks = lambda number: frozenset(map(fingerprint, paths[:number]))
-    return ask
+    return search
 
 
-def table(path, rows, header=("dog ID", "nose print image")):
+def write_table(path, rows, header=("dog ID", "nose print image")):
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([header, *rows])
     return path
@@ -50,64 +53,81 @@ def table(path, rows, header=("dog ID", "nose print image")):
 
 def imported(tmp_path):
     rows = [(f"/x/{name[-6]}.JPG", name[-6], "", *name.split("/images/")) for name in NAMES]
-    return table(tmp_path / "imported.csv", rows, IMPORTED_HEADER)
+    return write_table(tmp_path / "imported.csv", rows, IMPORTED_HEADER)
 
 
-def test_one_networks_own_calibration_tells_whose_it_is_and_that_it_may_be_nobodys(asked, tmp_path):
-    found, rows = asked(identities=imported(tmp_path))
-    assert [row["identity"] for row in rows] == ["a", "a", "b", "c"]
+def test_the_calibration_of_a_single_network_gives_probabilities(search):
+    matches = search(identities=IDENTITIES)
+    assert [(match.image, match.rank, match.identity) for match in matches] == [
+        (name, rank, IDENTITIES[name]) for rank, name in enumerate(NAMES, start=1)
+    ]
     a, b, none = np.exp(10 * 0.96 - 5) / 3, np.exp(-5.0) / 3, 1.0
-    total = a + 2 * b + none  # a's by its better image; three individuals
-    np.testing.assert_allclose([row.probability for row in found], np.array([a, a, b, b]) / total, rtol=1e-5)
-    assert found[0].none == pytest.approx(none / total, rel=1e-5)
-    assert list(rows[0]) == ["query", "rank", "image", "similarity", "identity", "probability", "none"]
-    assert float(rows[0]["probability"]) == pytest.approx(a / total, rel=1e-5)
+    total = a + 2 * b + none  # a counts by its better image; there are three individuals
+    np.testing.assert_allclose([match.probability for match in matches], np.array([a, a, b, b]) / total, rtol=1e-5)
+    assert matches[0].none == pytest.approx(none / total, rel=1e-5)
 
 
-def test_images_that_no_table_names_are_individuals_of_their_own(asked, tmp_path):
-    few = table(tmp_path / "t.csv", [("a", NAMES[0]), ("a", NAMES[1])])
-    assert asked(identities=few)[0][0].none == pytest.approx(asked(identities=imported(tmp_path))[0][0].none)
-    assert asked()[0][0].none > asked(identities=few)[0][0].none  # four individuals, the second like the query, too
-    assert [row["identity"] for row in asked(identities=few)[1]] == ["a", "a", "", ""]
+def test_images_without_an_identity_are_individuals_of_their_own(search):
+    few = {NAMES[0]: "a", NAMES[1]: "a"}
+    assert search(identities=few)[0].none == pytest.approx(search(identities=IDENTITIES)[0].none)
+    assert search()[0].none > search(identities=few)[0].none  # four individuals
+    assert [match.identity for match in search(identities=few)] == ["a", "a", "", ""]
 
 
-def test_several_networks_need_their_verifiers_calibration(asked, tmp_path):
-    found, rows = asked(members=2)
-    assert (found[0].probability, list(rows[0])) == (None, ["query", "rank", "image", "similarity"])
-    ensemble = Ensemble(asked.marks(2), CURVE, tmp_path / "verifier.json")
-    assert asked(members=2, ensemble=ensemble)[0][0].probability == asked()[0][0].probability
-    with pytest.raises(NoseprintError, match=r"verifier\.json: was made with other networks than .*g\.safetensors"):
-        asked(members=1, ensemble=ensemble)
+def test_several_networks_need_the_calibration_of_a_verifier(search):
+    assert search(members=2)[0].probability is None
+    assert search(members=2, verifier_of=2)[0].probability == search()[0].probability
+    with pytest.raises(NoseprintError, match="the verifier was made with other networks than the gallery"):
+        search(members=1, verifier_of=2)
 
 
-def test_how_many_are_shown_changes_no_probability(asked, tmp_path):
-    many = asked(identities=imported(tmp_path))[0]
-    (one,) = asked(identities=imported(tmp_path), top=1)[0]
-    assert (one.probability, one.none) == (many[0].probability, many[0].none)
+def test_the_number_of_results_changes_no_probability(search):
+    (only,) = search(identities=IDENTITIES, top=1)
+    first = search(identities=IDENTITIES)[0]
+    assert (only.probability, only.none) == (first.probability, first.none)
 
 
-def test_an_import_is_read_as_strictly_as_any_table(asked, tmp_path):
-    """But the byte order mark of a spreadsheet is none of its faults."""
-    table = imported(tmp_path)
-    text = table.read_text()
-    table.write_text(text, encoding="utf-8-sig")
-    assert asked(identities=table)[0][0].identity == "a"
-    for changed, says in (
-        (text.replace(",a,", ",,", 1), "line 2: identity is empty"),
-        (text + "/x/y.JPG,b,,train,a1.jpg\n", "line 6: image 'a1.jpg' has identity 'a' already"),
-        (text.replace(",", ";"), "separated by semicolons"),
-    ):
-        table.write_text(changed)
-        with pytest.raises(DataError, match=says):
-            asked(identities=table)
+def test_an_expanded_query_has_no_probability(search):
+    matches = search(expand=2)
+    assert matches[0].probability is None
+    assert matches[0].similarity == (GALLERY @ expand_queries(QUERY, GALLERY, k=2)[0]).max()
+    with pytest.raises(NoseprintError, match="--expand -1"):
+        search(expand=-1)
+    with pytest.raises(NoseprintError, match="--top 0"):
+        search(top=0)
 
 
-def test_a_moved_query_has_no_probability(asked):
-    assert asked(expand=1)[0][0].probability is None
+def test_only_known_columns_are_written(tmp_path):
+    write_matches(tmp_path / "a.csv", [Match("q.jpg", 1, "a.jpg", 0.5)])
+    assert (tmp_path / "a.csv").read_text() == "query,rank,image,similarity\nq.jpg,1,a.jpg,0.5\n"
+    write_matches(tmp_path / "a.csv", [Match("q.jpg", 1, "a.jpg", 0.5, "Rex", 0.25, 0.75)])
+    assert (tmp_path / "a.csv").read_text().splitlines()[1] == "q.jpg,1,a.jpg,0.5,Rex,0.25,0.75"
 
 
-def test_names_in_the_train_folder_alone_are_found_in_an_import(tmp_path):
-    names = [name.rsplit("/", 1)[1] for name in NAMES]
-    assert module._identities(imported(tmp_path), names) == {
+def test_an_import_names_images_in_two_ways(tmp_path):
+    assert read_identities(imported(tmp_path), NAMES) == {
         key: name[-6] for name in NAMES for key in (name, name.rsplit("/", 1)[1])
     }
+
+
+def test_an_import_is_checked_like_other_tables(tmp_path):
+    table = imported(tmp_path)
+    text = table.read_text()
+    table.write_text(text, encoding="utf-8-sig")  # as spreadsheets write it
+    assert read_identities(table, NAMES)[NAMES[0]] == "a"
+    for changed, message in (
+        (text.replace(",a,", ",,", 1), "line 2: identity is empty"),
+        (text + "/x/y.JPG,b,,train,a1.jpg\n", "line 6: image 'a1.jpg' already has identity 'a'"),
+        (text.replace(",", ";"), "semicolons"),
+    ):
+        table.write_text(changed)
+        with pytest.raises(DataError, match=message):
+            read_identities(table, NAMES)
+
+
+def test_identities_of_other_images_are_refused(tmp_path, capsys):
+    table = write_table(tmp_path / "t.csv", [("a", NAMES[0])])
+    assert read_identities(table, NAMES) == {NAMES[0]: "a"}
+    assert "no identity for 3 of 4 gallery images" in capsys.readouterr().out
+    with pytest.raises(NoseprintError, match="names none of the 1 gallery images"):
+        read_identities(table, ["b.jpg"])

@@ -185,7 +185,7 @@ def make_checkout(tmp_path: Path) -> Checkout:
     root = tmp_path / "a checkout"
     library = tmp_path / "library" / "noseprint"
     library.mkdir(parents=True)
-    for name in ("__init__.py", "errors.py", "files.py", "step_inputs.py", "lock.py"):
+    for name in ("__init__.py", "errors.py", "files.py", "step_inputs.py", "lock.py", "version.py"):
         shutil.copy(ROOT / "src" / "noseprint" / name, library)
     (library / "__main__.py").write_text(LIBRARY)
     shutil.copytree(ROOT / "scripts", root / "scripts")

@@ -11,7 +11,7 @@ from noseprint.calibration.fitting import cross_fit_probabilities, fit_calibrati
 from noseprint.calibration.holdout_pairs import (
     LARGER_HOLDOUT,
     LabelledPairs,
-    NothingHeldOutError,
+    NoVerifierError,
     choose_pairs,
     draw_balanced_pairs,
     draw_rows,
@@ -47,7 +47,7 @@ def make_verifier(
     fitted to a balanced draw of the pairs, and thresholds are chosen on all of them. Limits on the quality of a
     photograph are learned from degraded copies.
 
-    Raises NothingHeldOutError if the weights have no hold-out, the data are not those of the training, or the hold-out
+    Raises NoVerifierError if the weights have no hold-out, the data are not those of the training, or the hold-out
     is too small; NoseprintError if the members were trained on different identities.
     """
     share = read_held_out_share(weights)
@@ -71,7 +71,7 @@ def make_verifier(
     points = choose_operating_points(similarity, pairs.same, identity[pairs.a], identity[pairs.b])
     different = int((~pairs.same).sum())
     if not points:
-        raise NothingHeldOutError(
+        raise NoVerifierError(
             f"the hold-out has {different} different pairs, too few for any threshold: {LARGER_HOLDOUT}"
         )
     return Verifier(

@@ -1,4 +1,4 @@
-"""Reliability: are probabilities right? Log loss, Brier score, calibration error, and the reliability curve."""
+"""Are probabilities right? Log loss, Brier score, calibration error, and the reliability curve."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ from noseprint.metrics.bootstrap import MIN_IDENTITIES, Score, percentile_interv
 from noseprint.metrics.similarity import Flags, Labels
 
 Floats = npt.NDArray[np.float64]
-_MIN_PROBABILITY = 1e-15  # a probability of 0 for what happens costs -ln of this instead of infinity
+_MIN_PROBABILITY = 1e-15  # the smallest probability in the log loss, which would be infinite for 0
 
 
 @dataclass(frozen=True)
 class ReliabilityCurve:
-    """The pairs in K bins of similar probability.
+    """The share of same pairs in K bins of similar probability.
 
     probability: (K,) mean probability. share: (K,) share of same pairs. low, high: (K,) ends of the 95 % interval of
     `share`. pairs: (K,) number of pairs.
@@ -32,7 +32,7 @@ class ReliabilityCurve:
 class ReliabilityScores:
     """How right probabilities are, with 95 % intervals. 0 is best; a constant 0.5 has 0.693 and 0.25.
 
-    log_loss: mean of -ln(probability of what is true), in nats. brier: mean of (probability - truth)^2, 0..1 (Brier,
+    log_loss: mean of -ln(probability given to the truth), in nats. brier: mean of (probability - truth)^2, 0..1 (Brier,
     Monthly Weather Review 78, 1950). calibration_error: see `expected_calibration_error`.
     """
 
@@ -44,9 +44,9 @@ class ReliabilityScores:
 def expected_calibration_error(probability: Floats, same: Flags, bins: int = 10) -> float:
     """Mean over the pairs (P,) of their bin's |share of same pairs - mean probability|, 0..1.
 
-    Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning" (AAAI 2015), but with bins of equal
-    mass: probabilities crowd at 0 and 1, so that most bins of equal width would have few pairs. Even perfect
-    probabilities have an error above 0, and the fewer pairs a bin has, the larger it is. Raises NoseprintError as
+    Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning" (AAAI 2015), but with
+    equally many pairs in each bin: most probabilities are near 0 or 1, so most bins of equal width would have few.
+    Even perfect probabilities have an error above 0; it is larger if a bin has fewer pairs. Raises NoseprintError as
     `reliability_curve`.
     """
     p, y = _check_probabilities(probability, same)
@@ -56,7 +56,7 @@ def expected_calibration_error(probability: Floats, same: Flags, bins: int = 10)
 def reliability_curve(
     probability: Floats, same: Flags, *, identity_a: Labels, identity_b: Labels, bins: int = 10, seed: int = 0
 ) -> ReliabilityCurve:
-    """The share of same pairs against their predicted probability, in up to `bins` bins of equal mass.
+    """The share of same pairs against their predicted probability, in up to `bins` bins with equal numbers of pairs.
 
     Bins are separated at quantiles of the probabilities; equal probabilities share a bin (scikit-learn's
     `calibration_curve` with strategy "quantile"). Intervals are from a bootstrap over identities: (0, 1) for a bin that
@@ -142,7 +142,7 @@ def _too_few(identity_a: Labels, identity_b: Labels) -> bool:
 def _check_probabilities(probability: Floats, same: Flags) -> tuple[Floats, Floats]:
     p, y = np.asarray(probability, np.float64), np.asarray(same, np.float64)
     if p.shape != y.shape or p.ndim != 1:
-        raise ValueError(f"probability {p.shape} and same {y.shape} are not two lists of one length")
+        raise ValueError(f"probability has shape {p.shape} and same {y.shape}: they must be lists of equal length")
     if len(p) == 0 or not ((p >= 0) & (p <= 1)).all():
         raise NoseprintError(f"{len(p)} probabilities: there must be at least one, and all in 0..1; calibrate again")
     return p, y

@@ -1,6 +1,6 @@
 """A verifier: the networks, calibrations, thresholds and limits that decide whether two photographs are the same.
 
-It is kept as JSON, `results/RUN/verifier.json`.
+It is a JSON file, `results/RUN/verifier.json`.
 """
 
 import json
@@ -29,7 +29,7 @@ FEW_IDENTITIES = 25
 """With fewer held-out identities, neither the rates nor their intervals are reliable."""
 EVEN_ODDS_LOSS = math.log(2)
 """The log loss of giving every pair a probability of 0.5."""
-_USEFUL_SHARE = 0.95  # of that loss: a probability must do better to be worth anything
+_USEFUL_SHARE = 0.95  # a log loss above this share of EVEN_ODDS_LOSS makes the probability useless
 _MAX_BYTES = 2**24
 
 T = TypeVar("T", str, Path)
@@ -51,14 +51,14 @@ def _check_distinct(members: Sequence["Member"]) -> Sequence["Member"]:
 def _check_order(points: Sequence["OperatingPoint"]) -> Sequence["OperatingPoint"]:
     for a, b in pairwise(points):
         if not (a.fmr > b.fmr and a.threshold <= b.threshold and a.fnmr_threshold >= b.fnmr_threshold):
-            raise ValueError("false match rates must fall, and thresholds must not get looser")
+            raise ValueError("false match rates must fall, and thresholds must not become less strict")
     return points
 
 
 def _check_not_negative(scores: ReliabilityScores) -> ReliabilityScores:
     for score in (scores.log_loss, scores.brier, scores.calibration_error):
         if score.value < 0 or not 0 <= score.low <= score.high:
-            raise ValueError("has a score below 0 or an interval upside down")
+            raise ValueError("has a score below 0, or an interval whose low end is above its high end")
     return scores
 
 
@@ -101,7 +101,7 @@ class HoldOut:
 
 @dataclass(frozen=True)
 class Verifier:
-    """What `noseprint verify` decides by.
+    """Everything that `noseprint verify` needs to decide.
 
     version: of the noseprint that made it. members: the networks; the similarity of two photographs is the mean of
     their cosines. calibration: of that similarity. reliability: of cross-fitted probabilities of balanced hold-out
@@ -127,25 +127,25 @@ class Verifier:
         few = None
         if self.holdout.identities < FEW_IDENTITIES:
             few = (
-                f"made from {self.holdout.identities} held-out identities, which are few: among others, false matches "
-                "may be several times as frequent. Train with a larger --holdout to be surer"
+                f"made from {self.holdout.identities} held-out identities, which are few: among other individuals, "
+                "false matches may be several times as frequent. Train with a larger --holdout to be surer"
             )
         return "; ".join(filter(None, (few, self.probability_warning))) or None
 
     @property
     def probability_warning(self) -> str | None:
-        """A warning that the probability is worthless; None if it is not."""
+        """A warning that the probability is useless; None if it is not."""
         loss = self.reliability.log_loss
         constant = np.ptp(self.calibration.log_odds(np.array([-1.0, 1.0]))) == 0
         if constant or loss.value > _USEFUL_SHARE * EVEN_ODDS_LOSS or loss.high >= EVEN_ODDS_LOSS:
             return (
-                f"the probability is worthless: its log loss on the hold-out is {loss}, and a probability of 0.5 for "
+                f"the probability is useless: its log loss on the hold-out is {loss}, and a probability of 0.5 for "
                 f"every pair has {EVEN_ODDS_LOSS:.3f}. Train longer, or with a larger --holdout, and calibrate again"
             )
         return None
 
     def operating_point(self, fmr: float | None) -> OperatingPoint:
-        """The thresholds for a false match rate; None: the lowest there is. Raises NoseprintError for another one."""
+        """The thresholds for a false match rate; None: the lowest there is. Raises NoseprintError if there are none."""
         if fmr is None:
             return self.points[-1]
         for point in self.points:
@@ -156,7 +156,7 @@ class Verifier:
         if fmr < self.points[-1].fmr:
             raise NoseprintError(
                 f"--fmr {fmr:g}: the hold-out's {self.holdout.different_pairs} different pairs do not support it "
-                f"(30 false matches are needed to state a rate); the lowest they do is {self.points[-1].fmr:g}"
+                f"(30 false matches are needed to state a rate); they support {self.points[-1].fmr:g} at the lowest"
             )
         known = ", ".join(f"{point.fmr:g}" for point in self.points)
         raise NoseprintError(f"--fmr {fmr:g}: this verifier has thresholds for {known}")
@@ -166,7 +166,7 @@ _ADAPTER = TypeAdapter(Verifier)
 
 
 def write_verifier(path: Path, verifier: Verifier) -> None:
-    """Write it, whole or not at all; the same verifier gives the same bytes."""
+    """Write a verifier, completely or not at all; the same verifier gives the same bytes."""
     folder = path.parent.resolve()
     members = [replace(m, weights=Path(os.path.relpath(m.weights.resolve(), folder))) for m in verifier.members]
     content = _ADAPTER.dump_python(replace(verifier, members=tuple(members)), mode="json", by_alias=True)

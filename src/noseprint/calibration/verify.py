@@ -1,4 +1,4 @@
-"""Verification of two photographs: same, different or cannot tell, and with which probability."""
+"""Decides whether two photographs show the same individual, and how probable that is."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +22,7 @@ from noseprint.models.weights import load_network
 from noseprint.version import __version__
 
 LOW_TMR = 0.5
-"""At a lower true match rate the verdict carries a caution."""
+"""The verdict has a caution if the true match rate is lower."""
 Decision = Literal["same", "different", "cannot tell"]
 
 
@@ -43,7 +43,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class MemberVerdict:
-    """What one network found: its recipe folder, the fingerprint of its weights, cosine and probability."""
+    """The result of one network: its recipe folder, the fingerprint of its weights, cosine and probability."""
 
     name: str
     fingerprint: str
@@ -53,11 +53,11 @@ class MemberVerdict:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a verifier found.
+    """The result of a verifier for two photographs.
 
     similarity: mean of the members' cosines, -1..1. probability: that both photographs show the same individual, at the
     prior; None if a photograph is below a limit. prior: see `probability_at`. family: of the calibration: platt, beta
-    or isotonic. caution: `Verifier.caution`, and that few same pairs are recognised; None if there is nothing to say.
+    or isotonic. caution: `Verifier.caution`, and a warning if few same pairs are recognised; None if there is neither.
     """
 
     photographs: tuple[str, str]
@@ -73,7 +73,7 @@ class Verdict:
     caution: str | None
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as plain numbers and text, in the layout of docs/verify.md."""
+        """The fields as plain numbers and text; docs/verify.md describes them."""
         return {
             "format": "noseprint verdict 1",
             "noseprint": __version__,
@@ -115,14 +115,14 @@ def verify(
     first, second = decode(photographs[0]), decode(photographs[1])
     quality = measure_quality(first), measure_quality(second)
     names = str(photographs[0]), str(photographs[1])
-    short = [
+    below_limit = [
         (name, shortfall)
         for name, measured in zip(names, quality, strict=True)
         for shortfall in shortfalls(measured, verifier.quality)
     ]
 
     def probability(calibration: Calibration, cosine: float) -> float | None:
-        return None if short else float(calibration.probability(cosine, prior))
+        return None if below_limit else float(calibration.probability(cosine, prior))
 
     check_weights(verifier)
     members = []
@@ -136,9 +136,9 @@ def verify(
         own = probability(member.calibration, cosine)
         members.append(MemberVerdict(member.name, member.fingerprint, cosine, own))
     similarity = float(np.mean([member.similarity for member in members]))
-    decision, reasons = decide(similarity, point, short)
+    decision, reasons = decide(similarity, point, below_limit)
     if np.array_equal(first, second):
-        reasons += (Reason("identical", None, similarity, 1.0, "both are one and the same photograph"),)
+        reasons += (Reason("identical", None, similarity, 1.0, "both are the same photograph"),)
     cautions = [verifier.caution] if verifier.caution else []
     if point.tmr.value < LOW_TMR:
         cautions.append(f"at this false match rate {100 * point.tmr.value:.0f} % of the same pairs are recognised")
@@ -158,11 +158,12 @@ def verify(
 
 
 def decide(
-    similarity: float, point: OperatingPoint, short: Sequence[tuple[str, Shortfall]] = ()
+    similarity: float, point: OperatingPoint, below_limit: Sequence[tuple[str, Shortfall]] = ()
 ) -> tuple[Decision, tuple[Reason, ...]]:
-    """Decide by the thresholds, or "cannot tell" if a photograph (name, shortfall) is below a limit; with reasons."""
-    if short:
-        return "cannot tell", tuple(Reason(s.measure, name, s.value, s.least, f"{name} is {s}") for name, s in short)
+    """Decide by the thresholds. If photographs are below a limit (name, shortfall), the decision is "cannot tell"."""
+    if below_limit:
+        reasons = (Reason(s.measure, name, s.value, s.least, f"{name} is {s}") for name, s in below_limit)
+        return "cannot tell", tuple(reasons)
     low, high = point.different_below, point.threshold
     if similarity >= high:
         text = f"similarity {similarity:.3f}, the same from {high:.3f}"
@@ -175,7 +176,7 @@ def decide(
 
 
 def verdict_lines(verdict: Verdict, verifier: Verifier) -> list[str]:
-    """The answer and the reasons in one line, and a few lines on how reliable it is.
+    """One line with the answer and the reasons, and a few lines on how reliable the answer is.
 
     A photograph below a limit has only the first line: the hold-out's rates do not apply to it.
     """
@@ -201,7 +202,7 @@ def verdict_lines(verdict: Verdict, verifier: Verifier) -> list[str]:
 
 
 def probability_text(probability: float | None) -> str:
-    """A probability as text, no more exact than a hold-out can tell."""
+    """A probability as text, with no more digits than a hold-out can support."""
     if probability is None:
         return "no probability"
     if not 0.001 <= probability <= 0.999:

@@ -26,7 +26,7 @@ class Calibrate(Campaign):
 
     def __call__(self) -> None:
         """Calibrate, write and print."""
-        from noseprint.calibration.holdout_pairs import NothingHeldOutError
+        from noseprint.calibration.holdout_pairs import NoVerifierError
         from noseprint.calibration.make_verifier import make_verifier
         from noseprint.calibration.verifier import write_verifier
         from noseprint.devices import choose_device
@@ -34,7 +34,7 @@ class Calibrate(Campaign):
         out = self.results / "verifier.json"
         try:
             verifier = make_verifier(self.weights, self.data, device=choose_device(self.device), engine=self.engine)
-        except NothingHeldOutError as error:
+        except NoVerifierError as error:
             if not self.where_possible:
                 raise
             print(f"No verifier is made: {error}.")

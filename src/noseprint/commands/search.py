@@ -7,75 +7,82 @@ from typing import TYPE_CHECKING
 import tyro
 
 if TYPE_CHECKING:
-    from noseprint.inference.search import Found
+    from noseprint.inference.search import Match
 
-_SHOWN = 10  # queries whose answer goes to the terminal, too
+_PRINTED = 10  # queries whose best match is printed
 _SAME_PICTURE = 0.9999
 
 
 @dataclass(frozen=True)
 class Search:
-    """Which individual is this, if any: the most similar gallery images of each photograph, as a table."""
+    """Find the most similar gallery images of each photograph, and the individual it shows, if any."""
 
     query: tyro.conf.Positional[Path]
-    """A photograph, or a folder of them."""
+    """A photograph, or a folder of photographs."""
     gallery: Path
-    """What `noseprint embed` wrote."""
+    """The file that noseprint embed wrote."""
     out: Path = Path("found.csv")
-    """query,rank,image,similarity and, where known, identity,probability,none."""
+    """Table of the matches: query,rank,image,similarity and, if known, identity,probability,none."""
     top: int = 5
-    """Images a query."""
+    """Images to find for each photograph."""
     expand: int = 0
-    """Move each query towards this many of its nearest images before the search (alpha query expansion): 1 finds more
-    of an individual that has several photographs in the gallery. Similarities are then those of the moved query."""
+    """Move each query towards this many of its nearest images before the search (alpha query expansion). 1 finds more
+    photographs of an individual that has several in the gallery. The similarities are then those of the moved query."""
     identities: Path | None = None
-    """Table of the gallery's identities, as train_data.csv: dog ID,nose print image; or imported.csv of noseprint
+    """Table of the gallery's identities: a train_data.csv (dog ID,nose print image), or the imported.csv of noseprint
     import."""
     verifier: Path | None = None
-    """What noseprint calibrate made with the networks of the gallery: for probabilities, where they are several. One
-    network's weights carry their own."""
+    """The verifier.json that noseprint calibrate made for the gallery's networks. A gallery of several networks needs
+    it for probabilities; a single network's weights have their own calibration."""
     weights: tuple[Path, ...] = ()
-    """The weights the gallery was embedded with, where they no longer lie where they lay."""
+    """The weights that the gallery was embedded with, if they were moved."""
     index: bool = False
-    """Look only where it is likely (recall@10 about 0.99), for 500,000 images and more; built beside the gallery."""
+    """Search approximately (recall@10 about 0.99) with a faiss index, which is built beside the gallery: for 500,000
+    images and more. Needs pip install noseprint[index]."""
     device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
 
     def __call__(self) -> None:
-        """Search and write."""
+        """Search, write the table and print the best matches."""
         from noseprint.calibration.verifier import read_verifier
         from noseprint.devices import choose_device
-        from noseprint.inference.search import Ensemble, which
+        from noseprint.files import check_output
+        from noseprint.inference.gallery import read_gallery
+        from noseprint.inference.index import open_index
+        from noseprint.inference.search import read_identities, search_gallery, write_matches
 
-        ensemble = None
-        made = read_verifier(self.verifier) if self.verifier else None
-        if made and self.verifier:
-            marks = frozenset(member.fingerprint for member in made.members)
-            ensemble = Ensemble(marks, made.calibration, self.verifier)
-        found = which(
+        inputs = [self.gallery, *self.weights, *filter(None, (self.identities, self.verifier))]
+        check_output(self.out, suffix=".csv", inputs=inputs)
+        verifier = read_verifier(self.verifier) if self.verifier else None
+        gallery = read_gallery(self.gallery)
+        matches = search_gallery(
             self.query,
-            self.gallery,
-            out=self.out,
-            weights=self.weights,
-            identities=self.identities,
-            ensemble=ensemble,
-            top=self.top,
-            expand=self.expand,
-            use_index=self.index,
+            gallery,
             device=choose_device(self.device),
+            top=self.top,
+            identities=read_identities(self.identities, gallery.names) if self.identities else None,
+            verifier=verifier,
+            weights=self.weights,
+            expand=self.expand,
+            index=open_index(self.gallery, gallery) if self.index else None,
         )
-        for row in [row for row in found if row.rank == 1][:_SHOWN]:
-            print(_told(row))
-        if made and made.caution and not self.expand:
-            print(f"caution: {made.caution}")
-        print(f"{len(found)} rows: {self.out}")
+        write_matches(self.out, matches)
+        for best in [match for match in matches if match.rank == 1][:_PRINTED]:
+            print(_sentence(best))
+        if verifier and verifier.caution and not self.expand:
+            print(f"caution: {verifier.caution}")
+        print(f"{len(matches)} rows: {self.out}")
 
 
-def _told(best: "Found") -> str:
-    of = f", of {best.identity}" if best.identity else ""
+def _sentence(best: "Match") -> str:
+    identity = f", {best.identity}" if best.identity else ""
     copy = ", the same picture" if best.similarity > _SAME_PICTURE else ""
-    like = f"most like {best.image}{of} ({best.similarity:.3f}{copy})"
+    most_similar = f"most similar to {best.image}{identity} ({best.similarity:.3f}{copy})"
     if best.probability is None or best.none is None:
-        return f"{best.query}: {like}"
+        return f"{best.query}: {most_similar}"
     if best.none > best.probability:
-        return f"{best.query}: perhaps none of them (probability {best.none:.3f}); {like}, {best.probability:.3f}"
-    return f"{best.query}: {like}, probability {best.probability:.3f}; none of them {best.none:.3f}"
+        return (
+            f"{best.query}: perhaps none of them (probability {best.none:.3f}); "
+            f"{most_similar}, probability {best.probability:.3f}"
+        )
+    return f"{best.query}: {most_similar}, probability {best.probability:.3f}; none of them {best.none:.3f}"

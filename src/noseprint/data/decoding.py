@@ -1,4 +1,4 @@
-"""Decodes photographs."""
+"""Decodes photographs of at most 64 Mpx (MAX_PIXELS in image_headers.py)."""
 
 import os
 import stat

@@ -1,9 +1,10 @@
-"""Arrays in safetensors files, written to the same bytes each time and read without filling memory."""
+"""Arrays in safetensors files: the same arrays give the same bytes, and reading maps the file into memory."""
 
 import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,20 +13,22 @@ from safetensors import SafetensorError, safe_open
 from noseprint.errors import NoseprintError
 from noseprint.files import atomic_write
 
-Array = npt.NDArray[np.generic]
-_NAMES = {"F32": "<f4", "I64": "<i8", "U8": "|u1", "F64": "<f8", "I8": "|i1"}
+Array = npt.NDArray[Any]
+_TYPE_CODES = {"float32": "F32", "uint8": "U8"}
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:
-    """Write `arrays` (float32, float64, int64, int8 or uint8) under their names, aside and renamed into place."""
-    kinds = {np.dtype(name): kind for kind, name in _NAMES.items()}
+    """Write float32 and uint8 arrays under their names, all of them or nothing.
+
+    safetensors' own writer needs a second copy of the arrays in memory, and orders the metadata at random.
+    """
     header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
-    start = 0
+    end = 0
     for name, array in arrays.items():
-        offsets = [start, start := start + array.nbytes]
-        header[name] = {"dtype": kinds[array.dtype], "shape": array.shape, "data_offsets": offsets}
+        offsets = [end, end := end + array.nbytes]
+        header[name] = {"dtype": _TYPE_CODES[array.dtype.name], "shape": array.shape, "data_offsets": offsets}
     text = json.dumps(header, separators=(",", ":")).encode()
-    text = text.ljust(-(-(8 + len(text)) // 64) * 64 - 8)  # arrays begin where a vector register likes it
+    text = text.ljust(-(-(8 + len(text)) // 64) * 64 - 8)  # arrays start at a multiple of 64 bytes
     with atomic_write(path) as part, part.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for array in arrays.values():
@@ -33,33 +36,34 @@ def write_arrays(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str,
 
 
 def read_arrays(
-    path: Path, *, what: str, form: str, shapes: Mapping[str, tuple[str, int]]
+    path: Path, *, what: str, format_name: str, shapes: Mapping[str, tuple[str, int]]
 ) -> tuple[dict[str, Array], dict[str, str]]:
-    """The arrays of a file, mapped from disk (copy on write), and its metadata.
+    """Read the arrays of a file, mapped into memory (copy on write), and its metadata.
 
-    what: what the file should be, for messages; form: its `format`; shapes: each array's type and dimensions.
-    Raises NoseprintError, before anything is loaded, for a file that is missing, cut short or of another kind.
+    Args:
+        path: The file.
+        what: What the file should be, for messages.
+        format_name: What its metadata must say under "format".
+        shapes: The type and the number of dimensions of each array.
+
+    Raises:
+        NoseprintError: The file is missing, incomplete or of another kind.
     """
     if not path.is_file():
-        raise NoseprintError(f"{path}: {'is no regular file' if path.exists() else f'no such {what}'}; give its place")
+        raise NoseprintError(f"{path}: {'is not a file' if path.exists() else f'there is no such {what}'}")
     try:
-        with safe_open(path, framework="np") as file:  # checks sizes and offsets against the file's
+        with safe_open(path, framework="pt") as file:  # "np" would copy the arrays
             metadata: dict[str, str] = file.metadata() or {}
+            arrays = {name: file.get_tensor(name).numpy() for name in file.keys() if name in shapes}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise NoseprintError(f"{path}: no {what}, or only part of it ({error}); make it again") from error
-    if metadata.get("format") != form:
+        raise NoseprintError(f"{path}: not a complete {what} ({error}); make it again") from error
+    if metadata.get("format") != format_name:
         found = metadata.get("format", "none")[:100]
-        raise NoseprintError(f"{path}: no {what}: its format is {found!r}, not {form!r}; make it again")
-    with path.open("rb") as binary:
-        (length,) = struct.unpack("<Q", binary.read(8))
-        header = json.loads(binary.read(length))
-    arrays = {}
-    for name, (kind, dimensions) in shapes.items():
-        told = header.get(name)
-        if told is None or told["dtype"] != kind or len(told["shape"]) != dimensions:
-            raise NoseprintError(f"{path}: no {what}: it lacks {name} ({kind}, {dimensions} dimensions); make it again")
-        shape, offset = tuple(told["shape"]), 8 + length + told["data_offsets"][0]
-        dtype = np.dtype(_NAMES[kind])
-        empty = 0 in shape  # which cannot be mapped
-        arrays[name] = np.empty(shape, dtype) if empty else np.memmap(path, dtype, "c", offset=offset, shape=shape)
+        raise NoseprintError(f"{path}: not a {what}: its format is {found!r}, not {format_name!r}; make it again")
+    for name, (dtype, dimensions) in shapes.items():
+        array = arrays.get(name)
+        if array is None or array.dtype.name != dtype or array.ndim != dimensions:
+            raise NoseprintError(
+                f"{path}: not a {what}: it has no {name} ({dtype}, {dimensions} dimensions); make it again"
+            )
     return arrays, metadata

@@ -1,4 +1,4 @@
-"""Several members' similarities of the same pairs, made one."""
+"""Fuses the similarities that several members give to the same pairs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,27 +18,27 @@ _CLOSEST_TO_CERTAIN = 1e-12  # a probability of 0 or 1 would outvote all other m
 
 
 def fuse(members: Mapping[str, pd.DataFrame], pairs: Pairs, *, method: Method = "mean") -> Floats:
-    """One prediction for each row of `pairs`, (P,) float64, in their order.
+    """Fuse the members into one prediction for each row of `pairs`, (P,) float64, in their order.
 
     `members` maps a name to a table (imageA, imageB, prediction[, probability]), as `read_similarities` gives it.
-    Tables are joined on the pair of names, never on row order; (B, A) answers for (A, B) where only that is there.
-    Pairs that a member has beyond the asked ones change nothing.
+    Tables are joined on the pair of names, never on row order. If a member has (B, A) but not (A, B), its value counts
+    for (A, B). Other pairs of a member are ignored.
 
     - "mean": mean of the predictions (the method of the paper: cosines).
-    - "rank": mean of the ranks among the distinct asked pairs, scaled to 0..1; ties share their average rank.
+    - "rank": mean of the ranks among the distinct pairs of `pairs`, scaled to 0..1; ties share their average rank.
     - "calibrated": mean of the log-odds of the members' `probability`, mapped back to a probability.
 
-    Raises NoseprintError, naming member, pair and count, when a member lacks an asked pair, holds two different values
-    for one pair, or (calibrated) has no probabilities.
+    Raises NoseprintError if a member lacks a pair, has two different values for one pair, or has no probabilities for
+    the "calibrated" method. The message names the member, the first such pair and the number of them.
     """
     if not members:
         raise NoseprintError("nothing to fuse: name at least one similarity.csv")
     if method not in ("mean", "rank", "calibrated"):
         raise NoseprintError(f"fusion method {method!r} is unknown: choose mean, rank or calibrated")
-    asked = list(zip(pairs.image_a, pairs.image_b, strict=True))
-    place = {pair: number for number, pair in enumerate(dict.fromkeys(asked))}
+    requested = list(zip(pairs.image_a, pairs.image_b, strict=True))
+    position = {pair: number for number, pair in enumerate(dict.fromkeys(requested))}
     column = "probability" if method == "calibrated" else "prediction"
-    values = np.stack([_joined(name, table, place, column) for name, table in members.items()])
+    values = np.stack([_joined(name, table, position, column) for name, table in members.items()])
     if method == "rank":
         values = np.stack([_scaled_ranks(row) for row in values])
     if method == "calibrated":
@@ -46,7 +46,7 @@ def fuse(members: Mapping[str, pd.DataFrame], pairs: Pairs, *, method: Method = 
         fused = 1 / (1 + np.exp(-np.mean(np.log(values) - np.log1p(-values), axis=0)))
     else:
         fused = values.mean(axis=0)
-    rows = np.fromiter((place[pair] for pair in asked), dtype=np.intp, count=len(asked))
+    rows = np.fromiter((position[pair] for pair in requested), dtype=np.intp, count=len(requested))
     return np.asarray(fused[rows], dtype=np.float64)
 
 
@@ -55,7 +55,7 @@ def write_result(path: Path, pairs: Pairs, predictions: npt.NDArray[np.floating]
     write_similarities(path, pairs, predictions)
 
 
-def _joined(name: str, table: pd.DataFrame, place: Mapping[tuple[str, str], int], column: str) -> Floats:
+def _joined(name: str, table: pd.DataFrame, position: Mapping[tuple[str, str], int], column: str) -> Floats:
     if column not in table.columns:
         raise NoseprintError(
             f"member {name!r} has no {column} column, which calibrated fusion needs: "
@@ -72,14 +72,14 @@ def _joined(name: str, table: pd.DataFrame, place: Mapping[tuple[str, str], int]
             f"member {name!r} holds two values, {known[pair]} and {value}, for the pair ({pair[0]!r}, {pair[1]!r}); "
             f"pairs like that: {len(clashes)}. Write its similarities again"
         )
-    found = [known.get(pair, known.get(pair[::-1])) for pair in place]
-    missing = [pair for pair, value in zip(place, found, strict=True) if value is None]
+    joined = [known.get(pair, known.get(pair[::-1])) for pair in position]
+    missing = [pair for pair, value in zip(position, joined, strict=True) if value is None]
     if missing:
         raise NoseprintError(
-            f"member {name!r} lacks {len(missing)} of {len(place)} pairs, first "
+            f"member {name!r} lacks {len(missing)} of {len(position)} pairs, first "
             f"({missing[0][0]!r}, {missing[0][1]!r}): infer again with the same table of pairs"
         )
-    return np.asarray(found, dtype=np.float64)
+    return np.asarray(joined, dtype=np.float64)
 
 
 def _scaled_ranks(values: Floats) -> Floats:

@@ -1,4 +1,4 @@
-"""Embeddings of a folder of photographs, on disk: made once, searched often."""
+"""Galleries on disk: photographs that are embedded once and searched often."""
 
 import hashlib
 import json
@@ -20,57 +20,58 @@ from noseprint.models.weights_header import fingerprint, read_header
 from noseprint.version import __version__
 
 FORMAT = "noseprint embeddings 1"
-_PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
+_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
 _BLOCK = 2**14
 
 
 @dataclass(frozen=True)
-class Embeddings:
-    """`matrix` (N, D) float32, rows of length 1, of the images `names`; `network` fingerprints what made them.
-
-    `weights` are the files of that network (several: an ensemble) with their fingerprints; `fingerprint` is that of
-    matrix and names.
-    """
+class GalleryEmbeddings:
+    """Embeddings of named photographs, and the networks that made them."""
 
     matrix: npt.NDArray[np.float32]
+    """(N, D), rows of length 1."""
     names: tuple[str, ...]
     weights: tuple[tuple[Path, str], ...]
+    """The weights file of each network, and its fingerprint."""
     fingerprint: str
+    """Of matrix and names."""
 
     @property
     def network(self) -> str:
-        """The members' fingerprints, in their order."""
-        return "+".join(mark for _, mark in self.weights)
+        """The fingerprints of the networks, in their order."""
+        return "+".join(fingerprint for _, fingerprint in self.weights)
 
 
-def photographs(source: Path) -> tuple[Path, tuple[str, ...]]:
-    """The folder and the names in it, sorted: one photograph, or all in a folder and the folders in it but hidden ones.
+def list_photographs(source: Path) -> tuple[Path, tuple[str, ...]]:
+    """List one photograph, or all photographs in a folder and the folders inside it, except hidden ones.
 
-    Raises NoseprintError where there are none.
+    Returns the folder and the names in it, sorted. Raises NoseprintError if there are no photographs.
     """
     if source.is_file():
         return source.parent, (source.name,)
     if not source.is_dir():
         raise NoseprintError(f"{source}: no such photograph or folder")
-    found = (path.relative_to(source) for path in source.rglob("*") if path.suffix.lower() in _PICTURES)
-    names = sorted(path.as_posix() for path in found if not any(part.startswith(".") for part in path.parts))
+    paths = (path.relative_to(source) for path in source.rglob("*") if path.suffix.lower() in _SUFFIXES)
+    names = sorted(path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
     if not names:
-        raise NoseprintError(f"{source}: holds no photographs ({', '.join(sorted(_PICTURES))})")
+        raise NoseprintError(f"{source}: has no photographs ({', '.join(sorted(_SUFFIXES))})")
     return source, tuple(names)
 
 
-def embed_with(weights: Sequence[Path], folder: Path, names: Sequence[str], *, device: torch.device) -> Embeddings:
-    """Embed the images `names` of `folder`; several weights are joined, so that cosines are the means of theirs.
+def embed_photographs(
+    weights: Sequence[Path], folder: Path, names: Sequence[str], *, device: torch.device
+) -> npt.NDArray[np.float32]:
+    """Embed the photographs `names` in `folder`: (N, D), rows of length 1.
 
-    Raises NoseprintError for weights named twice, and as `load_network` and `embed_images`.
+    With several weights files, the rows are joined and scaled, so that cosines are the means of the networks' cosines.
+
+    Raises NoseprintError for names that cannot be printed, and as `load_network` and `embed_images`.
     """
-    packed = _packed(names)
-    marks = []
+    for name in names:
+        if not name.isprintable():
+            raise NoseprintError(f"{name!r}: this name cannot be written into a table; rename the photograph")
     for path in weights:
-        read_header(path)  # all are looked at before the first is put to work
-        marks.append((path.resolve(), fingerprint(path)))
-    if len({mark for _, mark in marks}) < len(marks):
-        raise NoseprintError(f"weights are named twice among {', '.join(map(str, weights))}")
+        read_header(path)  # so that a bad file is found before the first network runs
     parts: list[npt.NDArray[np.float32]] = []
     for path in weights:
         network = load_network(path)
@@ -87,77 +88,88 @@ def embed_with(weights: Sequence[Path], folder: Path, names: Sequence[str], *, d
         if not np.isfinite(part.sum()):
             raise NoseprintError(f"{path}: gives embeddings that are not finite; train it again")
         parts.append(np.divide(part, np.sqrt(len(weights)), dtype=np.float32))
-    matrix: npt.NDArray[np.float32] = np.concatenate(parts, axis=1)
-    return Embeddings(matrix, tuple(names), tuple(marks), _fingerprint(matrix, packed))
+    return np.concatenate(parts, axis=1)
 
 
-def write_embeddings(path: Path, embeddings: Embeddings) -> None:
-    """Write them, whole or not at all; the same embeddings give the same bytes."""
+def embed_gallery(
+    weights: Sequence[Path], folder: Path, names: Sequence[str], *, device: torch.device
+) -> GalleryEmbeddings:
+    """Embed photographs, as `embed_photographs` does, for a gallery.
+
+    Raises NoseprintError if two of the weights files are the same, and as `embed_photographs`.
+    """
+    for path in weights:
+        read_header(path)
+    stored = tuple((path.resolve(), fingerprint(path)) for path in weights)
+    if len({file_hash for _, file_hash in stored}) < len(stored):
+        raise NoseprintError(f"two of these weights files are the same: {', '.join(map(str, weights))}")
+    matrix = embed_photographs(weights, folder, names, device=device)
+    return GalleryEmbeddings(matrix, tuple(names), stored, _fingerprint(matrix, _pack(names)))
+
+
+def write_gallery(path: Path, gallery: GalleryEmbeddings) -> None:
+    """Write a gallery, completely or not at all; the same gallery gives the same bytes."""
     metadata = {
         "format": FORMAT,
         "version": __version__,
-        "network": embeddings.network,
-        "weights": json.dumps([[str(place), mark] for place, mark in embeddings.weights]),
-        "fingerprint": embeddings.fingerprint,
+        "network": gallery.network,
+        "weights": json.dumps([[str(file), fingerprint] for file, fingerprint in gallery.weights]),
+        "fingerprint": gallery.fingerprint,
     }
-    write_arrays(path, {"embeddings": embeddings.matrix, "names": _packed(embeddings.names)}, metadata)
+    write_arrays(path, {"embeddings": gallery.matrix, "names": _pack(gallery.names)}, metadata)
 
 
-def read_embeddings(path: Path) -> Embeddings:
-    """Read what `write_embeddings` wrote, the matrix mapped from disk.
+def read_gallery(path: Path) -> GalleryEmbeddings:
+    """Read what `write_gallery` wrote; the matrix is mapped into memory.
 
-    Raises NoseprintError for another file, as many names as there are not rows, rows that are not of length 1, and
-    content that is not what was written.
+    Raises NoseprintError if the file is not a gallery, is damaged, or was changed after it was written.
     """
-    shapes = {"embeddings": ("F32", 2), "names": ("U8", 1)}
-    arrays, metadata = read_arrays(path, what="file of embeddings", form=FORMAT, shapes=shapes)
-    matrix = arrays["embeddings"].astype(np.float32, copy=False)
+    shapes = {"embeddings": ("float32", 2), "names": ("uint8", 1)}
+    arrays, metadata = read_arrays(path, what="gallery", format_name=FORMAT, shapes=shapes)
+    matrix = arrays["embeddings"]
     try:
         names = tuple(arrays["names"].tobytes().decode().split("\0"))
-        weights = tuple((Path(place), str(mark)) for place, mark in json.loads(metadata["weights"]))
+        weights = tuple((Path(file), str(fingerprint)) for file, fingerprint in json.loads(metadata["weights"]))
     except (KeyError, ValueError, TypeError, RecursionError) as error:
-        raise NoseprintError(f"{path}: damaged header ({type(error).__name__}); embed again") from error
+        raise NoseprintError(f"{path}: its header is damaged ({type(error).__name__}); embed again") from error
     if len(names) != len(matrix) or not weights or not all(name.isprintable() and name for name in names):
-        raise NoseprintError(f"{path}: damaged: {len(names)} names for {len(matrix)} embeddings; embed again")
+        raise NoseprintError(f"{path}: is damaged: {len(names)} names for {len(matrix)} embeddings; embed again")
     for start in range(0, len(matrix), _BLOCK):
         block = matrix[start : start + _BLOCK]
         wrong = np.flatnonzero(~(np.abs(np.einsum("nd,nd->n", block, block) - 1) < 1e-3))
         if len(wrong):
-            name = names[start + wrong[0]]
-            raise NoseprintError(f"{path}: the embedding of {name!r} is not of length 1: it is damaged; embed again")
-    mark = _fingerprint(matrix, _packed(names))
-    if mark != metadata.get("fingerprint"):
+            raise NoseprintError(
+                f"{path}: is damaged: the embedding of {names[start + wrong[0]]!r} is not of length 1; embed again"
+            )
+    if _fingerprint(matrix, arrays["names"]) != metadata.get("fingerprint"):
         raise NoseprintError(f"{path}: was changed after it was written; embed again")
-    return Embeddings(matrix, names, weights, mark)
+    return GalleryEmbeddings(matrix, names, weights, metadata["fingerprint"])
 
 
-def same_weights(gallery: Embeddings, given: Sequence[Path], *, file: Path) -> tuple[Path, ...]:
-    """The weights to embed queries with: those given, else those the gallery remembers. `file` names it in messages.
+def find_weights(gallery: GalleryEmbeddings, given: Sequence[Path] = ()) -> tuple[Path, ...]:
+    """The weights files to embed queries with: those given, or else the files that the gallery remembers.
 
-    Raises NoseprintError where they are not the ones the gallery was embedded with, in their order.
+    Raises NoseprintError unless they are the weights that the gallery was embedded with, in the same order.
     """
-    paths = tuple(given) or tuple(place for place, _ in gallery.weights)
+    paths = tuple(given) or tuple(path for path, _ in gallery.weights)
     for path in paths:
         if not path.is_file():
-            mend = "give its place" if given else "name it, wherever it is now, with --weights"
-            raise NoseprintError(f"{path}: no such weights file, which {file} was embedded with; {mend}")
+            moved = "" if given else "; if this file was moved, name it with --weights"
+            raise NoseprintError(f"{path}: no such weights file{moved}")
     found = "+".join(map(fingerprint, paths))
     if found != gallery.network:
         raise NoseprintError(
-            f"{file} was embedded with other weights ({gallery.network}) than {', '.join(map(str, paths))} ({found}); "
-            "embed the gallery again with these, or name those with --weights, in their order"
+            f"the gallery was embedded with other weights ({gallery.network}) than {', '.join(map(str, paths))} "
+            f"({found}); embed it again with these, or name the other weights with --weights, in the same order"
         )
     return paths
 
 
-def _packed(names: Sequence[str]) -> npt.NDArray[np.uint8]:
-    for name in names:
-        if not name.isprintable():
-            raise NoseprintError(f"{name!r} is no name for a table; give the photograph another one")
+def _pack(names: Sequence[str]) -> npt.NDArray[np.uint8]:
     return np.frombuffer("\0".join(names).encode(), dtype=np.uint8)
 
 
 def _fingerprint(matrix: npt.NDArray[np.float32], names: npt.NDArray[np.uint8]) -> str:
-    digest = hashlib.sha256(names.data)
+    digest = hashlib.sha256(np.ascontiguousarray(names).data)
     digest.update(np.ascontiguousarray(matrix).data)
     return digest.hexdigest()[:16]

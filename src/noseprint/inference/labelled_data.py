@@ -28,7 +28,7 @@ class NothingToScoreError(NoseprintError):
 
 @dataclass(frozen=True)
 class LabelledData:
-    """LabelledData test pairs, a search, or both, and their images.
+    """Labelled test pairs, a search, or both, and their images.
 
     Each pair joins two different images and stands here once, whichever image is named first. `clusters` (P,), (P,) are
     the identities of the two images of each pair, numbered, for the bootstrap. `index` maps each of `paths` to its

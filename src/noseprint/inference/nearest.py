@@ -1,116 +1,132 @@
-"""The most similar gallery images of each query."""
-
-import threading
-from collections.abc import Iterator
+"""The gallery images most similar to each query."""
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from noseprint.errors import NoseprintError
-from noseprint.inference.sieve import Sieve, coarse_type, float_sieve
-from noseprint.metrics.similarity import row_similarities
+from noseprint.metrics.similarity import blocks
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.intp]
 _GALLERY_BLOCK, _QUERY_BLOCK = 2**14, 256
-_FEW = 16  # queries for which a block is not worth rounding
 
 
-def search(queries: Floats, gallery: Floats, *, k: int) -> tuple[Rows, Floats]:
-    """The `k` rows of `gallery` (N, D) most similar to each of `queries` (Q, D): rows (Q, k), similarities (Q, k).
+def nearest_images(queries: Floats, gallery: Floats, *, k: int) -> tuple[Rows, Floats]:
+    """Find the `k` gallery rows most similar to each query.
 
-    Exact: similarities are those of `row_similarities`, falling, and equal ones stand in the order of the gallery. The
-    result depends neither on blocks nor on threads. Rows have length 1 at most. The gallery may lie on disk
-    (`numpy.memmap`), it is read once; memory beyond input and output is about 2**14 rows of D and 2**14 x 256 numbers.
-    k is cut to N. Raises NoseprintError for another width, no gallery, and embeddings that are not finite.
+    The search is exact: the similarities are those of `row_similarities`, whatever the block sizes and the number of
+    threads. The gallery is read once, block by block, so it can be a `numpy.memmap`.
+
+    Args:
+        queries: (Q, D), rows of length 1 at most.
+        gallery: (N, D), rows of length 1 at most.
+        k: Images to find for each query; at most N are found.
+
+    Returns:
+        Gallery rows (Q, k) and their similarities (Q, k), the most similar first. Equal similarities stand in the order
+        of the gallery.
+
+    Raises:
+        NoseprintError: The widths differ, there is nothing to find, or an embedding is not finite.
     """
-    nearest = Nearest(queries, width=gallery.shape[1], k=min(k, len(gallery)))
-    sieve = float_sieve(queries, coarse_type() if len(queries) > _FEW else torch.float32)
-    everyone = np.arange(len(queries))
+    k = check_searchable(queries, gallery, k=k)
+    queries = np.ascontiguousarray(queries)
+    rows = np.full((len(queries), k), -1, dtype=np.intp)
+    similarity = np.full((len(queries), k), -np.inf, dtype=np.float32)
+    error = np.float32(queries.shape[1] * 2**-22)  # a product of two rows and their similarity differ by less
     for start in range(0, len(gallery), _GALLERY_BLOCK):
-        block = gallery[start : start + _GALLERY_BLOCK]
-        exact = torch.from_numpy(block if block.flags.writeable else block.copy())
-        if not torch.isfinite(exact.sum()):
-            raise NoseprintError("an embedding of the gallery is not finite: its weights are damaged; embed again")
-        nearest.offer(everyone, exact.to(sieve.queries.dtype), sieve, gallery, np.arange(start, start + len(block)))
-    return nearest.rows, nearest.similarity
+        block = np.asarray(gallery[start : start + _GALLERY_BLOCK])
+        if not np.isfinite(block.sum()):
+            raise NoseprintError("an embedding of the gallery is not finite: its weights are damaged; embed it again")
+        for first in range(0, len(queries), _QUERY_BLOCK):
+            part = slice(first, first + _QUERY_BLOCK)
+            product = queries[part] @ block.T
+            kth_best = similarity[part, -1]
+            if start == 0 and k < len(block):
+                kth_best = np.partition(product, -k, axis=1)[:, -k] - error
+            query, column = np.divmod(np.flatnonzero(product >= (kth_best - error)[:, None]), len(block))
+            rows[part], similarity[part] = _best_of(
+                np.concatenate([np.repeat(np.arange(len(product)), k), query]),
+                np.concatenate([rows[part].ravel(), start + column]),
+                np.concatenate([similarity[part].ravel(), _similarities(queries[part], block, query, column)]),
+                k=k,
+            )
+    return rows, similarity
+
+
+def rank_candidates(queries: Floats, gallery: Floats, candidates: Rows, *, k: int) -> tuple[Rows, Floats]:
+    """Find the `k` most similar of each query's `candidates` (Q, C): distinct gallery rows, or -1 for none.
+
+    Returns gallery rows and similarities as `nearest_images` does; -1 and -inf if a query has too few candidates.
+    """
+    rows = np.empty((len(queries), k), dtype=np.intp)
+    similarity = np.empty((len(queries), k), dtype=np.float32)
+    for first in range(0, len(queries), _QUERY_BLOCK):
+        part = slice(first, first + _QUERY_BLOCK)
+        row = candidates[part].ravel()
+        query = np.repeat(np.arange(len(row) // candidates.shape[1]), candidates.shape[1])
+        value = np.where(row < 0, -np.inf, _similarities(queries[part], gallery, query, row))
+        rows[part], similarity[part] = _best_of(query, row, value, k=k)
+    return rows, similarity
 
 
 def expand_queries(queries: Floats, gallery: Floats, *, k: int) -> Floats:
-    """Queries (Q, D) moved towards their `k` nearest rows of `gallery` (N, D): n(q + sum of s**3 g), (Q, D) float32.
+    """Move each query towards its `k` nearest gallery images (alpha query expansion, alpha = 3).
 
-    s is the similarity of g to q, and n the L2 normalisation: alpha query expansion, Radenovic et al., arXiv
-    1711.02512, with alpha 3. Rows that point away from the query weigh nothing. Raises NoseprintError as `search`.
+    The moved query is the normalised sum of the query and of s**3 g for each of these images g, where s is its
+    similarity to the query. Images with a negative similarity have no weight. Source: Radenović et al., "Fine-tuning
+    CNN image retrieval with no human annotation", arXiv 1711.02512.
+
+    Args:
+        queries: (Q, D), rows of length 1.
+        gallery: (N, D), rows of length 1.
+        k: Images that a query is moved towards.
+
+    Returns:
+        (Q, D) float32, rows of length 1.
+
+    Raises:
+        NoseprintError: As `nearest_images`.
     """
-    rows, similarity = search(queries, gallery, k=k)
+    rows, similarity = nearest_images(queries, gallery, k=k)
     expanded = np.array(queries, dtype=np.float32)
-    for row, weight in zip(rows.T, np.clip(similarity.T, 0, None) ** 3, strict=True):  # a neighbour of all at a time
+    for row, weight in zip(rows.T, np.clip(similarity.T, 0, None) ** 3, strict=True):  # one neighbour of every query
         expanded += weight[:, None] * gallery[row]
     length = np.linalg.norm(expanded, axis=1, keepdims=True)
     return np.asarray(expanded / np.maximum(length, np.finfo(np.float32).tiny), dtype=np.float32)
 
 
-class Nearest:
-    """The k most similar gallery rows of each query among those offered so far; -1 and -inf where fewer were.
+def check_searchable(queries: Floats, gallery: Floats, *, k: int) -> int:
+    """Return how many images can be found for each query: `k`, or as many as the gallery has.
 
-    Several threads may offer at a time: one that sieves by what another is just raising lets more pass, never less.
+    Raises NoseprintError if the widths differ, there is nothing to find, or a query is not finite.
     """
-
-    def __init__(self, queries: Floats, *, width: int, k: int) -> None:
-        if queries.shape[1] != width:
-            raise NoseprintError(
-                f"queries have {queries.shape[1]} dimensions, the gallery {width}: embed both with one network"
-            )
-        if k < 1:
-            raise NoseprintError("nothing to search: the gallery is empty, or fewer than one result is asked for")
-        if not np.isfinite(queries.sum()):
-            raise NoseprintError("an embedding of the queries is not finite: its weights are damaged")
-        self._queries, self._k = np.ascontiguousarray(queries), k
-        self._measuring = threading.Lock()
-        self.rows = np.full((len(queries), k), -1, dtype=np.intp)
-        self.similarity = np.full((len(queries), k), -np.inf, dtype=np.float32)
-
-    def offer(self, who: Rows, block: torch.Tensor, sieve: Sieve, gallery: Floats, rows: Rows) -> None:
-        """Compare the queries `who` (W,) with `rows` (R,) of `gallery`, which `block` holds as the `sieve` needs them.
-
-        All that may be among the best by the sieve are measured again in float32, one by one. `block` (>= R, D) may
-        have further rows, which are passed over.
-        """
-        for part in np.split(who, range(_QUERY_BLOCK, len(who), _QUERY_BLOCK)):
-            product = sieve.product(part, block)[:, : len(rows)]
-            floor = self.similarity[part, -1]
-            if len(rows) >= self._k and np.isneginf(floor).any():
-                floor = np.maximum(floor, sieve.at_least_kth(product, part, self._k))
-            passed = sieve.may_reach(product, part, floor)
-            if len(passed):
-                query, column = np.divmod(passed, len(rows))
-                with self._measuring:
-                    self._measure(part[query], rows[column], gallery)
-
-    def _measure(self, query: Rows, row: Rows, gallery: Floats) -> None:
-        """Take the pairs (query, row), sorted by query, into account."""
-        distinct, slot = np.unique(query, return_inverse=True)
-        similarity = _dots(self._queries, gallery, query, row)
-        slots = np.concatenate([np.repeat(np.arange(len(distinct)), self._k), slot])
-        values = np.concatenate([self.similarity[distinct].ravel(), similarity])
-        found = np.concatenate([self.rows[distinct].ravel(), row])
-        order = np.lexsort((found, -values, slots))
-        first = np.searchsorted(slots[order], np.arange(len(distinct)))
-        best = order[first[:, None] + np.arange(self._k)]
-        self.similarity[distinct], self.rows[distinct] = values[best], found[best]
+    if queries.shape[1] != gallery.shape[1]:
+        raise NoseprintError(
+            f"the queries have {queries.shape[1]} dimensions, the gallery {gallery.shape[1]}: "
+            "embed both with the same networks"
+        )
+    if k < 1 or not len(gallery):
+        raise NoseprintError("nothing to search: the gallery is empty, or fewer than one result was requested")
+    if not np.isfinite(queries.sum()):
+        raise NoseprintError("an embedding of the queries is not finite: the network's weights are damaged")
+    return min(k, len(gallery))
 
 
-def _dots(queries: Floats, gallery: Floats, query: Rows, row: Rows) -> Floats:
-    """`row_similarities` of rows that lie in two arrays."""
+def _similarities(queries: Floats, gallery: Floats, query: Rows, row: Rows) -> Floats:
+    """Similarities (P,) of the pairs (query, row), as by `row_similarities`."""
     out = np.empty(len(query), dtype=np.float32)
-    for part in _blocks(len(query), queries.shape[1]):
-        pairs = np.concatenate([queries[query[part]], gallery[row[part]]])
-        count = len(pairs) // 2
-        out[part] = row_similarities(pairs, np.arange(count), np.arange(count, 2 * count))
+    for part in blocks(np.arange(len(query)), queries.shape[1]):
+        out[part] = np.einsum("pd,pd->p", queries[query[part]], gallery[row[part]])
     return out
 
 
-def _blocks(count: int, width: int) -> Iterator[slice]:
-    step = max(1, 2**20 // width)
-    return (slice(start, min(start + step, count)) for start in range(0, count, step))
+def _best_of(query: Rows, row: Rows, similarity: Floats, *, k: int) -> tuple[Rows, Floats]:
+    """The `k` best of the pairs (query, row) of each query: rows and similarities (Q, k), equal ones by row.
+
+    Every query 0..Q-1 must have `k` pairs at least.
+    """
+    order = np.lexsort((row, -similarity, query))
+    first = np.searchsorted(query[order], np.arange(query.max(initial=-1) + 1))
+    best = order[first[:, None] + np.arange(k)]
+    return row[best], similarity[best]

@@ -1,4 +1,4 @@
-"""Which individual is this, if any? Photographs against a gallery of embeddings, answered as a table."""
+"""Which individual does a photograph show, if any? Search photographs in a gallery."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,158 +7,168 @@ from pathlib import Path
 import torch
 
 from noseprint.calibration.curves import Calibration, calibration_from_json, identity_probabilities
+from noseprint.calibration.verifier import Verifier
 from noseprint.data.importing import IMPORTED_HEADER
 from noseprint.data.tables import TRAIN_HEADER, read_rows, write_csv
 from noseprint.errors import DataError, Fault, NoseprintError
-from noseprint.files import check_output
-from noseprint.inference.gallery import Embeddings, embed_with, photographs, read_embeddings, same_weights
-from noseprint.inference.index import Index, build_index, read_index, search_index, write_index
-from noseprint.inference.nearest import expand_queries, search
+from noseprint.inference.gallery import GalleryEmbeddings, embed_photographs, find_weights, list_photographs
+from noseprint.inference.index import Index, search_index
+from noseprint.inference.nearest import expand_queries, nearest_images
 from noseprint.models.weights_header import read_header
 
-_RIVALS = 50
-"""Best images among which individuals are weighed against each other, however few are asked for."""
+_WEIGHED_IMAGES = 50  # best images whose identities share the probability, even if fewer are requested
 
 
 @dataclass(frozen=True)
-class Found:
-    """The `rank`-th best image of a query; `identity` is None without a table of them, "" where it has none.
-
-    probability: that the query shows this image's individual; none: that it shows none of the gallery's. None where
-    nothing is known that tells (see `which`).
-    """
+class Match:
+    """A gallery image that is similar to a query."""
 
     query: str
+    """Name of the photograph."""
     rank: int
+    """1 for the most similar image."""
     image: str
+    """Name of the gallery image."""
     similarity: float
+    """Cosine, -1..1."""
     identity: str | None = None
+    """Of the image. None if no identities are known; "" if only this image's is not."""
     probability: float | None = None
+    """That the query shows the image's identity. None without a calibration."""
     none: float | None = None
+    """Probability that the query shows no identity of the gallery. None without a calibration."""
 
 
-@dataclass(frozen=True)
-class Ensemble:
-    """The calibration of the mean cosine of several networks, by their fingerprints."""
-
-    fingerprints: frozenset[str]
-    calibration: Calibration
-    file: Path
-
-
-def which(
+def search_gallery(
     query: Path,
-    gallery: Path,
+    gallery: GalleryEmbeddings,
     *,
-    out: Path,
-    weights: Sequence[Path],
-    identities: Path | None,
-    ensemble: Ensemble | None = None,
-    top: int,
-    expand: int = 0,
-    use_index: bool,
     device: torch.device,
-) -> list[Found]:
-    """Write the `top` best images for each query into `out`, a column for each field of `Found` that is known.
+    top: int = 5,
+    identities: Mapping[str, str] | None = None,
+    verifier: Verifier | None = None,
+    weights: Sequence[Path] = (),
+    expand: int = 0,
+    index: Index | None = None,
+) -> list[Match]:
+    """Find the `top` most similar gallery images of each query.
 
-    identities: a table (dog ID,nose print image), or the imported.csv of `noseprint import`; images that it does not
-    name have none, and are individuals of their own. Probabilities are by the calibration that a single network's
-    weights carry, or that of the `ensemble`, among the individuals of the _RIVALS best images (the `top`, where that is
-    more). With `expand` the queries, and so the similarities, are those of `expand_queries`, of which no calibration
-    tells anything.
-    Raises NoseprintError where the ensemble is of other networks than the gallery.
+    Probabilities come from the verifier's calibration or, if a single network made the gallery, from its weights. They
+    are shared among the identities of the 50 best images (of the `top`, if that is more). An image without an identity
+    counts as an individual of its own.
+
+    Args:
+        query: A photograph, or a folder of them.
+        gallery: The embeddings to search in.
+        device: Where the networks run.
+        top: Images to return for each query.
+        identities: Identity of each gallery image, by name (see `read_identities`).
+        verifier: The calibration of several networks' mean cosine.
+        weights: The gallery's weights files, if they were moved.
+        expand: Move each query towards this many of its nearest images (see `expand_queries`). The similarities are
+            then those of the moved query, which no calibration fits, so there are no probabilities.
+        index: Search approximately (see `open_index`).
+
+    Returns:
+        The matches of each query, the most similar first.
+
+    Raises:
+        NoseprintError: An argument is out of range, there are no photographs, or the weights or the verifier's networks
+            are not those of the gallery.
     """
     if top < 1:
         raise NoseprintError(f"--top {top}: must be at least 1")
     if expand < 0:
         raise NoseprintError(f"--expand {expand}: must be 0 (off) or more, such as 1")
-    folder, names = photographs(query)
-    check_output(out, suffix=".csv", inputs=[gallery, *weights, *([identities] if identities else [])])
-    known = read_embeddings(gallery)
-    identity_of = _identities(identities, known.names) if identities else None
-    chosen = same_weights(known, weights, file=gallery)
-    calibration = None if expand else _calibration(known, chosen, ensemble, gallery)
-    index = _index(gallery, known) if use_index else None
-    queries = embed_with(chosen, folder, names, device=device).matrix
+    folder, names = list_photographs(query)
+    paths = find_weights(gallery, weights)
+    calibration = None if expand else _find_calibration(gallery, paths, verifier)
+    queries = embed_photographs(paths, folder, names, device=device)
     if expand:
-        queries = expand_queries(queries, known.matrix, k=expand)
-    rivals = max(top, _RIVALS) if calibration else top
-    if index:
-        rows, similarity = search_index(index, queries, known.matrix, k=rivals)
+        queries = expand_queries(queries, gallery.matrix, k=expand)
+    k = max(top, _WEIGHED_IMAGES) if calibration else top
+    if index is None:
+        rows, similarities = nearest_images(queries, gallery.matrix, k=k)
     else:
-        rows, similarity = search(queries, known.matrix, k=rivals)
-    individuals = len({_individual(image, identity_of) for image in known.names})
-    table: list[Found] = []
-    for name, found, values in zip(names, rows, similarity, strict=True):
-        images = [known.names[row] for row in found]
+        rows, similarities = search_index(index, queries, gallery.matrix, k=k)
+    gallery_identities = len({_individual(image, identities) for image in gallery.names})
+    matches: list[Match] = []
+    for name, query_rows, similarity in zip(names, rows, similarities, strict=True):
+        images = [gallery.names[row] for row in query_rows]
         probability: Sequence[float | None] = [None] * len(images)
         none = None
         if calibration:
-            whose = [_individual(image, identity_of) for image in images]
-            share, none = identity_probabilities(calibration.log_odds(values), whose, gallery_identities=individuals)
-            probability = share.tolist()
-        best = zip(images[:top], values[:top], probability[:top], strict=True)
-        for rank, (image, value, chance) in enumerate(best, start=1):
-            identity = identity_of.get(image, "") if identity_of is not None else None
-            table.append(Found(name, rank, image, value, identity, chance, none))
-    columns = [name for name, value in vars(table[0]).items() if value is not None]
-    write_csv(out, columns, ([getattr(row, column) for column in columns] for row in table))
-    return table
-
-
-def _individual(image: str, identity_of: Mapping[str, str] | None) -> str:
-    """Whom an image shows; an image that no table names shows an individual of its own."""
-    return f"identity {identity_of[image]}" if identity_of and image in identity_of else f"image {image}"
-
-
-def _calibration(
-    known: Embeddings, chosen: Sequence[Path], ensemble: Ensemble | None, gallery: Path
-) -> Calibration | None:
-    if ensemble:
-        if ensemble.fingerprints != frozenset(mark for _, mark in known.weights):
-            raise NoseprintError(
-                f"{ensemble.file}: was made with other networks than {gallery}; embed with those, or calibrate these"
+            shares, none = identity_probabilities(
+                calibration.log_odds(similarity),
+                [_individual(image, identities) for image in images],
+                gallery_identities=gallery_identities,
             )
-        return ensemble.calibration
-    carried = read_header(chosen[0]).extra.get("calibration") if len(chosen) == 1 else None
-    return calibration_from_json(carried) if carried else None
+            probability = shares.tolist()
+        for rank, row in enumerate(zip(images[:top], similarity[:top], probability[:top], strict=True), start=1):
+            image = row[0]
+            identity = None if identities is None else identities.get(image, "")
+            matches.append(Match(name, rank, image, row[1], identity, row[2], none))
+    return matches
 
 
-def _index(gallery: Path, known: Embeddings) -> Index:
-    """The index beside the embeddings; built where there is none."""
-    path = gallery.with_name(f"{gallery.stem}.index.safetensors")
-    if not path.exists():
-        print(f"building {path}", flush=True)
-        write_index(path, build_index(known.matrix), fingerprint=known.fingerprint)
-    return read_index(path, known.matrix, fingerprint=known.fingerprint)
+def write_matches(path: Path, matches: Sequence[Match]) -> None:
+    """Write a CSV with a column for each field of `Match` that is known."""
+    columns = [name for name, value in vars(matches[0]).items() if value is not None]
+    write_csv(path, columns, ([getattr(match, column) for column in columns] for match in matches))
 
 
-def _rows(path: Path, faults: list[Fault]) -> Iterator[tuple[int, str, tuple[str, ...]]]:
-    """(line, identity, image) of each row; of imported.csv the image's name in the data folder, too."""
-    headers = (IMPORTED_HEADER, TRAIN_HEADER)
-    for line, row in read_rows(path, *headers, faults=faults, may_be_empty=("encounter",)):
+def read_identities(path: Path, names: Sequence[str]) -> dict[str, str]:
+    """Read the identities of the gallery images `names`.
+
+    path: a table (dog ID, nose print image) or the imported.csv of `noseprint import`. In the latter, images are named
+    both in their own folder and in the data folder.
+
+    Raises DataError for faults in the table, and NoseprintError if it names none of the images.
+    """
+    faults: list[Fault] = []
+    identity_of: dict[str, str] = {}
+    for line, identity, images in _read_image_names(path, faults):
+        for image in images:
+            if identity_of.setdefault(image, identity) != identity:
+                problem = f"image {image!r} already has identity {identity_of[image]!r}: keep one of the two"
+                faults.append(Fault(path, line, problem))
+    if faults:
+        raise DataError(faults)
+    missing = [name for name in names if name not in identity_of]
+    if len(missing) == len(names):
+        raise NoseprintError(
+            f"{path}: names none of the {len(names)} gallery images; the first of them is {names[0]!r}: "
+            "write the names as the gallery has them"
+        )
+    if missing:
+        print(f"{path} gives no identity for {len(missing)} of {len(names)} gallery images, such as {missing[0]!r}")
+    return identity_of
+
+
+def _find_calibration(
+    gallery: GalleryEmbeddings, weights: Sequence[Path], verifier: Verifier | None
+) -> Calibration | None:
+    if verifier:
+        if {member.fingerprint for member in verifier.members} != {fingerprint for _, fingerprint in gallery.weights}:
+            raise NoseprintError(
+                "the verifier was made with other networks than the gallery: embed the gallery with the verifier's "
+                "networks, or calibrate the gallery's networks"
+            )
+        return verifier.calibration
+    stored = read_header(weights[0]).extra.get("calibration") if len(weights) == 1 else None
+    return calibration_from_json(stored) if stored else None
+
+
+def _individual(image: str, identities: Mapping[str, str] | None) -> str:
+    """Whom an image shows: its identity, or else an individual of its own."""
+    return f"identity {identities[image]}" if identities and image in identities else f"image {image}"
+
+
+def _read_image_names(path: Path, faults: list[Fault]) -> Iterator[tuple[int, str, tuple[str, ...]]]:
+    """Line, identity and names of the image of each row."""
+    for line, row in read_rows(path, IMPORTED_HEADER, TRAIN_HEADER, faults=faults, may_be_empty=("encounter",)):
         if len(row) == len(TRAIN_HEADER):
             yield line, row[0], (row[1],)
         else:
             _, identity, _, folder, image = row
             yield line, identity, (image, f"{folder}/images/{image}")
-
-
-def _identities(path: Path, names: Sequence[str]) -> dict[str, str]:
-    faults: list[Fault] = []
-    found: dict[str, str] = {}
-    for line, identity, images in _rows(path, faults):
-        for image in images:
-            if found.setdefault(image, identity) != identity:
-                faults.append(Fault(path, line, f"image {image!r} has identity {found[image]!r} already: keep one"))
-    if faults:
-        raise DataError(faults)
-    missing = [name for name in names if name not in found]
-    if len(missing) == len(names):
-        raise NoseprintError(
-            f"{path}: names none of the {len(names)} gallery images, the first of which is {names[0]!r}; "
-            "write their names as they are there"
-        )
-    if missing:
-        print(f"{len(missing)} of {len(names)} gallery images have no identity in {path}, first {missing[0]!r}")
-    return found

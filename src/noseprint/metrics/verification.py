@@ -154,7 +154,7 @@ def check_scores(scores: Floats, same: Flags) -> tuple[Weights, Flags]:
     """Both as arrays. Raises NoseprintError unless there are same and different pairs and all scores are finite."""
     values, same = np.asarray(scores, dtype=np.float64), np.asarray(same, dtype=bool)
     if values.shape != same.shape or values.ndim != 1:
-        raise ValueError(f"scores {values.shape} and same {same.shape} are not two lists of one length")
+        raise ValueError(f"scores has shape {values.shape} and same {same.shape}: they must be lists of equal length")
     positives = int(same.sum())
     if positives in (0, len(same)):
         raise NoseprintError(

@@ -1,4 +1,4 @@
-"""Two photographs side by side, with what was found of them."""
+"""A picture of two photographs side by side, with the verdict below."""
 
 import textwrap
 from collections.abc import Sequence
@@ -32,8 +32,8 @@ def draw(verdict: Verdict, images: Sequence[Image]) -> Image:
     )
     about = f"prior {verdict.prior:g}, false match rate {verdict.point.fmr:g}, {len(verdict.members)} network"
     about += "s" if len(verdict.members) > 1 else ""
-    told = [*(reason.text for reason in verdict.reasons), about, *([verdict.caution] if verdict.caution else [])]
-    lines = [part for text in told for part in textwrap.wrap(_plain(text), _COLUMNS)]
+    texts = [*(reason.text for reason in verdict.reasons), about, *([verdict.caution] if verdict.caution else [])]
+    lines = [part for text in texts for part in textwrap.wrap(_plain(text), _COLUMNS)]
     top = _GAP + _SIDE + _LINE
     canvas = np.full((top + 2 * _LINE + len(lines) * _LINE + _GAP, _WIDTH, 3), _PAPER, np.uint8)
     for number, (image, name) in enumerate(zip(images, verdict.photographs, strict=True)):
@@ -67,5 +67,5 @@ def _write(
 
 
 def _plain(text: str) -> str:
-    """What OpenCV's letters can write."""
+    """The text in ASCII, all that OpenCV can write."""
     return text.encode("ascii", "replace").decode()
