@@ -1,6 +1,6 @@
 """How much faster does a CPU training step get when glibc keeps freed memory (devices.reuse_freed_memory)?
 
-Runs the same steps in fresh processes, without and with it in turn, and prints the ratio of the medians.
+Runs the same steps in fresh processes, alternately without and with it, and prints the ratio of the medians.
 
     python benchmarks/freed_memory.py [--rounds 3]
 """

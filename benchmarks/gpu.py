@@ -1,17 +1,17 @@
-"""How fast do the recipes' networks run and train on this device, how near its peak, and against the original's step?
+"""How fast do the recipes' networks run and train on this device, compared with its peak and the original's step?
 
     python benchmarks/gpu.py                                    all four networks at full size, on CUDA
-    python benchmarks/gpu.py --networks b7ns --profile          one, and where its training step spends its time
-    python benchmarks/gpu.py --small --device cpu --steps 3     the small stand-ins, where there is no GPU
+    python benchmarks/gpu.py --networks b7ns --profile          one network, and where its training step spends its time
+    python benchmarks/gpu.py --small --device cpu --steps 3     the small networks, without a GPU
 
-Random images that lie ready on the device: the loader is left out (benchmarks/input.py). In turn, in one process:
+The images are random and already on the device; benchmarks/input.py measures the loader. One process runs in turn:
   forward      embeddings of a batch, as infer.py makes them
-  original     the original's step re-created: fp32 without TF32, plain AdamW, one wait for the device a step
+  original     the original's step re-created: fp32 without TF32, plain AdamW, one wait for the device in each step
   noseprint    one update of noseprint.training.step: bf16, fused AdamW, averaged weights, no wait
-  channels     the same with weights and images channels-last in memory, which only a measurement can recommend
+  channels     the same with weights and images channels-last in memory
   compiled     the same with --compile
-Share of peak: floating-point operations (2 x multiply-adds, counted by torch; training 3 x forward) against what a
-large matrix product reaches on the same device in the same run, in bf16 on CUDA.
+The share of the peak is the rate of floating-point operations (2 x multiply-adds, counted by torch; training 3 x
+forward), divided by the rate of a large matrix product on the same device in the same run, in bf16 on CUDA.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def recipe(name: str, *, small: bool) -> Any:
 
 
 def seconds(act: Callable[[], object], *, steps: int, device: torch.device) -> float:
-    """Of one call, after two to warm up."""
+    """Time one call, after two calls to warm up."""
     for _ in range(2):
         act()
     wait(device)
@@ -73,14 +73,14 @@ def wait(device: torch.device) -> None:
 
 
 def peak(device: torch.device) -> float:
-    """Operations a second of a large matrix product."""
+    """The rate of a large matrix product, in operations per second."""
     half, side = (torch.bfloat16, 8192) if device.type == "cuda" else (torch.float32, 2048)
     a = torch.randn(side, side, device=device, dtype=half)
     return 2 * side**3 / seconds(lambda: a @ a, steps=10, device=device)
 
 
 def forward_flops(options: Any) -> float:
-    """Operations of one image's embedding, counted without computing."""
+    """Count the operations that embed one image, without computing them."""
     with torch.device("meta"):
         network = SupConNet(options.backbone, image_size=options.image_size, pretrained=False)
         image = torch.empty(1, 3, options.image_size, options.image_size, dtype=torch.uint8)
@@ -156,10 +156,10 @@ def main() -> None:
     given = parser.parse_args()
     device = choose_device(given.device)
     reuse_freed_memory()
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # as the original had it
-    most = peak(device)
-    named = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    print(f"{named}: a matrix product reaches {most / 1e12:.2f} TFLOP/s")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # as in the original
+    peak_rate = peak(device)
+    device_name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    print(f"{device_name}: a matrix product reaches {peak_rate / 1e12:.2f} TFLOP/s")
     print(f"{'network':10}{'what':12}{'batch':>6}{'images/s':>11}{'of peak':>9}{'x original':>12}{'GiB':>7}")
     for name in given.networks:
         options = recipe(name, small=given.small)
@@ -177,7 +177,7 @@ def main() -> None:
             rate = batch / seconds(act, steps=given.steps, device=device)
             used = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else float("nan")
             plain = rate if what is original else plain
-            share = rate * flops * (1 if what is forward else 3) / most
+            share = rate * flops * (1 if what is forward else 3) / peak_rate
             ratio = f"{rate / plain:11.2f}x" if what not in (forward, original) else f"{'':12}"
             print(f"{name:10}{what.__name__:12}{batch:6}{rate:11.1f}{share:8.0%} {ratio}{used:7.1f}", flush=True)
             if given.profile and what is noseprint:

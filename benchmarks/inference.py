@@ -1,8 +1,8 @@
 """How fast does a network embed on this CPU: torch by default, torch with other settings, and OpenVINO?
 
-All ways run in turn in one process, on one batch, with random weights. Freed memory is kept, for torch too, as
-embed_images keeps it (devices.reuse_freed_memory). Prints images/s, the ratio to eager float32, the lowest cosine to
-its embeddings, and how long OpenVINO takes to start, without and with a cached network, with its check against torch.
+All of them run in turn in one process, on one batch, with random weights. Freed memory is kept, for torch too, as in
+embed_images (devices.reuse_freed_memory). Prints images/s, the ratio to eager float32, the lowest cosine to its
+embeddings, and how long OpenVINO takes to start without and with a cached network, including its check against torch.
 
     python benchmarks/inference.py [--rounds 3] [--batch 16] [--only tf_efficientnet_lite0.in1k]
 """

@@ -1,8 +1,8 @@
-"""The cost of an image before it reaches the network, on one core: our input pipeline against stock albumentations.
+"""How much time does our input pipeline take for an image on one core, compared with stock albumentations?
 
 "Stock" runs the recipe's list of transforms with albumentations' own motion blur and seeding, and decodes as the method
-of 2022 did (imread, cvtColor). It ends in normalised floats, as that method did, or in uint8. Every image goes through
-all pipelines in turn; a ratio is the median over the rounds.
+of 2022 did (imread, cvtColor). It returns normalised floats, as that method did, or uint8. Every image goes through all
+pipelines in turn. The ratios are medians over the rounds.
 
     python benchmarks/input.py [DATA] [--images 100] [--rounds 5]    DATA: a folder in the challenge's layout, or a demo
     python benchmarks/input.py --picture docs/blur.png               stock and our blur, side by side
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--picture", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    reuse_freed_memory()  # as a training does
+    reuse_freed_memory()  # as in training
     if options.picture:
         draw(options.picture)
         return
@@ -125,7 +125,7 @@ def compare_pipelines(name: str, transform: A.Compose, paths: Sequence[Path], *,
 
 
 def timed(call: Callable[..., object], *given: object) -> float:
-    """CPU seconds, which other load on the machine affects less than the clock; nothing here waits."""
+    """CPU seconds: other load on the machine affects them less than wall time, and nothing here waits."""
     start = time.thread_time()
     call(*given)
     return time.thread_time() - start

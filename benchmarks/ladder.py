@@ -1,10 +1,11 @@
-"""What does each step of the method bring? The write-up's ladder on one harness.
+"""How much does each step of the method gain? All steps of the write-up, trained and scored in the same way.
 
 Every step is trained from the same ImageNet weights on the same identities (two thirds; the others are held out) for
-about as many photographs, keeps its last averaged weights, and is embedded as the recipes do. Scored are the held-out
-identities (each photograph against all others; balanced pairs) and, where the data folder carries labels, its test
-pairs and search: as they are, at low resolution (as the validation photographs), and blurred (as the test ones).
-Every finished (step, seed) is a line of OUT; the same command goes on with what is missing, then prints the tables.
+about as many photographs, keeps its last averaged weights, and is embedded as the recipes do. The scores are those of
+the held-out identities (each photograph against all others; balanced pairs) and, if the data folder has labels, of its
+test pairs and search: unchanged, at low resolution (like the validation photographs), and blurred (like the test
+photographs). Every finished (step, seed) becomes a line of OUT. The command trains what is missing in OUT, then prints
+the tables.
 
     python benchmarks/ladder.py OUT.jsonl [--data DIR] [--seeds 0 1 2] [--epochs N] [--steps NAME...] [--table]
 """
@@ -44,9 +45,9 @@ from noseprint.training.fit import fit
 
 ROOT = Path(__file__).resolve().parents[1]
 HOLDOUT = 1 / 3
-EMBED_DEGRADED = 1  # the seed of what is degraded for scoring: one for all steps and seeds
+EMBED_DEGRADED = 1  # the seed of the degradation for scoring, the same for all steps and seeds
 SMALL = {"epochs": 3, "batch_size": 64, "lr": 3e-4, "image_size": 192, "train_size": 128}  # of train.sh --small
-DEMO = SMALL | {"epochs": 6, "batch_size": 32, "lr": 5e-4, "image_size": 128}  # of train.sh --demo, thrice as long
+DEMO = SMALL | {"epochs": 6, "batch_size": 32, "lr": 5e-4, "image_size": 128}  # of train.sh --demo, three times as long
 
 
 def recipe(folder: str) -> ModuleType:
@@ -64,7 +65,7 @@ CROPPED, STAGE1, STAGE2 = recipe("pseudo_produce"), recipe("swin224_stage1"), re
 
 @dataclass(frozen=True)
 class Step:
-    """One training; without a loss, none. after: what the difference is to; start: whose weights it goes on from."""
+    """One training, or none without a loss. after: the step to compare with; start: the step whose weights it gets."""
 
     after: str | None
     loss: LossName | None = "supcon"
@@ -184,9 +185,9 @@ class Ladder:
             write_csv(out, ("dog ID", "nose print image"), found.rows)
         return out
 
-    @cache  # noqa: B019 - the members' are asked for again, by their ensemble
+    @cache  # noqa: B019 - the ensemble needs those of its members again
     def similarities(self, name: str) -> dict[tuple[str, str], Floats]:
-        """Of each set under each condition, (N, N)."""
+        """Similarities (N, N) of each set under each condition."""
         network = load_network(self.weights(name))
         found = {}
         for condition, transform in CONDITIONS.items():
@@ -196,9 +197,9 @@ class Ladder:
         return found
 
     def fused(self, method: str) -> dict[tuple[str, str], Floats]:
-        """Of the members: the mean of cosines, of ranks among all entries, or of log-odds calibrated on the hold-out.
+        """Fuse the members: the mean of cosines, of ranks among all entries, or of log-odds calibrated on the hold-out.
 
-        The calibration sees clean held-out pairs, which it is then scored on, too: two numbers a member.
+        The calibration (two numbers for each member) is fitted to clean held-out pairs and then scored on them, too.
         """
         members = [self.similarities(name) for name in MEMBERS]
         if method == "ensemble, mean":
@@ -215,7 +216,7 @@ class Ladder:
         }
 
     def line(self, name: str) -> dict[str, object]:
-        """What is known of a step: its scores, set -> condition -> metric -> (value, low, high), and its cost."""
+        """The line of OUT for a step: its scores, set -> condition -> metric -> (value, low, high), and its cost."""
         found = self.fused(name) if name in ENSEMBLES else self.similarities(name)
         scores: dict[str, dict[str, object]] = {which: {} for which in self.sets}
         for (which, condition), similarity in found.items():
@@ -226,7 +227,7 @@ class Ladder:
 
 
 def embed(network: SupConNet, paths: object, transform: Transform) -> Floats:
-    """Inference embeddings (N, D), as infer.py has them."""
+    """Embed photographs (N, D) as infer.py does."""
     run = partial(embed_images, network, transform=transform, seed=EMBED_DEGRADED, engine="auto")
     return run(paths, device=torch.device("cpu"), workers=default_workers(torch.device("cpu")))
 
@@ -236,10 +237,14 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--data", type=Path, help="default: the synthetic demonstration, below --scratch")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, help="of the labelled photographs; default: 3, of the demonstration 6")
-    parser.add_argument("--scratch", type=Path, help="weights and what else may be deleted; default: beside OUT")
+    parser.add_argument(
+        "--epochs", type=int, help="epochs of the labelled photographs; default: 3, for the demonstration 6"
+    )
+    parser.add_argument(
+        "--scratch", type=Path, help="folder for weights and other files that may be deleted; default: beside OUT"
+    )
     parser.add_argument("--steps", nargs="+", choices=[*STEPS, *ENSEMBLES], default=[*STEPS, *ENSEMBLES])
-    parser.add_argument("--table", action="store_true", help="only print what OUT holds")
+    parser.add_argument("--table", action="store_true", help="only print the tables of OUT")
     given = parser.parse_args()
     lines = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.is_file() else []
     scratch = (given.scratch or given.out.with_suffix("")).resolve()

@@ -1,4 +1,4 @@
-"""What ladder.py asks of every step's network, and the tables of the answers."""
+"""The pairs and searches on which ladder.py scores every step, and the tables of the scores."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,17 +22,17 @@ Line = dict  # of the JSONL: data, step, seed, scores, and of a training seconds
 
 
 def clean(size: int) -> Transform:
-    """As they are."""
+    """Unchanged photographs."""
     return A.Resize(size, size)
 
 
 def low_resolution(size: int) -> Transform:
-    """As the validation photographs: what stage 1 does to nearly half of the training ones, to all."""
+    """Like the validation photographs: all are degraded as stage 1 degrades nearly half of its training images."""
     return A.Compose([A.OneOf([A.Resize(s, s) for s in (50, 60, 70, 80)], p=1), A.Resize(size, size)])
 
 
 def blurred(size: int) -> Transform:
-    """As the test photographs: a hand that moves, up to as far as stage 2 has it, and a strong compression."""
+    """Like the test photographs: motion blur, at most as long as in stage 2, and strong compression."""
     longest = max(3, round(size * 39 / 224) // 2 * 2 + 1)
     return A.Compose(
         [
@@ -48,7 +48,7 @@ CONDITIONS = {"clean": clean, "low resolution": low_resolution, "blurred": blurr
 
 @dataclass(frozen=True)
 class Questions:
-    """Photographs, the pairs asked about them, and the searches: a query row finds among the gallery, never itself."""
+    """Photographs, pairs of them, and searches: each query row is compared with all gallery rows except itself."""
 
     paths: tuple[Path, ...]
     pair_a: npt.NDArray[np.intp]
@@ -64,25 +64,25 @@ class Questions:
         """Figures with their 95 % intervals over identities, by the similarities (N, N) of all photographs."""
         scores = {}
         if len(self.same):
-            asked = similarity[self.pair_a, self.pair_b]
-            [interval] = bootstrap_pairs([roc_aucs], asked, self.same, self.identity_a, self.identity_b, seed=0)
-            scores["ROC AUC"] = (roc_auc(asked, self.same), *interval)
-        precision, hit, whose = [], [], []
+            of_pairs = similarity[self.pair_a, self.pair_b]
+            [interval] = bootstrap_pairs([roc_aucs], of_pairs, self.same, self.identity_a, self.identity_b, seed=0)
+            scores["ROC AUC"] = (roc_auc(of_pairs, self.same), *interval)
+        precision, hit, identities = [], [], []
         for row in self.query:
             gallery = self.gallery[self.gallery != row]
-            right, found = self.identities[gallery] == self.identities[row], similarity[row, gallery]
+            right, score = self.identities[gallery] == self.identities[row], similarity[row, gallery]
             if right.any():
-                precision.append(average_precision_score(right, found))
-                hit.append(float(right[found.argmax()]))
-                whose.append(self.identities[row])
-        if whose:
-            scores["mAP"] = (float(np.mean(precision)), *bootstrap_mean(np.array(precision), whose, seed=0))
-            scores["Rank-1"] = (float(np.mean(hit)), *bootstrap_mean(np.array(hit), whose, seed=0))
+                precision.append(average_precision_score(right, score))
+                hit.append(float(right[score.argmax()]))
+                identities.append(self.identities[row])
+        if identities:
+            scores["mAP"] = (float(np.mean(precision)), *bootstrap_mean(np.array(precision), identities, seed=0))
+            scores["Rank-1"] = (float(np.mean(hit)), *bootstrap_mean(np.array(hit), identities, seed=0))
         return scores
 
 
 def of_holdout(table: ImageTable) -> Questions:
-    """Each held-out photograph is sought among all others."""
+    """Search each held-out photograph among all others."""
     identities = np.array(table.identities)
     a, b, same = balanced_pairs(table.identities, seed=HOLDOUT_SEED)
     rows = np.arange(len(table))
@@ -90,7 +90,7 @@ def of_holdout(table: ImageTable) -> Questions:
 
 
 def of_test(data: Path) -> Questions:
-    """The labelled test pairs and the search that the data folder carries."""
+    """The labelled test pairs and the search of the data folder."""
     known = read_labelled_data(data)
     pairs, search = known.pairs, known.retrieval
     a, b = (

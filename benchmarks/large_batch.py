@@ -1,6 +1,6 @@
 """What does gradient caching (--chunk-size) cost in time, and what does it save in memory?
 
-Trains a step of the small backbone in fresh processes: whole batches, and the large one in chunks.
+Trains the small backbone for a few steps in fresh processes: two whole batches, and the large batch in chunks.
 
     python benchmarks/large_batch.py [--batch 1024] [--chunk 64]
 """
@@ -28,7 +28,7 @@ STEPS = 3
 
 
 def measure(batch: int, chunk: int | None) -> None:
-    """Print the images a second and the peak memory in MiB beyond that of the network at rest."""
+    """Print images per second, and the MiB of peak memory that training adds."""
     reuse_freed_memory()
     torch.manual_seed(0)
     options = EmbeddingOptions(data=Path(), epochs=1, batch_size=batch, lr=5e-4, chunk_size=chunk, holdout=0)
@@ -63,14 +63,14 @@ def main() -> None:
         measure(int(given.one[0]), int(given.one[1]) or None)
         return
     print(f"{'batch':>6}{'chunk':>7}{'images/s':>10}{'MiB':>8}")
-    found = {}
+    results = {}
     for batch, chunk in ((given.chunk, 0), (2 * given.chunk, 0), (given.batch, given.chunk)):
         command = [sys.executable, __file__, "--one", str(batch), str(chunk)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         rate, memory = map(float, done.stdout.split())
-        found[batch] = rate, memory
+        results[batch] = rate, memory
         print(f"{batch:6}{chunk or '-':>7}{rate:10.1f}{memory:8.0f}", flush=True)
-    (small_rate, small), (rate, memory) = found[given.chunk], found[given.batch]
+    (small_rate, small), (rate, memory) = results[given.chunk], results[given.batch]
     print(f"A batch of {given.batch} in chunks of {given.chunk}: {memory / small:.2f} x the memory of a batch of "
           f"{given.chunk}, {rate / small_rate:.2f} x its images/s")  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What do two processes under torchrun bring against one, and do they compute the same?
+"""How much faster are two processes under torchrun than one, and do they compute the same?
 
 Trains the same network for the same steps, and embeds the same photographs: one process with as many threads as there
 are cores (P), and P processes with a thread each. Prints seconds, the ratio, and how far losses and embeddings differ.

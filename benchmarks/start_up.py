@@ -52,7 +52,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def seconds(command: list[str], *, root: Path) -> tuple[float, dict[str, float]]:
-    """Wall time of a command, and of the phases that it names."""
+    """Wall time of a command, and of the phases that it prints."""
     path = os.pathsep.join([str(root / "src"), os.environ.get("PYTHONPATH", "")])
     begun = time.perf_counter()
     environment = os.environ | {"PYTHONPATH": path}
@@ -90,12 +90,12 @@ def main() -> None:
         phases: dict[str, list[float]] = {}
         for _ in range(given.rounds):
             for name, command in commands.items():
-                taken, found = seconds([sys.executable, *command], root=root)
+                taken, lengths_by_phase = seconds([sys.executable, *command], root=root)
                 times[name].append(taken)
-                for phase, length in found.items():
+                for phase, length in lengths_by_phase.items():
                     phases.setdefault(phase, []).append(length)
-    for name, found_times in times.items():
-        print(f"{name:64}{statistics.median(found_times):7.2f} s")
+    for name, taken_times in times.items():
+        print(f"{name:64}{statistics.median(taken_times):7.2f} s")
     for phase, lengths in phases.items():
         print(f"  {phase:62}{statistics.median(lengths):7.2f} s")
 

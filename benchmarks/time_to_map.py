@@ -1,8 +1,8 @@
-"""How many seconds does the small recipe take to a given mAP, and how many did it take before?
+"""How many seconds does the small recipe need to reach a given mAP, and how many did it need before?
 
-Trains swin224_stage1 --small --no-pseudo once for every point of both curves (a schedule of its own, to its end), in
-turn, and scores the search in DATA/retrieval.csv. "before" is the recipe of version 0.1's first results: learning rate
-5e-4, embedded at the size it was trained at, contiguous tensors, the optimizer unfused.
+Trains swin224_stage1 --small --no-pseudo once for every point of both curves, each with a complete schedule, and scores
+the search in DATA/retrieval.csv. "before" is the recipe of version 0.1's first results: learning rate 5e-4, embedded at
+the size it was trained at, contiguous tensors, the optimizer unfused.
 
     python benchmarks/time_to_map.py [DATA] [--now 1 2 3] [--before 3 6] [--target 0.85] [--plot FILE.png]
 """
@@ -24,7 +24,7 @@ from noseprint.inference.evaluation import evaluate_members
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = "swin224_stage1"
-# Run in place of train.py: what this version does by itself on a CPU, undone.
+# Runs train.py without what this version does by default on a CPU.
 UNDONE = """
 import runpy, sys, torch
 from noseprint.models.backbone import Backbone
@@ -51,9 +51,9 @@ def train(program: list[str], options: list[str], *, epochs: int, data: Path, re
     seconds, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
     weights = recipe / "results" / "small" / "best.safetensors"
-    found = evaluate_members({"": weights}, data, device=torch.device("cpu")).scores[""].map
-    assert found is not None
-    return seconds, cpu, found.value
+    score = evaluate_members({"": weights}, data, device=torch.device("cpu")).scores[""].map
+    assert score is not None
+    return seconds, cpu, score.value
 
 
 def plot(curves: dict[str, list[Point]], target: float, file: Path) -> None:

@@ -1,6 +1,6 @@
-"""How fast does a CPU train: what each choice for a backbone gives, and how many loader processes feed it best?
+"""How fast does a CPU train with each setting of a backbone, and how many loader processes are best?
 
-Steps: the same step, choice by choice in turn, best of --rounds; "now" is what noseprint does on this machine.
+Steps: the same step with each setting in turn, best of --rounds; "now" is what noseprint does on this machine.
 Workers: a whole training with stage 2's degradation, for each number of workers in turn, best of --rounds.
 
     python benchmarks/training.py [DATA] [--rounds 3] [--backbones NAME ...] [--workers 0 1 2]
@@ -34,7 +34,7 @@ LOSS = SupConLoss(temperature=0.07)
 def stepper(
     network: SupConNet, *, channels_last: bool, bf16: bool, fused: bool = True, frozen: int = 0
 ) -> Callable[[], float]:
-    """A training step that gives its seconds; `frozen` of an EfficientNet's stages learn nothing."""
+    """A training step that returns its seconds; the first `frozen` stages of an EfficientNet are not trained."""
     images = torch.randint(0, 256, (BATCH, 3, SIZE, SIZE), dtype=torch.uint8)
     labels = torch.arange(BATCH // 4).repeat_interleave(4)
 
@@ -45,8 +45,8 @@ def stepper(
             for part in (backbone.conv_stem, backbone.bn1, *backbone.blocks[: frozen - 1]):
                 part.requires_grad_(False)
         network.backbone.convolutional = channels_last
-        learnt = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        optimizer = torch.optim.AdamW(learnt, lr=0.0, fused=fused)
+        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=0.0, fused=fused)
         network.train().zero_grad()
         start = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
@@ -86,7 +86,7 @@ def steps(name: str, *, rounds: int) -> None:
 
 
 def train_once(data: Path, workers: int) -> None:
-    """Train an epoch as stage 2 would, and print the seconds from the first look at the tables to the weights."""
+    """Train an epoch as stage 2 would, and print the seconds from reading the tables to the weights."""
     where = Path(__file__).resolve().parents[1] / "swin224_stage2" / "dataset.py"
     spec = importlib.util.spec_from_file_location("dataset", where)
     assert spec is not None
@@ -111,7 +111,7 @@ def train_once(data: Path, workers: int) -> None:
 
 
 def loader_processes(data: Path, numbers: list[int], *, rounds: int) -> None:
-    """Print the table of trainings with so many workers, each in a process of its own."""
+    """Print how long a training takes with each number of workers, each in its own process."""
     seconds: dict[int, list[float]] = {number: [] for number in numbers}
     for _ in range(rounds):
         for number, times in seconds.items():

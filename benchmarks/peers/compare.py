@@ -1,4 +1,4 @@
-"""noseprint and its peers, side by side: same photographs, ImageNet weights, budget and scorer; tuned alike.
+"""Compares noseprint with other libraries: same photographs, ImageNet weights, budget, scorer and way of tuning.
 
 Each peer is trained by its own public interface in a process of its own (run_PEER.py), with the settings that its
 documentation leads to. Tuning sees training identities alone: a third of them is held out; two losses at three learning

@@ -1,4 +1,4 @@
-"""The plain baseline: timm, ArcFace, AdamW, a cosine schedule; what a good engineer writes in an afternoon."""
+"""The plain baseline: timm, ArcFace, AdamW, a cosine schedule."""
 
 import math
 

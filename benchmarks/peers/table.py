@@ -18,7 +18,7 @@ OURS = "noseprint"
 
 
 def hold_out_map(embeddings: Embeddings, identities: Sequence[str]) -> float:
-    """Mean average precision of each photograph sought among all others."""
+    """Mean average precision of each photograph searched among all others."""
     return retrieval_metrics(embeddings, identities).map
 
 

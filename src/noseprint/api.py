@@ -1,7 +1,7 @@
 """The functions of the public Python API; docs/python_api.md shows each with an example.
 
-They join other packages and compute nothing themselves. What loads torch is imported inside the functions, so that the
-others do not wait for it. Paths may be strings; `device` is auto, cpu, cuda, cuda:1 or mps.
+They call other packages and compute nothing themselves. Modules that load torch are imported inside the functions that
+need them, because torch is slow to load. Paths may be strings; `device` is auto, cpu, cuda, cuda:1 or mps.
 """
 
 import os
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 StrPath: TypeAlias = str | os.PathLike[str]
 Weights: TypeAlias = Mapping[str, StrPath] | Iterable[StrPath] | StrPath
-"""One or several weights files. A mapping gives each a name; otherwise its path is its name."""
+"""One or several weights files. In a mapping, the key is the name of the file; otherwise its path is."""
 
 
 def write_demo(folder: StrPath, *, seed: int = 0) -> None:
-    """Draw a data folder of synthetic nose prints, or leave it if it exists."""
+    """Draw a data folder of synthetic nose prints; do nothing if it exists."""
     from noseprint.data import demo
 
     demo.write_demo(Path(folder), seed=seed)
@@ -45,11 +45,11 @@ def import_photographs(
     seed: int = 0,
     skip_bad: bool = False,
 ) -> "ImportSummary":
-    """Make the data folder `target` from your own photographs, which are copied and never changed.
+    """Make the data folder `target` from your own photographs; they are copied, never changed.
 
     source: a folder with one folder of photographs for each individual, or a table (CSV) of image paths and identities.
     test, validation: shares of the individuals in these splits. encounter_folders: the folders inside an individual's
-    folder are days or visits. skip_bad: leave out unusable files, not raise an error for them.
+    folder are days or visits. skip_bad: leave out unusable files instead of raising an error.
     """
     from noseprint.data import importing
     from noseprint.data.import_sources import read_source
@@ -81,7 +81,7 @@ def load(weights: StrPath) -> "SupConNet":
 def embed(network: "SupConNet", photographs: Iterable[StrPath], *, device: str = "auto") -> "npt.NDArray[np.float32]":
     """Embed photographs: (N, D) float32, in the order given.
 
-    Each row has length 1, so that the product of two rows is their cosine similarity, -1..1.
+    Each row has length 1, so the dot product of two rows is their cosine similarity, -1..1.
     """
     from noseprint.devices import choose_device, default_workers
     from noseprint.models.embed import embed_images
@@ -98,7 +98,7 @@ def embed(network: "SupConNet", photographs: Iterable[StrPath], *, device: str =
 
 
 def calibrate(weights: Weights, data: StrPath, file: StrPath, *, device: str = "auto") -> "Verifier":
-    """Make the verifier of networks from the photographs in `data` that were held out of their training.
+    """Make a verifier for networks from the photographs in `data` that were held out from their training.
 
     It is written to `file` (.json) and returned.
     """
@@ -124,7 +124,7 @@ def verify(
     """Decide whether two photographs show the same individual.
 
     fmr: the false match rate to decide at; None: the lowest that the verifier supports. prior: the share of same pairs
-    among the pairs that you ask about; it changes the probability, not the decision.
+    among your pairs; it changes the probability, not the decision.
     """
     from noseprint.calibration import verify
     from noseprint.devices import choose_device
@@ -151,7 +151,7 @@ def train(
 
     The defaults suit a machine without a GPU. An interrupted call resumes if you repeat it. backbone: a timm name.tag.
     image_size, train_size: sides in pixels of the network's input, and of the training images (None: the same).
-    holdout: share of the individuals that are not trained on; they choose the best epoch and calibrate the network.
+    holdout: share of the individuals that are held out from training, to choose the best epoch and to calibrate.
     options: other fields of `noseprint.tasks.embedding_options.EmbeddingOptions`, such as loss="arcface".
     """
     import torch
@@ -180,7 +180,7 @@ def train(
 def evaluate(weights: Weights, data: StrPath, *, device: str = "auto") -> "Evaluation":
     """Score networks, and their ensemble if there are several, on the labels of a data folder.
 
-    `scores` of the result has the scores of each network by its name, and of the "ensemble".
+    `scores` of the result maps the name of each network, and "ensemble", to its scores.
     """
     from noseprint.devices import choose_device
     from noseprint.inference.evaluation import evaluate_members

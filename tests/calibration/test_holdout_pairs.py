@@ -106,5 +106,5 @@ def test_other_photographs_under_the_same_names_are_refused(campaign, tmp_path, 
     assert f"left out: {held_out.paths[2]}" in capsys.readouterr().out
     for path in held_out.paths[3:]:
         path.write_bytes(path.read_bytes() + b"0")
-    with pytest.raises(NoVerifierError, match=r"on other photographs than .*only 0 of those held out"):
+    with pytest.raises(NoVerifierError, match=r"on other photographs than .*only 0 of the held-out ones"):
         read_photographs(weights, data, share=0.2)

@@ -1,17 +1,17 @@
-"""Train on the demo for hours: does memory stay constant, is anything left behind?
+"""Train on the demo for hours. Does memory stay constant? Is anything left behind?
 
     python tests/slow/soak.py --hours 2 --out DIR [--checkout .]
 
-In a clone of the checkout (of what is committed) two things run side by side until the time is over:
+Two things run at the same time in a clone of the checkout (the committed files):
 
-- rounds of `bash train.sh --demo --force`: each has new processes, with loader workers;
+- rounds of `bash train.sh --demo --force`: each starts new processes, with loader workers;
 - one long training of swin224_stage1 in a single process, with loader workers for its batches, new workers for each
-  epoch's hold-out, and many saves. A leak inside a process shows here. SIGTERM ends it.
+  epoch's hold-out, and many saves. It shows leaks inside a process. SIGTERM ends it.
 
-Every few seconds the memory, open files and threads of the long training's processes are read; they go to
-DIR/samples.csv. After each round there must be nothing that was not there after the first one: files in the clone,
-entries in TMPDIR and /dev/shm, processes. The exit status is 1 if something was left, or if memory grows faster than
-BOUND. Linux only. On a machine with other users, give the soak a /dev/shm of its own:
+DIR/samples.csv gets the memory, open files and threads of the long training's processes every few seconds. After each
+round there must be no files in the clone, entries in TMPDIR or /dev/shm, or processes that were not there after the
+first round. The exit status is 1 if something was left, or if memory grows faster than BOUND. Linux only. On a machine
+with other users, give the soak a /dev/shm of its own:
 `unshare --mount sh -c 'mount -t tmpfs none /dev/shm && exec python tests/slow/soak.py ...'`.
 """
 
@@ -30,7 +30,7 @@ from processes import processes
 from scipy.stats import theilslopes
 
 INTERVAL = 5.0  # s between two samples
-GRACE = 20.0  # s in which processes must end
+GRACE = 20.0  # s that processes have to end
 WARM_UP = 15  # minutes at the start that do not count
 BOUND = 10.0  # MB that memory may grow in an hour
 # Enough hold-out images that each epoch's scoring starts loader workers; several saves in an epoch of about 7 steps.
@@ -123,7 +123,7 @@ class Soak:
             self.samples.append((time.monotonic() - self.began, pid, resident, files, threads))
 
     def wait_for_orphans(self) -> list[int]:
-        """The processes of a finished round that are still alive after the grace time."""
+        """Wait GRACE seconds; return the processes of a finished round that are still alive."""
         deadline = time.monotonic() + GRACE
         while True:
             alive = set(descendants(os.getpid())) - {self.long.pid, *descendants(self.long.pid)}
@@ -147,7 +147,7 @@ class Soak:
             memory = minutes.rss_mb.median()
             slope, _, low, high = theilslopes(memory, memory.index / 60) if len(memory) > 2 else (float("nan"),) * 4
             print(f"{role}: {memory.median():.0f} MB, {slope:+.2f} MB/h [{low:.2f}, {high:.2f}]")
-            if not slope <= BOUND:  # not a number fails as well
+            if not slope <= BOUND:  # NaN fails, too
                 self.problems.append(f"{role}: memory grows by {slope:.1f} MB an hour, more than {BOUND}")
             for column in ("files", "threads"):
                 most = minutes[column].max()
@@ -158,17 +158,17 @@ class Soak:
 
 
 def descendants(parent: int) -> list[int]:
-    """The living processes below this one."""
+    """The running descendants of a process."""
     children = defaultdict(list)
     for process in processes():
         if not process.ended:
             children[process.parent].append(process.pid)
-    found, todo = [], [parent]
+    below_parent, todo = [], [parent]
     while todo:
-        below = children[todo.pop()]
-        found += below
-        todo += below
-    return found
+        direct = children[todo.pop()]
+        below_parent += direct
+        todo += direct
+    return below_parent
 
 
 def names_in(folder: Path | str) -> set[str]:
@@ -186,7 +186,7 @@ def main() -> int:
     parser.add_argument("--checkout", type=Path, default=Path(), help="the checkout to test, as committed")
     options = parser.parse_args()
     options.out.mkdir(parents=True)
-    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: orphans become our children, so we find them
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: orphans become children of this process
     soak = Soak(options.out.resolve(), options.checkout.resolve())
     soak.run(options.hours * 3600)
     soak.judge_memory()

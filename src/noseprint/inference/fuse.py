@@ -34,7 +34,7 @@ def fuse(members: Mapping[str, pd.DataFrame], pairs: Pairs, *, method: FusionMet
 
     Raises:
         NoseprintError: A member lacks a pair, has two different values for one pair or, for "calibrated", has no
-            probabilities.
+            probabilities. The message names the member, the first such pair and the number of them.
     """
     if not members:
         raise NoseprintError("nothing to fuse: name at least one similarity.csv")

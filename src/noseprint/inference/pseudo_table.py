@@ -74,7 +74,7 @@ def write_pseudo_table(
         require_scorable(holdout.identities, share=share, encounters=holdout.encounters)
         if not len(pairs):
             raise NoseprintError(
-                "every validation pair has an unreadable photograph: replace these photographs, or train with --no-pseudo"
+                "every validation pair has an unreadable photograph: replace them, or train with --no-pseudo"
             )
         names = pairs.names()
         held_out_rows, rows = (

@@ -1,6 +1,6 @@
-"""A network on a CPU through OpenVINO: the embeddings of `SupConNet.embed`, several times as fast.
+"""Runs a network on a CPU with OpenVINO: the embeddings of `SupConNet.embed`, several times as fast.
 
-Compiled networks are kept in the user's cache folder. That only saves time: any failure of the cache is ignored.
+Compiled networks are cached in the user's cache folder, to save time. Failures of the cache are ignored.
 """
 
 import contextlib
@@ -27,13 +27,13 @@ from noseprint.models.network import SupConNet
 from noseprint.version import __version__
 
 MIN_COSINE = {"bf16": 0.9998, "f32": 0.99999}
-"""A precision is not used where its embedding of a test image has a lower cosine to torch's in float32.
+"""A precision is not used if its embedding of a test image has a lower cosine to torch's embedding in float32.
 
-Photographs vary more than the test images: the worst of 625 was four times as far from 1. So 0.9998 is required for
-bf16, for photographs to reach about 0.9995 on average or better.
+Photographs vary more than the test images: the cosine of the worst of 625 was four times as far from 1. With 0.9998
+for the test images in bf16, photographs reach about 0.9995 or better on average.
 """
 CACHE_LIMIT = 2 * 2**30
-"""Bytes that the cache folder may hold. Beyond them the files unused for longest go, but never the newest one."""
+"""Bytes that the cache folder may hold. Beyond, the least recently used files are deleted, but never the newest."""
 
 
 def is_installed() -> bool:
@@ -42,7 +42,7 @@ def is_installed() -> bool:
 
 
 def import_openvino() -> Any:
-    """The module `openvino`, with its telemetry off.
+    """Import `openvino` with its telemetry off.
 
     It comes with `openvino_telemetry`, which reports the import and each conversion to Google Analytics unless the user
     has opted out. Here that module cannot be imported, and openvino and nncf do without it. If the program imported it
@@ -61,7 +61,7 @@ def import_openvino() -> Any:
 class CompiledNetwork:
     """Embeds uint8 RGB images (B, 3, H, W) on the CPU: (B, D) float32.
 
-    The embedding of an image does not depend on the rest of its batch, not even in the last bit.
+    The embedding of an image is the same, to the last bit, whatever the rest of its batch is.
     """
 
     def __init__(self, compiled: Any) -> None:
@@ -101,9 +101,9 @@ def compile_model(model: Any, precision: str) -> CompiledNetwork:
 def compile_network(network: SupConNet) -> CompiledNetwork:
     """Compile `network`, which must be in eval mode, or take it from the cache.
 
-    It computes in bf16 if the CPU does (avx512_bf16, amx_bf16) and two test images come out as they do in torch, else
-    in float32. A network from the cache is tested on the same images. It uses as many threads as torch.
-    Raises RuntimeError, or what OpenVINO raises, where OpenVINO cannot compute this network.
+    It computes in bf16 if the CPU supports that (avx512_bf16, amx_bf16) and two test images get the same embeddings as
+    in torch (see MIN_COSINE), otherwise in float32. A network from the cache is tested on the same images. It uses as
+    many threads as torch. Raises RuntimeError, or an error of OpenVINO, if OpenVINO cannot compute this network.
     """
     core = _core()
     name = f"{_cache_key(network, core)}.compiled"
@@ -126,13 +126,13 @@ def compile_network(network: SupConNet) -> CompiledNetwork:
 
 
 def cache_folder() -> Path:
-    """`noseprint` below $XDG_CACHE_HOME if that is an absolute path, else below ~/.cache."""
+    """The folder `noseprint` in $XDG_CACHE_HOME if that is an absolute path, otherwise in ~/.cache."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (base if base.is_absolute() else Path.home() / ".cache") / "noseprint"
 
 
 def read_cache(name: str) -> bytes | None:
-    """The data cached under `name`; None if there is none, or it is damaged or not readable."""
+    """The data cached under `name`; None if there is none, or if it is damaged or cannot be read."""
     with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: no home folder
         path = cache_folder() / name
         data = path.read_bytes()
@@ -170,8 +170,8 @@ class _Embed(nn.Module):
 def _core() -> Any:
     """OpenVINO's core, created once in a process.
 
-    Each core installs a stack for signal handlers, and restores the previous stack when it is destroyed. If two are
-    destroyed in the order of their creation, the second restores a stack that the first has freed, and the next signal
+    Each core installs a stack for signal handlers and restores the previous one when it is destroyed. If two cores are
+    destroyed in the order of their creation, the second restores a stack that the first has freed. The next signal then
     kills the process.
     """
     return import_openvino().Core()
@@ -186,7 +186,7 @@ def _settings() -> dict[str, Any]:
 
 
 def _matches_torch(compiled: CompiledNetwork, network: SupConNet) -> bool:
-    """Whether two smooth random images, always the same ones, have the embeddings that torch gives them."""
+    """Whether two fixed smooth random images get the embeddings that torch gives them."""
     coarse = torch.rand(2, 3, 9, 9, generator=torch.Generator().manual_seed(0))
     images = F.interpolate(coarse, size=network.image_size, mode="bilinear").mul(255).byte()
     with torch.inference_mode():
