@@ -33,7 +33,7 @@ from noseprint.data.samplers import epoch_steps
 from noseprint.data.tables import read_labels, read_pairs, read_pseudo, read_retrieval, read_train, write_csv
 from noseprint.data.transforms import Transform
 from noseprint.devices import default_workers
-from noseprint.inference.pseudo_labels import produce_pseudo
+from noseprint.inference.pseudo_labels import produce_pseudo_labels
 from noseprint.losses import LossName
 from noseprint.metrics.holdout_scores import evaluate_holdout
 from noseprint.models.embed import embed_images
@@ -174,7 +174,7 @@ class Ladder:
                 embed(network, paths, transform) for paths in (self.holdout.paths, [pairs.folder / n for n in names])
             )
             scores = evaluate_holdout(known, self.holdout.identities, seed=HOLDOUT_SEED)
-            found = produce_pseudo(
+            found = produce_pseudo_labels(
                 pairs,
                 asked,
                 {name: row for row, name in enumerate(names)},

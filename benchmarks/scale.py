@@ -23,7 +23,7 @@ import torch
 
 from noseprint.inference.index import build_index, search_index
 from noseprint.inference.nearest import nearest_images
-from noseprint.inference.pseudo_labels import produce_pseudo
+from noseprint.inference.pseudo_labels import produce_pseudo_labels
 from noseprint.metrics.balanced_pairs import balanced_pairs
 from noseprint.metrics.retrieval import retrieval_metrics
 
@@ -78,7 +78,7 @@ def measure(question: str, count: int, folder: Path, *, full: bool) -> dict[str,
     pairs = argparse.Namespace(image_a=[names[row] for row in a], image_b=[names[row] for row in b])
     start = time.perf_counter()
     index = {name: row for row, name in enumerate(names)}
-    produce_pseudo(pairs, x, index, holdout_similarity=similarity, holdout_same=held_same)
+    produce_pseudo_labels(pairs, x, index, holdout_similarity=similarity, holdout_same=held_same)
     return {"s": time.perf_counter() - start}
 
 

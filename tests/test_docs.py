@@ -257,7 +257,7 @@ def test_links_and_file_names_of_a_page_exist(page):
         headings = re.findall(r"^#+ (.*)", linked.read_text(), re.M) if anchor else []
         slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
         assert not anchor or anchor in slugs, f"{target}: no such heading"
-    for name in set(FILE_NAME.findall(text)):
+    for name in set(FILE_NAME.findall(text)) if page.name != "names.md" else ():  # which lists old names
         assert any(file.endswith(f"/{name.removeprefix('../')}") for file in all_files()), f"{name}: no such file"
 
 

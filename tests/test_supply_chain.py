@@ -34,7 +34,7 @@ def runtime_packages() -> dict[str, Distribution]:
     """By name, all packages that noseprint, its demo and its export need on this machine; not the tools of test.sh."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    todo = [Requirement(text) for text in project["dependencies"] + extras["demo"] + extras["deploy"]]
+    todo = list(map(Requirement, project["dependencies"] + extras["demo"] + extras["deploy"] + extras["index"]))
     seen: set[tuple[str, str]] = set()
     packages = {}
     while todo:

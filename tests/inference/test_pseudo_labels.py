@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from noseprint.errors import NoseprintError
-from noseprint.inference.pseudo_labels import merge_pairs, produce_pseudo, select_pseudo_pairs
+from noseprint.inference.pseudo_labels import merge_pairs, produce_pseudo_labels, select_pseudo_pairs
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def test_selection_by_threshold_and_by_count():
             select_pseudo_pairs(similarity, **wrong)
 
 
-def test_a_chain_of_one_dog_becomes_one_identity():
+def test_a_chain_becomes_one_identity():
     merge = merge_pairs(
         [("a", "b"), ("b", "c"), ("d", "e")], np.array([0.9, 0.8, 0.95]), looked_up({}), refuse_below=0.5
     )
@@ -43,7 +43,7 @@ def test_a_chain_of_one_dog_becomes_one_identity():
     assert merge.refused == []
 
 
-def test_a_chain_of_lookalikes_is_cut_at_its_weakest_link():
+def test_a_chain_of_lookalikes_breaks_at_its_weakest_link():
     pairs = [("a", "b"), ("b", "c"), ("c", "d")]
     merge = merge_pairs(
         pairs, np.array([0.95, 0.85, 0.9]), looked_up({frozenset("ad"): 0.2, frozenset("ac"): 0.6}), refuse_below=0.5
@@ -56,14 +56,14 @@ def test_a_chain_of_lookalikes_is_cut_at_its_weakest_link():
     assert refusal.contradiction_similarity == 0.2
 
 
-def test_an_image_with_itself_and_a_pair_twice_change_nothing():
+def test_self_pairs_and_repeated_pairs_are_ignored():
     pairs = [("a", "a"), ("a", "b"), ("b", "a"), ("a", "b"), ("z", "z")]
     merge = merge_pairs(pairs, np.array([1, 0.9, 0.9, 0.9, 1]), looked_up({}), refuse_below=0.5)
     assert merge.groups == [["a", "b"]]
     assert (merge.merged, merge.refused) == (0, [])
 
 
-def test_a_cross_pair_at_the_floor_is_no_contradiction():
+def test_a_similarity_at_the_limit_is_no_contradiction():
     floor = looked_up({frozenset("ac"): 0.5})
     pairs, similarity = [("a", "b"), ("b", "c")], np.array([0.9, 0.8])
     assert merge_pairs(pairs, similarity, floor, refuse_below=0.5).groups == [["a", "b", "c"]]
@@ -79,7 +79,7 @@ def pair_lists(draw):
 
 
 @given(pair_lists(), st.floats(0, 1), st.randoms(use_true_random=False))
-def test_groups_are_disjoint_consistent_and_free_of_input_order(drawn, refuse_below, random):
+def test_groups_are_disjoint_consistent_and_independent_of_input_order(drawn, refuse_below, random):
     pairs, matrix = drawn
 
     def similarity_of(images_a, images_b):
@@ -98,7 +98,7 @@ def test_groups_are_disjoint_consistent_and_free_of_input_order(drawn, refuse_be
         assert cross.min() >= refuse_below
     group_of = {image: number for number, group in enumerate(merge.groups) for image in group}
     refused = {frozenset(refusal.pair) for refusal in merge.refused}
-    for a, b in pairs:  # every pair is used, refused or no pair at all
+    for a, b in pairs:  # every pair of two images is merged or refused
         assert a == b or frozenset((a, b)) in refused or group_of[a] == group_of[b]
     shuffled = list(pairs)
     random.shuffle(shuffled)
@@ -106,7 +106,7 @@ def test_groups_are_disjoint_consistent_and_free_of_input_order(drawn, refuse_be
 
 
 def dogs(*, dogs=40, images=3, noise, seed, d=32):
-    """Embeddings (dogs * images, D) around one direction a dog, and each row's dog."""
+    """Embeddings (dogs * images, D) around one direction for each dog, and the dog of each row."""
     rng = np.random.default_rng(seed)
     centre = rng.standard_normal((dogs, d))
     x = np.repeat(centre / np.linalg.norm(centre, axis=1, keepdims=True), images, axis=0)
@@ -141,9 +141,9 @@ def world(*, noise=0.9, different=100, seed=0):
 
 
 @pytest.mark.parametrize("seed", [0, 10, 20])
-def test_the_default_rule_finds_dogs_and_says_how_surely(seed):
+def test_the_default_rule_finds_dogs_and_estimates_its_precision(seed):
     pairs, x, index, label, holdout = world(seed=seed)
-    pseudo = produce_pseudo(pairs, x, index, **holdout)
+    pseudo = produce_pseudo_labels(pairs, x, index, **holdout)
     images = [image for _, image in pseudo.rows]
     assert len(images) == len(set(images)) == pseudo.summary["images"]
     assert len({identity for identity, _ in pseudo.rows}) == pseudo.summary["identities"]
@@ -158,42 +158,42 @@ def test_the_default_rule_finds_dogs_and_says_how_surely(seed):
     assert pseudo.summary["pairs"] == 200
     assert 0 < pseudo.summary["accepted"] <= 110
     json.dumps(pseudo.summary, allow_nan=False)
-    assert produce_pseudo(pairs, x, index, **holdout) == pseudo
+    assert produce_pseudo_labels(pairs, x, index, **holdout) == pseudo
 
 
-def test_a_count_takes_its_best_pairs_but_not_against_the_holdout():
+def test_a_count_chooses_the_best_pairs_within_the_limit_of_the_holdout():
     pairs, x, index, label, holdout = world(noise=0.3)
-    everything = produce_pseudo(pairs, x, index, **holdout, count=500)
+    everything = produce_pseudo_labels(pairs, x, index, **holdout, count=500)
     assert everything.summary["accepted"] == 200
-    assert len(everything.summary["refused"]) >= 100  # every different pair of the table, chain or not
+    assert len(everything.summary["refused"]) >= 100  # every different pair of the table
     assert "whose similarity is" in everything.summary["refused"][0]["reason"]
     assert {len({int(label[index[i]]) for p, i in everything.rows if p == q}) for q, _ in everything.rows} == {1}
-    few = produce_pseudo(pairs, x, index, holdout_similarity=None, holdout_same=None, count=10)
+    few = produce_pseudo_labels(pairs, x, index, holdout_similarity=None, holdout_same=None, count=10)
     assert few.summary["accepted"] == 10
     assert few.summary["estimated_precision"] is None
     assert few.summary["refuse_below"] == few.summary["threshold"]
 
 
-def test_a_pair_above_the_threshold_is_never_refused_for_itself():
-    # So few mistakes that the threshold (0.6) lies below the best cut (0.7): a pair at 0.65 is accepted and stays.
+def test_a_pair_above_the_threshold_is_not_refused_for_its_own_similarity():
+    # The threshold (0.6) lies below the similarity that separates best (0.7): a pair at 0.65 is chosen and stays.
     holdout = {
         "holdout_similarity": np.repeat([0.8, 0.6, 0.1], [200, 3, 197]),
         "holdout_same": np.repeat([True, False], 200),
     }
     x = np.array([[1, 0], [0.65, np.sqrt(1 - 0.65**2)]], dtype=np.float32)
-    pseudo = produce_pseudo(Table(("a",), ("b",)), x, {"a": 0, "b": 1}, **holdout)
+    pseudo = produce_pseudo_labels(Table(("a",), ("b",)), x, {"a": 0, "b": 1}, **holdout)
     assert pseudo.rows == [("pseudo-0000", "a"), ("pseudo-0000", "b")]
     assert pseudo.summary["threshold"] == pseudo.summary["refuse_below"] == 0.6
     assert pseudo.summary["estimated_precision"]["pairs"] == 203
     assert pseudo.summary["estimated_precision"]["same"] == 200
 
 
-def test_repeated_and_self_pairs_take_no_place_of_the_count():
+def test_repeated_and_self_pairs_do_not_count():
     pairs, x, index, _, _ = world(noise=0.3)
-    plain = produce_pseudo(pairs, x, index, holdout_similarity=None, holdout_same=None, count=10)
+    plain = produce_pseudo_labels(pairs, x, index, holdout_similarity=None, holdout_same=None, count=10)
     first = pairs.image_a[0]
     padded = Table((first,) * 50 + pairs.image_a + pairs.image_b, (first,) * 50 + pairs.image_b + pairs.image_a)
-    again = produce_pseudo(padded, x, index, holdout_similarity=None, holdout_same=None, count=10)
+    again = produce_pseudo_labels(padded, x, index, holdout_similarity=None, holdout_same=None, count=10)
     assert again.rows == plain.rows
     assert again.summary["pairs"] == 450
     assert again.summary["distinct_pairs"] == 200
@@ -201,7 +201,7 @@ def test_repeated_and_self_pairs_take_no_place_of_the_count():
 
 def test_a_useless_network_gives_no_pseudo_labels():
     pairs, x, index, _, holdout = world(noise=50)
-    pseudo = produce_pseudo(pairs, x, index, **holdout)
+    pseudo = produce_pseudo_labels(pairs, x, index, **holdout)
     assert pseudo.rows == []
     assert pseudo.summary["threshold"] is None
     assert pseudo.summary["estimated_precision"] is None
@@ -209,18 +209,18 @@ def test_a_useless_network_gives_no_pseudo_labels():
     json.dumps(pseudo.summary, allow_nan=False)
 
 
-def test_names_never_meet_the_labelled_ones():
+def test_new_names_differ_from_labelled_identities():
     pairs, x, index, _, _ = world(noise=0.3)
     none = {"holdout_similarity": None, "holdout_same": None}
-    plain = produce_pseudo(pairs, x, index, **none, count=3, labelled=["0", "1"])
+    plain = produce_pseudo_labels(pairs, x, index, **none, count=3, labelled=["0", "1"])
     assert plain.rows[0][0] == "pseudo-0000"
-    taken = produce_pseudo(pairs, x, index, **none, count=3, labelled=["pseudo-0000", "pseudo-pseudo-x"])
+    taken = produce_pseudo_labels(pairs, x, index, **none, count=3, labelled=["pseudo-0000", "pseudo-pseudo-x"])
     assert taken.rows[0][0] == "pseudo-pseudo-pseudo-0000"
 
 
-def test_neither_rule_nor_number_is_an_error():
+def test_no_holdout_or_a_count_of_zero_is_refused():
     pairs, x, index, _, holdout = world()
     with pytest.raises(NoseprintError, match="no hold-out pairs"):
-        produce_pseudo(pairs, x, index, holdout_similarity=None, holdout_same=None)
+        produce_pseudo_labels(pairs, x, index, holdout_similarity=None, holdout_same=None)
     with pytest.raises(NoseprintError, match="count 0"):
-        produce_pseudo(pairs, x, index, **holdout, count=0)
+        produce_pseudo_labels(pairs, x, index, **holdout, count=0)

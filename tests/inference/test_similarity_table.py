@@ -16,7 +16,7 @@ class Table:
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=20))
-def test_float32_survives_the_file(tmp_path_factory, values):
+def test_float32_is_read_as_written(tmp_path_factory, values):
     path = tmp_path_factory.mktemp("csv") / "new" / "similarity.csv"
     table = Table(tuple(f'{i},"x' for i in range(len(values))), tuple("NA" for _ in values))
     written = np.array(values, dtype=np.float32)
@@ -29,7 +29,7 @@ def test_float32_survives_the_file(tmp_path_factory, values):
     assert list(got["imageB"]) == list(table.image_b)
 
 
-def test_float64_and_probability_survive_the_file(tmp_path):
+def test_float64_and_probability_are_read_as_written(tmp_path):
     path = tmp_path / "s.csv"
     prediction, probability = np.random.default_rng(0).random((2, 50))
     table = Table(tuple(map(str, range(50))), tuple("b" * 50))
@@ -41,7 +41,7 @@ def test_float64_and_probability_survive_the_file(tmp_path):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_bad_number_is_not_written_over_a_good_file(tmp_path, bad):
+def test_a_bad_number_does_not_replace_a_good_file(tmp_path, bad):
     path = tmp_path / "s.csv"
     path.write_text("old")
     with pytest.raises(NoseprintError, match="prediction of pair 2"):
@@ -67,7 +67,7 @@ def test_a_wrong_length_leaves_nothing_behind(tmp_path):
         ("imageA,imageB,prediction,probability\na,b,0.1,1.5\n", "line 2: probability '1.5' is not between"),
     ],
 )
-def test_a_faulty_file_is_named_with_its_line(tmp_path, text, message):
+def test_a_fault_is_reported_with_file_and_line(tmp_path, text, message):
     path = tmp_path / "s.csv"
     path.write_text(text)
     with pytest.raises(NoseprintError) as error:
@@ -76,7 +76,7 @@ def test_a_faulty_file_is_named_with_its_line(tmp_path, text, message):
     assert message in str(error.value)
 
 
-def test_every_fault_is_found(tmp_path):
+def test_all_faults_are_reported(tmp_path):
     path = tmp_path / "s.csv"
     path.write_text('imageA,imageB,prediction,probability\na,b,x,2\na,b\na,b,0.5,0.5\n"a"a,b,1,1\na,b,inf,0\n')
     with pytest.raises(DataError) as error:
@@ -84,7 +84,7 @@ def test_every_fault_is_found(tmp_path):
     assert [fault.line for fault in error.value.faults] == [2, 2, 3, 5, 6]
 
 
-def test_names_with_quotes_commas_and_line_ends_survive_the_file(tmp_path):
+def test_names_with_quotes_commas_and_line_ends_are_read_as_written(tmp_path):
     names = ('a"b.jpg', "a,b.jpg", "a\nb.jpg", "'a.jpg", "#a.jpg")
     write_similarities(tmp_path / "s.csv", Table(names, names[::-1]), np.arange(len(names)))
     got = read_similarities(tmp_path / "s.csv")

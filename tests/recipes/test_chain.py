@@ -88,15 +88,13 @@ def test_broken_photographs_stop_a_training_before_it_begins_and_skip_bad_leaves
         path.write_bytes(b"")
     refused = checkout.run(*pseudo, "--skip-bad")
     assert refused.returncode == 1
-    assert "no pair of validation photographs can be used" in refused.stderr
+    assert "every validation pair has an unreadable photograph" in refused.stderr
 
 
 def test_a_warning_says_when_every_pair_was_accepted(checkout):
     checkout.works("pseudo_produce/train.py", *TINY, *SHORT, "--holdout", "0")
-    assert "Every pair was accepted" in checkout.works("pseudo_produce/pseudo.py", "--device", "cpu")
-    assert "Every pair was accepted" not in checkout.works(
-        "pseudo_produce/pseudo.py", "--device", "cpu", "--count", "3"
-    )
+    assert "Every pair was chosen" in checkout.works("pseudo_produce/pseudo.py", "--device", "cpu")
+    assert "Every pair was chosen" not in checkout.works("pseudo_produce/pseudo.py", "--device", "cpu", "--count", "3")
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

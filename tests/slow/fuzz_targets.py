@@ -27,7 +27,7 @@ from noseprint.command_line import run
 from noseprint.data import tables
 from noseprint.data.decoding import Image, decode
 from noseprint.errors import NoseprintError
-from noseprint.inference.infer import InferOptions, calibration_of
+from noseprint.inference.infer import InferOptions, stored_calibration
 from noseprint.inference.similarity_table import read_similarities
 from noseprint.models.network import SupConNet
 from noseprint.models.published import load_published
@@ -168,7 +168,7 @@ def _weights(folder: Path) -> dict[str, Target]:
 
     def see(content: bytes) -> bool:
         path.write_bytes(content)
-        _accepts(lambda: calibration_of(path))
+        _accepts(lambda: stored_calibration(path))
         _accepts(lambda: require_same_holdout(path, EmbeddingOptions(data=folder, epochs=1, batch_size=2, lr=1.0)))
         return _accepts(lambda: load_network(path), promise)
 

@@ -1,4 +1,4 @@
-"""Pairs of photographs to similarities, on disk."""
+"""Write the similarities of the pairs in a data folder."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from noseprint.calibration.curves import Calibration, calibration_from_json
 from noseprint.data.tables import Split, read_pairs
 from noseprint.data.transforms import Transform
 from noseprint.devices import default_workers
-from noseprint.distributed import World, join_world, report_lost_ranks
+from noseprint.distributed import join_world, report_lost_ranks
 from noseprint.inference.infer_options import InferOptions
 from noseprint.inference.similarity_table import write_similarities
 from noseprint.lock import lock
@@ -33,10 +33,14 @@ def infer_folder(
     evaluation: Callable[[int], Transform],
     degraded: Callable[[int], Transform],
 ) -> None:
-    """Score the pairs of a split with the weights of a recipe `folder`, or with `options.weights`: see `infer`.
+    """Score the pairs of a split with the weights of a recipe folder: see `infer`.
 
-    build_model: the folder's network, for published weights that do not describe theirs. evaluation, degraded: from a
-    side in pixels to what is done to each image.
+    Args:
+        folder: The recipe folder; `options.weights` replaces its weights.
+        build_model: Builds the folder's network, which published weights (.pth) do not describe.
+        options: Options of infer.py.
+        evaluation: Makes the transform of each image, for an input side in pixels.
+        degraded: Makes the transform that `options.degraded_transform` adds, likewise.
     """
     results = folder / "results" / options.run
     weights = options.weights or results / "best.safetensors"
@@ -48,7 +52,7 @@ def infer_folder(
     transforms = [evaluation(network.image_size)]
     if options.degraded_transform:
         transforms.append(degraded(network.image_size))
-    infer(network, transforms=transforms, calibration=calibration_of(weights), results=results, options=options)
+    infer(network, transforms=transforms, calibration=stored_calibration(weights), results=results, options=options)
 
 
 def infer(
@@ -59,59 +63,53 @@ def infer(
     results: Path,
     options: InferOptions,
 ) -> None:
-    """Write the similarity of every pair of the split into `results`: imageA,imageB,prediction[,probability].
+    """Write a row imageA,imageB,prediction[,probability] for each pair of a split.
 
-    Those of the test pairs go to similarity.csv, those of the validation pairs to similarity_validation.csv.
+    `prediction` is the cosine of the two embeddings, averaged over `transforms`. `probability` is the share of same
+    pairs among pairs with this similarity, if half of all pairs are the same; it needs a calibration. Under torchrun
+    the processes share the images, and rank 0 writes.
 
-    prediction is the mean over `transforms` of the cosine of the two images' embeddings;
-    probability, where there is a calibration, is the share of such pairs that are the same where half of all are. Under
-    torchrun the ranks share the images and rank 0 writes.
+    Args:
+        network: Embeds the images.
+        transforms: What is done to each image; the embeddings of each transform are compared with one another.
+        calibration: Of the network's cosines.
+        results: Folder for similarity.csv (test pairs) or similarity_validation.csv (validation pairs).
+        options: Options of infer.py.
     """
     with (
-        join_world(options.device) as place,
-        lock(results) if place.is_main else nullcontext(),
-        report_lost_ranks(place.size),
+        join_world(options.device) as world,
+        lock(results) if world.is_main else nullcontext(),
+        report_lost_ranks(world.size),
     ):
+        pairs = read_pairs(options.data, options.split)
+        names = pairs.names()
+        index = {name: row for row, name in enumerate(names)}
+        network.to(world.device)
+        start = time.monotonic()
+        similarity = np.zeros(len(pairs), np.float32)
+        for transform in transforms:
+            embeddings = embed_images(
+                network,
+                [pairs.folder / name for name in names],
+                transform=transform,
+                device=world.device,
+                workers=default_workers(world.device) if options.workers is None else options.workers,
+                batch_size=options.batch_size,
+                seed=options.seed,
+                engine=options.engine,
+            )
+            if world.is_main:
+                similarity += pair_similarities(embeddings, index, pairs) / np.float32(len(transforms))
+        if not world.is_main:
+            return
         out = results / _SIMILARITY[options.split]
-        _infer(network, transforms=transforms, calibration=calibration, out=out, options=options, place=place)
+        probability = calibration.probability(similarity) if calibration else None
+        write_similarities(out, pairs, similarity, probability=probability)
+        print(f"{len(pairs)} pairs of {len(names)} images in {time.monotonic() - start:.1f} s: {out}", flush=True)
 
 
-def _infer(
-    network: SupConNet,
-    *,
-    transforms: Sequence[Transform],
-    calibration: Calibration | None,
-    out: Path,
-    options: InferOptions,
-    place: World,
-) -> None:
-    pairs = read_pairs(options.data, options.split)
-    names = pairs.names()
-    index = {name: row for row, name in enumerate(names)}
-    network.to(place.device)
-    start = time.monotonic()
-    similarity = np.zeros(len(pairs), np.float32)
-    for transform in transforms:
-        embeddings = embed_images(
-            network,
-            [pairs.folder / name for name in names],
-            transform=transform,
-            device=place.device,
-            workers=default_workers(place.device) if options.workers is None else options.workers,
-            batch_size=options.batch_size,
-            seed=options.seed,
-            engine=options.engine,
-        )
-        if place.is_main:
-            similarity += pair_similarities(embeddings, index, pairs) / np.float32(len(transforms))
-    if not place.is_main:
-        return
-    write_similarities(out, pairs, similarity, probability=calibration.probability(similarity) if calibration else None)
-    print(f"{len(pairs)} pairs of {len(names)} images in {time.monotonic() - start:.1f} s: {out}", flush=True)
-
-
-def calibration_of(weights: Path) -> Calibration | None:
-    """The calibration stored beside the weights; None where they carry none, as the checkpoints of 2022."""
+def stored_calibration(weights: Path) -> Calibration | None:
+    """The calibration in the header of a weights file; None if there is none, as in the checkpoints of 2022."""
     if weights.suffix == ".pth":
         return None
     stored = read_header(weights).extra.get("calibration")

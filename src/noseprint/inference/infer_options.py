@@ -17,28 +17,28 @@ class InferOptions:
     """Options of every recipe's infer.py."""
 
     data: Path
-    """Data folder, laid out as the README says."""
+    """Data folder, laid out as data/README.md says."""
     run: str = ""
-    """Name of the run: files lie in results/RUN; "" is results/ itself."""
+    """Name of the run, whose files are in results/RUN; "" is results/ itself."""
     small: bool = False
-    """The run that train.py --small made; short for --run small."""
+    """Use the run of train.py --small; short for --run small."""
     weights: Path | None = None
-    """Weights to use. None: results/RUN/best.safetensors. A .pth file is read as one of the checkpoints of 2022."""
+    """Weights to use. None: results/RUN/best.safetensors. A .pth file is read as a checkpoint of 2022."""
     split: Split = "test"
     """Which pairs to score."""
     degraded_transform: Annotated[bool, tyro.conf.arg(aliases=["--degraded-view"])] = False
-    """Also compare a transform degraded at random, seeded by image: the mean of both cosines, twice the time."""
+    """Also compare randomly degraded images, and average both cosines. Takes twice the time."""
     batch_size: int = 64
     seed: int = 0
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
     engine: Engine = "auto"
-    """auto: OpenVINO on a CPU where it is installed, several times as fast; in bf16 if the CPU has it."""
+    """What runs the network. auto: OpenVINO on a CPU if it is installed (several times as fast), else torch."""
     workers: int | None = None
-    """Processes that decode. None: by the machine."""
+    """Processes that decode photographs. None: as many as suit the machine."""
 
     def __post_init__(self) -> None:
-        """Refuse values that cannot be."""
+        """Refuse impossible values."""
         if self.batch_size < 1:
             raise NoseprintError(f"--batch-size {self.batch_size}: must be at least 1")
         check_run_name(self.run)
@@ -46,6 +46,6 @@ class InferOptions:
 
 
 def run_infer(main: Callable[[InferOptions], None], *, folder: Path) -> None:
-    """Parse the command line of the infer.py of a recipe `folder` and call `main` with the options."""
+    """Parse the command line of infer.py in a recipe `folder`, and call `main` with the options."""
     full = InferOptions(data=folder.parent / "data")
     run(main, full=full, small=replace(full, run="small", small=True))

@@ -1,4 +1,4 @@
-"""Pseudo-identities: pairs of unlabelled images that are very likely the same become training identities."""
+"""Pseudo-labels: unlabelled images that very likely show the same individual become training identities."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,37 +19,43 @@ Cross = Callable[[Sequence[str], Sequence[str]], Similarities]
 
 @dataclass(frozen=True)
 class Refusal:
-    """A pair that was accepted by its similarity, but would have joined images that contradict it."""
+    """A pair that was chosen, but would have joined two images that are too dissimilar."""
 
     pair: Pair
     similarity: float
     contradiction: Pair
+    """The least similar images that the pair would have joined."""
     contradiction_similarity: float
 
 
 @dataclass(frozen=True)
 class Merge:
-    """Groups of images (each image in one group at most), the refused pairs, and how many pairs grew a group."""
+    """Groups of images that pairs were merged into."""
 
     groups: list[list[str]]
+    """Each image is in one group at most."""
     refused: list[Refusal]
     merged: int
+    """How many pairs enlarged a group."""
 
 
 @dataclass(frozen=True)
 class PseudoLabels:
-    """Rows (identity, image) of the pseudo-labelled table, and the summary that goes beside it as JSON."""
+    """Pseudo-labels, and how they were made."""
 
     rows: list[tuple[str, str]]
+    """(identity, image) of each row of pseudo.csv."""
     summary: dict[str, Any]
+    """Content of pseudo.json."""
 
 
 def select_pseudo_pairs(
     similarity: Similarities, *, threshold: float | None = None, count: int | None = None
 ) -> npt.NDArray[np.intp]:
-    """Rows of `similarity` (P,) that are at least `threshold`, or the best `count` (all, if fewer).
+    """The rows of `similarity` (P,) with at least `threshold`, or the `count` best rows (all, if there are fewer).
 
-    Exactly one of the two is given. In order of falling similarity, ties in the order of the input.
+    The most similar comes first; equal ones stand in their order. Raises ValueError unless exactly one of `threshold`
+    and `count` is given.
     """
     if (threshold is None) == (count is None):
         raise ValueError("give either threshold or count")
@@ -60,7 +66,7 @@ def select_pseudo_pairs(
 
 
 def cross_similarities(embeddings: npt.NDArray[np.float32], index: Mapping[str, int]) -> Cross:
-    """A function of two lists of image names that gives their similarities (A, B), as `pair_similarities` does."""
+    """Make a function that returns the similarities (A, B) of A and B image names, as `pair_similarities` would."""
 
     def similarity_of(images_a: Sequence[str], images_b: Sequence[str]) -> Similarities:
         a = np.repeat([index[name] for name in images_a], len(images_b))
@@ -71,12 +77,20 @@ def cross_similarities(embeddings: npt.NDArray[np.float32], index: Mapping[str, 
 
 
 def merge_pairs(pairs: Sequence[Pair], similarity: Similarities, similarity_of: Cross, *, refuse_below: float) -> Merge:
-    """Make groups of `pairs` that share images, best pair first (`similarity` (P,); ties in the order of the input).
+    """Merge pairs that share images into groups, the most similar pair first.
 
-    A pair joins the groups of its two images unless some image of the one and some image of the other are less similar
-    than `refuse_below`: of a chain of look-alikes the weakest link is refused, not one dog made of many. A refused pair
-    is dropped; what its images were in before stays. A pair of an image with itself is passed over.
-    Groups have at least two images and stand in the order in which the pairs, best first, name one of their images.
+    A pair joins the groups of its two images, unless an image of one group and an image of the other are less similar
+    than `refuse_below`. So a chain of look-alikes breaks at its weakest link, and does not become one individual. A
+    refused pair changes no group. A pair of an image with itself is ignored.
+
+    Args:
+        pairs: P pairs of image names.
+        similarity: (P,); equal ones are merged in their order.
+        similarity_of: Returns the similarities of any images (see `cross_similarities`).
+        refuse_below: The lowest similarity that two images of a group may have.
+
+    Returns:
+        Groups of two or more images, in the order in which the pairs first name one of their images.
     """
     group_of: dict[str, list[str]] = {}
     refused, merged = [], 0
@@ -99,7 +113,7 @@ def merge_pairs(pairs: Sequence[Pair], similarity: Similarities, similarity_of: 
     return Merge([group for group in groups if len(group) > 1], refused, merged)
 
 
-def produce_pseudo(
+def produce_pseudo_labels(
     pairs: Pairs,
     embeddings: npt.NDArray[np.float32],
     index: Mapping[str, int],
@@ -110,32 +124,46 @@ def produce_pseudo(
     count: int | None = None,
     labelled: Collection[str] = (),
 ) -> PseudoLabels:
-    """Choose pairs that are the same, merge them, name the identities `pseudo-0000`, ... from the best pair on.
+    """Choose pairs that are very likely the same, merge them, and name the identities `pseudo-0000` and so on.
 
-    The default rule takes every pair from the similarity on at which `precision` of the balanced hold-out pairs are
-    right (`threshold_at_precision`), be that none or all. A fixed best 500 is no judgement: it takes every pair of a
-    table that holds 500 pairs, however wrong, and most of the good ones of a larger table it leaves. `count` still
-    asks for it: the best `count` distinct pairs, for runs without a hold-out and for repeating the original.
+    By default, every pair is chosen whose similarity reaches the threshold at which `precision` of the balanced
+    hold-out pairs are the same (`threshold_at_precision`). With `count`, the `count` most similar distinct pairs are
+    chosen, as in 2022; that needs no hold-out, but takes wrong pairs from a small table and leaves good ones in a large
+    table.
 
-    A merge is refused where two images are less similar than the similarity that parts same from different on the
-    hold-out best (`separating_similarity`; the threshold, if lower). So `count` does not force in pairs that look
-    different. Without a hold-out nothing tells how far apart one dog's photographs lie: the worst chosen pair counts.
-    `labelled` are the identities in use: the prefix is made longer until no name of theirs begins with it.
-    The precision reported is the hold-out's. Where the unlabelled photographs are worse than the labelled ones, or
-    fewer than half of their pairs are the same, the true one is lower.
+    A merge is refused if it would join two images that are less similar than the similarity that best separates same
+    from different hold-out pairs (`separating_similarity`), or than the threshold if that is lower. Without a hold-out,
+    the limit is the similarity of the worst chosen pair.
 
-    Raises NoseprintError for `count` and hold-out both missing, a `count` below 1, and as `pair_similarities`.
+    The precision in the summary is that of the hold-out. The true one is lower if the unlabelled photographs are worse
+    than the labelled ones, or if fewer than half of their pairs are the same.
+
+    Args:
+        pairs: Pairs of unlabelled images.
+        embeddings: (N, D), rows of length 1.
+        index: Row of each image in `embeddings`.
+        holdout_similarity: (H,) of the balanced hold-out pairs; None if there is no hold-out.
+        holdout_same: (H,), whether each hold-out pair is the same.
+        precision: Share of same pairs that is required of the chosen ones, 0..1.
+        count: Choose this many pairs instead.
+        labelled: Identities in use; the prefix is repeated until none of them starts with it.
+
+    Returns:
+        Rows that start with the identity of the most similar pair, and a summary.
+
+    Raises:
+        NoseprintError: There is neither a hold-out nor a `count`, `count` is below 1, or as `pair_similarities`.
     """
     if count is not None and count < 1:
-        raise NoseprintError(f"count {count} is below 1: ask for at least one pair")
+        raise NoseprintError(f"count {count}: must be at least 1")
     holdout = None if holdout_similarity is None or holdout_same is None else (holdout_similarity, holdout_same)
     if holdout is None and count is None:
         raise NoseprintError(
-            "there are no hold-out pairs to choose a similarity by: hold out identities (a share above 0), "
-            "or say how many of the best pairs to take with a count"
+            "there are no hold-out pairs to set the threshold by: hold out identities (a share above 0), "
+            "or give the number of pairs to choose with a count"
         )
     similarity = pair_similarities(embeddings, index, pairs)
-    names, first_rows = _distinct(pairs)
+    names, first_rows = _distinct_pairs(pairs)
     similarity = similarity[first_rows]
     if count is not None:
         chosen = select_pseudo_pairs(similarity, count=count)
@@ -155,7 +183,7 @@ def produce_pseudo(
         cross_similarities(embeddings, index),
         refuse_below=-np.inf if refuse_below is None else refuse_below,
     )
-    rows = _named(merge.groups, labelled)
+    rows = _name_groups(merge.groups, labelled)
     summary = {
         "rule": "count" if count is not None else "precision",
         "asked": count if count is not None else precision,
@@ -165,7 +193,7 @@ def produce_pseudo(
         "refuse_below": refuse_below,
         "accepted": len(chosen),
         "merged": merge.merged,
-        "refused": [_described(refusal) for refusal in merge.refused],
+        "refused": [_describe(refusal) for refusal in merge.refused],
         "identities": len(merge.groups),
         "images": len(rows),
         "estimated_precision": _precision(holdout, threshold),
@@ -173,8 +201,8 @@ def produce_pseudo(
     return PseudoLabels(rows, summary)
 
 
-def _distinct(pairs: Pairs) -> tuple[list[Pair], npt.NDArray[np.intp]]:
-    """Pairs of two images, each once whichever comes first, and the row it stands on first."""
+def _distinct_pairs(pairs: Pairs) -> tuple[list[Pair], npt.NDArray[np.intp]]:
+    """Pairs of two different images, each once in either order, and the first row of each."""
     first: dict[frozenset[str], int] = {}
     for row, pair in enumerate(zip(pairs.image_a, pairs.image_b, strict=True)):
         if pair[0] != pair[1]:
@@ -183,14 +211,14 @@ def _distinct(pairs: Pairs) -> tuple[list[Pair], npt.NDArray[np.intp]]:
     return [(pairs.image_a[row], pairs.image_b[row]) for row in rows], rows
 
 
-def _named(groups: list[list[str]], labelled: Collection[str]) -> list[tuple[str, str]]:
+def _name_groups(groups: list[list[str]], labelled: Collection[str]) -> list[tuple[str, str]]:
     prefix = "pseudo-"
     while any(identity.startswith(prefix) for identity in labelled):
         prefix = "pseudo-" + prefix
     return [(f"{prefix}{number:04d}", image) for number, group in enumerate(groups) for image in group]
 
 
-def _described(refusal: Refusal) -> dict[str, Any]:
+def _describe(refusal: Refusal) -> dict[str, Any]:
     (a, b), (c, d) = refusal.pair, refusal.contradiction
     return {
         "imageA": a,
@@ -203,7 +231,7 @@ def _described(refusal: Refusal) -> dict[str, Any]:
 def _precision(
     holdout: tuple[Similarities, npt.NDArray[np.bool_]] | None, threshold: float | None
 ) -> dict[str, float | int] | None:
-    """Share of hold-out pairs at or above the threshold that are the same, with its 95 % interval; None if none are."""
+    """Share of same pairs among the hold-out pairs that reach the threshold, with a 95 % interval; None if none do."""
     if holdout is None or threshold is None:
         return None
     above = np.asarray(holdout[1], dtype=bool)[np.asarray(holdout[0], dtype=np.float64) >= threshold]

@@ -1,4 +1,4 @@
-"""From a trained network and unlabelled pairs to the table of pseudo-identities: pseudo.csv and pseudo.json."""
+"""Write the pseudo-labels of the validation pairs: pseudo.csv and pseudo.json."""
 
 import json
 from collections.abc import Callable
@@ -14,14 +14,14 @@ from noseprint.devices import default_workers
 from noseprint.distributed import join_world, report_lost_ranks
 from noseprint.errors import NoseprintError
 from noseprint.files import atomic_write
-from noseprint.inference.pseudo_labels import produce_pseudo
+from noseprint.inference.pseudo_labels import produce_pseudo_labels
 from noseprint.lock import lock
 from noseprint.metrics.holdout_scores import evaluate_holdout
 from noseprint.models.embed import embed_images
 from noseprint.models.weights import load_network, read_header
 
 WITHOUT_HOLDOUT = 500
-"""Pairs that are taken, as the original did, where there is no hold-out to tell which are right."""
+"""Pairs to choose if there is no hold-out to set a threshold by, as in 2022."""
 
 
 def write_pseudo_table(
@@ -36,11 +36,24 @@ def write_pseudo_table(
     device: str,
     workers: int | None,
 ) -> None:
-    """Score the validation pairs of `data` with `results`/best.safetensors and write the pseudo-identities beside it.
+    """Score the validation pairs with `results`/best.safetensors, and write pseudo.csv and pseudo.json beside it.
 
-    labelled: the table that the network was trained on; its hold-out sets the similarity at which a pair is accepted.
-    evaluation_transform: from a side in pixels to what is done to each image. precision, count: see `produce_pseudo`.
-    Under torchrun the ranks share the embedding, and rank 0 does the rest.
+    Under torchrun the processes share the embedding, and rank 0 does the rest.
+
+    Args:
+        results: Folder of the network's weights.
+        data: Data folder.
+        labelled: The table that the network was trained on; its hold-out sets the threshold.
+        evaluation_transform: Makes the transform of each image, for an input side in pixels.
+        precision: As for `produce_pseudo_labels`.
+        count: As for `produce_pseudo_labels`.
+        skip_bad: Leave out unreadable photographs, and list them in skipped_pseudo.csv.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        workers: Processes that decode photographs; None: as many as suit the machine.
+
+    Raises:
+        NoseprintError: No validation pair has two readable photographs, the hold-out cannot be scored, or as
+            `load_network` and `readable_photographs`.
     """
     weights = results / "best.safetensors"
     network = load_network(weights)
@@ -61,7 +74,7 @@ def write_pseudo_table(
         require_scorable(holdout.identities, share=share, encounters=holdout.encounters)
         if not len(pairs):
             raise NoseprintError(
-                "no pair of validation photographs can be used: replace the broken ones, or train with --no-pseudo"
+                "every validation pair has an unreadable photograph: replace them, or train with --no-pseudo"
             )
         names = pairs.names()
         held_out_rows, rows = (
@@ -81,7 +94,7 @@ def write_pseudo_table(
             scores = evaluate_holdout(
                 held_out_rows, holdout.identities, seed=HOLDOUT_SEED, encounters=holdout.encounters
             )
-        pseudo = produce_pseudo(
+        pseudo = produce_pseudo_labels(
             pairs,
             rows,
             {name: row for row, name in enumerate(names)},
@@ -98,18 +111,18 @@ def write_pseudo_table(
 
 
 def _summary(summary: dict[str, Any], out: Path) -> str:
-    """What was accepted, in two or three lines."""
+    """The result in two or three lines."""
     if summary["threshold"] is None:
-        return f"no similarity reaches the precision asked for on the hold-out: no pseudo-identities. {out}"
+        return f"no pseudo-identities, because no threshold reaches this precision on the hold-out: {out}"
     precision = "unknown"
     if estimate := summary["estimated_precision"]:
         precision = f"{estimate['precision']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
     warning = ""
     if summary["accepted"] == summary["distinct_pairs"]:
-        warning = "Every pair was accepted, wrong ones too: give --count, or hold identities out.\n"
+        warning = "Every pair was chosen, including wrong ones: hold identities out, or give a lower --count.\n"
     return warning + (
-        f"{summary['accepted']} of {summary['distinct_pairs']} pairs accepted, similarity from "
+        f"{summary['accepted']} of {summary['distinct_pairs']} pairs chosen, with a similarity of at least "
         f"{summary['threshold']:.4f}; {len(summary['refused'])} of them refused as contradictions; "
         f"estimated precision {precision}\n"
-        f"{summary['identities']} pseudo-identities of {summary['images']} images: {out}"
+        f"{summary['identities']} pseudo-identities with {summary['images']} images: {out}"
     )

@@ -1,4 +1,4 @@
-"""Similarities of pairs of images, and the CSV they are kept in."""
+"""similarity.csv: the similarities of pairs of images."""
 
 import csv
 import math
@@ -24,10 +24,18 @@ def write_similarities(
     *,
     probability: npt.NDArray[np.floating] | None = None,
 ) -> None:
-    """Write `imageA,imageB,prediction[,probability]`, every pair in order, aside and renamed into place.
+    """Write a row imageA,imageB,prediction[,probability] for each pair, in order.
 
-    Numbers take the fewest digits that give the same float (32 or 64 bits, as passed) when read again.
-    Raises NoseprintError, and leaves an older file alone, when a number is not finite.
+    Numbers are written with the fewest digits that give the same float32 or float64 when they are read again.
+
+    Args:
+        path: The file, which is replaced as a whole.
+        pairs: P pairs of image names.
+        predictions: (P,).
+        probability: (P,), each that its pair is the same.
+
+    Raises:
+        NoseprintError: A number is not finite; an older file is left as it was.
     """
     columns = [predictions] if probability is None else [predictions, probability]
     header = HEADER if probability is None else (*HEADER, "probability")
@@ -35,8 +43,8 @@ def write_similarities(
         wrong = np.flatnonzero(~np.isfinite(column))
         if len(wrong):
             raise NoseprintError(
-                f"{path} is not written: {name} of pair {wrong[0] + 1} ({pairs.image_a[wrong[0]]!r}, "
-                f"{pairs.image_b[wrong[0]]!r}) is {column[wrong[0]]}; check the weights that gave it"
+                f"{path}: not written, because the {name} of pair {wrong[0] + 1} ({pairs.image_a[wrong[0]]!r}, "
+                f"{pairs.image_b[wrong[0]]!r}) is {column[wrong[0]]}; check the network's weights"
             )
     texts = [[str(value) for value in column] for column in columns]
     with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as file:
@@ -48,11 +56,11 @@ def write_similarities(
 def read_similarities(path: Path) -> pd.DataFrame:
     """Read what `write_similarities` wrote: columns imageA, imageB (str), prediction[, probability] (float64).
 
-    Raises DataError with every fault: a missing file, a wrong header, a short or long row, an empty name, a number
-    that is not finite, a probability outside [0, 1].
+    Raises DataError with all faults: a missing file, a wrong header, a row that is too short or too long, an empty
+    name, a number that is not finite, or a probability outside 0..1.
     """
     faults: list[Fault] = []
-    names: dict[str, str] = {}  # equal names become one object
+    names: dict[str, str] = {}  # equal names share one string
     image_a, image_b = list[str](), list[str]()
     columns = {"prediction": array("d"), "probability": array("d")}
     for line, (a, b, *texts) in read_rows(path, (*HEADER, "probability"), HEADER, faults=faults):
