@@ -18,7 +18,7 @@ def campaign(root, **recipes):
 
 def test_weights_of_another_recipe_are_refused(tmp_path):
     assert list(campaign(tmp_path, one="one", two="two").weights) == ["one", "two"]
-    with pytest.raises(NoseprintError, match=r"one.* weights of two, not of one; put them under their own name"):
+    with pytest.raises(NoseprintError, match=r"one.* weights of two, not of one; put each file under its own name"):
         _ = campaign(tmp_path, one="two", two="two").weights
 
 

@@ -66,7 +66,7 @@ finally:
         ((tmp_path / "empty.jpg", b, "--verifier", campaign.path), "empty.jpg: is empty"),
         ((a, b, "--prior", "1"), "--prior 1: must lie between 0 and 1"),
         ((a, b, "--fmr", "0"), "--fmr 0: must lie between 0 and 1"),
-        ((a, b, "--verifier", campaign.path, "--picture", tmp_path / "a.jpg"), "whose name ends in .png"),
+        ((a, b, "--verifier", campaign.path, "--picture", tmp_path / "a.jpg"), "a file name that ends in .png"),
     ):
         command = [sys.executable, "-c", code, "verify", *map(str, arguments)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)

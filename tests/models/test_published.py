@@ -172,7 +172,7 @@ class Payload:
 def test_code_in_a_file_is_refused_and_never_runs(tiny, file, tmp_path, write):
     trace = tmp_path / "trace"
     write({"features.0.weight": Payload(trace)}, file)
-    says = r"\((it holds more than tensors|a Python pickle, .*none of its code was executed"
+    says = r"it holds more than tensors|a Python pickle|none of its code was executed"
     with pytest.raises(NoseprintError, match=says):
         load_published(file, tiny)
     assert not trace.exists()
