@@ -39,7 +39,7 @@ def full(demo, tmp_path_factory, make):
     lines = [json.dumps({"step": 5 * epoch, "epoch": epoch, "loss": 2 / epoch} | rest) for epoch in (1, 2, 3)]
     (root / "metrics.jsonl").write_text("\n".join(lines))
     extra = {"holdout": '{"auc": 0.97, "map": 0.9}', "training": '{"holdout": 0.2}', "calibration": calibration}
-    header = WeightsHeader("resnet18.a1_in1k", 32, (0, 0, 0), (1, 1, 1), "G", 16, "1", extra)
+    header = WeightsHeader("resnet18.a1_in1k", 32, (0, 0, 0), (1, 1, 1), version="1", extra=extra)
     trainings = {
         name: replace(training, header=header) for name, training in read_trainings(dict.fromkeys(names, root)).items()
     }
@@ -129,7 +129,7 @@ def test_the_numbers_are_those_of_the_evaluation_and_the_trainings(full, page, d
     photographs = sum(identity not in held_out for identity in table.identities)
     trained_on = f"{photographs} photographs of {12 - len(held_out)} individuals"
     assert f"trained on {trained_on} and 2 photographs of 1 pseudo-identities." in page.text
-    assert f"Held out, to check on: {len(held_out)} more individuals." in page.text
+    assert f"{len(held_out)} more individuals were held out for checks." in page.text
 
 
 def test_nothing_is_claimed_about_photographs_from_elsewhere(full, make):
