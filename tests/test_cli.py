@@ -53,9 +53,9 @@ def test_fuse_joins_pairs_by_name_and_keeps_the_order_of_the_table(tmp_path):
         (["evaluate", "--data", "."], 1, "--root .: there is no members.txt in it"),
         (["weights", "pairs.csv"], 1, "not a safetensors file"),
         (["weights", "none.pth"], 1, "none.pth: no such checkpoint"),
-        (["embed", ".", "--weights", "none.safetensors"], 1, ".: holds no photographs"),
-        (["search", "pairs.csv", "--gallery", "pairs.csv"], 1, "pairs.csv: no file of embeddings"),
-        (["search", "none.jpg", "--gallery", "pairs.csv"], 1, "none.jpg: no such photograph or folder"),
+        (["embed", ".", "--weights", "none.safetensors"], 1, ".: has no photographs"),
+        (["search", "pairs.csv", "--gallery", "pairs.csv"], 1, "pairs.csv: not a complete gallery"),
+        (["embed", "none.jpg", "--weights", "none.safetensors"], 1, "none.jpg: no such photograph or folder"),
         (["nonsense"], 2, "nonsense"),
     ],
 )
