@@ -154,7 +154,7 @@ def test_embed_and_search(tmp_path, demo):
     table = demo / "train" / "train_data.csv"
     done = noseprint("search", images, "--gallery", "g.safetensors", "--top", 2, "--identities", table, cwd=tmp_path)
     assert done.stdout.splitlines()[-1].endswith(" rows: found.csv")
-    assert ": most like " in done.stdout
+    assert ": most similar to " in done.stdout
     before = (tmp_path / "w.safetensors").read_bytes()
     done = noseprint("embed", images, "--weights", "w.safetensors", "--out", "w.safetensors", cwd=tmp_path, status=1)
     assert (tmp_path / "w.safetensors").read_bytes() == before
