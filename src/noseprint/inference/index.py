@@ -24,7 +24,7 @@ def build_index(gallery: Floats) -> Index:
     """Build an index of `gallery` (N, D), which may be a `numpy.memmap`.
 
     PCA reduces the embeddings to 128 dimensions, k-means puts them into about 2 sqrt(N) lists, and each is stored in 8
-    bits a dimension. Recall@10 is at least 0.99 at 100,000 and 1,000,000 images (docs/performance.md).
+    bits a dimension. Recall@10 was 0.994 in a trial with 100,000 images (docs/performance.md).
     """
     faiss = _import_faiss()
     count, width = gallery.shape
