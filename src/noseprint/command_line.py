@@ -29,7 +29,7 @@ def run(main: Callable[[T], None], *, full: T, small: T) -> None:
     default = small if "--small" in sys.argv[1:] else full
     with friendly_errors():
         is_first = os.environ.get("LOCAL_RANK", "0") == "0"
-        description = main.__globals__.get("__doc__")
+        description = getattr(main, "__globals__", {}).get("__doc__")
         main(tyro.cli(type(default), default=default, console_outputs=is_first, description=description))
 
 
