@@ -62,4 +62,4 @@ def test_the_code_of_the_page_runs(folder, monkeypatch):
     matches = variables["matches"]
     assert [match.similarity for match in matches] == sorted((match.similarity for match in matches), reverse=True)
     assert matches[0].similarity == pytest.approx(1, abs=1e-3)  # the query is in the gallery
-    assert matches[0].photograph.startswith(f"{matches[0].identity}/")
+    assert matches[0].image.startswith(f"{matches[0].identity}/")

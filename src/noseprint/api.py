@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from noseprint.data.transforms import Transform
     from noseprint.inference.evaluation import Evaluation
     from noseprint.inference.gallery import GalleryEmbeddings
+    from noseprint.inference.search import Match
     from noseprint.inspection.check import DataReport
     from noseprint.models.network import SupConNet
 
@@ -195,18 +196,6 @@ def evaluate(weights: Weights, data: StrPath, *, device: str = "auto") -> "Evalu
 
 
 @dataclass(frozen=True)
-class Match:
-    """A photograph in a gallery that is similar to a query."""
-
-    photograph: str
-    """Its name in the gallery's folder."""
-    similarity: float
-    """Cosine similarity, -1..1."""
-    identity: str | None
-    """The individual on it; None if it is not known."""
-
-
-@dataclass(frozen=True)
 class Gallery:
     """Embedded photographs of known individuals, to search in."""
 
@@ -256,18 +245,26 @@ class Gallery:
         paths = find_weights(embeddings, tuple(_by_name(weights).values()))
         return cls(embeddings, _folder_names(embeddings.names) if identities is None else identities, paths)
 
-    def search(self, photograph: StrPath, *, top: int = 5, device: str = "auto") -> list[Match]:
-        """Return the `top` most similar photographs of the gallery, the best first."""
-        from noseprint.devices import choose_device
-        from noseprint.inference.gallery import embed_photographs
-        from noseprint.inference.nearest import nearest_images
+    def search(
+        self, query: StrPath, *, top: int = 5, verifier: "Verifier | None" = None, device: str = "auto"
+    ) -> "list[Match]":
+        """Return the `top` most similar photographs of the gallery for each query, the best first.
 
-        query, gallery = Path(photograph), self.embeddings
-        embedded = embed_photographs(self.weights, query.parent, [query.name], device=choose_device(device))
-        rows, similarities = nearest_images(embedded, gallery.matrix, k=top)
-        names = [gallery.names[row] for row in rows[0]]
-        best = zip(names, similarities[0].tolist(), strict=True)
-        return [Match(name, similarity, self.identities.get(name)) for name, similarity in best]
+        query: a photograph, or a folder of them. verifier: gives probabilities to the matches of several networks; a
+        single network has its own calibration in its weights, if it was calibrated.
+        """
+        from noseprint.devices import choose_device
+        from noseprint.inference.search import search_gallery
+
+        return search_gallery(
+            Path(query),
+            self.embeddings,
+            device=choose_device(device),
+            top=top,
+            identities=self.identities,
+            verifier=verifier,
+            weights=self.weights,
+        )
 
 
 def _folder_names(photographs: Iterable[str]) -> dict[str, str]:

@@ -87,7 +87,7 @@ def test_the_command_writes_the_same_bytes_each_time(weights, tmp_path):
         command = [sys.executable, "-m", "noseprint", "export", str(weights), str(tmp_path / name)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
-        assert done.stdout.startswith(f"{tmp_path / name}: python ")
+        assert done.stdout.startswith(f"{tmp_path / name} is written. Try it: python ")
     for file in (tmp_path / "one").iterdir():
         assert (tmp_path / "two" / file.name).read_bytes() == file.read_bytes(), file.name
 

@@ -1,8 +1,10 @@
 """Which images make up each batch. A batch depends on the seed and the step alone, so that a resume goes on exactly."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from noseprint.errors import NoseprintError
 
@@ -10,14 +12,42 @@ Index = tuple[int, int]
 """(step, row): a sample's randomness is drawn from both."""
 
 
-class IdentityBatches:
+class Batches(ABC):
+    """The batches of a whole training. With several processes, each yields its share of every batch.
+
+    steps: the number of batches. first_step: where a resumed training begins. rank, world_size: of this process.
+    """
+
+    def __init__(self, *, steps: int, seed: int, first_step: int = 0, rank: int = 0, world_size: int = 1) -> None:
+        self._steps, self._first_step, self._seed = steps, first_step, seed
+        self._rank, self._world_size = rank, world_size
+
+    def __len__(self) -> int:
+        return self._steps - self._first_step
+
+    def __iter__(self) -> Iterator[list[Index]]:
+        for step in range(self._first_step, self._steps):
+            yield self.batch(step)
+
+    def batch(self, step: int, *, of_all_processes: bool = False) -> list[Index]:
+        """The part of this process of batch number `step`, or the whole batch, as (step, row)."""
+        groups = self._groups(step)
+        mine = groups if of_all_processes else groups[self._rank :: self._world_size]
+        return [(step, int(row)) for rows in mine for row in rows]
+
+    @abstractmethod
+    def _groups(self, step: int) -> Sequence[npt.NDArray[np.int64]]:
+        """The rows of batch number `step`, in groups that stay together in one process."""
+
+
+class IdentityBatches(Batches):
     """Batches of K images of each of P identities, for the whole training.
 
     Identities are drawn uniformly without repetition inside a batch, then up to `images_per_identity` of their images
     without repetition; an identity with fewer images gives all it has. P = batch_size // images_per_identity.
-    With several processes each yields its share of the batch's identities: rank, rank + world_size, ...
+    The identities of a batch are shared by the processes: rank, rank + world_size, ...
 
-    identities: (N,) the identity of each row. steps: the number of batches of the whole training.
+    identities: (N,) the identity of each row.
     """
 
     def __init__(
@@ -48,33 +78,22 @@ class IdentityBatches:
         if self._identities_per_batch < world_size:
             raise NoseprintError(f"{world_size} processes cannot share {self._identities_per_batch} identities a batch")
         self._images_per_identity = images_per_identity
-        self._steps, self._first_step, self._seed = steps, first_step, seed
-        self._rank, self._world_size = rank, world_size
+        super().__init__(steps=steps, seed=seed, first_step=first_step, rank=rank, world_size=world_size)
 
-    def __len__(self) -> int:
-        return self._steps - self._first_step
-
-    def __iter__(self) -> Iterator[list[Index]]:
-        for step in range(self._first_step, self._steps):
-            yield self.batch(step)
-
-    def batch(self, step: int, *, of_all_processes: bool = False) -> list[Index]:
-        """The part of this process of batch number `step`, or the whole batch, as (step, row)."""
+    def _groups(self, step: int) -> Sequence[npt.NDArray[np.int64]]:
         random = np.random.default_rng((self._seed, step))
         chosen = random.choice(len(self._rows), self._identities_per_batch, replace=False)
-        picks = [
+        return [
             random.choice(self._rows[i], min(self._images_per_identity, len(self._rows[i])), replace=False)
             for i in chosen
         ]
-        mine = picks if of_all_processes else picks[self._rank :: self._world_size]
-        return [(step, int(row)) for rows in mine for row in rows]
 
 
-class ShuffledBatches:
+class ShuffledBatches(Batches):
     """Batches of all rows in random order, for the whole training; the last rows that fill no batch wait an epoch.
 
-    Each epoch's order depends on (seed, epoch) alone. With several processes each yields its share of the same global
-    batch: rows rank, rank + world_size, ...
+    Each epoch's order depends on (seed, epoch) alone. The rows of a batch are shared by the processes: rank,
+    rank + world_size, ...
     """
 
     def __init__(
@@ -92,23 +111,14 @@ class ShuffledBatches:
         self._batch_size = min(batch_size, rows)
         if not 0 < world_size <= self._batch_size:
             raise NoseprintError(f"{world_size} processes cannot share batches of {self._batch_size} images")
-        self._number, self._steps, self._first_step, self._seed = rows, steps, first_step, seed
-        self._rank, self._world_size = rank, world_size
+        self._number = rows
+        super().__init__(steps=steps, seed=seed, first_step=first_step, rank=rank, world_size=world_size)
 
-    def __len__(self) -> int:
-        return self._steps - self._first_step
-
-    def __iter__(self) -> Iterator[list[Index]]:
-        for step in range(self._first_step, self._steps):
-            yield self.batch(step)
-
-    def batch(self, step: int, *, of_all_processes: bool = False) -> list[Index]:
-        """The part of this process of batch number `step`, or the whole batch, as (step, row)."""
+    def _groups(self, step: int) -> Sequence[npt.NDArray[np.int64]]:
         epoch, number = divmod(step, epoch_steps(self._number, self._batch_size))
         order = np.random.default_rng((self._seed, epoch)).permutation(self._number)
         rows = order[number * self._batch_size : (number + 1) * self._batch_size]
-        mine = rows if of_all_processes else rows[self._rank :: self._world_size]
-        return [(step, int(row)) for row in mine]
+        return list(rows.reshape(-1, 1))
 
 
 def epoch_steps(images: int, batch_size: int) -> int:
