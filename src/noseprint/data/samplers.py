@@ -13,7 +13,9 @@ Index = tuple[int, int]
 
 
 class Batches(ABC):
-    """The batches of a whole training. With several processes, each yields its share of every batch.
+    """The batches of a whole training: batch number `step` depends on the seed and the step alone.
+
+    With several processes, each yields its share of every batch.
 
     steps: the number of batches. first_step: where a resumed training begins. rank, world_size: of this process.
     """

@@ -1,30 +1,17 @@
 """The seam between `fit`, which knows how to train, and a task, which knows what is trained."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from noseprint.data.datasets import Sample
-from noseprint.data.samplers import Index
+from noseprint.data.samplers import Batches
 from noseprint.distributed import World
 from noseprint.models.network import Network
-
-
-class Batches(Protocol):
-    """A batch sampler over the whole training: batch number `step` depends on the seed and the step alone."""
-
-    def __len__(self) -> int: ...
-
-    def __iter__(self) -> Iterator[list[Index]]: ...
-
-    def batch(self, step: int, *, of_all_processes: bool = False) -> list[Index]:
-        """The (step, row) of each sample of this process, or of all processes."""
-        ...
 
 
 @dataclass(frozen=True)
