@@ -23,6 +23,7 @@ set_up_python() {  # REQUIREMENTS FILE...: makes sure that `python` has noseprin
 install() (  # REQUIREMENTS FILE...: in a subshell, in the checkout
   cd "$ROOT"
   base=$(find_python)
+  : 8>>.venv.lock || fail "$ROOT cannot be written, so .venv cannot be made; install requirements.txt elsewhere"
   exec 8>>.venv.lock  # what we start holds it too; a second run waits and then finds everything installed
   "$base" -c 'import fcntl, sys
 try:

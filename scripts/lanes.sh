@@ -2,7 +2,8 @@
 # Runs recipe scripts: each writes a log, several run side by side in lanes, and all stop together.
 
 lock_folder() {  # FOLDER COMMAND...: fails if another run has it. Descriptor 9 holds the lock, also in what we start
-  mkdir -p "$1"
+  local error
+  error=$({ mkdir -p "$1" && : 9<>"$1/.lock"; } 2>&1) || { say "$1 cannot be written (${error##*: })" >&2; return 1; }
   exec 9<>"$1/.lock"
   python -m noseprint.lock 9 "$@"
 }

@@ -1,3 +1,4 @@
+import os
 import signal
 import subprocess
 import sys
@@ -54,3 +55,40 @@ def test_an_os_error_is_one_line():
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_character_that_the_terminal_lacks_is_escaped(encoding, stream):
+    done = subprocess.run(
+        [sys.executable, "-c", f"""
+import sys
+from noseprint.command_line import friendly_errors
+with friendly_errors():
+    print("\\u72ac.jpg \\udcff", file=sys.{stream})
+"""],
+        capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONIOENCODING": encoding},
+    )  # fmt: skip
+    assert (done.returncode, getattr(done, stream)) == (0, "\\u72ac.jpg \\udcff\n")
+
+
+@pytest.mark.parametrize("out", ["-", "/dev/stdout"])
+def test_prose_goes_to_standard_error_where_the_data_go_to_standard_output(out, tmp_path):
+    done = python(f"""
+from dataclasses import dataclass
+from pathlib import Path
+from noseprint.command_line import run
+from noseprint.files import atomic_write
+
+@dataclass
+class Options:
+    out: Path = Path({out!r})
+
+def main(options):
+    print("prose")
+    with atomic_write(options.out) as part:
+        part.write_text("data")
+
+run(main, full=Options(), small=Options())
+""")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "data", "prose\n")

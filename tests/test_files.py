@@ -11,7 +11,7 @@ import pytest
 
 from noseprint import files
 from noseprint.errors import NoseprintError
-from noseprint.files import atomic_write
+from noseprint.files import atomic_write, check_output
 
 
 def write(path, text):
@@ -112,7 +112,7 @@ def test_a_file_in_place_of_a_folder_or_a_folder_in_place_of_a_file(tmp_path):
 WRITE = """
 import sys, time
 from pathlib import Path
-from noseprint.files import atomic_write
+from noseprint.files import atomic_write, check_output
 with atomic_write(Path(sys.argv[1])) as part:
     part.write_text("slow")
     print("writing", flush=True)
@@ -158,3 +158,92 @@ def test_a_file_that_another_writer_removes_before_it_is_locked_is_made_again(tm
         part.write_text("complete")
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
     assert (tmp_path / "x").read_text() == "complete"
+
+
+def to_stdout(*lines, redirect, cwd):
+    code = "\n".join(("from pathlib import Path", "from noseprint.files import atomic_write", *lines))
+    subprocess.run(["bash", "-c", f'"$0" -c "$1" {redirect}', sys.executable, code], cwd=cwd, check=True, timeout=60)
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link.csv", "link to a link"])
+def test_standard_output_is_added_to_where_the_shell_appends(tmp_path, name):
+    (tmp_path / "link.csv").symlink_to("/dev/stdout")
+    (tmp_path / "link to a link").symlink_to("link.csv")
+    (tmp_path / "all.txt").write_text("kept\n")
+    to_stdout(
+        "print('before')",
+        f"with atomic_write(Path({name!r})) as part: part.write_text('data\\n')",
+        "print('after')",
+        redirect=">> all.txt",
+        cwd=tmp_path,
+    )
+    assert (tmp_path / "all.txt").read_text() == "kept\nbefore\ndata\nafter\n"
+    assert sorted(names(tmp_path)) == ["all.txt", "link to a link", "link.csv"]
+
+
+def test_another_open_file_is_added_to(tmp_path):
+    to_stdout(
+        "with atomic_write(Path('/dev/fd/5')) as part: part.write_text('data')",
+        redirect="5> five.txt; printf more >> five.txt",
+        cwd=tmp_path,
+    )
+    assert (tmp_path / "five.txt").read_text() == "datamore"
+
+
+def test_a_named_pipe_gets_the_bytes(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    with subprocess.Popen(["cat", tmp_path / "pipe.csv"], stdout=subprocess.PIPE) as reader:
+        write(tmp_path / "pipe.csv", "data")
+        assert reader.communicate(timeout=20)[0] == b"data"
+
+
+def test_a_failed_write_to_a_stream_writes_nothing(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+
+    def fail_halfway():
+        with atomic_write(tmp_path / "pipe.csv") as part:
+            part.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_halfway()
+    assert names(tmp_path) == ["pipe.csv"]
+
+
+@pytest.mark.parametrize("letter", ["a", "犬"])
+def test_a_name_as_long_as_the_disk_allows_can_be_written(tmp_path, letter):
+    name = letter * (251 // len(letter.encode())) + ".csv"
+    check_output(tmp_path / name, suffix=".csv", inputs=())
+    write(tmp_path / name, "data")
+    assert names(tmp_path) == [name]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a" * 260 + ".csv", "File name too long.*choose a shorter name"),
+        ("file.txt/a.csv", "cannot be written"),
+        ("folder.csv", "give a file name that ends in .csv"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(tmp_path, name, message):
+    (tmp_path / "file.txt").touch()
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(NoseprintError, match=message):
+        check_output(tmp_path / name, suffix=".csv", inputs=())
+    assert sorted(names(tmp_path)) == ["file.txt", "folder.csv"]
+
+
+def test_a_read_only_disk_is_noticed_before_the_work(tmp_path, monkeypatch):
+    def refuse(**_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(files.tempfile, "mkstemp", refuse)
+    with pytest.raises(NoseprintError, match=r"Read-only file system.*another folder"):
+        check_output(tmp_path / "a.csv", suffix=".csv", inputs=())
+
+
+def test_checking_an_output_changes_nothing(tmp_path):
+    write(tmp_path / "a.csv", "old")
+    check_output(tmp_path / "a.csv", suffix=".csv", inputs=())
+    assert (names(tmp_path), (tmp_path / "a.csv").read_text()) == (["a.csv"], "old")

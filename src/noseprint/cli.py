@@ -4,7 +4,7 @@ from typing import Annotated
 
 import tyro
 
-from noseprint.command_line import friendly_errors
+from noseprint.command_line import friendly_errors, prose_apart_from_data
 from noseprint.commands.calibrate import Calibrate
 from noseprint.commands.check import Check
 from noseprint.commands.demo_data import DemoData
@@ -37,7 +37,9 @@ Command = (
 def main() -> None:
     """Run the command that the command line names."""
     with friendly_errors():
-        tyro.cli(Command, prog="noseprint", description="Turn photographs into identities.")()
+        command = tyro.cli(Command, prog="noseprint", description="Turn photographs into identities.")
+        with prose_apart_from_data(command):
+            command()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ import hashlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 from typing import Literal, TypeAlias, TypeVar
@@ -12,6 +14,7 @@ from typing import Literal, TypeAlias, TypeVar
 import tyro
 
 from noseprint.errors import NoseprintError
+from noseprint.files import STDOUT, stream_of
 
 T = TypeVar("T")
 Engine: TypeAlias = Literal["auto", "torch", "openvino"]
@@ -30,7 +33,9 @@ def run(main: Callable[[T], None], *, full: T, small: T) -> None:
     with friendly_errors():
         is_first = os.environ.get("LOCAL_RANK", "0") == "0"
         description = getattr(main, "__globals__", {}).get("__doc__")
-        main(tyro.cli(type(default), default=default, console_outputs=is_first, description=description))
+        options = tyro.cli(type(default), default=default, console_outputs=is_first, description=description)
+        with prose_apart_from_data(options):
+            main(options)
 
 
 def check_run_name(run: str) -> None:
@@ -45,13 +50,25 @@ def check_workers(workers: int | None) -> None:
         raise NoseprintError(f"--workers {workers}: must be in 0..256")
 
 
+@contextmanager
+def prose_apart_from_data(options: object) -> Iterator[None]:
+    """Print to standard error if one of the options, which are fields, is a path that leads to standard output."""
+    paths = [value for value in vars(options).values() if isinstance(value, Path)]
+    with redirect_stdout(sys.stderr) if any(stream_of(path) == STDOUT for path in paths) else nullcontext():
+        yield
+
+
 class friendly_errors:  # noqa: N801 - reads as a statement
     """Print a NoseprintError or an OSError as one message without a traceback, and exit with status 1.
 
-    SIGTERM raises SystemExit, so that half-written files are removed.
+    SIGTERM raises SystemExit, so that half-written files are removed. Printing never fails: a character that the
+    terminal cannot show is printed as Python escapes it.
     """
 
     def __enter__(self) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         self._previous_handler = signal.signal(signal.SIGTERM, self._terminate)
 
     def _terminate(self, number: int, _: FrameType | None) -> None:

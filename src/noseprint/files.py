@@ -2,7 +2,9 @@
 
 import contextlib
 import errno
+import hashlib
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -20,7 +22,11 @@ _ADVICE = {
     errno.EACCES: "get write permission for it",
     errno.EPERM: "get write permission for it",
     errno.EISDIR: "move or rename the folder of that name",
+    errno.ENAMETOOLONG: "choose a shorter name",
 }
+
+
+STDOUT = 1
 
 
 @contextmanager
@@ -28,14 +34,15 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`. On success flush it to disk and rename it to `path`, else remove it.
 
     Missing parent folders are made. Temporary files that killed writers of `path` left behind are removed. A link is
-    followed: its target is replaced. A device or a pipe (such as /dev/stdout) is written to directly.
+    followed: its target is replaced. A stream (see `stream_of`) is written to, after what it already holds.
     Raises NoseprintError if the disk refuses (full, read-only, ...); an older file is then unchanged.
     """
     with friendly_write_errors(path):
-        if path.exists() and not path.is_file() and not path.is_dir():
+        if (stream := stream_of(path)) is not None:
             with tempfile.TemporaryDirectory() as folder:
                 yield (part := Path(folder, "part"))
-                path.write_bytes(part.read_bytes())
+                with _open_stream(stream) as file, part.open("rb") as whole:
+                    shutil.copyfileobj(whole, file)
             return
         path = Path(os.path.realpath(path))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,6 +62,32 @@ def atomic_write(path: Path) -> Iterator[Path]:
                 part.unlink(missing_ok=True)
 
 
+def stream_of(path: Path) -> int | Path | None:
+    """The open file, or the device or pipe, that writing to `path` leads to; None for a file on a disk.
+
+    "-" is standard output, an open file of this process: 1. Others are named /dev/stdout, /dev/fd/3 and the like, also
+    by a link. What they lead to may be a file (`>> all.txt`), which must be added to, not replaced.
+    """
+    if str(path) == "-":
+        return STDOUT
+    for _ in range(40):  # as many links as Linux follows
+        path = Path(os.path.realpath(path.parent), path.name)
+        if match := re.fullmatch(rf"(?:/dev|/proc/{os.getpid()})/fd/(\d+)", str(path)):
+            return int(match[1])
+        if not path.is_symlink():
+            break
+        path = path.parent / path.readlink()
+    return path if path.exists() and not path.is_file() and not path.is_dir() else None
+
+
+def _open_stream(stream: int | Path) -> IO[bytes]:
+    if isinstance(stream, Path):
+        return stream.open("wb")
+    if stream == STDOUT:
+        sys.stdout.flush()
+    return os.fdopen(os.dup(stream), "wb")
+
+
 @contextmanager
 def scratch_folder(beside: Path) -> Iterator[Path]:
     """Yield an empty folder next to `beside`, and remove it afterwards.
@@ -63,7 +96,7 @@ def scratch_folder(beside: Path) -> Iterator[Path]:
     """
     beside.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(beside)
-    with tempfile.TemporaryDirectory(dir=beside.parent, prefix=f".{beside.name}.", suffix=".part") as name:
+    with tempfile.TemporaryDirectory(dir=beside.parent, prefix=_part_prefix(beside), suffix=".part") as name:
         handle = os.open(name, os.O_RDONLY)
         try:
             try_lock(handle)
@@ -73,26 +106,31 @@ def scratch_folder(beside: Path) -> Iterator[Path]:
 
 
 def check_output(path: Path, *, suffix: str, inputs: Iterable[Path], option: str = "--out") -> None:
-    """Raise NoseprintError, before any work is done, if `path` cannot be written.
+    """Raise NoseprintError, before any work is done, if `path` must not or cannot be written.
 
-    This checks what `check_overwriting` checks, and that the folder exists.
+    It must not have another suffix, be a folder, or be one of the `inputs`: files that must not be lost, such as
+    `table_paths`. A missing parent folder will be made. A stream (see `stream_of`) may be anything.
     """
-    check_overwriting(path, suffix=suffix, inputs=inputs, option=option)
-    if not path.parent.is_dir():
-        raise NoseprintError(f"{option} {path}: there is no folder {path.parent}; make it, or choose another one")
+    with friendly_write_errors(path):
+        if stream_of(path) is not None:
+            return
+        if path.suffix.lower() != suffix or path.is_dir():
+            raise NoseprintError(f"{option} {path}: give a file name that ends in {suffix}")
+        if path.exists() and any(path.samefile(file) for file in inputs if file.exists()):
+            raise NoseprintError(
+                f"{option} {path}: noseprint reads this file, and it would be lost; choose another name"
+            )
+        require_writable(path)
 
 
-def check_overwriting(path: Path, *, suffix: str, inputs: Iterable[Path], option: str) -> None:
-    """Raise NoseprintError if `path` has another suffix, is a folder, or is one of the `inputs`.
-
-    inputs: files that must not be lost, such as `table_paths`. /dev/stdout and the like may be written.
-    """
-    if path.is_relative_to("/dev"):
-        return
-    if path.suffix.lower() != suffix or path.is_dir():
-        raise NoseprintError(f"{option} {path}: give a file name that ends in {suffix}")
-    if path.exists() and any(path.samefile(file) for file in inputs if file.exists()):
-        raise NoseprintError(f"{option} {path}: noseprint reads this file, and it would be lost; choose another name")
+def require_writable(path: Path) -> None:
+    """Raise NoseprintError if `atomic_write` could not begin to write `path`. Nothing is left behind."""
+    with friendly_write_errors(path):
+        path = Path(os.path.realpath(path))
+        folder = next(parent for parent in path.parents if parent.exists())
+        part, file = _locked_temporary_file(folder / path.name)
+        file.close()
+        part.unlink()
 
 
 @contextmanager
@@ -128,17 +166,23 @@ def try_lock(file: IO[Any] | int) -> bool:
 def _locked_temporary_file(path: Path) -> tuple[Path, IO[bytes]]:
     """Make a temporary file beside `path`; the lock tells other writers that it is not abandoned."""
     while True:  # another writer may remove the file before it is locked
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_part_prefix(path), suffix=".part")
         part, file = Path(name), os.fdopen(handle, "rb+")
         if try_lock(file) and part.exists():
             return part, file
         file.close()
 
 
+def _part_prefix(path: Path) -> str:
+    """How the names of the temporary files of `path` begin; of a long name a hash, since disks allow 255 bytes."""
+    name = os.fsencode(path.name)
+    return f".{path.name if len(name) <= 200 else hashlib.sha256(name).hexdigest()[:32]}."
+
+
 def _remove_abandoned(path: Path) -> None:
     """Remove the temporary files and folders that killed writers of `path` left beside it."""
     for entry in list(os.scandir(path.parent)):
-        if not (entry.name.startswith(f".{path.name}.") and entry.name.endswith(".part")):
+        if not (entry.name.startswith(_part_prefix(path)) and entry.name.endswith(".part")):
             continue
         with contextlib.suppress(FileNotFoundError):
             handle = os.open(entry, os.O_RDONLY)

@@ -179,3 +179,11 @@ def test_a_second_answer_into_the_same_folder_is_refused(finished):
     os.kill(child, signal.SIGKILL)
     process.communicate(timeout=60)
     finished.ok("predict.sh", "--small", "--members", "v2")
+
+
+def test_a_folder_that_cannot_be_locked_is_named_and_nothing_runs(finished):
+    (finished.root / "results/.lock").mkdir(parents=True)
+    finished.calls()
+    error = finished.fails("predict.sh", "--members", "swin224")
+    assert error.splitlines() == ["results cannot be written (Is a directory)", "predict.sh: nothing was started"]
+    assert finished.calls() == []

@@ -30,8 +30,9 @@ class Calibrate(Campaign):
         from noseprint.calibration.make_verifier import make_verifier
         from noseprint.calibration.verifier import write_verifier
         from noseprint.devices import choose_device
+        from noseprint.files import require_writable
 
-        out = self.results / "verifier.json"
+        require_writable(out := self.results / "verifier.json")
         try:
             verifier = make_verifier(self.weights, self.data, device=choose_device(self.device), engine=self.engine)
         except NoVerifierError as error:

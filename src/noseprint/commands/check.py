@@ -26,14 +26,14 @@ class Check:
     def __call__(self) -> None:
         """Check the folder and print the findings."""
         from noseprint.data.tables import table_paths
-        from noseprint.files import check_overwriting
+        from noseprint.files import check_output
         from noseprint.inspection.check import check
         from noseprint.inspection.findings import report_text, write_findings
 
         if not self.data.is_dir():
             raise NoseprintError(f"{self.data}: no such folder; name the data folder to check")
         if self.csv:
-            check_overwriting(self.csv, suffix=".csv", inputs=table_paths(self.data), option="--csv")
+            check_output(self.csv, suffix=".csv", inputs=table_paths(self.data), option="--csv")
         report = check(self.data)
         if self.csv:
             write_findings(self.csv, report)

@@ -50,11 +50,11 @@ class Evaluate(Campaign):
     def check_json(self) -> None:
         """Refuse, before any work, to overwrite the command's own inputs with the scores."""
         from noseprint.data.tables import table_paths
-        from noseprint.files import check_overwriting
+        from noseprint.files import check_output
 
         if self.json:
             inputs = (*self.weights.values(), *self.similarities.values(), self.results / "verifier.json")
-            check_overwriting(self.json, suffix=".json", inputs=(*inputs, *table_paths(self.data)), option="--json")
+            check_output(self.json, suffix=".json", inputs=(*inputs, *table_paths(self.data)), option="--json")
 
     def evaluation(self) -> "Evaluation":
         """Score the networks. If none of them is there, score their similarity.csv files instead."""

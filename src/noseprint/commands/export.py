@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import tyro
@@ -35,4 +36,4 @@ class Export:
 
         for line in export(self.weights, self.out, int8=self.data, seed=self.seed):
             print(line)
-        print(f"{self.out} is written. Try it: python {self.out / 'example.py'} A.jpg B.jpg")
+        print(f"{self.out} is written. Try it: python {quote(str(self.out / 'example.py'))} A.jpg B.jpg")

@@ -25,7 +25,7 @@ class Fuse:
     def __call__(self) -> None:
         """Fuse and write."""
         from noseprint.data.tables import read_pair_names, table_paths
-        from noseprint.files import check_overwriting
+        from noseprint.files import check_output
         from noseprint.inference.fuse import fuse
         from noseprint.inference.similarity_table import read_similarities, write_similarities
 
@@ -33,7 +33,7 @@ class Fuse:
             raise NoseprintError(f"a member is named twice: {', '.join(map(str, self.members))}")
         inputs = (*self.members, self.pairs, self.pairs.with_name("labels.csv"))
         inputs += (*table_paths(self.pairs.absolute().parent.parent),)
-        check_overwriting(self.out, suffix=".csv", inputs=inputs, option="--out")
+        check_output(self.out, suffix=".csv", inputs=inputs, option="--out")
         pairs = read_pair_names(self.pairs)
         tables = {str(path): read_similarities(path) for path in self.members}
         write_similarities(self.out, pairs, fuse(tables, pairs, method=self.method))

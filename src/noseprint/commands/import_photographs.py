@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import tyro
@@ -85,4 +86,4 @@ class Import:
         if done.unusable or done.copies:
             listed = self.target / "skipped.csv"
             print(f"Skipped: {done.unusable} unusable files and {done.copies} copies, listed in {listed}")
-        print(f"Next: bash train.sh --check --data {self.target}")
+        print(f"Next: bash train.sh --check --data {quote(str(self.target))}")

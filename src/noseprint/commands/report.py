@@ -36,7 +36,7 @@ class Report(Evaluate):
 
     def __call__(self) -> None:
         """Score, print and write."""
-        from noseprint.files import atomic_write
+        from noseprint.files import atomic_write, require_writable
         from noseprint.inference.labelled_data import NothingToScoreError
         from noseprint.inference.leaks import trained_on
         from noseprint.inspection.check import measure_splits
@@ -49,6 +49,7 @@ class Report(Evaluate):
             print(f"The report is newer than the weights, so it is not written again: {page}")
             return
         self._require_something()
+        require_writable(page)
         why_not_scored, evaluation = self._why_not_scored(), None
         try:
             evaluation = None if why_not_scored else self.evaluation()

@@ -24,7 +24,7 @@ from noseprint.data.tables import (
     write_csv,
 )
 from noseprint.errors import DataError, Fault, NoseprintError, printable
-from noseprint.files import friendly_write_errors, scratch_folder
+from noseprint.files import friendly_write_errors, require_writable, scratch_folder
 
 IMPORTED_HEADER = ("original", "identity", "encounter", "folder", "image")
 _SHOWN_FAULTS = 100
@@ -66,6 +66,7 @@ def import_photographs(
     photograph of two individuals; all are named), where `target` is not empty, and as `split_identities`.
     """
     _require_empty(target)
+    require_writable(target)
     usable, copies, faults = _check_photographs(source.photographs)
     faults = [*source.faults, *faults]
     if faults and not skip_bad:

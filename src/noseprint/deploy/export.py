@@ -17,7 +17,7 @@ from noseprint.data.datasets import PlainImages
 from noseprint.data.tables import ImageTable, read_train
 from noseprint.data.transforms import A
 from noseprint.errors import NoseprintError
-from noseprint.files import friendly_write_errors, scratch_folder
+from noseprint.files import friendly_write_errors, require_writable, scratch_folder
 from noseprint.inference.evaluation import score_embeddings
 from noseprint.inference.labelled_data import NothingToScoreError, read_labelled_data
 from noseprint.models.embed import embed_with, embedder
@@ -47,6 +47,7 @@ def export(weights: Path, out: Path, *, int8: Path | None = None, seed: int = 0)
             raise NoseprintError(f"{package} is not installed: pip install noseprint[deploy]")
     if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
         raise NoseprintError(f"{out} already exists: name a new folder, or remove it")
+    require_writable(out)
     header = read_header(weights)
     network = load_network(weights)
     try:
