@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Computes the similarity of each test pair with the networks that train.sh trained, and fuses them into
-# final_result.csv. Then makes the verifier of noseprint verify from the held-out photographs, and the report.
+# final_result.csv. Then makes the verifier for noseprint verify from the held-out photographs, and writes the report.
 #
 #   bash predict.sh [--data DIR]            after bash train.sh
 #   bash predict.sh --small --data DIR      after bash train.sh --small
@@ -51,7 +51,7 @@ fuse "$METHOD" "${SELECTED_MEMBERS[@]}"
 verifier_made=1
 make_verifier "${SELECTED_MEMBERS[@]}" || verifier_made=0  # the scores do not depend on it
 score "${SELECTED_MEMBERS[@]}"
-[ "$verifier_made" = 1 ] || fail "the answer and the report are made, but no verifier; the message above says why"
+[ "$verifier_made" = 1 ] || fail "wrote the answer and the report, but made no verifier; the message above says why"
 
 if [ "$SIZE" = demo ] && [ "$DRY_RUN" = 0 ]; then
   say "Next, use your own photographs: one folder for each individual inside photos/ (docs/own_photographs.md)."

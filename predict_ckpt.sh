@@ -45,7 +45,7 @@ weights_of() {  # MEMBER: prints the path of its weights, or nothing
   for name in $(file_names "$1"); do
     [ ! -f "$CKPTS/$name" ] || files+=("$CKPTS/$name")
   done
-  [ "${#files[@]}" -le 1 ] || fail "there are several weights for $1, keep one of them: ${files[*]}"
+  [ "${#files[@]}" -le 1 ] || fail "there are several weights files for $1; keep one of them: ${files[*]}"
   [ "${#files[@]}" = 0 ] || printf '%s' "${files[0]}"
 }
 
@@ -68,6 +68,6 @@ lock_answer
 
 infer_with_weights() { infer "$1" --weights "$(weights_of "$1")" --run "$RUN"; }
 run_in_lanes "$JOBS" infer_with_weights "${members[@]}"
-say "No verifier is made: nobody can say here which photographs these weights were not trained on."
+say "No verifier is made: it is unknown which photographs these weights were not trained on."
 fuse "$METHOD" "${members[@]}"
 score "${members[@]}"

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
-# Chooses the python of the scripts: the one on PATH if it has noseprint, otherwise that of the checkout's .venv, which
-# is made when needed. .venv/REQUIREMENTS.stamp records what was installed and is written last. So nothing is installed
-# twice, and an interrupted installation is repeated.
+# Chooses the python of the scripts: the one on PATH if it has noseprint, otherwise the one in the checkout's .venv.
+# Makes .venv if it is missing. .venv/REQUIREMENTS.stamp records what was installed and is written last. So nothing is
+# installed twice, and an interrupted installation is repeated.
 
 set_up_python() {  # REQUIREMENTS FILE...: makes sure that `python` has noseprint
   local file
@@ -23,15 +23,19 @@ set_up_python() {  # REQUIREMENTS FILE...: makes sure that `python` has noseprin
 install() (  # REQUIREMENTS FILE...: in a subshell, in the checkout
   cd "$ROOT"
   base=$(find_python)
+<<<<<<< HEAD
   : 8>>.venv.lock || fail "$ROOT cannot be written, so .venv cannot be made; install requirements.txt elsewhere"
   exec 8>>.venv.lock  # what we start holds it too; a second run waits and then finds everything installed
+=======
+  exec 8>>.venv.lock  # programs that we start hold the lock, too; a second run waits, then finds everything installed
+>>>>>>> main
   "$base" -c 'import fcntl, sys
 try:
     fcntl.flock(8, fcntl.LOCK_EX | fcntl.LOCK_NB)
 except BlockingIOError:
     print("Another run is setting up .venv: waiting for it.", flush=True)
     fcntl.flock(8, fcntl.LOCK_EX)'
-  if [ ! -f .venv/requirements.txt.stamp ]; then  # there is none, or its installation was interrupted
+  if [ ! -f .venv/requirements.txt.stamp ]; then  # there is no .venv, or its installation was interrupted
     say "Making .venv with $base."
     "$base" -m venv --clear .venv
   fi
@@ -60,7 +64,7 @@ find_python() {
       return
     fi
   done
-  fail "no Python 3.11 or newer with its venv module is on PATH. Install one" \
+  fail "found no Python 3.11 or newer on PATH that has its venv module. Install one" \
     "(Debian, Ubuntu: apt install python3.11-venv; macOS: brew install python@3.11)," \
     "or activate an environment that has noseprint"
 }

@@ -1,14 +1,14 @@
 # shellcheck shell=bash
 # Runs recipe scripts: each writes a log, several run side by side in lanes, and all stop together.
 
-lock_folder() {  # FOLDER COMMAND...: fails if another run has it. Descriptor 9 holds the lock, also in what we start
+lock_folder() {  # FOLDER COMMAND...: fails if another run has the lock. We and all we start hold it as descriptor 9
   local error
   error=$({ mkdir -p "$1" && : 9<>"$1/.lock"; } 2>&1) || { say "$1 cannot be written (${error##*: })" >&2; return 1; }
   exec 9<>"$1/.lock"
   python -m noseprint.lock 9 "$@"
 }
 
-run_script() {  # RESULT FOLDER/SCRIPT ARGUMENT...: runs what must write RESULT; its log is beside RESULT
+run_script() {  # RESULT FOLDER/SCRIPT ARGUMENT...: runs SCRIPT, which must write RESULT; its log lies beside RESULT
   local result=$1 script=$2 log error status=0
   shift
   if [ "$DRY_RUN" = 1 ]; then
@@ -21,7 +21,7 @@ run_script() {  # RESULT FOLDER/SCRIPT ARGUMENT...: runs what must write RESULT;
     fail_lane "$log cannot be written (${error##*: })"
   run_logged "$log" "${script%/*}" python "$@" || status=$?
   [ "$status" != 137 ] ||
-    say "Exit status 137: it was killed, most often because memory ran out. Try a lower --batch-size." >&2
+    say "Exit status 137: the script was killed, most often because memory ran out. Try a lower --batch-size." >&2
   [ "$status" = 0 ] || fail_lane "$script failed (exit status $status); its log is $log"
   [ -f "$result" ] || fail_lane "$script reported success but did not write $result; its log is $log"
 }

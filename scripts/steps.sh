@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# The mechanism behind every train.sh. It knows no method: a train.sh declares its own in a function called `method`,
-# built from
+# The mechanism behind every train.sh. It knows nothing about any method: each train.sh declares its method in a
+# function called `method`, which uses
 #
 #   lane FUNCTION           calls FUNCTION, which consists of steps
 #   lanes FUNCTION ITEM...  calls FUNCTION with each ITEM, up to --jobs of them at the same time
@@ -20,9 +20,10 @@
 #   demo_options FOLDER  for --demo: prints more options of the folder's train.py
 #   own_option ARG...    reads an option as common_option does; returns 1 if it does not know it
 #
-# When a step starts, train.inputs beside its result gets the hash of everything that it depends on. When the step has
-# succeeded, the file is renamed to train.done. (Both are named after the script.) So a step whose train.done has the
-# current hash is skipped, one whose train.inputs has it was interrupted and resumes, and any other starts afresh.
+# When a step starts, the hash of everything that it depends on is written to train.inputs beside its result. When the
+# step has succeeded, train.inputs is renamed to train.done. (Both are named after the script.) So a step is skipped if
+# its train.done has the current hash. It was interrupted, and resumes, if its train.inputs has the current hash.
+# Otherwise it starts from the beginning.
 
 FROM="" TO="" ONLY=0 ONLY_FOLDERS=() FORCE=0 SKIP_BAD=0 CHECK=0 LIST=0
 TRAIN_OPTIONS=()  # those after `--`
@@ -132,7 +133,7 @@ run_method() {  # PATH...: what the data folder must contain, unless the demo ma
 
 method_is_complete() { [ "$ONLY" = 0 ] && [ "$TO" = $((${#STAGES[@]} - 1)) ]; }  # no later steps were left out
 
-continue_with() {  # NAME.sh: runs this script of the same family with the same options in the demo; else says to do so
+continue_with() {  # NAME.sh, of the same family: in the demo, runs it with the same options; else prints the command
   local next=(bash "$PREFIX$1")
   case $SIZE in
     demo) next+=(--demo) ;;
@@ -237,7 +238,7 @@ run_step() {
   if [ "$state" = run ]; then
     mkdir -p "${RESULT%/*}"
     rm -f "$mark.done"
-    # Should train.py be killed before it acts on --restart, it must not resume later from the state of older inputs.
+    # If train.py is killed before it acts on --restart, it must not resume later from the state of older inputs.
     if is_training; then rm -rf "${RESULT%/*}/last"; fi
     if ! error=$({ printf '%s\n' "$hash" >"$mark.part" && mv "$mark.part" "$mark.inputs"; } 2>&1); then
       rm -f "$mark.part"

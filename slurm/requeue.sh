@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# run_and_requeue COMMAND...: when the job's time is nearly over (Slurm then sends TERM, as --signal asks), lets COMMAND
-# save its state and puts the job back into the queue, where it will continue.
+# run_and_requeue COMMAND...: runs COMMAND. When the job's time is nearly over, Slurm sends TERM (as --signal asks).
+# run_and_requeue then lets COMMAND save its state, and puts the job back into the queue, so that it continues later.
 
 run_and_requeue() {
   local status=0

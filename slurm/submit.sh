@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Submits a whole method to Slurm: a job for each recipe folder, which waits for the folders that it starts from, and
-# then the answer.
+# Submits a whole method to Slurm: one job for each recipe folder, and one for the answer. Each job waits for the jobs
+# whose results it needs.
 #
 #   bash slurm/submit.sh --data DIR                    the nose prints, one GPU for each job
 #   bash slurm/submit.sh --small --data DIR            small networks, no GPU
