@@ -23,12 +23,8 @@ set_up_python() {  # REQUIREMENTS FILE...: makes sure that `python` has noseprin
 install() (  # REQUIREMENTS FILE...: in a subshell, in the checkout
   cd "$ROOT"
   base=$(find_python)
-<<<<<<< HEAD
   : 8>>.venv.lock || fail "$ROOT cannot be written, so .venv cannot be made; install requirements.txt elsewhere"
-  exec 8>>.venv.lock  # what we start holds it too; a second run waits and then finds everything installed
-=======
   exec 8>>.venv.lock  # programs that we start hold the lock, too; a second run waits, then finds everything installed
->>>>>>> main
   "$base" -c 'import fcntl, sys
 try:
     fcntl.flock(8, fcntl.LOCK_EX | fcntl.LOCK_NB)
