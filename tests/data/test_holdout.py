@@ -57,9 +57,9 @@ def test_no_group_is_on_both_sides():
 
 def test_a_class_with_few_rows_is_no_error_and_too_few_rows_are():
     assert 0 < holdout_rows(["a"] * 30 + ["b"], share=0.1).sum() < 6
-    with pytest.raises(NoseprintError, match=r"takes 10 images, there are 3"):
+    with pytest.raises(NoseprintError, match=r"needs 10 images, and there are 3"):
         holdout_rows(["a", "b", "b"], share=0.1)
-    with pytest.raises(NoseprintError, match=r"takes 5 groups, there are 2"):
+    with pytest.raises(NoseprintError, match=r"needs 5 groups, and there are 2"):
         holdout_rows(["a", "b"] * 9, share=0.2, groups=["x", "y"] * 9)
 
 
