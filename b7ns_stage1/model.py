@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from noseprint.models.network import SupConNet
 
 BACKBONE = "tf_efficientnet_b7.ns_jft_in1k"
-SMALL_BACKBONE = "tf_efficientnet_lite2.in1k"  # stands in for it with --small
+SMALL_BACKBONE = "tf_efficientnet_lite2.in1k"  # used instead with --small
 
 
 def build_model(backbone: str = BACKBONE, *, image_size: int = 224, **start: Any) -> "SupConNet":

@@ -11,12 +11,12 @@ HERE = Path(__file__).resolve().parent
 
 def training_tables(data: Path, *, run: str, pseudo: bool) -> tuple[ImageTable, ImageTable | None]:
     """The labelled photographs, and the pseudo-identities found among the validation photographs."""
-    found = HERE.parent / "pseudo_produce" / "results" / run / "pseudo.csv"
-    return read_train(data, missing_ok=True), read_pseudo(found, data, missing_ok=True) if pseudo else None
+    pseudo_csv = HERE.parent / "pseudo_produce" / "results" / run / "pseudo.csv"
+    return read_train(data, missing_ok=True), read_pseudo(pseudo_csv, data, missing_ok=True) if pseudo else None
 
 
 def degraded_transform(size: int) -> Transform:
-    """Nearly half lose their detail, one in six is cropped; also the second look of infer.py --degraded-transform."""
+    """Nearly half lose their detail, one in six is cropped; infer.py --degraded-transform uses this, too."""
     larger = round(size * 240 / 224)
     return A.Compose(
         [
@@ -33,7 +33,7 @@ def degraded_transform(size: int) -> Transform:
 
 
 def training_transform(size: int) -> Transform:
-    """The degraded transform, then JPEG compression, motion blur (its kernel a fixed share of the side), light."""
+    """The degraded transform, then JPEG, motion blur (its kernel scales with the side), brightness and contrast."""
     longest_blur = max(3, round(size * 39 / 224) // 2 * 2 + 1)
     return A.Compose(
         [

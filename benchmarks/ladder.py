@@ -45,7 +45,7 @@ from noseprint.training.fit import fit
 
 ROOT = Path(__file__).resolve().parents[1]
 HOLDOUT = 1 / 3
-EMBED_DEGRADED = 1  # the seed of the degradation for scoring, the same for all steps and seeds
+DEGRADATION_SEED = 1  # of the degraded photographs that are scored, the same for all steps and seeds
 SMALL = {"epochs": 3, "batch_size": 64, "lr": 3e-4, "image_size": 192, "train_size": 128}  # of train.sh --small
 DEMO = SMALL | {"epochs": 6, "batch_size": 32, "lr": 5e-4, "image_size": 128}  # of train.sh --demo, three times as long
 
@@ -65,7 +65,7 @@ CROPPED, STAGE1, STAGE2 = recipe("pseudo_produce"), recipe("swin224_stage1"), re
 
 @dataclass(frozen=True)
 class Step:
-    """One training, or none without a loss. after: the step to compare with; start: the step whose weights it gets."""
+    """One training, or none without a loss. after: the step to compare with. start: the step that it continues."""
 
     after: str | None
     loss: LossName | None = "supcon"
@@ -129,8 +129,9 @@ class Ladder:
         pseudo = read_pseudo(self.pseudo(), self.data) if step.pseudo else None
         size, begin = int(self.settings["image_size"]), time.monotonic()
         batch = int(self.settings["batch_size"])
-        alone, now = (epoch_steps(self.trained_on + more, batch) for more in (0, len(pseudo) if pseudo else 0))
-        epochs = max(1, round(self.settings["epochs"] * alone / now))  # more photographs, no more steps
+        labelled_steps = epoch_steps(self.trained_on, batch)
+        all_steps = epoch_steps(self.trained_on + (len(pseudo) if pseudo else 0), batch)
+        epochs = max(1, round(self.settings["epochs"] * labelled_steps / all_steps))  # more photographs, no more steps
         options = EmbeddingOptions(
             data=self.data,
             epochs=epochs,
@@ -138,7 +139,7 @@ class Ladder:
             train_size=int(self.settings["train_size"]),
             batch_size=batch,
             lr=self.settings["lr"],
-            ema_epochs=alone / now,
+            ema_epochs=labelled_steps / all_steps,
             eval_every=epochs,  # so that no epoch is chosen by the identities that score it
             holdout=HOLDOUT,
             seed=self.seed,
@@ -160,29 +161,29 @@ class Ladder:
         )
         fit(task, results=results, options=options)
         seconds = time.monotonic() - begin
-        (results / "seconds").write_text(json.dumps({"seconds": seconds, "images": epochs * now * batch}))
+        (results / "seconds").write_text(json.dumps({"seconds": seconds, "images": epochs * all_steps * batch}))
         return results / "best.safetensors"
 
     def pseudo(self) -> Path:
-        """The pseudo-identities that the finder sees among the validation pairs."""
+        """The table of the pseudo-identities that the step FINDER finds among the validation pairs."""
         out = self.scratch / "pseudo.csv"
         if not out.is_file():
             network, pairs = load_network(self.weights(FINDER)), read_pairs(self.data, "validation")
             names = pairs.names()
             transform = CROPPED.evaluation_transform(network.image_size)
-            known, asked = (
+            holdout_rows, rows = (
                 embed(network, paths, transform) for paths in (self.holdout.paths, [pairs.folder / n for n in names])
             )
-            scores = evaluate_holdout(known, self.holdout.identities, seed=HOLDOUT_SEED)
-            found = produce_pseudo_labels(
+            scores = evaluate_holdout(holdout_rows, self.holdout.identities, seed=HOLDOUT_SEED)
+            pseudo_labels = produce_pseudo_labels(
                 pairs,
-                asked,
+                rows,
                 {name: row for row, name in enumerate(names)},
                 holdout_similarity=scores.similarity,
                 holdout_same=scores.same,
                 labelled=set(self.table.identities),
             )
-            write_csv(out, ("dog ID", "nose print image"), found.rows)
+            write_csv(out, ("dog ID", "nose print image"), pseudo_labels.rows)
         return out
 
     @cache  # noqa: B019 - the ensemble needs those of its members again
@@ -199,7 +200,7 @@ class Ladder:
     def fused(self, method: str) -> dict[tuple[str, str], Floats]:
         """Fuse the members: the mean of cosines, of ranks among all entries, or of log-odds calibrated on the hold-out.
 
-        The calibration (two numbers for each member) is fitted to clean held-out pairs and then scored on them, too.
+        The calibration (two numbers for each member) is fitted to clean held-out pairs, which are scored, too.
         """
         members = [self.similarities(name) for name in MEMBERS]
         if method == "ensemble, mean":
@@ -208,8 +209,8 @@ class Ladder:
             return {
                 key: np.mean([rankdata(m[key]).reshape(m[key].shape) for m in members], axis=0) for key in members[0]
             }
-        asked, at = self.sets["held-out identities"], ("held-out identities", "clean")
-        platts = [fit_platt(m[at][asked.pair_a, asked.pair_b], asked.same) for m in members]
+        holdout, clean_holdout = self.sets["held-out identities"], ("held-out identities", "clean")
+        platts = [fit_platt(m[clean_holdout][holdout.pair_a, holdout.pair_b], holdout.same) for m in members]
         return {
             key: np.mean([p.slope * m[key] + p.intercept for p, m in zip(platts, members, strict=True)], axis=0)
             for key in members[0]
@@ -228,7 +229,7 @@ class Ladder:
 
 def embed(network: SupConNet, paths: object, transform: Transform) -> Floats:
     """Embed photographs (N, D) as infer.py does."""
-    run = partial(embed_images, network, transform=transform, seed=EMBED_DEGRADED, engine="auto")
+    run = partial(embed_images, network, transform=transform, seed=DEGRADATION_SEED, engine="auto")
     return run(paths, device=torch.device("cpu"), workers=default_workers(torch.device("cpu")))
 
 

@@ -18,7 +18,7 @@ from noseprint.metrics.bootstrap import bootstrap_mean, bootstrap_pairs
 from noseprint.metrics.verification import roc_auc, roc_aucs
 
 Floats = npt.NDArray[np.floating]
-Line = dict  # of the JSONL: data, step, seed, scores, and of a training seconds, images
+Line = dict  # a line of the JSONL file: data, step, seed, scores and, for a training, seconds and images
 
 
 def clean(size: int) -> Transform:
@@ -107,9 +107,10 @@ def of_test(data: Path) -> Questions:
 
 
 def tables(lines: list[Line], *, data: str, after: Mapping[str, str | None]) -> str:
-    """Markdown, a table a set and metric: mean of the seeds [mean of their intervals] mean ± spread of the difference.
+    """Markdown, one table for each set and metric.
 
-    after: each step, in order, and the one that its difference is to, seed by seed.
+    A cell shows the mean over the seeds, the mean of their intervals, and the mean and spread of the difference.
+    after: each step, in order -> the step that it is compared with, seed by seed.
     """
     known = {(line["step"], line["seed"]): line for line in lines if line["data"] == data}
     text = []

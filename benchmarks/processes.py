@@ -1,11 +1,11 @@
 """How much faster are two processes under torchrun than one, and do they compute the same?
 
 Trains the same network for the same steps, and embeds the same photographs: one process with as many threads as there
-are cores (P), and P processes with a thread each. Prints seconds, the ratio, and how far losses and embeddings differ.
+are cores (P), and P processes with one thread each. Prints images/s, their ratio, and how losses and embeddings differ.
 
     python benchmarks/processes.py [DATA] [--processes 2] [--rounds 2] [--epochs 1]
 
-DATA: a data folder; without one the demo's is drawn.
+DATA: a data folder; without it, the demo is drawn.
 """
 
 import argparse
@@ -55,7 +55,7 @@ fit(task, results=out, options=options)
 
 
 def measure(data: Path, out: Path, *, processes: int, threads: int, epochs: int) -> dict[str, float]:
-    """Images/s of training and embedding, the losses an epoch."""
+    """Images/s of training and of embedding, and the loss of the last epoch."""
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     script = out.with_suffix(".py")
     script.write_text(WORK)

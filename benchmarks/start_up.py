@@ -1,10 +1,10 @@
 """How long from a command to its answer, and from `python swin224_stage1/train.py --small` to the first training step?
 
-Each command runs in fresh processes, in turn; printed are the medians, and for the training the share of each phase.
+Each command runs in fresh processes, in turn. Prints the medians and, for the training, the seconds of each phase.
 
     python benchmarks/start_up.py [DATA] [--rounds 3] [--root CHECKOUT]
 
-DATA: a data folder; without one the demo's is drawn. --root: measure the recipes of another checkout (an older one).
+DATA: a data folder; without it, the demo is drawn. --root: measure the recipes of another checkout (an older one).
 """
 
 import argparse
@@ -16,33 +16,33 @@ import tempfile
 import time
 from pathlib import Path
 
-# Runs a recipe's script and stops at its first step. Times go to standard error, one phase a line.
+# Runs a recipe's script and stops after its first step. Times go to standard error, one phase per line.
 FIRST_STEP = """
 import builtins, runpy, sys, time
 begun = time.perf_counter()
-def mark(phase):
+def end_phase(phase):
     global begun
     now = time.perf_counter()
     print("PHASE", phase, now - begun, file=sys.stderr, flush=True)
     begun = now
-import torch; mark("import torch")
-import timm; mark("import timm (with torchvision, which loads torch._dynamo)")
-import albumentations; mark("import albumentations")
+import torch; end_phase("import torch")
+import timm; end_phase("import timm (with torchvision, which loads torch._dynamo)")
+import albumentations; end_phase("import albumentations")
 import noseprint.tasks.embedding as task
 from noseprint.training.step import TrainingStep
-mark("import the rest")
+end_phase("import the rest")
 readable = task.readable_photographs
 def timed(*given, **more):
-    mark("tables, building the network, its weights")
+    end_phase("tables, building the network, its weights")
     result = readable(*given, **more)
-    mark("look at every photograph")
+    end_phase("check every photograph")
     return result
 task.readable_photographs = timed
 class First(SystemExit): pass
 def first(self, *given):
-    mark("optimizer, loader, first batch")
+    end_phase("optimizer, loader, first batch")
     self._first(*given)
-    mark("the first step itself")
+    end_phase("the first step itself")
     raise First(0)
 TrainingStep._first, TrainingStep.update = TrainingStep.update, first
 sys.path[0] = sys.argv[1].rpartition("/")[0]

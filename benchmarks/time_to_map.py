@@ -44,7 +44,7 @@ Point = tuple[float, float, float]  # seconds, CPU seconds, mAP
 
 
 def train(program: list[str], options: list[str], *, epochs: int, data: Path, recipe: Path) -> Point:
-    """One training to its end, from the command to the weights, with the copy of the recipe in `recipe`."""
+    """Run one training, with the copy of the recipe in `recipe`; time it from command to weights, and score it."""
     common = [str(recipe / "train.py"), "--small", "--no-pseudo", "--restart", "--device", "cpu", "--data", str(data)]
     used, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     subprocess.run([*program, *common, *options, "--epochs", str(epochs)], check=True, stdout=subprocess.DEVNULL)

@@ -86,7 +86,7 @@ def steps(name: str, *, rounds: int) -> None:
 
 
 def train_once(data: Path, workers: int) -> None:
-    """Train an epoch as stage 2 would, and print the seconds from reading the tables to the weights."""
+    """Train an epoch as stage 2 does, and print the seconds from reading the tables to the weights."""
     where = Path(__file__).resolve().parents[1] / "swin224_stage2" / "dataset.py"
     spec = importlib.util.spec_from_file_location("dataset", where)
     assert spec is not None

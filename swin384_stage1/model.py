@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from noseprint.models.network import SupConNet
 
 BACKBONE = "swin_base_patch4_window12_384.ms_in22k"
-SMALL_BACKBONE = "tf_efficientnet_lite0.in1k"  # stands in for it with --small
+SMALL_BACKBONE = "tf_efficientnet_lite0.in1k"  # used instead with --small
 
 
 def build_model(backbone: str = BACKBONE, *, image_size: int = 384, **start: Any) -> "SupConNet":

@@ -1,4 +1,4 @@
-"""What several rooms' tests need."""
+"""Fixtures that the tests of several rooms share."""
 
 import os
 import shutil
@@ -37,7 +37,7 @@ def demo(tmp_path_factory) -> Path:
 
 @pytest.fixture(autouse=True)
 def disk(monkeypatch) -> Callable[..., None]:
-    """Sets how large the disk is and how much of it is free; a terabyte, and all of it, where a test says nothing."""
+    """Sets how large the disk is and how much of it is free; by default a terabyte, all of it free."""
 
     def sized(*, total: int = 2**40, free: int = 2**40) -> None:
         monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("Disk", "total free")(total, free))

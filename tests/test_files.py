@@ -101,7 +101,7 @@ def test_a_link_is_followed_and_a_pipe_is_written_to(tmp_path):
     assert (tmp_path / "pipe").is_fifo()
 
 
-def test_a_file_in_place_of_a_folder_or_a_folder_in_place_of_a_file(tmp_path):
+def test_a_file_in_place_of_a_folder_and_a_folder_in_place_of_a_file_are_refused(tmp_path):
     (tmp_path / "results").write_text("I am a file")
     with pytest.raises(NoseprintError, match="cannot be written"):
         write(tmp_path / "results" / "table.csv", "text")

@@ -17,7 +17,7 @@ def images(tmp_path):
     return folder
 
 
-def test_each_part_counts(tmp_path, images):
+def test_each_input_and_the_order_change_the_hash(tmp_path, images):
     file, other = tmp_path / "a.py", tmp_path / "b.py"
     file.write_text("x")
     other.write_text("x")
@@ -39,13 +39,13 @@ def test_each_part_counts(tmp_path, images):
 
 
 @pytest.mark.parametrize("name", ["new.jpg", "b.jpg", "sub/A*1.jpg"])
-def test_a_folder_counts_with_names_and_sizes(images, name):
+def test_the_hash_of_a_folder_depends_on_names_and_sizes(images, name):
     before = hash_inputs(paths=[images])
     (images / name).write_bytes(b"another length")
     assert hash_inputs(paths=[images]) != before
 
 
-def test_hidden_files_times_and_the_place_do_not_count(images, tmp_path):
+def test_hidden_files_times_and_location_do_not_change_the_hash(images, tmp_path):
     before = hash_inputs(paths=[images])
     (images / ".DS_Store").write_bytes(b"1")
     (images / ".cache").mkdir()

@@ -1,4 +1,4 @@
-"""What v2_stage1 trains on: labelled photographs and pseudo-identities, as coarse as the validation ones."""
+"""What v2_stage1 trains on: labelled photographs and pseudo-identities, as coarse as validation photographs."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ HERE = Path(__file__).resolve().parent
 
 def training_tables(data: Path, *, run: str, pseudo: bool) -> tuple[ImageTable, ImageTable | None]:
     """The labelled photographs, and the pseudo-identities found among the validation photographs."""
-    found = HERE.parent / "pseudo_produce" / "results" / run / "pseudo.csv"
-    return read_train(data, missing_ok=True), read_pseudo(found, data, missing_ok=True) if pseudo else None
+    pseudo_csv = HERE.parent / "pseudo_produce" / "results" / run / "pseudo.csv"
+    return read_train(data, missing_ok=True), read_pseudo(pseudo_csv, data, missing_ok=True) if pseudo else None
 
 
 def training_transform(size: int) -> Transform:
@@ -30,5 +30,5 @@ def evaluation_transform(size: int) -> Transform:
 
 
 def degraded_transform(size: int) -> Transform:
-    """A second look for infer.py --degraded-transform: as coarse as in training."""
+    """The second transform of infer.py --degraded-transform: as coarse as in training."""
     return training_transform(size)

@@ -1,4 +1,4 @@
-"""What the peers' programs share: the job they are given, the budget, and the embeddings they hand back.
+"""What the peers' programs share: reading their job, keeping to the budget, and writing the embeddings.
 
 Runs in each peer's own environment: torch, timm, Pillow, numpy and the standard library, nothing of noseprint.
 """
@@ -24,29 +24,30 @@ BATCH = 64
 
 
 class BudgetSpentError(Exception):
-    """Leaves a trainer that cannot be asked to stop."""
+    """Raised to leave a trainer that has no other way to stop early."""
 
 
 class Job:
-    """One training and what it embeds; the folder holds job.json and backbone.pth, and takes the results.
+    """One training, and the photographs to embed afterwards. `folder` holds job.json and backbone.pth, and the results.
 
-    train: (path, identity) of each photograph; embed: paths; setting: loss, lr, size, share (of the budget).
+    train: (path, identity) of each training photograph. embed: paths of the photographs to embed. sizes: sides in
+    pixels to embed them at. setting: loss, lr, size, share (of the budget).
     """
 
     def __init__(self, folder: Path) -> None:
-        given = json.loads((folder / "job.json").read_text())
+        description = json.loads((folder / "job.json").read_text())
         self.folder, self.backbone_file = folder, folder / "backbone.pth"
-        self.train: list[tuple[str, str]] = [(path, identity) for path, identity in given["train"]]
-        self.embed: list[str] = given["embed"]
-        self.sizes: list[int] = given["sizes"]
-        self.setting: dict[str, Any] = given["setting"]
-        self.seed: int = given["seed"]
-        self.images = 0  # seen in training
-        self._clock: Callable[[], float] = cpu_seconds if given["currency"] == "cpu" else time.monotonic
-        self._budget = given["budget"] * self.setting["share"]
+        self.train: list[tuple[str, str]] = [(path, identity) for path, identity in description["train"]]
+        self.embed: list[str] = description["embed"]
+        self.sizes: list[int] = description["sizes"]
+        self.setting: dict[str, Any] = description["setting"]
+        self.seed: int = description["seed"]
+        self.images_seen = 0  # in training
+        self._clock: Callable[[], float] = cpu_seconds if description["currency"] == "cpu" else time.monotonic
+        self._budget = description["budget"] * self.setting["share"]
         self._start = (0.0, 0.0, 0.0)
         self._used = {"seconds": 0.0, "cpu_seconds": 0.0}
-        torch.set_num_threads(given["threads"])
+        torch.set_num_threads(description["threads"])
         random.seed(self.seed)
         np.random.seed(self.seed)  # noqa: NPY002 (what the peers draw from)
         torch.manual_seed(self.seed)
@@ -61,28 +62,28 @@ class Job:
         """The small backbone with its ImageNet weights: pixels -> 1,280 pooled features, by timm's public interface."""
         return timm.create_model("tf_efficientnet_lite0", num_classes=0, checkpoint_path=str(self.backbone_file))
 
-    def start(self) -> None:
-        """Call it when all is set up and training begins."""
+    def start_clock(self) -> None:
+        """Call this when everything is set up and training begins."""
         self._start = self._clock(), time.monotonic(), cpu_seconds()
 
-    def spent(self) -> float:
-        """The share of the budget that is used up; from 1 on, stop."""
+    def share_spent(self) -> float:
+        """The share of the budget that is spent; training must stop at 1."""
         return (self._clock() - self._start[0]) / self._budget if self._budget else 1.0
 
-    def stop(self) -> None:
-        """Call it when training has ended."""
+    def stop_clock(self) -> None:
+        """Call this when training has ended."""
         self._used = {"seconds": time.monotonic() - self._start[1], "cpu_seconds": cpu_seconds() - self._start[2]}
 
-    def hand_in(self, size: int, embeddings: "np.ndarray[Any, Any]") -> None:
+    def write_embeddings(self, size: int, embeddings: "np.ndarray[Any, Any]") -> None:
         """Write the embeddings (N, D) of `embed` at `size` pixels, scaled to length 1."""
         matrix = np.asarray(embeddings, dtype=np.float32)
         matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
         np.savez(self.folder / f"{size}.npz", names=np.array(self.embed), embeddings=matrix)
 
-    def finish(self, *packages: str) -> None:
-        """Write what was used, and with which versions."""
+    def write_usage(self, *packages: str) -> None:
+        """Write the time and the number of images that training took, and the versions of the packages."""
         versions = {name: version(name) for name in ("torch", "timm", *packages)}
-        used = {**self._used, "images": self.images, "versions": versions}
+        used = {**self._used, "images": self.images_seen, "versions": versions}
         (self.folder / "used.json").write_text(json.dumps(used))
 
 
@@ -101,17 +102,17 @@ class Photographs(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
 
 
 def cpu_seconds() -> float:
-    """CPU seconds of this process and of all that it started, living or ended."""
+    """CPU seconds of this process and of all its descendants, running or ended."""
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + ended.ru_utime + ended.ru_stime + sum(map(_living, _children(os.getpid())))
+    return time.process_time() + ended.ru_utime + ended.ru_stime + sum(map(_running_seconds, _children(os.getpid())))
 
 
-def _living(pid: int) -> float:
+def _running_seconds(pid: int) -> float:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:  # it ended just now
+    except OSError:  # it has just ended
         return 0.0
-    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK") + sum(map(_living, _children(pid)))
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK") + sum(map(_running_seconds, _children(pid)))
 
 
 def _children(pid: int) -> list[int]:

@@ -32,20 +32,24 @@ class Extractor(IExtractor):
         return 1280
 
 
-class Budget(pl.Callback):
+class StopAtBudget(pl.Callback):
+    """Stops the trainer when the budget is spent."""
+
     def __init__(self, job: Job) -> None:
         self.job = job
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: object, outputs: object, batch: object, at: int) -> None:
-        self.job.images += len(batch["labels"])  # type: ignore[index]
-        trainer.should_stop = self.job.spent() >= 1
+        self.job.images_seen += len(batch["labels"])  # type: ignore[index]
+        trainer.should_stop = self.job.share_spent() >= 1
 
 
 def run(job: Job) -> None:
     size, rate = job.setting["size"], job.setting["lr"]
-    images = Counter(job.labels)
-    rows = [(label, path) for label, (path, _) in zip(job.labels, job.train, strict=True) if images[label] > 1]
-    table = pd.DataFrame(rows, columns=["label", "path"])  # its sampler refuses an identity of one image
+    images_per_label = Counter(job.labels)
+    rows = [
+        (label, path) for label, (path, _) in zip(job.labels, job.train, strict=True) if images_per_label[label] > 1
+    ]
+    table = pd.DataFrame(rows, columns=["label", "path"])  # BalanceSampler refuses an identity with one image
     table["label"] = pd.factorize(table["label"])[0]
     train = datasets.ImageLabeledDataset(table, transform=get_augs_torch(size, mean=MEAN, std=STD))
     extractor = Extractor(job.backbone()).train()
@@ -60,21 +64,21 @@ def run(job: Job) -> None:
         max_epochs=-1,
         min_epochs=0,
         accelerator="cpu",
-        callbacks=[Budget(job)],
+        callbacks=[StopAtBudget(job)],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         num_sanity_val_steps=0,
     )
-    job.start()
+    job.start_clock()
     trainer.fit(ExtractorModule(extractor, criterion, optimizer), train_dataloaders=loader)
-    job.stop()
-    asked = pd.DataFrame({"label": range(len(job.embed)), "path": job.embed})
+    job.stop_clock()
+    to_embed = pd.DataFrame({"label": range(len(job.embed)), "path": job.embed})
     for side in job.sizes:
         transform = get_normalisation_resize_torch(side, mean=MEAN, std=STD)
-        found = datasets.ImageLabeledDataset(asked, transform=transform)
-        job.hand_in(side, inference(extractor, found, batch_size=64, num_workers=0).numpy())
-    job.finish("torchvision", "open-metric-learning", "pytorch-lightning", "numpy")
+        dataset = datasets.ImageLabeledDataset(to_embed, transform=transform)
+        job.write_embeddings(side, inference(extractor, dataset, batch_size=64, num_workers=0).numpy())
+    job.write_usage("torchvision", "open-metric-learning", "pytorch-lightning", "numpy")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from torchvision import transforms as T
 
 def run(job: Job) -> None:
     size, rate = job.setting["size"], job.setting["lr"]
-    training = T.Compose(  # the example's
+    augmentation = T.Compose(  # that of the example
         [
             T.RandomResizedCrop(size, scale=(0.16, 1), ratio=(0.75, 1.33)),
             T.RandomHorizontalFlip(0.5),
@@ -27,8 +27,8 @@ def run(job: Job) -> None:
     loss = losses.TripletMarginLoss(margin=0.1) if triplet else losses.SupConLoss(temperature=0.1)
 
     def after_step(_: object) -> None:
-        job.images += BATCH
-        if job.spent() >= 1:
+        job.images_seen += BATCH
+        if job.share_spent() >= 1:
             raise BudgetSpentError
 
     trainer = trainers.MetricLossOnly(
@@ -36,24 +36,24 @@ def run(job: Job) -> None:
         optimizers,
         BATCH,
         {"metric_loss": loss},
-        Photographs([path for path, _ in job.train], job.labels, training),
+        Photographs([path for path, _ in job.train], job.labels, augmentation),
         mining_funcs={"tuple_miner": miners.MultiSimilarityMiner(epsilon=0.1)} if triplet else {},
         sampler=samplers.MPerClassSampler(job.labels, m=4, length_before_new_iter=len(job.train)),
         data_device=torch.device("cpu"),
         dataloader_num_workers=0,
         end_of_iteration_hook=after_step,
     )
-    job.start()
+    job.start_clock()
     with suppress(BudgetSpentError):
         trainer.train(num_epochs=10**6)
-    job.stop()
+    job.stop_clock()
     tester = testers.BaseTester(data_device=torch.device("cpu"), batch_size=BATCH, dataloader_num_workers=0)
     for side in job.sizes:
         transform = T.Compose([T.Resize((side, side)), T.ToTensor(), T.Normalize(MEAN, STD)])
-        found = Photographs(job.embed, [0] * len(job.embed), transform)
-        embeddings, _ = tester.get_all_embeddings(found, models["backbone"], models["embedder"])
-        job.hand_in(side, embeddings.cpu().numpy())
-    job.finish("torchvision", "pytorch-metric-learning")
+        dataset = Photographs(job.embed, [0] * len(job.embed), transform)
+        embeddings, _ = tester.get_all_embeddings(dataset, models["backbone"], models["embedder"])
+        job.write_embeddings(side, embeddings.cpu().numpy())
+    job.write_usage("torchvision", "pytorch-metric-learning")
 
 
 if __name__ == "__main__":

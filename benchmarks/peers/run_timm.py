@@ -29,7 +29,7 @@ class ArcFace(nn.Module):
 def run(job: Job) -> None:
     size, rate = job.setting["size"], job.setting["lr"]
     network = nn.Sequential(job.backbone(), nn.BatchNorm1d(1280))
-    training = T.Compose(
+    augmentation = T.Compose(
         [
             T.RandomResizedCrop(size, scale=(0.5, 1.0)),
             T.RandomHorizontalFlip(),
@@ -38,36 +38,38 @@ def run(job: Job) -> None:
             T.Normalize(MEAN, STD),
         ]
     )
-    photographs = Photographs([path for path, _ in job.train], job.labels, training)
+    photographs = Photographs([path for path, _ in job.train], job.labels, augmentation)
     loader = DataLoader(photographs, batch_size=BATCH, shuffle=True, drop_last=True)
     head = ArcFace(1280, max(job.labels) + 1, margin=float(job.setting["loss"].removeprefix("arcface-")))
     optimizer = torch.optim.AdamW(
         [{"params": network.parameters(), "lr": rate}, {"params": head.parameters(), "lr": 10 * rate}],
         weight_decay=0.01,
     )
-    peak = [group["lr"] for group in optimizer.param_groups]
+    peak_rates = [group["lr"] for group in optimizer.param_groups]
     network.train()
-    job.start()
-    while job.spent() < 1:
+    job.start_clock()
+    while job.share_spent() < 1:
         for images, labels in loader:
-            done = job.spent()
-            if done >= 1:
+            share_spent = job.share_spent()
+            if share_spent >= 1:
                 break
-            for group, at_most in zip(optimizer.param_groups, peak, strict=True):
-                group["lr"] = at_most * min(0.1 + done / 0.05, 0.5 + 0.5 * math.cos(math.pi * done))
+            for group, peak_rate in zip(optimizer.param_groups, peak_rates, strict=True):
+                group["lr"] = peak_rate * min(0.1 + share_spent / 0.05, 0.5 + 0.5 * math.cos(math.pi * share_spent))
             loss = head(network(images), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            job.images += len(labels)
-    job.stop()
+            job.images_seen += len(labels)
+    job.stop_clock()
     network.eval()
     for side in job.sizes:
         transform = T.Compose([T.Resize((side, side)), T.ToTensor(), T.Normalize(MEAN, STD)])
-        found = Photographs(job.embed, [0] * len(job.embed), transform)
+        dataset = Photographs(job.embed, [0] * len(job.embed), transform)
         with torch.inference_mode():
-            job.hand_in(side, torch.cat([network(images) for images, _ in DataLoader(found, batch_size=BATCH)]).numpy())
-    job.finish("torchvision")
+            job.write_embeddings(
+                side, torch.cat([network(images) for images, _ in DataLoader(dataset, batch_size=BATCH)]).numpy()
+            )
+    job.write_usage("torchvision")
 
 
 if __name__ == "__main__":

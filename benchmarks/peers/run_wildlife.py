@@ -16,8 +16,8 @@ def run(job: Job) -> None:
     set_seed(job.seed)
     size = job.setting["size"]
     policy = {"input_size": size, "is_training": True, "auto_augment": "rand-m10-n2-mstd1", "mean": MEAN, "std": STD}
-    training = TransformTimm.from_config(policy)  # the policy of TransformTimm's documentation
-    dataset = WildlifeDataset(pd.DataFrame(job.train, columns=["path", "identity"]), transform=training)
+    augmentation = TransformTimm.from_config(policy)  # the policy of TransformTimm's documentation
+    dataset = WildlifeDataset(pd.DataFrame(job.train, columns=["path", "identity"]), transform=augmentation)
     backbone = job.backbone()
     if job.setting["loss"] == "arcface":
         objective: torch.nn.Module = ArcFaceLoss(
@@ -29,9 +29,9 @@ def run(job: Job) -> None:
     optimizer = torch.optim.SGD(parameters, lr=job.setting["lr"], momentum=0.9)
 
     def before_batch(_: object, batch: tuple[torch.Tensor]) -> None:
-        if job.spent() >= 1:
+        if job.share_spent() >= 1:
             raise BudgetSpentError
-        job.images += len(batch[0])
+        job.images_seen += len(batch[0])
 
     trainer = BasicTrainer(
         dataset=dataset,
@@ -43,18 +43,18 @@ def run(job: Job) -> None:
         batch_size=BATCH,
         num_workers=0,
     )
-    watch = backbone.register_forward_pre_hook(before_batch)  # the trainer itself calls back after whole epochs only
-    job.start()
+    hook = backbone.register_forward_pre_hook(before_batch)  # the trainer itself calls back only after whole epochs
+    job.start_clock()
     with suppress(BudgetSpentError):
         trainer.train()
-    job.stop()
-    watch.remove()
-    asked = pd.DataFrame({"path": job.embed, "identity": "?"})
+    job.stop_clock()
+    hook.remove()
+    to_embed = pd.DataFrame({"path": job.embed, "identity": "?"})
     for side in job.sizes:
         transform = T.Compose([T.Resize((side, side)), T.ToTensor(), T.Normalize(MEAN, STD)])
         extract = DeepFeatures(backbone, batch_size=BATCH, num_workers=0, device="cpu")
-        job.hand_in(side, extract(WildlifeDataset(asked, transform=transform)))
-    job.finish("torchvision", "wildlife-tools", "pytorch-metric-learning")
+        job.write_embeddings(side, extract(WildlifeDataset(to_embed, transform=transform)))
+    job.write_usage("torchvision", "wildlife-tools", "pytorch-metric-learning")
 
 
 if __name__ == "__main__":

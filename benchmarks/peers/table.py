@@ -1,4 +1,4 @@
-"""Scores of embeddings, and the table of what is in the file of results."""
+"""Scores embeddings, and prints the results file as tables."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from noseprint.metrics.similarity import pair_similarities
 from noseprint.metrics.verification import roc_auc, roc_aucs
 
 Embeddings = npt.NDArray[np.float32]
-OURS = "noseprint"
+NOSEPRINT = "noseprint"
 
 
 def hold_out_map(embeddings: Embeddings, identities: Sequence[str]) -> float:
@@ -22,24 +22,23 @@ def hold_out_map(embeddings: Embeddings, identities: Sequence[str]) -> float:
     return retrieval_metrics(embeddings, identities).map
 
 
-def answers(embeddings: Embeddings, labelled: LabelledData) -> dict[str, list[float]]:
-    """The raw answers on the test photographs, from which the table is made: similarity of each pair, and each query's
-    average precision and hit."""
+def raw_scores(embeddings: Embeddings, labelled: LabelledData) -> dict[str, list[float]]:
+    """The similarity of each test pair, and each query's average precision and hit; the tables are made from these."""
     pairs, search = labelled.pairs, labelled.retrieval
     if pairs is None or search is None:
         raise SystemExit("the data folder needs test/labels.csv and retrieval.csv")
     index = {name: labelled.index[pairs.folder / name] for name in pairs.names()}
     rows, is_query = np.array([labelled.index[path] for path in search.paths]), np.array(search.is_query)
-    found = retrieval_metrics(embeddings[rows], search.identities, queries=is_query, gallery=~is_query)
+    metrics = retrieval_metrics(embeddings[rows], search.identities, queries=is_query, gallery=~is_query)
     return {
         "similarity": [round(float(value), 6) for value in pair_similarities(embeddings, index, pairs)],
-        "average_precision": [round(float(value), 6) for value in found.average_precision],
-        "hit": [float(value) for value in found.hit[:, 0]],
+        "average_precision": [round(float(value), 6) for value in metrics.average_precision],
+        "hit": [float(value) for value in metrics.hit[:, 0]],
     }
 
 
 def print_table(records: Sequence[dict[str, Any]], data: Path) -> None:
-    """Markdown: every peer's final runs, and the settings tried."""
+    """Print Markdown tables of every peer's final runs, and of the settings that were tried."""
     labelled = read_labelled_data(data)
     search = labelled.retrieval
     assert search is not None
@@ -49,36 +48,37 @@ def print_table(records: Sequence[dict[str, Any]], data: Path) -> None:
     for record in records:
         if record["stage"] == "final":
             final.setdefault(record["peer"], []).append(record)
-    ours = _mean(final.get(OURS, []), "average_precision")
+    noseprint_precision = _mean(final.get(NOSEPRINT, []), "average_precision")
     print("| | seeds | mAP | Rank-1 | ROC AUC of the test pairs | mAP minus noseprint's single network |")
     print("|---|---|---|---|---|---|")
     for peer, runs in final.items():
         precision, hit = _mean(runs, "average_precision"), _mean(runs, "hit")
         auc = [roc_auc(np.array(run["similarity"]), labelled.same) for run in runs]
-        similarity = [np.array(r["similarity"]) for r in runs]
-        spans = [bootstrap_pairs([roc_aucs], s, labelled.same, *labelled.clusters, seed=0)[0] for s in similarity]
+        similarities = [np.array(run["similarity"]) for run in runs]
+        intervals = [bootstrap_pairs([roc_aucs], s, labelled.same, *labelled.clusters, seed=0)[0] for s in similarities]
         cells = [
             _cell(
                 [float(np.mean(run["average_precision"])) for run in runs], bootstrap_mean(precision, queries, seed=0)
             ),
             _cell([float(np.mean(run["hit"])) for run in runs], bootstrap_mean(hit, queries, seed=0)),
-            _cell(auc, (float(np.mean([low for low, _ in spans])), float(np.mean([high for _, high in spans])))),
+            _cell(
+                auc, (float(np.mean([low for low, _ in intervals])), float(np.mean([high for _, high in intervals])))
+            ),
         ]
-        less = ""
-        if len(ours) and peer != OURS:
-            low, high = bootstrap_mean(precision - ours, queries, seed=0)
-            less = f"{np.mean(precision - ours):+.4f} [{low:+.4f}, {high:+.4f}]"
-        print(f"| {peer} | {len(runs)} | {' | '.join(cells)} | {less} |")
+        difference = ""
+        if len(noseprint_precision) and peer != NOSEPRINT:
+            low, high = bootstrap_mean(precision - noseprint_precision, queries, seed=0)
+            difference = f"{np.mean(precision - noseprint_precision):+.4f} [{low:+.4f}, {high:+.4f}]"
+        print(f"| {peer} | {len(runs)} | {' | '.join(cells)} | {difference} |")
     print("\n| | images/s | images/CPU s | seconds | CPU s | peak MiB | setting, versions |")
     print("|---|---|---|---|---|---|---|")
     for peer, runs in final.items():
-        of = {key: float(np.mean([run["used"][key] for run in runs])) for key in ("seconds", "cpu_seconds", "images")}
-        speed = [f"{of['images'] / of[key]:.0f}" if of[key] else "-" for key in ("seconds", "cpu_seconds")]
+        mean = {key: float(np.mean([run["used"][key] for run in runs])) for key in ("seconds", "cpu_seconds", "images")}
+        speed = [f"{mean['images'] / mean[key]:.0f}" if mean[key] else "-" for key in ("seconds", "cpu_seconds")]
         memory = max(run["used"]["memory_mib"] for run in runs)
-        what = ", ".join(f"{k} {v}" for k, v in {**runs[0]["setting"], **runs[0]["used"]["versions"]}.items())
-        print(
-            f"| {peer} | {' | '.join(speed)} | {of['seconds']:.0f} | {of['cpu_seconds']:.0f} | {memory:.0f} | {what} |"
-        )
+        details = ", ".join(f"{k} {v}" for k, v in {**runs[0]["setting"], **runs[0]["used"]["versions"]}.items())
+        cost = f"{mean['seconds']:.0f} | {mean['cpu_seconds']:.0f} | {memory:.0f}"
+        print(f"| {peer} | {' | '.join(speed)} | {cost} | {details} |")
     tried = [record for record in records if record["stage"] == "tune"]
     if tried:
         print("\n| tried | setting | hold-out mAP, by the side embedded at | CPU s |\n|---|---|---|---|")

@@ -1,4 +1,4 @@
-"""One training of one peer: its program is started in its environment, watched, and its embeddings read."""
+"""One training of one peer: starts its program in its environment, measures its memory and reads its embeddings."""
 
 import json
 import os
@@ -33,8 +33,8 @@ Embeddings = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Used:
-    """What a training took. `memory_mib`: the largest sum of the processes' proportional set sizes."""
+class Usage:
+    """The resources that a training took. `memory_mib`: the largest sum of the processes' proportional set sizes."""
 
     seconds: float
     cpu_seconds: float
@@ -44,8 +44,8 @@ class Used:
 
 
 @dataclass(frozen=True)
-class Work:
-    """A training to be done: `train` (path, identity), `embed` paths, at the sides `sizes`."""
+class JobDescription:
+    """The content of job.json: see `Job` in job.py."""
 
     train: list[tuple[str, str]]
     embed: list[str]
@@ -57,8 +57,8 @@ class Work:
     threads: int
 
 
-def prepare(peer: str, envs: Path) -> Path:
-    """The Python that runs `peer`: its own environment, made once from its pins, or this one."""
+def find_python(peer: str, envs: Path) -> Path:
+    """The Python to run `peer` with: of its own environment, made once from its pins, or this one if it has no pins."""
     pins = HERE / f"requirements-{peer}.txt"
     if not pins.is_file():
         return Path(sys.executable)
@@ -71,36 +71,38 @@ def prepare(peer: str, envs: Path) -> Path:
     return python
 
 
-def train_peer(peer: str, work: Work, *, python: Path, scratch: Path) -> tuple[dict[int, Embeddings], Used]:
-    """Run `run_<peer>.py`; gives its embeddings of `work.embed` by image size."""
+def train_peer(
+    peer: str, description: JobDescription, *, python: Path, scratch: Path
+) -> tuple[dict[int, Embeddings], Usage]:
+    """Run `run_<peer>.py`; return its embeddings of `description.embed` by image size, and what the training took."""
     folder = scratch / peer
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     torch.save(
         build_backbone("tf_efficientnet_lite0.in1k", image_size=224).backbone.state_dict(), folder / "backbone.pth"
     )
-    (folder / "job.json").write_text(json.dumps(asdict(work)))
-    with _watched() as memory:
-        _call([str(python), str(HERE / f"run_{peer}.py"), str(folder)], work.threads, memory=memory)
+    (folder / "job.json").write_text(json.dumps(asdict(description)))
+    with _monitored_memory() as memory:
+        _run([str(python), str(HERE / f"run_{peer}.py"), str(folder)], description.threads, memory=memory)
     embeddings = {}
-    for size in work.sizes:
-        with np.load(folder / f"{size}.npz") as found:
-            if found["names"].tolist() != work.embed:
-                raise RuntimeError(f"{peer} handed in other photographs than it was asked for")
-            embeddings[size] = found["embeddings"]
-    return embeddings, Used(memory_mib=memory.peak, **json.loads((folder / "used.json").read_text()))
+    for size in description.sizes:
+        with np.load(folder / f"{size}.npz") as file:
+            if file["names"].tolist() != description.embed:
+                raise RuntimeError(f"{peer} wrote embeddings of other photographs than those in its job")
+            embeddings[size] = file["embeddings"]
+    return embeddings, Usage(memory_mib=memory.peak, **json.loads((folder / "used.json").read_text()))
 
 
 def train_noseprint(
     data: Path, *, seed: int, threads: int, scratch: Path, members: tuple[str, ...]
-) -> Iterator[tuple[str, Embeddings, Used]]:
-    """Train stage 1 of `members` as --small has it; yields "noseprint" after the first, the ensemble after all.
+) -> Iterator[tuple[str, Embeddings, Usage]]:
+    """Train stage 1 of `members` with --small; yield "noseprint" after the first, and the ensemble after all.
 
-    Unlike a peer's, the time is of the whole command, start-up and reading included.
+    Unlike for a peer, the time is that of the whole command, with start-up and reading.
     """
     labelled = read_labelled_data(data)
-    found: dict[str, Embeddings] = {}
-    total = Used(0, 0, 0, 0)
+    embeddings_of: dict[str, Embeddings] = {}
+    total = Usage(0, 0, 0, 0)
     for member in members:
         folder = scratch / member
         shutil.rmtree(folder, ignore_errors=True)
@@ -117,15 +119,15 @@ def train_noseprint(
             "--data",
             str(data),
         ]
-        used, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-        with _watched() as memory:
-            _call([sys.executable, str(folder / "train.py"), *options], threads, memory=memory)
+        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+        with _monitored_memory() as memory:
+            _run([sys.executable, str(folder / "train.py"), *options], threads, memory=memory)
         seconds, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu = after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         results = folder / "results" / "small"
         epochs = sum(1 for _ in (results / "metrics.jsonl").open())
         rows = sum(1 for _ in (data / "train" / "train_data.csv").open()) - 1
-        total = Used(
+        total = Usage(
             total.seconds + seconds,
             total.cpu_seconds + cpu,
             total.images + epochs * rows,
@@ -133,36 +135,36 @@ def train_noseprint(
             {"noseprint": __version__},
         )
         network = load_network(results / "best.safetensors")
-        found[member] = embed_labelled_data(network, labelled, device=torch.device("cpu"), label=member)
-        if len(found) == 1:
-            yield "noseprint", found[member], total
-    if len(found) > 1:
-        yield "noseprint, ensemble", ensemble_embeddings(found), total
+        embeddings_of[member] = embed_labelled_data(network, labelled, device=torch.device("cpu"), label=member)
+        if len(embeddings_of) == 1:
+            yield "noseprint", embeddings_of[member], total
+    if len(embeddings_of) > 1:
+        yield "noseprint, ensemble", ensemble_embeddings(embeddings_of), total
 
 
-class _Memory:
+class _MemoryMonitor:
     """Watches the memory of a process and its descendants, twice a second."""
 
     def __init__(self) -> None:
         self.pid: int | None = None
         self.peak = 0.0
-        self.over = threading.Event()
+        self.ended = threading.Event()
 
     def watch(self) -> None:
-        while not self.over.wait(0.5):
+        while not self.ended.wait(0.5):
             if self.pid is not None:
                 self.peak = max(self.peak, _tree_mib(self.pid))
 
 
 @contextmanager
-def _watched() -> Iterator[_Memory]:
-    memory = _Memory()
+def _monitored_memory() -> Iterator[_MemoryMonitor]:
+    memory = _MemoryMonitor()
     thread = threading.Thread(target=memory.watch)
     thread.start()
     try:
         yield memory
     finally:
-        memory.over.set()
+        memory.ended.set()
         thread.join()
 
 
@@ -172,17 +174,17 @@ def _tree_mib(pid: int) -> float:
         children = [
             child for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()
         ]
-    except OSError:  # it ended just now
+    except OSError:  # it has just ended
         return 0.0
     kib = sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return kib / 1024 + sum(_tree_mib(int(child)) for child in children)
 
 
-def _call(command: list[str | Path], threads: int, *, memory: _Memory) -> None:
+def _run(command: list[str | Path], threads: int, *, memory: _MemoryMonitor) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": str(ROOT / "src")}
     environment |= {"HF_HUB_OFFLINE": "1", "NO_ALBUMENTATIONS_UPDATE": "1"}
     if Path(command[0]) != Path(sys.executable):
-        del environment["PYTHONPATH"]  # another environment: nothing of noseprint is there
+        del environment["PYTHONPATH"]  # another environment, which does not have noseprint
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as child:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 StrPath: TypeAlias = str | os.PathLike[str]
 Weights: TypeAlias = Mapping[str, StrPath] | Iterable[StrPath] | StrPath
-"""One or several weights files. In a mapping, the key is the name of the file; otherwise its path is."""
+"""One or several weights files. In a mapping, the keys name the networks; otherwise their paths do."""
 
 
 def write_demo(folder: StrPath, *, seed: int = 0) -> None:
@@ -203,7 +203,7 @@ class Gallery:
     identities: Mapping[str, str]
     """Photograph -> individual."""
     weights: tuple[Path, ...]
-    """Of the networks that embed photographs."""
+    """Weights files of the networks that embed photographs."""
 
     @classmethod
     def enrol(

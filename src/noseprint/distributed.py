@@ -64,7 +64,7 @@ def join_world(device: str) -> Iterator[World]:
 
 @contextmanager
 def report_lost_ranks(processes: int) -> Iterator[None]:
-    """Turn the error that a rank meets when another of the `processes` has ended into a NoseprintError."""
+    """Raise NoseprintError instead of the error that a rank meets when another of the `processes` has ended."""
     try:
         yield
     except RuntimeError as error:

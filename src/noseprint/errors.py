@@ -34,5 +34,5 @@ class DataError(NoseprintError):
 
 
 def printable(text: object) -> str:
-    """`str(text)` on one line, with what cannot be printed escaped as in Python: for file names, which may hold it."""
+    """`str(text)` on one line. Characters that cannot be printed, as in some file names, are escaped as in Python."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

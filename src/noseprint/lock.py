@@ -78,7 +78,10 @@ def _may_be_alive(owner: str) -> bool:
 
 
 def main() -> int:
-    """DESCRIPTOR FOLDER COMMAND...: lock FOLDER for the calling shell, which has opened the file, as COMMAND's."""
+    """Lock a folder for the calling shell. Arguments: DESCRIPTOR FOLDER COMMAND...
+
+    The shell has opened the lock file as DESCRIPTOR. The message to a second run names COMMAND.
+    """
     descriptor, folder, *command = sys.argv[1:]
     with open(int(descriptor), "rb+", buffering=0, closefd=False) as file:
         try:

@@ -16,10 +16,10 @@ from noseprint.errors import NoseprintError
 def hash_inputs(*, text: Iterable[str] = (), paths: Iterable[Path] = ()) -> str:
     """SHA-256, in hex, of lines of text, files and folders. Their order counts.
 
-    A file counts with its name and bytes. A folder counts with the names and sizes of the files below it, which are not
-    read: a full training set is gigabytes, and a changed photograph almost always has another size. Where files and
-    folders are does not count, so moved data is still the same data. Nor do modification times and hidden files, which
-    file managers leave behind. Raises NoseprintError if something is missing or cannot be read.
+    A file is hashed by its name and content. A folder is hashed by the names and sizes of the files below it, which are
+    not read: a full training set is gigabytes, and a changed photograph almost always has another size. The location of
+    files and folders does not count, so moved data is still the same data. Nor do modification times or hidden files,
+    which file managers leave behind. Raises NoseprintError if something is missing or cannot be read.
     """
     digest = hashlib.sha256()
 

@@ -70,7 +70,7 @@ def test_other_json_is_refused(text):
     assert len(str(refused.value)) < 300
 
 
-def test_identity_probabilities_are_right_how_often_they_say():
+def test_identity_probabilities_are_right_as_often_as_they_say():
     """Half of the queries show one of 4 individuals; similarities are normal, and 2 higher for the right one."""
     rng = np.random.default_rng(0)
     shown = rng.integers(0, 8, 20_000)  # from 4 on: none of the 4

@@ -93,7 +93,7 @@ def test_platt_never_falls():
     assert falling.probability(0.9) == pytest.approx(0.5, abs=1e-4)
 
 
-def test_isotonic_has_the_blocks_of_scikit_learn_and_never_falls():
+def test_isotonic_pools_the_blocks_that_scikit_learn_pools_and_never_falls():
     rng = np.random.default_rng(3)
     similarity = np.round(rng.uniform(0, 1, 400), 2)  # ties
     same = rng.random(400) < similarity
@@ -159,11 +159,11 @@ def test_pairs_that_cannot_be_fitted_are_refused(fit):
         ("isotonic", lambda s: np.where(s < 0.1, -3, np.where(s < 0.6, 0, 3))),
     ],
 )
-def test_the_family_of_the_truth_is_chosen(family, log_odds):
+def test_the_family_that_the_pairs_were_drawn_from_is_chosen(family, log_odds):
     assert fit_calibration(*drawn_with_identities(log_odds, n=12_000)).family == family
 
 
-def test_with_two_identities_it_is_platts():
+def test_two_identities_get_platts_curve():
     names = np.array(["1", "1", "1", "2"]), np.array(["1", "1", "2", "2"])
     found = fit_calibration(np.array([0.9, 0.8, 0.1, 0.9]), np.array([True, True, False, True]), *names)
     assert found.family == "platt"

@@ -26,7 +26,7 @@ def test_each_degradation_lowers_its_measure_step_by_step(measure):
     assert values[-1] < values[0] / 8
 
 
-def test_sizes_of_degraded_copies():
+def test_degraded_copies_have_the_sizes_of_their_level():
     shapes = [copy.shape[:2] for copy in degraded_copies(noise(1000, 2000))]
     assert shapes == [(64, 128), (32, 64), (16, 32), (8, 16), *[(512, 1024)] * 8]
     assert {copy.shape for copy in degraded_copies(noise(1, 5000))} == {(1, 5000, 3)}
@@ -37,7 +37,7 @@ def levels(*rows):
     return [Level(*row) for row in rows]
 
 
-def test_a_limit_lies_where_half_of_the_matches_are_lost():
+def test_a_limit_lies_where_half_of_the_true_matches_are_lost():
     tried = levels((100, 0.9, 0.01), (64, 0.9, 0.01), (16, 0.225, 0.01))
     limit = learn_limit(tried, fmr=0.01, undegraded=[100.0])
     assert limit.least == pytest.approx(64 ** (1 / 2) * 16 ** (1 / 2))  # the ratio is 0.5 at 64, 2 at 16: halfway
@@ -50,7 +50,7 @@ def test_a_limit_lies_where_false_matches_treble():
     assert learn_limit(tried, fmr=0.03, undegraded=[100.0]).least is None
 
 
-def test_no_limit_if_nothing_does_harm():
+def test_there_is_no_limit_if_nothing_does_harm():
     assert learn_limit(levels((100, 0.9, 0.01), (8, 0.8, 0.02)), fmr=0.01, undegraded=[100.0]).least is None
 
 

@@ -18,7 +18,7 @@ def drawn(n=1000, seed=0, identities=30, ties=False):
 
 
 @pytest.mark.parametrize("ties", [False, True])
-def test_log_loss_and_brier_score_are_scikit_learns(ties):
+def test_log_loss_and_brier_score_equal_those_of_scikit_learn(ties):
     p, same, a, b = drawn(ties=ties)
     found = reliability_scores(p, same, a, b)
     assert found.brier.value == pytest.approx(brier_score_loss(same, p))
@@ -26,7 +26,7 @@ def test_log_loss_and_brier_score_are_scikit_learns(ties):
 
 
 @pytest.mark.parametrize("bins", [1, 4, 10])
-def test_the_curve_is_scikit_learns(bins):
+def test_the_curve_equals_that_of_scikit_learn(bins):
     p, same, a, b = drawn()
     curve = reliability_curve(p, same, identity_a=a, identity_b=b, bins=bins)
     share, probability = calibration_curve(same, p, n_bins=bins, strategy="quantile")
@@ -37,7 +37,7 @@ def test_the_curve_is_scikit_learns(bins):
 
 
 @pytest.mark.parametrize("ties", [False, True])
-def test_the_calibration_error_is_that_of_a_loop(ties):
+def test_the_calibration_error_equals_that_of_a_loop(ties):
     p, same, *_ = drawn(ties=ties)
     edges = np.quantile(p, np.linspace(0, 1, 11))
     error = 0.0
@@ -57,7 +57,7 @@ def test_equal_probabilities_share_a_bin():
 
 
 def test_intervals_of_the_curve_allow_for_shared_identities():
-    """The same pairs thirty times are no better known than once; 30 times as many independent pairs are."""
+    """Thirty copies of the same pairs do not narrow an interval; thirty times as many independent pairs do."""
     p, same, a, b = drawn(300)
     once = reliability_curve(p, same, identity_a=a, identity_b=b, bins=4)
     p, same, a, b = (np.tile(x, 30) for x in (p, same, a, b))
@@ -113,7 +113,7 @@ def test_with_four_identities_intervals_are_the_whole_range():
 
 
 @pytest.mark.parametrize("p", [[], [0.5, 1.1], [np.nan, 0.5]])
-def test_values_that_are_no_probabilities_are_refused(p):
+def test_values_that_are_not_probabilities_are_refused(p):
     same = names = np.zeros(len(p), bool)
     for score in (
         lambda: expected_calibration_error(np.array(p), same),

@@ -17,7 +17,7 @@ def test_nineteen_pairs_without_an_error_are_enough_and_eighteen_are_not():
 
 
 @given(st.lists(st.tuples(st.integers(0, 15), st.booleans()), max_size=120), st.sampled_from([0.5, 0.8, 0.95]))
-def test_the_threshold_is_that_of_a_loop_with_scipys_wilson_interval(pairs, precision):
+def test_the_threshold_equals_that_of_a_loop_with_scipys_wilson_interval(pairs, precision):
     similarity = np.array([value / 16 for value, _ in pairs], dtype=np.float32)
     same = np.array([s for _, s in pairs], dtype=bool)
     enough = []

@@ -80,7 +80,7 @@ def test_other_weights_are_refused(campaign, tmp_path, write_weights):
         lambda v: v.update(least_fmr=10**400),
     ],
 )
-def test_values_that_cannot_be_are_refused(campaign, tmp_path, edit):
+def test_impossible_values_are_refused(campaign, tmp_path, edit):
     content = json.loads(campaign.path.read_text())
     edit(content)
     wrong = tmp_path / "verifier.json"

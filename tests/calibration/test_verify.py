@@ -32,7 +32,7 @@ def limited(verifier, *, short_side=None, sharpness=None, brightness=None):
     return dataclasses.replace(verifier, quality=dataclasses.replace(verifier.quality, **limits))
 
 
-def test_similarity_and_probability(campaign, pair):
+def test_similarity_is_the_mean_cosine_and_the_prior_changes_only_the_probability(campaign, pair):
     verifier = limited(campaign.verifier)
     verdict = verify(pair, verifier, device=CPU, engine="torch")
     cosines = []
@@ -57,7 +57,7 @@ def point(threshold, fnmr_threshold, *, fmr=0.01):
     return OperatingPoint(fmr, threshold, measured, Score(0.8436, 0.7, 0.9), fnmr_threshold)
 
 
-def test_three_answers():
+def test_two_thresholds_give_three_answers():
     answers = [decide(similarity, point(0.7, 0.5)) for similarity in (0.49, 0.5, 0.69, 0.7)]
     assert [(decision, reasons[0].code) for decision, reasons in answers] == [
         ("different", "below_threshold"),
@@ -116,7 +116,7 @@ def test_a_low_true_match_rate_gives_a_caution(campaign, pair):
         (None, "no probability"),
     ],
 )
-def test_a_probability_is_no_more_exact_than_it_is_known(probability, text):
+def test_a_probability_is_shown_with_no_more_digits_than_are_known(probability, text):
     assert probability_text(probability) == text
 
 

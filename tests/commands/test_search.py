@@ -33,7 +33,7 @@ def test_a_photograph_finds_itself_and_its_identity(demo, folder, tmp_path, caps
     assert len(rows) == 3 * len(identity)
     assert list(rows[0]) == ["query", "rank", "image", "similarity", "identity"]
     best = first[0]["image"]
-    line = f"{best}: most similar to {best}, {first[0]['identity']} (1.000, the same picture)"
+    line = f"{best}: most similar to {best}, {first[0]['identity']} (1.000, the same photograph)"
     assert line in capsys.readouterr().out.splitlines()
     indexed = found(folder, query, tmp_path / "i.csv", index=True, top=1)
     assert [row["image"] for row in indexed] == [row["image"] for row in first]

@@ -12,7 +12,7 @@ def noseprint(*arguments, cwd=None):
     return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd)
 
 
-def test_json_and_picture(campaign, tmp_path):
+def test_verify_prints_json_and_writes_a_picture(campaign, tmp_path):
     a, b = sorted((campaign.data / "test" / "images").iterdir())[:2]
     picture = tmp_path / "both.png"
     done = noseprint("verify", a, b, "--small", "--root", campaign.root, "--json", "--picture", picture)
@@ -27,7 +27,7 @@ def test_json_and_picture(campaign, tmp_path):
     assert decode(picture).shape[1] == 1008
 
 
-def test_text(campaign):
+def test_verify_prints_text(campaign):
     a, *_ = sorted((campaign.data / "test" / "images").iterdir())
     done = noseprint("verify", a, a, "--verifier", campaign.path)
     assert done.returncode == 0, done.stderr
@@ -75,7 +75,7 @@ finally:
         assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_rate_that_the_hold_out_does_not_support(campaign):
+def test_a_rate_that_the_hold_out_does_not_support_is_refused(campaign):
     a, b = sorted((campaign.data / "test" / "images").iterdir())[:2]
     done = noseprint("verify", a, b, "--verifier", campaign.path, "--fmr", "0.00001")
     assert done.returncode == 1

@@ -32,7 +32,7 @@ def test_targets_may_be_soft_or_of_several_levels(demo, targets):
     assert torch.equal(batch.target, targets[[7, 2]])
 
 
-def test_a_row_looks_different_at_each_step(demo):
+def test_a_row_is_transformed_anew_at_each_step(demo):
     table = read_train(demo)
     dataset = TrainingImages(table.paths, range(len(table)), transform=TRANSFORM, seed=3)
     assert not torch.equal(dataset[0, 5][0], dataset[1, 5][0])

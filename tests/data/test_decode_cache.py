@@ -109,7 +109,7 @@ def test_many_threads_leave_one_complete_entry(photo, tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
-def test_a_failed_write_leaves_nothing_and_a_full_disk_is_no_error(photo, tmp_path, monkeypatch, number):
+def test_a_failed_write_leaves_nothing_and_a_full_disk_is_not_an_error(photo, tmp_path, monkeypatch, number):
     def fail(*_):
         raise OSError(number, os.strerror(number))
 

@@ -26,7 +26,7 @@ def images(n, *, per=2, start=0):
     ("identities", "share", "want"),
     [(6000, 0.05, 300), (1000, 0.5, 333), (100, 0.05, 8), (24, 0.05, 8), (23, 0.05, 7), (6, 0.05, 2), (100, 0.0, 0)],
 )
-def test_how_many(identities, share, want):
+def test_the_number_held_out_follows_the_share(identities, share, want):
     held = split_holdout(images(identities), share=share, seed=0)
     assert len(held) == want
     assert held <= set(images(identities))
@@ -55,11 +55,11 @@ def test_no_group_is_on_both_sides():
     assert 0.1 < held_out.mean() < 0.3
 
 
-def test_a_class_with_few_rows_is_no_error_and_too_few_rows_are():
+def test_a_class_with_few_rows_is_accepted_and_too_few_rows_are_refused():
     assert 0 < holdout_rows(["a"] * 30 + ["b"], share=0.1).sum() < 6
-    with pytest.raises(NoseprintError, match=r"takes 10 images, there are 3"):
+    with pytest.raises(NoseprintError, match=r"needs 10 images, and there are 3"):
         holdout_rows(["a", "b", "b"], share=0.1)
-    with pytest.raises(NoseprintError, match=r"takes 5 groups, there are 2"):
+    with pytest.raises(NoseprintError, match=r"needs 5 groups, and there are 2"):
         holdout_rows(["a", "b"] * 9, share=0.2, groups=["x", "y"] * 9)
 
 
@@ -72,7 +72,7 @@ def test_order_and_further_images_change_nothing(random, seed):
     assert split_holdout(more, share=0.2, seed=seed) == held
 
 
-def test_a_larger_share_nests_and_a_new_identity_moves_little():
+def test_a_larger_share_contains_the_smaller_and_a_new_identity_changes_little():
     identities = images(400)
     small, large = (split_holdout(identities, share=share, seed=1) for share in (0.05, 0.2))
     assert small < large
@@ -80,7 +80,7 @@ def test_a_larger_share_nests_and_a_new_identity_moves_little():
     assert len(grown ^ large) <= 2
 
 
-def test_the_seed_chooses_and_nothing_else_does():
+def test_only_the_seed_changes_the_choice():
     identities = images(200)
     a, b = (split_holdout(identities, share=0.1, seed=seed) for seed in (0, 1))
     assert a != b
@@ -99,7 +99,7 @@ def test_too_few_identities_are_refused():
         split_holdout(images(5) + images(50, per=1, start=10), share=0.3, seed=0)
 
 
-def test_a_holdout_of_one_encounter_an_identity_is_refused_before_the_training():
+def test_a_holdout_with_one_encounter_per_identity_is_refused():
     identities = images(5, per=3)
     require_scorable(identities, share=0.05)
     require_scorable(identities, share=0.05, encounters=["a", "b", "b"] * 5)
@@ -118,36 +118,36 @@ def photographs(folder, names):
     return ImageTable(tuple(folder / name for name in names), ("rex",) * len(names))
 
 
-def test_photographs_are_known_again_wherever_they_lie_and_in_any_order(tmp_path):
+def test_photographs_are_recognised_in_any_folder_and_any_order(tmp_path):
     table = photographs(tmp_path / "a", ["1.jpg", "2.jpg", "33.jpg"])
-    marks = photograph_hashes(table)
-    assert len(marks) == 3 * 8
+    hashes = photograph_hashes(table)
+    assert len(hashes) == 3 * 8
     again = photographs(tmp_path / "b", ["33.jpg", "1.jpg", "2.jpg"])
-    assert photograph_hashes(again) == marks
-    assert changed_photographs(marks, again) == Changed(3, 0, 0)
+    assert photograph_hashes(again) == hashes
+    assert changed_photographs(hashes, again) == Changed(3, 0, 0)
     again.paths[0].write_bytes(b"another one")
-    assert changed_photographs(marks, again) == Changed(2, 1, 1)
+    assert changed_photographs(hashes, again) == Changed(2, 1, 1)
     again.paths[1].unlink()
-    assert changed_photographs(marks, again) == Changed(1, 1, 2)
-    assert changed_photographs(marks, ImageTable(table.paths, ("max",) * 3)) == Changed(0, 3, 3)
+    assert changed_photographs(hashes, again) == Changed(1, 1, 2)
+    assert changed_photographs(hashes, ImageTable(table.paths, ("max",) * 3)) == Changed(0, 3, 3)
 
 
 @pytest.mark.parametrize(
     ("known", "added", "removed", "other"),
     [(3, 100, 0, False), (3, 0, 100, False), (5, 5, 5, False), (4, 5, 5, True), (0, 9, 3, True), (3, 100, 2, False)],
 )
-def test_photographs_that_came_or_went_are_no_other_data(known, added, removed, other):
+def test_data_are_other_data_only_if_most_photographs_changed(known, added, removed, other):
     assert Changed(known, added, removed).other_data is other
 
 
-def test_of_very_many_photographs_a_draw_is_compared(tmp_path, monkeypatch):
+def test_only_a_draw_of_very_many_photographs_is_compared(tmp_path, monkeypatch):
     table = photographs(tmp_path / "a", [f"{number}.jpg" for number in range(400)])
     monkeypatch.setattr("noseprint.data.holdout.MOST_HASHES", 40)
-    marks = photograph_hashes(table)
-    assert len(marks) == 40 * 8
-    assert changed_photographs(marks, table) == Changed(40, 0, 0)
-    half = changed_photographs(marks, table.where(number % 2 for number in range(400)))
+    hashes = photograph_hashes(table)
+    assert len(hashes) == 40 * 8
+    assert changed_photographs(hashes, table) == Changed(40, 0, 0)
+    half = changed_photographs(hashes, table.where(number % 2 for number in range(400)))
     assert (half.added, 10 < half.known < 30) == (0, True)
     more = photographs(tmp_path / "a", [f"{number}.jpg" for number in range(1200)])
-    grown = changed_photographs(marks, more)
+    grown = changed_photographs(hashes, more)
     assert (grown.removed, grown.other_data, grown.known < 30) == (0, False, True)

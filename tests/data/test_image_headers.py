@@ -41,7 +41,7 @@ def test_a_complete_image_passes_and_its_size_is_read(format, monkeypatch):
     assert is_read_as(data, 56, 40, monkeypatch)
 
 
-def test_a_big_endian_tiff_and_a_top_down_bitmap(monkeypatch):
+def test_a_big_endian_tiff_and_a_top_down_bitmap_are_read(monkeypatch):
     entry = b"\x01%c\0\x03\0\0\0\x01\0%c\0\0"
     tiff = b"MM\0*\0\0\0\x08\0\x02" + entry % (0, 56) + entry % (1, 40) + bytes(4)
     assert is_read_as(tiff, 56, 40, monkeypatch)
@@ -71,7 +71,7 @@ def test_bytes_after_the_end_are_ignored():
         assert header_problem(encoded(name) + b"what a phone appends") is None
 
 
-def test_animations_and_pages_are_rejected():
+def test_animations_and_files_of_several_pages_are_rejected():
     for name in ("PNG", "WEBP", "TIFF"):
         data = encoded(name, save_all=True, append_images=[Image.fromarray(255 - PIXELS)])
         assert "several images" in header_problem(data)

@@ -128,7 +128,7 @@ def test_all_unusable_files_are_listed_at_once_and_nothing_is_written(photos, tm
     assert everything(tmp_path) == before
 
 
-def test_skip_bad_leaves_them_out_and_lists_them_with_the_copies(photos, tmp_path, capsys):
+def test_skip_bad_leaves_unusable_files_out_and_lists_them_with_the_copies(photos, tmp_path, capsys):
     add_faults(photos)
     Import(photos, tmp_path / "data", skip_bad=True)()
     assert "Skipped: 5 unusable files and 1 copies, listed in" in capsys.readouterr().out
@@ -164,7 +164,7 @@ def test_new_names_keep_letters_and_are_unique(photos, tmp_path):
     assert len({row["image"] for row in imported}) == len(imported)
 
 
-def test_a_source_one_folder_too_deep_is_one_message(photos, tmp_path, monkeypatch):
+def test_a_source_one_folder_too_deep_gives_one_message(photos, tmp_path, monkeypatch):
     own = photos / "Réx, 6"
     with pytest.raises(NoseprintError) as error:
         Import(own, tmp_path / "data")()
@@ -191,14 +191,14 @@ def test_a_source_one_folder_too_deep_is_one_message(photos, tmp_path, monkeypat
         ("path,id\nx,Ré\n", {}, "UTF-8"),
     ],
 )
-def test_faults_in_a_table(tmp_path, text, options, message):
+def test_faults_in_a_table_are_reported(tmp_path, text, options, message):
     (tmp_path / "table.csv").write_text(text, encoding="latin-1")
     with pytest.raises(NoseprintError, match=message):
         Import(tmp_path / "table.csv", tmp_path / "data", **options)()
     assert not (tmp_path / "data").exists()
 
 
-def test_targets_that_are_rejected(photos, tmp_path, monkeypatch):
+def test_unsuitable_sources_and_targets_are_rejected(photos, tmp_path, monkeypatch):
     full = tmp_path / "full"
     full.mkdir()
     Import(photos, full)()  # an empty folder may be the target

@@ -28,7 +28,7 @@ def test_identities_are_drawn_uniformly_whatever_their_number_of_images():
     assert all(abs(count - expected) < 5 * expected**0.5 for count in counts.values())
 
 
-def test_a_resumed_run_goes_on_as_it_would_have_gone():
+def test_a_resumed_run_yields_the_remaining_batches():
     whole = list(batches())
     assert list(batches(first_step=11)) == whole[11:]
     assert len(batches(first_step=11)) == 19
@@ -69,12 +69,12 @@ def test_shuffled_batches_resume_and_are_shared_by_rank():
         shuffled(world_size=5)
 
 
-def test_steps_of_an_epoch():
+def test_an_epoch_has_as_many_steps_as_the_images_fill_batches():
     assert [epoch_steps(n, 16) for n in (1, 16, 31, 32)] == [1, 1, 1, 2]
 
 
 @pytest.mark.parametrize(
-    ("identities", "options", "says"),
+    ("identities", "options", "message"),
     [
         (["1", "1"], {}, "at least 2 identities"),
         (["1", "2", "3"], {}, "single image"),
@@ -82,6 +82,6 @@ def test_steps_of_an_epoch():
         (IDENTITIES, {"world_size": 5}, "5 processes cannot share 4"),
     ],
 )
-def test_what_cannot_be_trained_on_is_refused(identities, options, says):
-    with pytest.raises(NoseprintError, match=says):
+def test_data_that_cannot_be_trained_on_are_refused(identities, options, message):
+    with pytest.raises(NoseprintError, match=message):
         batches(identities, **options)

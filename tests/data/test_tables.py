@@ -39,7 +39,7 @@ def rewrite(path, text, encoding="utf-8"):
     path.write_bytes(text.encode(encoding))
 
 
-def test_reads_the_challenge_layout(data):
+def test_the_challenge_layout_is_read(data):
     table = read_train(data)
     assert table.identities == ("7", "7", "8")
     assert [path.name for path in table.paths] == ["A*n1.jpg", "b 2.jpg", "ü.jpg"]

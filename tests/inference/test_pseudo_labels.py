@@ -218,7 +218,7 @@ def test_new_names_differ_from_labelled_identities():
     assert taken.rows[0][0] == "pseudo-pseudo-pseudo-0000"
 
 
-def test_no_holdout_or_a_count_of_zero_is_refused():
+def test_a_missing_holdout_and_a_count_of_zero_are_refused():
     pairs, x, index, _, holdout = world()
     with pytest.raises(NoseprintError, match="no hold-out pairs"):
         produce_pseudo_labels(pairs, x, index, holdout_similarity=None, holdout_same=None)

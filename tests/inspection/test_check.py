@@ -86,7 +86,7 @@ def test_missing_folders_are_faults(tmp_path):
     assert "a training would stop" in report_text(report, tmp_path)
 
 
-def test_copies_under_two_identities_in_two_splits_and_with_a_wrong_label(data):
+def test_copies_under_two_identities_in_two_splits_or_with_a_wrong_label_are_remarked(data):
     a, b, c = images(data, "train")[:3]
     shutil.copy(a, a.with_name("other dog.jpg"))
     add(data, "train/train_data.csv", ("another", "other dog.jpg"))
@@ -112,7 +112,7 @@ def test_copies_under_two_identities_in_two_splits_and_with_a_wrong_label(data):
     assert f"{c.name}  " in report_text(before, data)
 
 
-def test_names_that_differ_in_case_and_files_that_no_table_names(data):
+def test_names_that_differ_in_case_and_files_that_no_table_names_are_remarked(data):
     a = images(data, "train")[0]
     shutil.copy(a, a.with_name(a.name.upper()))
     owner = next(row[0] for row in rows(data, "train/train_data.csv") if row[1] == a.name)
@@ -126,7 +126,7 @@ def test_names_that_differ_in_case_and_files_that_no_table_names(data):
     assert report.faults == []
 
 
-def test_tiny_and_dark_photographs(data):
+def test_tiny_and_dark_photographs_are_remarked(data):
     tiny, dark, *_ = images(data, "train")
     save(tiny, decode(tiny)[:47, :47])
     save(dark, decode(dark) // 12)

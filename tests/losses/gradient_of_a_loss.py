@@ -1,4 +1,4 @@
-"""Run by test_embedding_loss.py, alone or under torchrun: OUT [CHUNK], the gradients of losses that ranks share."""
+"""Write the gradients of losses that ranks share, for test_embedding_loss.py; also under torchrun. OUT [CHUNK]"""
 
 import sys
 from pathlib import Path

@@ -113,7 +113,7 @@ def naive(name, loss, net, labels):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_value_is_that_of_the_formula(name, network):
+def test_the_loss_equals_the_formula(name, network):
     net, labels = given(network)
     loss = build(name, network)
     with torch.no_grad():
@@ -142,7 +142,7 @@ def test_batches_with_no_pair_to_compare_give_a_number_and_a_finite_gradient(nam
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_autocast_does_not_change_it(name, network):
+def test_autocast_does_not_change_the_loss(name, network):
     net, labels = given(network)
     loss = build(name, network)
     exact = loss(net, torch.empty(0), labels)
@@ -165,7 +165,7 @@ def test_supcon_alone_has_no_weights(network):
     assert not list(loss.parameters())
 
 
-def test_an_unknown_name_is_refused_with_the_known_ones(network):
+def test_an_unknown_loss_is_refused_and_the_known_ones_are_listed(network):
     with pytest.raises(NoseprintError, match=r"loss 'triplets' is unknown: there are supcon, .*, softmax"):
         build("triplets", network)
 
@@ -225,7 +225,7 @@ def test_steps_on_one_batch_lower_the_loss(name, network):
     assert all(p.grad is not None and p.grad.any() for p in loss.parameters())
 
 
-def test_two_processes_in_chunks_make_the_gradient_of_one_of_the_heads_too(tmp_path):
+def test_two_processes_in_chunks_compute_the_gradient_of_one_process_for_the_heads_too(tmp_path):
     subprocess.run([sys.executable, SCRIPT, tmp_path / "one.pt"], check=True, timeout=120)
     subprocess.run([*TORCHRUN, SCRIPT, tmp_path / "two.pt", "4"], check=True, timeout=120)
     one, two = (torch.load(tmp_path / run, weights_only=True) for run in ("one.pt", "two.pt"))

@@ -29,14 +29,14 @@ def by_loops(embeddings, labels, temperature):
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=12), st.sampled_from([0.07, 0.5]), st.integers(0, 99))
-def test_is_the_papers_equation(labels, temperature, seed):
+def test_the_loss_equals_the_equation_of_the_paper(labels, temperature, seed):
     embeddings, targets = drawn(labels, seed=seed)
     found = supcon_loss(embeddings, targets, temperature=temperature)
     assert found.item() == pytest.approx(by_loops(embeddings, labels, temperature), rel=1e-4, abs=1e-5)
 
 
 @pytest.mark.parametrize("labels", [[0, 0, 0, 0, 1, 1, 1, 2, 2, 3], [0, 1, 1], [5, 5, 7]])
-def test_loss_and_gradient_are_the_librarys(labels):
+def test_loss_and_gradient_equal_those_of_the_library(labels):
     gradients, losses = [], []
     for loss_of in (lambda e, of: supcon_loss(e, of, temperature=0.07), SupConLoss(temperature=0.07)):
         raw = torch.randn(len(labels), 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
@@ -49,7 +49,7 @@ def test_loss_and_gradient_are_the_librarys(labels):
     assert float(gradients[0].abs().max()) > 1e-3
 
 
-def test_without_a_positive_the_loss_is_nothing_and_so_is_the_gradient():
+def test_without_a_positive_the_loss_and_the_gradient_are_zero():
     embeddings, labels = drawn([0, 1, 2])
     loss = supcon_loss(embeddings, labels, temperature=0.07)
     loss.backward()
@@ -58,7 +58,7 @@ def test_without_a_positive_the_loss_is_nothing_and_so_is_the_gradient():
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
-def test_half_precision_around_it_or_in_its_input_does_not_reach_the_product(kind):
+def test_the_product_is_float32_under_autocast_and_for_half_precision_input(kind):
     embeddings, labels = drawn([0, 0, 1, 1, 1, 2])
     exact = supcon_loss(embeddings, labels, temperature=0.07)
     with torch.autocast("cpu", torch.bfloat16):

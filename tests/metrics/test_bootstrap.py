@@ -32,7 +32,7 @@ def drawn(seed=0, dogs=30, per=3, signal=1.0):
     return scores.round(1), same, label[a], label[b]
 
 
-def test_the_bootstrap_is_that_of_a_loop_that_repeats_pairs():
+def test_the_bootstrap_equals_that_of_a_loop_that_repeats_pairs():
     scores, same, a, b = drawn(dogs=60)
     names = np.unique(np.concatenate([a, b]))
     rng = np.random.default_rng(5)
@@ -85,7 +85,7 @@ def test_with_four_identities_an_interval_is_the_whole_range():
     assert bootstrap_mean(values, np.repeat(np.arange(5), 2), seed=0) == (0.5, 0.5)
 
 
-def test_the_interval_of_a_mean_is_that_of_a_loop():
+def test_the_interval_of_a_mean_equals_that_of_a_loop():
     rng = np.random.default_rng(0)
     identities = rng.integers(0, 12, 60)
     values = rng.random(60)

@@ -12,7 +12,7 @@ def normalised(x):
     return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
 
 
-def test_scores_on_the_hold_out():
+def test_the_hold_out_is_scored_on_balanced_pairs_and_repeatably():
     rng = np.random.default_rng(0)
     x = normalised(np.repeat(rng.standard_normal((20, 16)), 4, axis=0) + rng.standard_normal((80, 16)))
     scores = evaluate_holdout(x, IDENTITIES, seed=0)

@@ -45,7 +45,7 @@ def test_rank_k_and_precision_are_means_over_the_orders_of_ties(seed, n):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_scores_without_ties_are_torchmetrics(seed):
+def test_scores_without_ties_equal_those_of_torchmetrics(seed):
     rng = np.random.default_rng(seed)
     label = rng.permutation(np.repeat(np.arange(12), rng.integers(2, 9, 12)))
     x = rng.standard_normal((len(label), 8)) + 1.2 * rng.standard_normal((12, 8))[label]
@@ -81,7 +81,7 @@ def loop_retrieval(x, label, queries, gallery, encounters):
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 10_000), st.integers(2, 20), st.booleans(), st.sampled_from([1, 40, 2**22]), st.booleans())
-def test_scores_are_those_of_a_loop(seed, n, split, block, with_encounters):
+def test_scores_equal_those_of_a_loop(seed, n, split, block, with_encounters):
     rng = np.random.default_rng(seed)
     x = rng.integers(-1, 2, (n, 3)).astype(np.float32)  # small integers: exact, with many ties
     label = rng.integers(0, 5, n).astype(str)
@@ -114,7 +114,7 @@ def test_masks_choose_queries_and_gallery():
     assert (scores.rank_1, scores.map, scores.query.tolist()) == (1.0, 1.0, [0, 2])
 
 
-def test_what_cannot_be_scored_is_refused():
+def test_data_that_cannot_be_scored_are_refused():
     x = np.eye(3, dtype=np.float32)
     with pytest.raises(NoseprintError, match="none of 3 queries"):
         retrieval_metrics(x, list("abc"))

@@ -23,7 +23,7 @@ NAMES = tuple(f"A*nGE{i}.jpg" for i in range(7))
 INDEX = {name: row for row, name in enumerate(reversed(NAMES))}
 
 
-def test_similarities_in_blocks_are_those_of_a_loop(monkeypatch):
+def test_similarities_in_blocks_equal_those_of_a_loop(monkeypatch):
     x = unit_rows(np.random.default_rng(0), 7, 33)
     table = Table((NAMES * 3), tuple(np.roll(NAMES * 3, 2)))
     monkeypatch.setattr(similarity, "BLOCK_VALUES", 33 * 4)

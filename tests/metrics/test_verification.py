@@ -35,7 +35,7 @@ def drawn(seed, *, pairs=1200):
 
 
 @given(labelled)
-def test_the_curve_is_scikit_learns(rows):
+def test_the_curve_equals_that_of_scikit_learn(rows):
     scores, same = columns(rows)
     fmr, tmr, threshold = sklearn_metrics.roc_curve(same, scores, drop_intermediate=False)
     found = roc_curve(scores, same)
@@ -47,7 +47,7 @@ def test_the_curve_is_scikit_learns(rows):
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=60))
-def test_the_auc_is_scikit_learns(rows):
+def test_the_auc_equals_that_of_scikit_learn(rows):
     scores = np.array([s for s, _ in rows], dtype=np.float32)
     same = np.array([b for _, b in rows])
     if same.all() or not same.any():
@@ -77,7 +77,7 @@ def test_equal_error_rate_is_where_the_curve_meets_the_diagonal(rows):
 
 @pytest.mark.parametrize("fmr", [0.05, 0.1, 0.3])
 @pytest.mark.parametrize("seed", range(3))
-def test_tmr_at_fmr_is_torchmetrics_sensitivity_at_a_specificity(seed, fmr):
+def test_tmr_at_fmr_equals_torchmetrics_sensitivity_at_a_specificity(seed, fmr):
     scores, same = drawn(seed)
     chances = torch.sigmoid(torch.from_numpy(scores))
     theirs, _ = binary_sensitivity_at_specificity(chances, torch.from_numpy(same).long(), min_specificity=1 - fmr)
@@ -99,7 +99,7 @@ def test_tmr_at_fmr_accepts_part_of_a_tie(positive, negative):
         assert tmr_at_fmr(scores, same, fmr) == pytest.approx(expected)
 
 
-def test_perfect_inverted_and_equal_scores():
+def test_perfect_inverted_and_equal_scores_have_their_known_rates():
     same = np.repeat([True, False], 40)
     for scores, error, expected_tmr in ((same, 0, 1), (~same, 1, 0), (np.zeros(80), 0.5, 0.75)):
         assert equal_error_rate(scores, same) == error

@@ -1,4 +1,4 @@
-"""Run by test_embed.py, alone or under torchrun: DATA OUT. Embeds training photographs; rank 0 saves the rows."""
+"""Embed training photographs, for test_embed.py; rank 0 saves the rows. Arguments: DATA OUT. Also under torchrun."""
 
 import sys
 from pathlib import Path

@@ -139,7 +139,7 @@ def test_convolutional_backbones_compute_channels_last_on_a_cpu_and_give_the_sam
         ("swin_tiny_patch4_window7_224.ms_in22k", "own", "avg"),
     ],
 )
-def test_pooled_vectors_are_those_of_timm(name, pooling, timm_pooling):
+def test_pooled_vectors_equal_those_of_timm(name, pooling, timm_pooling):
     backbone = build_backbone(name, pretrained=False, image_size=96, own_head=pooling == "own").eval()
     options = {"img_size": 96} if backbone.fixed_size else {}
     reference = timm.create_model(name, pretrained=False, num_classes=0, global_pool=timm_pooling, **options).eval()

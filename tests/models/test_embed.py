@@ -49,7 +49,7 @@ def test_auto_takes_openvino_on_a_cpu(network):
     assert isinstance(embedder(network.eval(), device=CPU, engine="auto"), runtime.CompiledNetwork)
 
 
-def test_auto_without_openvino_is_torch(network, paths, monkeypatch):
+def test_auto_takes_torch_without_openvino(network, paths, monkeypatch):
     monkeypatch.setattr(runtime, "is_installed", lambda: False)
     np.testing.assert_array_equal(embed(network, paths, "auto"), embed(network, paths, "torch"))
     with pytest.raises(NoseprintError, match="not installed"):

@@ -29,7 +29,7 @@ def test_pixels_are_normalised_inside(captured):
         assert seen["pixels"][1, channel, 5, 7].item() == pytest.approx((value / 255 - mean) / std, rel=1e-5)
 
 
-def test_inference_embedding_is_the_formula(captured):
+def test_the_inference_embedding_equals_the_formula(captured):
     network, images, seen = captured
     got = network.embed(images)
     flat = seen["features"].flatten(2)
@@ -38,7 +38,7 @@ def test_inference_embedding_is_the_formula(captured):
     assert got.shape == (3, network.embedding_size) == (3, 2 * network.backbone.num_features)
 
 
-def test_training_embedding_is_the_formula(captured):
+def test_the_training_embedding_equals_the_formula(captured):
     network, images, seen = captured
     got = network(images)
     flat = seen["features"].flatten(2)

@@ -46,7 +46,7 @@ def embedded(network: SupConNet, images: torch.Tensor) -> torch.Tensor:
         return network.embed(images)
 
 
-def test_float32_is_what_torch_computes(tiny, images, no_bf16):
+def test_float32_embeddings_equal_those_of_torch(tiny, images, no_bf16):
     engine = runtime.compile_network(tiny.eval())
     assert engine.precision == "f32"
     torch.testing.assert_close(engine(images), embedded(tiny, images), atol=1e-5, rtol=0)
@@ -56,7 +56,7 @@ def test_float32_is_what_torch_computes(tiny, images, no_bf16):
     ("backbone", "size", "descriptors"),
     [("test_vit.r160_in1k", 160, "S"), ("swin_tiny_patch4_window7_224.ms_in22k", 64, "SMG")],
 )
-def test_transformers_and_all_descriptors(backbone, size, descriptors, no_bf16):
+def test_transformers_and_all_descriptors_equal_torch(backbone, size, descriptors, no_bf16):
     torch.manual_seed(0)
     network = SupConNet(backbone, descriptors=descriptors, dim=24, image_size=size, pretrained=False).eval()
     images = torch.randint(0, 256, (3, 3, size, size), dtype=torch.uint8)
@@ -181,7 +181,7 @@ def test_the_cache_drops_what_was_unused_for_longest(cache_folder, monkeypatch):
     assert {path.name for path in cache_folder.iterdir()} == {"e"}
 
 
-def test_an_unusable_cache_folder_is_no_error(cache_folder, monkeypatch):
+def test_an_unusable_cache_folder_is_not_an_error(cache_folder, monkeypatch):
     cache_folder.write_text("a file where the folder should be")
     runtime.write_cache("a", b"network")
     assert runtime.read_cache("a") is None

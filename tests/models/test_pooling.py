@@ -14,7 +14,7 @@ def naive(letter: str, values: list[float]) -> float:
 
 @pytest.mark.parametrize("letter", "SMG")
 @pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 1, 1, 1)])
-def test_descriptor_equals_a_loop_over_positions(letter, shape):
+def test_a_descriptor_equals_a_loop_over_positions(letter, shape):
     features = torch.randn(shape, generator=torch.Generator().manual_seed(3))
     got = DESCRIPTORS[letter](features)
     want = [[naive(letter, channel.flatten().tolist()) for channel in image] for image in features]

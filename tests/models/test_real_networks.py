@@ -24,7 +24,7 @@ def test_one_training_step_and_inference_at_full_size(real_network):
     assert all(torch.isfinite(tensor).all() for tensor in after.values())
     assert moved <= set(learned)
     assert all(weight.grad is not None and torch.isfinite(weight.grad).all() for weight in learned.values())
-    # Both ends and most of what lies between: some gradients of a random deep network are too small for float32.
+    # Both ends, and most of the weights between: some gradients of a random deep network are too small for float32.
     assert {next(iter(learned)), "heads.0.weight", "heads.1.weight"} <= moved
     assert len(moved) > 0.5 * len(learned)
 

@@ -121,7 +121,7 @@ def test_a_copied_folder_works_from_inside(checkout):
 
 
 @pytest.mark.parametrize(
-    ("script", "options", "says", "code"),
+    ("script", "options", "message", "code"),
     [
         ("v2_stage1/train.py", ["--no-such-option"], "--no-such-option", 2),
         ("v2_stage1/train.py", [*TINY, *SHORT], "pseudo.csv is missing: run pseudo_produce", 1),
@@ -138,10 +138,10 @@ def test_a_copied_folder_works_from_inside(checkout):
         ("v2_stage1/train.py", ["--no-pseudo", *TINY, *SHORT, "--train-size", "8"], "--train-size 8: must be in", 1),
     ],
 )
-def test_a_mistake_gives_one_message_and_leaves_nothing(checkout, script, options, says, code):
+def test_a_mistake_gives_one_message_and_leaves_nothing(checkout, script, options, message, code):
     done = checkout.run(script, *options)
     assert done.returncode == code
-    assert says in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (checkout.root / script).parent.joinpath("results").exists()
 

@@ -27,7 +27,7 @@ def image(height: int = 210, width: int = 190) -> np.ndarray:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_the_files_of_a_folder(folder):
+def test_a_folder_holds_exactly_these_files(folder):
     scripts = {"train.py", "pseudo.py"} if folder == "pseudo_produce" else {"train.py", "infer.py"}
     held = {path.name for path in (ROOT / folder).iterdir() if path.is_file()}
     assert held == scripts | {"dataset.py", "model.py", "README.md"}
@@ -78,7 +78,7 @@ def test_stage_1_makes_45_percent_of_the_images_coarse_and_nothing_else(folder):
 
 
 @pytest.mark.parametrize("folder", [f for f in STAGES if f.endswith("stage2")])
-def test_stage_2_is_spelled_out_as_the_method_has_it(folder):
+def test_stage_2_has_the_transforms_of_the_method(folder):
     dataset = load(folder, "dataset")
     size = FULL_SIZE[folder.partition("_stage")[0]]
     degraded, jpeg, blur, light = dataset.training_transform(size).transforms
@@ -94,7 +94,7 @@ def test_stage_2_is_spelled_out_as_the_method_has_it(folder):
     assert (light.p, light.brightness_limit, light.contrast_limit) == (0.4, (-0.2, 0.2), (-0.2, 0.2))
 
 
-def test_the_schedule_of_the_write_up():
+def test_epochs_and_learning_rates_are_those_of_the_write_up():
     for folder in FOLDERS:
         text = (ROOT / folder / "train.py").read_text()
         epochs, rate = ("20", "3e-5") if folder.endswith("stage2") else ("30", "5e-5")

@@ -12,7 +12,7 @@ from .conftest import FOLDERS, ROOT, SHORT, TINY
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_an_unknown_loss_is_refused_with_the_known_ones(folder):
+def test_an_unknown_loss_is_refused_and_the_known_ones_are_listed(folder):
     command = [sys.executable, str(ROOT / folder / "train.py"), "--loss", "triplets"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2

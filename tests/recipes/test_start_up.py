@@ -49,7 +49,7 @@ for script in sys.argv[1:]:
     assert done.stdout == "[]\n", done.stderr
 
 
-def test_ctrl_c_while_a_script_loads_leaves_by_one_line(tmp_path):
+def test_ctrl_c_while_a_script_loads_prints_one_line(tmp_path):
     (tmp_path / "torch.py").write_text(
         "import os, signal; os.kill(os.getpid(), signal.SIGINT); import time; time.sleep(9)"
     )

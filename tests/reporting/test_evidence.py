@@ -1,4 +1,4 @@
-"""The statistics beyond the scores."""
+"""The report's statistics beyond the scores."""
 
 import numpy as np
 
@@ -28,7 +28,7 @@ def test_a_gain_is_the_difference_of_the_scores(make):
     assert gain_over_best(single) is None
 
 
-def test_with_too_few_individuals_the_intervals_say_nothing(make):
+def test_intervals_are_the_whole_range_for_too_few_individuals(make):
     evaluation = make.evaluation(make.labelled(4))
     for gain in (*member_gains(evaluation).values(), gain_over_best(evaluation)[1]):
         for score in (gain.auc, gain.map):
@@ -48,7 +48,7 @@ def test_thresholds_are_counted_on_the_test_pairs(make):
     assert check_thresholds(verifier, make.evaluation(evaluation.labelled, names=("one", "three"))) == []
 
 
-def test_hardest_pairs(make):
+def test_the_hardest_pairs_come_first(make):
     evaluation = make.evaluation(make.labelled(12))
     similarity, same = evaluation.similarity["ensemble"], evaluation.labelled.same
     probability = np.linspace(0, 1, len(same))

@@ -261,7 +261,7 @@ def test_individuals_are_counted_for_the_pairs_and_for_the_search(make):
         ((0.08, 0.005), 8, ["Too few pairs: fewer than 30 of the 1,710 different pairs"], ["do not keep"]),
     ],
 )
-def test_thresholds_are_checked_on_the_test(rates, identities, expected, unexpected, make):
+def test_thresholds_are_checked_on_the_test_pairs(rates, identities, expected, unexpected, make):
     evaluation = make.evaluation(make.labelled(20))
     text = make.page(evaluation=evaluation, verifier=make.verifier(evaluation, *rates, identities=identities)).text
     assert [part for part in expected if part not in text] == []

@@ -1,4 +1,4 @@
-"""What a run left on disk is read; what is damaged is as good as missing."""
+"""Reading what a run left on disk; damaged files count as missing."""
 
 from pathlib import Path
 

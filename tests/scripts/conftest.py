@@ -141,7 +141,7 @@ class Checkout:
         return result.stderr
 
     def calls(self) -> list[dict]:
-        """All calls since the last time this was asked."""
+        """All calls since this was last called."""
         record = self.root / "calls.jsonl"
         if not record.exists():
             return []

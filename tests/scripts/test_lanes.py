@@ -15,7 +15,7 @@ def by_script(calls):
     return {call["script"]: call for call in calls}
 
 
-def test_one_at_a_time_by_default(toy):
+def test_scripts_run_one_at_a_time_by_default(toy):
     toy.ok("train.sh")
     calls = toy.calls()
     assert len(calls) == 4

@@ -33,7 +33,7 @@ def calibrate_args(checkout, *members):
     return ["--data", f"{checkout.root}/data", "--where-possible", "--members", *(f"{name}_stage2" for name in members)]
 
 
-def test_scores_with_every_member_and_fuses(trained):
+def test_every_member_scores_the_pairs_before_they_are_fused(trained):
     out = trained.ok("predict.sh")
     data = ["--data", f"{trained.root}/data"]
     assert [(call["script"], call["args"]) for call in trained.calls()] == [
@@ -49,7 +49,7 @@ def test_scores_with_every_member_and_fuses(trained):
     assert (trained.root / "v2_stage2/results/infer.log").is_file()
 
 
-def test_members_and_method_in_the_order_of_the_method(trained):
+def test_members_are_fused_in_the_order_of_members_txt(trained):
     trained.ok("predict.sh", "--members", "b7ns,swin224", "--method", "rank", "--jobs", "2")
     calls = trained.calls()
     assert {call["script"] for call in calls[:-3]} == {"swin224_stage2/infer.py", "b7ns_stage2/infer.py"}
@@ -57,7 +57,7 @@ def test_members_and_method_in_the_order_of_the_method(trained):
     assert calls[-2]["args"] == calibrate_args(trained, "swin224", "b7ns")
 
 
-def test_small_networks_and_data_elsewhere(trained, tmp_path):
+def test_small_networks_answer_pairs_of_a_data_folder_elsewhere(trained, tmp_path):
     data = shutil.copytree(trained.root / "data", tmp_path / "other data")
     trained.ok("predict.sh", "--small", "--data", "other data", cwd=tmp_path)
     calls = trained.calls()
@@ -118,13 +118,13 @@ def test_a_dry_run_writes_nothing(trained):
         (("stray",), "unknown option stray"),
     ],
 )
-def test_wrong_options(trained, script, args, message):
+def test_wrong_options_are_refused(trained, script, args, message):
     assert message in trained.fails(script, *args, status=2)
     assert trained.called() == []
 
 
 @pytest.mark.parametrize("script", ["predict.sh", "predict_ckpt.sh"])
-def test_missing_data(bare, script):
+def test_missing_data_give_one_message(bare, script):
     error = bare.fails(script)
     assert "lacks test/test_data.csv" in error
     assert len(error.splitlines()) == 1
@@ -160,7 +160,7 @@ def test_ckpts_uses_the_weights_that_are_there(checkout, names, used):
         assert (f"{name}: missing" in out) == (name not in used)
 
 
-def test_ckpts_members_and_folder(checkout):
+def test_ckpts_uses_the_given_members_and_folder(checkout):
     put(checkout, "swin224_stage2.pth", "effv2l_stage2.pth", folder="my weights")
     checkout.ok("predict_ckpt.sh", "--ckpts", "my weights", "--members", "v2", cwd=checkout.root)
     assert weights_used(checkout.calls()) == {"v2": "effv2l_stage2.pth"}

@@ -39,14 +39,14 @@ def fresh(checkout, toy, tmp_path):
 
 
 def pip(checkout):
-    """The commands given to venv and pip since the last time this was asked."""
+    """The commands given to venv and pip since this was last called."""
     log = checkout.root / "pip.log"
     lines = log.read_text().splitlines() if log.exists() else []
     log.unlink(missing_ok=True)
     return [line.replace("--disable-pip-version-check ", "") for line in lines]
 
 
-def test_made_once_for_all_families_with_a_python_that_is_new_enough(fresh):
+def test_the_environment_is_made_once_for_all_families_with_a_new_enough_python(fresh):
     out = fresh.ok("recipes/toy/train.sh", "--to", "teacher")
     assert "Making .venv with python3.12" in out
     assert "several GB" in out
@@ -57,7 +57,7 @@ def test_made_once_for_all_families_with_a_python_that_is_new_enough(fresh):
     assert len(fresh.called()) == 2
 
 
-def test_repeated_after_an_interruption(fresh):
+def test_the_set_up_is_repeated_after_an_interruption(fresh):
     (fresh.root / "pip.fails").touch()
     assert fresh.run("train.sh", "--to", "pseudo").returncode != 0
     assert fresh.called() == []
@@ -67,7 +67,7 @@ def test_repeated_after_an_interruption(fresh):
     assert pip(fresh) == MADE + INSTALLED
 
 
-def test_brought_up_to_date_in_place_also_when_it_is_activated(fresh):
+def test_the_environment_is_updated_in_place_even_if_it_is_activated(fresh):
     fresh.ok("train.sh", "--to", "pseudo")
     pip(fresh)
     (fresh.root / "requirements.txt").write_text("torch==2\n")
@@ -85,7 +85,7 @@ def test_a_dry_run_installs_nothing(fresh):
     assert fresh.files() == before
 
 
-def test_no_python_is_new_enough(fresh, tmp_path):
+def test_a_message_says_that_no_python_is_new_enough(fresh, tmp_path):
     (tmp_path / "bin" / "python3.12").write_text("#!/bin/sh\nexit 1\n")
     assert "no Python 3.11 or newer" in fresh.fails("train.sh")
     assert not (fresh.root / ".venv").exists()

@@ -171,7 +171,7 @@ def test_a_log_has_both_outputs_as_plain_lines(toy):
     assert "error of teacher" in out
 
 
-def test_parts_of_the_method(toy):
+def test_parts_of_the_method_can_be_chosen(toy):
     toy.ok("train.sh", "--to", "teacher")
     assert toy.called() == [TEACHER]
     out = toy.ok("train.sh", "--from", "labels", "--only", "teacher/", "large")

@@ -10,7 +10,7 @@ STEPS = [
 ]
 
 
-def test_the_whole_method_in_order(checkout):
+def test_the_whole_method_runs_in_order(checkout):
     out = checkout.ok("train.sh")
     *steps, report = checkout.calls()
     assert [call["script"] for call in steps] == STEPS

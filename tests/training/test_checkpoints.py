@@ -39,7 +39,7 @@ def test_a_state_with_code_is_refused_and_leaves_no_trace(tmp_path):
 @pytest.mark.parametrize(
     "content", [b"", b"<html>sign in</html>", b"PK\x03\x04", bytes(1000), pickle.dumps({}, 2)[:-1]]
 )
-def test_a_state_that_is_none_is_refused(tmp_path, content):
+def test_a_file_that_is_not_a_state_is_refused(tmp_path, content):
     (tmp_path / "state.pt").write_bytes(content)
     with pytest.raises(NoseprintError, match="--restart"):
         load_state(tmp_path)
@@ -51,7 +51,7 @@ def test_changed_settings_are_named(tmp_path):
         require_same({"lr": "1"}, {"lr": "2", "seed": "3"}, where=tmp_path)
 
 
-def test_the_log_forgets_what_comes_after_the_resumed_step(tmp_path):
+def test_the_log_drops_the_records_after_the_resumed_step(tmp_path):
     path = tmp_path / "metrics.jsonl"
     log = MetricsLog(path, resume_step=0)
     for step in (10, 20, 30):

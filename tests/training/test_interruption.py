@@ -23,8 +23,8 @@ def start(demo, results, *options, until, pause="0.2", **environment):
     raise AssertionError(process.stderr.read())
 
 
-def test_a_whole_group_asked_to_stop_puts_the_state_away_and_leaves_no_process(demo, tmp_path):
-    """As `train.sh` does it, and Ctrl-C on a terminal: the loader's workers are asked, too."""
+def test_a_signal_to_the_whole_group_saves_the_state_and_leaves_no_process(demo, tmp_path):
+    """As `train.sh` and Ctrl-C on a terminal do it: the loader's workers get the signal, too."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
@@ -49,7 +49,7 @@ def test_a_second_training_in_one_folder_is_refused(demo, tmp_path):
     assert "Traceback" not in second.stderr
 
 
-def test_when_a_rank_dies_the_others_end_and_the_same_command_goes_on_to_the_same_bits(demo, tmp_path):
+def test_when_a_rank_dies_the_others_end_and_the_same_command_resumes_to_the_same_bits(demo, tmp_path):
     whole = run([*TORCHRUN, SCRIPT, str(demo), str(tmp_path / "whole")])
     assert whole.returncode == 0, whole.stderr
     cut = run([*TORCHRUN, SCRIPT, str(demo), str(tmp_path / "cut"), "--die-at", "4"], DYING_RANK="1")

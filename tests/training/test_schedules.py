@@ -46,7 +46,7 @@ def test_multi_step_divides_by_ten_at_each_milestone():
     assert rates == pytest.approx([1] * 5 + [0.1] * 3 + [0.01] * 2)
 
 
-def test_the_phase_of_a_step_and_its_place_in_it():
+def test_phase_at_gives_the_phase_and_the_step_within_it():
     assert [phase_at(step, [2, 3]) for step in range(5)] == [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)]
 
 

@@ -1,4 +1,4 @@
-"""The seam: `fit` trains a task that knows nothing of embeddings."""
+"""`fit` trains any task, such as one that knows nothing of embeddings."""
 
 import json
 import subprocess
@@ -38,7 +38,7 @@ def test_classes_are_learned_and_the_most_accurate_weights_kept(folder, tmp_path
     assert header.heads == {"class": ("dark", "light")}
 
 
-def test_it_resumes_to_the_same_bits(folder, tmp_path):
+def test_a_classifier_resumes_to_the_same_bits(folder, tmp_path):
     classification.train(folder, tmp_path / "whole")
     with pytest.raises(SystemExit):
         classification.train(folder, tmp_path / "cut", stop_at=5)  # in the second phase
@@ -47,7 +47,7 @@ def test_it_resumes_to_the_same_bits(folder, tmp_path):
     assert whole == cut
 
 
-def test_two_processes_train_it_alike(folder, tmp_path):
+def test_two_processes_train_the_classifier_that_one_would(folder, tmp_path):
     script = str(Path(classification.__file__))
     done = subprocess.run([*TORCHRUN, script, folder, tmp_path / "two"], capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr

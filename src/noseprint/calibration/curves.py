@@ -126,7 +126,7 @@ def identity_probabilities(
 
     Before the search, the query is equally likely to be in the gallery or not, and equally likely to be each of its
     identities. By Bayes' rule an identity then has the weight exp(log-odds) / N, "none of them" the weight 1. An
-    identity's log-odds are those of its best image. Identities that are not among the K images are neglected.
+    identity's log-odds are those of its best image. Identities without an image among the K are ignored.
 
     log_odds: (K,) of each image with the query, at even prior odds. identities: (K,) of the images; images of one
     identity get the same probability. gallery_identities: N, the number of identities in the whole gallery.

@@ -37,7 +37,7 @@ def fit_platt(similarity: Similarities, same: Flags) -> Platt:
 def fit_beta(similarity: Similarities, same: Flags) -> Beta:
     """Fit `Beta`, with the targets, weights and errors of `fit_platt`.
 
-    As its authors do, a term with a negative factor is dropped and the rest fitted again. If both are dropped, the
+    As in the paper, a term with a negative factor is dropped and the rest is fitted again. If both are dropped, the
     log-odds are constant.
     """
     similarity, same = _check_pairs(similarity, same)
@@ -87,10 +87,10 @@ def fit_calibration(similarity: Similarities, same: Flags, identity_a: Names, id
     The simplest family is chosen whose mean loss exceeds the lowest by at most one standard error of their difference
     over the folds (Breiman et al., "Classification and Regression Trees", 1984, 3.4.3). A hold-out has few identities,
     so chance decides between nearly equal families, and a simpler curve is safer beyond the similarities seen. With
-    fewer than two folds it is Platt's.
+    fewer than two folds, Platt's curve is chosen.
 
     similarity, same: (P,) of pairs of images. identity_a, identity_b: (P,) identities of each pair's two images.
-    Raises NoseprintError as `fit_platt`.
+    Raises NoseprintError as `fit_platt` does.
     """
     losses = np.array(
         [
@@ -127,8 +127,8 @@ def cross_fit_probabilities(similarity: Similarities, same: Flags, identity_a: N
 def identity_folds(same: Flags, identity_a: Names, identity_b: Names) -> Iterator[tuple[Flags, Flags]]:
     """Split the identities into up to FOLDS folds; yield masks (P,) of the pairs to fit on and the pairs to judge on.
 
-    A fold's calibration is judged on the pairs with an identity of the fold and fitted on the others. Folds in which
-    either lacks same or different pairs are skipped.
+    A fold's calibration is judged on the pairs with an identity of the fold and fitted on the others. A fold is skipped
+    if either part lacks same or different pairs.
     """
     names, number = np.unique(np.concatenate([identity_a, identity_b]), return_inverse=True)
     fold_of = np.random.default_rng(0).permutation(len(names)) % FOLDS
@@ -179,7 +179,7 @@ def _check_pairs(similarity: Similarities, same: Flags) -> tuple[Floats, Flags]:
     positives, negatives = int(same.sum()), int((~same).sum())
     if positives == 0 or negatives == 0:
         raise NoseprintError(
-            f"calibration needs same and different pairs, there are {positives} and {negatives}: "
+            f"calibration needs same and different pairs, but there are {positives} and {negatives}: "
             "hold out more identities"
         )
     return values, same

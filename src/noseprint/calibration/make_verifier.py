@@ -35,7 +35,7 @@ from noseprint.models.weights import load_network
 from noseprint.models.weights_header import fingerprint
 
 DEGRADED = 40
-"""Photographs that are degraded to learn the limits on their quality."""
+"""Number of photographs that are degraded to learn the limits on quality."""
 
 
 def make_verifier(

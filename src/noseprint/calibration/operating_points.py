@@ -53,7 +53,7 @@ class OperatingPoint:
 def choose_operating_points(
     similarity: npt.NDArray[np.float32], same: Flags, identity_a: Indices, identity_b: Indices
 ) -> tuple[OperatingPoint, ...]:
-    """The operating point for each of FMRS that the different pairs support, or for the lowest rate that they do.
+    """The operating point for each of FMRS that the different pairs support; if none, for the lowest rate they support.
 
     Intervals are from a bootstrap over identities, as in `bootstrap_pairs`. similarity, same: (P,) of pairs of images.
     identity_a, identity_b: (P,) numbers of the identities of each pair's two images, from 0.

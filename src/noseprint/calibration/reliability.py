@@ -30,10 +30,11 @@ class ReliabilityCurve:
 
 @dataclass(frozen=True)
 class ReliabilityScores:
-    """How right probabilities are, with 95 % intervals. 0 is best; a constant 0.5 has 0.693 and 0.25.
+    """How right probabilities are, with 95 % intervals. 0 is best.
 
-    log_loss: mean of -ln(probability given to the truth), in nats. brier: mean of (probability - truth)^2, 0..1 (Brier,
-    Monthly Weather Review 78, 1950). calibration_error: see `expected_calibration_error`.
+    log_loss: mean of -ln(probability given to the truth), in nats; a constant 0.5 scores 0.693. brier: mean of
+    (probability - truth)^2, 0..1 (Brier, Monthly Weather Review 78, 1950); a constant 0.5 scores 0.25.
+    calibration_error: see `expected_calibration_error`.
     """
 
     log_loss: Score
@@ -47,7 +48,7 @@ def expected_calibration_error(probability: Floats, same: Flags, bins: int = 10)
     Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning" (AAAI 2015), but with
     equally many pairs in each bin: most probabilities are near 0 or 1, so most bins of equal width would have few.
     Even perfect probabilities have an error above 0; it is larger if a bin has fewer pairs. Raises NoseprintError as
-    `reliability_curve`.
+    `reliability_curve` does.
     """
     p, y = _check_probabilities(probability, same)
     return float(_calibration_errors(p, y, np.ones((1, len(p))), bins)[0])

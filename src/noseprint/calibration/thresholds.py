@@ -10,16 +10,16 @@ def threshold_at_precision(similarity: Floats, same: Flags, precision: float = 0
     """The lowest threshold at which at least the share `precision` of the accepted pairs (>=) are the same, or None.
 
     The share is not taken at face value but as the lower end of its Wilson score interval (J. Am. Stat. Assoc. 22,
-    1927) at z = 1, one-sided 84 %. So the top pair alone (1 of 1) proves nothing, and 0.95 takes at least 19 pairs
-    without an error. z = 1.64 would take 52, more than eight held-out identities with three images each can give; with
-    the hundreds of pairs of a usual hold-out the two differ little. A lower threshold counts even if a higher one
+    1927) at z = 1, one-sided 84 %. So the top pair alone (1 of 1) proves nothing, and 0.95 needs at least 19 pairs
+    without an error. z = 1.64 would need 52, more than eight held-out identities with three images each can give; with
+    the hundreds of pairs of a usual hold-out, the two differ little. A lower threshold counts even if a higher one
     falls below the precision.
 
     similarity, same: (P,) of balanced hold-out pairs, so the precision holds for pairs half of which are the same.
     Raises NoseprintError for a precision outside (0, 1).
     """
     if not 0 < precision < 1:
-        raise NoseprintError(f"precision {precision} is not between 0 and 1: 0.95 asks that 95 % of the pairs be right")
+        raise NoseprintError(f"precision {precision} is not between 0 and 1: 0.95 means that 95 % of pairs are right")
     values, group = np.unique(np.asarray(similarity, dtype=np.float64), return_inverse=True)
     size = np.bincount(group, minlength=len(values))
     hits = np.bincount(group, weights=np.asarray(same, dtype=np.float64), minlength=len(values))

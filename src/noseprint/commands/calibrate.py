@@ -52,7 +52,8 @@ def _summary(verifier: "Verifier") -> Iterator[str]:
     holdout = verifier.holdout
     yield (
         f"{holdout.photographs} photographs of {holdout.identities} identities that no network was trained on: "
-        f"{holdout.same_pairs} same pairs; {holdout.different_pairs} different ones, also with {holdout.cohort} others"
+        f"{holdout.same_pairs} same pairs, and {holdout.different_pairs} different pairs, also with {holdout.cohort} "
+        "other photographs"
     )
     yield f"{'':25}{'curve':10}{'log loss':26}{'Brier':26}calibration error   (value [95 % interval over identities])"
     rows = [(member.name, member.calibration, member.reliability) for member in verifier.members]

@@ -1,4 +1,4 @@
-"""The options that all commands share that work on a campaign: the networks of one run of train.sh."""
+"""The options of all commands that work on a campaign: the networks of one run of train.sh."""
 
 from dataclasses import dataclass
 from functools import cached_property

@@ -83,7 +83,7 @@ class Report(Evaluate):
         print(f"Report written; open it in a browser: {page}")
 
     def _require_something(self) -> None:
-        """Refuse to replace a full page by an empty one."""
+        """Refuse to replace a full page with an empty one."""
         weights = self.weights
         missing = [path for path in weights.values() if not path.is_file()]
         if self.scores and 0 < len(missing) < len(weights):

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from noseprint.inference.search import Match
 
 _PRINTED = 10  # queries whose best match is printed
-_SAME_PICTURE = 0.9999
+_SAME_PHOTOGRAPH = 0.9999
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Search:
 
 def _sentence(best: "Match") -> str:
     identity = f", {best.identity}" if best.identity else ""
-    copy = ", the same picture" if best.similarity > _SAME_PICTURE else ""
+    copy = ", the same photograph" if best.similarity > _SAME_PHOTOGRAPH else ""
     most_similar = f"most similar to {best.image}{identity} ({best.similarity:.3f}{copy})"
     if best.probability is None or best.none is None:
         return f"{best.query}: {most_similar}"

@@ -92,10 +92,10 @@ def _tensor(pixels: Image) -> Tensor:
 
 
 def begin_worker(_: int) -> None:
-    """Set up a loader worker: one thread, and deaf to signals.
+    """Set up a loader worker: it uses one thread, and ignores SIGINT and SIGTERM.
 
-    More threads would take cores from the training. SIGINT and SIGTERM go to the whole process group, but the training
-    needs its workers for its last step and ends them itself.
+    More threads would take cores from the training. The signals go to the whole process group, but the training needs
+    its workers for its last step and ends them itself.
     """
     torch.set_num_threads(1)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -105,8 +105,8 @@ def begin_worker(_: int) -> None:
 def batches_of(loader: "DataLoader[Any]") -> Generator[Any, None, None]:
     """The loader's batches. An error in a worker reads as it would without workers; a worker that died is reported.
 
-    Close it (`contextlib.closing`): that ends the workers, for which Python would otherwise wait for ever at its exit.
-    A dead worker is noticed when the next batch is asked for; torch would raise in the middle of any other code.
+    Close the generator (`contextlib.closing`) to end the workers; otherwise Python waits for them for ever at its exit.
+    A dead worker is noticed when the next batch is requested; torch itself would raise in the middle of any other code.
     """
     former = signal.getsignal(signal.SIGCHLD)
     batches = iter(loader)
@@ -125,7 +125,7 @@ def batches_of(loader: "DataLoader[Any]") -> Generator[Any, None, None]:
         raise NoseprintError(
             f"a process that decodes photographs died ({str(error).splitlines()[0]}), most often for lack of memory or "
             "of shared memory (/dev/shm, in a container --shm-size): free memory or lower --workers (0: none), then "
-            "give the same command again"
+            "run the same command again"
         ) from error
     finally:
         if loader.num_workers:  # the error's traceback would keep them alive

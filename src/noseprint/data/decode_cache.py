@@ -32,11 +32,11 @@ def decode_cached(path: Path, folder: Path) -> Image:
     """Decode a photograph, or map an earlier result from a file in `folder`. The image must not be written to.
 
     Processes share what they map, and the system reclaims that memory when it needs it, unless `folder` itself lies in
-    memory (/dev/shm). An entry belongs to a file's device, inode, size and times, one of which (the change of status)
-    no program can set. So changed content is never taken for the old one, unless it changed within one tick of the
-    system's clock (4 ms); a renamed file is decoded again. The cache never removes an entry; you may delete the folder
-    at any time. An entry whose length is wrong is decoded again.
-    Raises DataError as `decode` does, NoseprintError where `folder` cannot be written.
+    memory (/dev/shm). The key of an entry is the file's device, inode, size and times. One of the times (ctime) cannot
+    be set by any program, so changed content is never taken for the old content, unless it changed within one tick of
+    the system's clock (4 ms). A photograph is also decoded again if it was renamed, or if the length of its entry is
+    wrong. The cache never removes an entry; you may delete the folder at any time.
+    Raises DataError as `decode` does, and NoseprintError if `folder` cannot be written.
     """
     try:
         status = path.stat()
@@ -50,17 +50,17 @@ def decode_cached(path: Path, folder: Path) -> Image:
         with friendly_write_errors(entry):
             try:
                 _write_entry(image, entry)
-            except OSError as error:  # where the disk or the quota is full (also of files), go on without an entry
+            except OSError as error:  # if the disk or the quota is full (of bytes or files), go on without an entry
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                     raise
     return image
 
 
 def _read_entry(entry: Path) -> Image | None:
-    """The image in `entry`; None where there is none, or its length is wrong."""
+    """The image in `entry`; None if there is none, or if its length is wrong."""
     try:
         handle = os.open(entry, os.O_RDONLY)
-    except OSError:  # if it is more than missing, writing it will report that
+    except OSError:  # missing; if it is another fault, writing the entry reports it
         return None
     try:
         data = mmap.mmap(handle, 0, access=mmap.ACCESS_READ)
@@ -77,7 +77,7 @@ def _read_entry(entry: Path) -> Image | None:
 def _write_entry(image: Image, entry: Path) -> None:
     """Write `image` aside and rename it to `entry`, which other processes may do at the same time.
 
-    `atomic_write` would wait for the disk, ten times as long as decoding takes.
+    `atomic_write` would wait for the disk, which takes ten times as long as decoding.
     """
     entry.parent.mkdir(parents=True, exist_ok=True)
     disk = shutil.disk_usage(entry.parent)

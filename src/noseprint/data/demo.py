@@ -22,10 +22,11 @@ MOTION = {"train": (0.0, 0.0), "validation": (0.0, 0.0), "test": (0.03, 0.07)}  
 def write_demo(folder: Path, *, train_identities: int = 56, pair_identities: int = 48, seed: int = 0) -> None:
     """Write a synthetic data folder in the challenge's layout; do nothing if it exists already.
 
-    `folder` is written whole or not at all: drawn in a hidden folder beside it, then renamed. There are at least 2
-    `train_identities`, labelled, with 4 to 8 photographs each (a few with 2), and at least 2 `pair_identities` in each
-    of the two unlabelled splits, with 4 photographs each. The same seed gives the same bytes.
-    Raises NoseprintError where `folder` exists and is not the same demo (it is not changed), a number is too small, or
+    `folder` is written whole or not at all: it is drawn in a hidden folder beside it, which is then renamed.
+    train_identities: number of labelled identities, at least 2, with 4 to 8 photographs each (a few with 2).
+    pair_identities: number of identities in each of the two unlabelled splits, at least 2, with 4 photographs each.
+    The same seed gives the same bytes.
+    Raises NoseprintError if `folder` exists and is not the same demo (it is not changed), a number is too small, or
     the folder cannot be written.
     """
     given = f"train_identities={train_identities} pair_identities={pair_identities} seed={seed}"
@@ -64,7 +65,7 @@ def _require_same(folder: Path, signature: str) -> None:
 
 
 def _count_files(folder: Path) -> int:
-    """The number of images and tables where a demo has them."""
+    """Count the images and tables in the places where a demo has them."""
     return sum(1 for pattern in ("*/images/*.jpg", "*/*.csv", "*.csv") for _ in folder.glob(pattern))
 
 

@@ -1,4 +1,4 @@
-"""Hold-outs: what is never trained on, and so can tell how good a training is."""
+"""Hold-outs: identities or rows that are never trained on, so that they show how good a training is."""
 
 import hashlib
 import json
@@ -17,18 +17,18 @@ from noseprint.errors import NoseprintError
 HOLDOUT_SEED = 0
 """The same for every training, whatever its own seed: a stage must not train on what the next one holds out."""
 MOST_HASHES = 4096
-"""At most so many photographs are recorded in a weights file: 32 KiB."""
+"""At most this many photographs are recorded in a weights file: 32 KiB."""
 
 
 def split_holdout(identities: Sequence[str], *, share: float, seed: int = HOLDOUT_SEED) -> set[str]:
     """The identities to hold out; `identities` (N,) names the identity of every image.
 
-    Only the M identities with two images or more can be held out: those with the smallest hashes of (seed, identity),
-    max(round(share * M), 8) of them, but at most a third of M. So the order of the rows and further images of known
-    identities do not change the choice, a new identity moves few, and a larger share holds out the same identities and
-    more. An identity is held out with all its encounters. share 0 holds out none.
+    Of the M identities with two images or more, max(round(share * M), 8) are held out, but at most a third: those with
+    the smallest hashes of (seed, identity). So the order of the rows and further images of known identities do not
+    change the choice, a new identity changes it little, and a larger share holds out the same identities and more. An
+    identity is held out with all its encounters. share 0 holds out none.
 
-    Raises NoseprintError for a share outside [0, 0.5], and where fewer than two could be held out.
+    Raises NoseprintError for a share outside [0, 0.5], and if fewer than two identities can be held out.
     """
     _check_share(share)
     if share == 0:
@@ -37,7 +37,7 @@ def split_holdout(identities: Sequence[str], *, share: float, seed: int = HOLDOU
     number = min(max(round(share * len(eligible)), 8), len(eligible) // 3)
     if number < 2:
         raise NoseprintError(
-            f"{len(eligible)} identities have two images or more, a hold-out needs at least 6: "
+            f"{len(eligible)} identities have two images or more, but a hold-out needs at least 6: "
             "add photographs, or train on all with a hold-out share of 0"
         )
     ranked = sorted(eligible, key=lambda name: (hashlib.sha256(f"{seed}:{name}".encode()).digest(), name))
@@ -49,11 +49,11 @@ def holdout_rows(
 ) -> npt.NDArray[np.bool_]:
     """Which rows to hold out, (N,) bool, so that every class has about the same share of its rows held out.
 
-    classes: (N,) the class of each row. groups: (N,) rows of one group, such as the pictures of one sender, stay on one
-    side. The hold-out is one of round(1 / share) folds (scikit-learn's StratifiedKFold and StratifiedGroupKFold).
-    share 0 holds out none.
+    classes: (N,) the class of each row. groups: (N,) the group of each row; rows of one group, such as the photographs
+    of one sender, stay on one side. The hold-out is one of round(1 / share) folds (scikit-learn's StratifiedKFold and
+    StratifiedGroupKFold). share 0 holds out none.
 
-    Raises NoseprintError for a share outside [0, 0.5], and where there are fewer rows (or groups) than folds.
+    Raises NoseprintError for a share outside [0, 0.5], and if there are fewer rows (or groups) than folds.
     """
     _check_share(share)
     held_out = np.zeros(len(classes), bool)
@@ -64,7 +64,7 @@ def holdout_rows(
     number = len(classes) if groups is None else len(set(groups))
     if folds > number:
         raise NoseprintError(
-            f"a hold-out share of {share} takes {folds} {units}, there are {number}: raise the share, or set it to 0"
+            f"a hold-out share of {share} needs {folds} {units}, and there are {number}: raise the share, or make it 0"
         )
     of_class = np.unique(np.asarray(classes), return_inverse=True)[1]
     if groups is None:
@@ -74,7 +74,7 @@ def holdout_rows(
     else:
         folding = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of classes with fewer rows than folds: some stay whole
+        warnings.simplefilter("ignore", UserWarning)  # of classes with fewer rows than folds: some have no row held out
         held_out[next(folding.split(of_class, of_class, groups))[1]] = True
     return held_out
 
@@ -82,7 +82,7 @@ def holdout_rows(
 def require_scorable(identities: Sequence[str], *, share: float, encounters: Sequence[str] | None = None) -> None:
     """Refuse a hold-out that broken photographs have left too small to score; `identities` (N,) of its images.
 
-    Raises NoseprintError unless two identities have two images (from two `encounters` (N,), where these are known), or
+    Raises NoseprintError unless two identities have two images (from two `encounters` (N,), if these are known), or
     `share` is 0.
     """
     apart = Counter(identities if encounters is None else (i for i, _ in set(zip(identities, encounters, strict=True))))
@@ -101,9 +101,9 @@ def holdout_hash(identities: Iterable[str]) -> str:
 
 
 def photograph_hashes(table: ImageTable) -> str:
-    """8 hexadecimal digits for each photograph's identity, file name and size in bytes, sorted and joined.
+    """A hash of each photograph's identity, file name and size in bytes, 8 hexadecimal digits each, sorted and joined.
 
-    Of more than MOST_HASHES photographs only the smallest hashes, which are a random draw. Missing files have none.
+    If there are more than MOST_HASHES, only the smallest are kept, which is a random draw. Missing files are left out.
     """
     found = {
         hashlib.sha256(json.dumps([identity, path.name, path.stat().st_size]).encode()).hexdigest()[:8]
@@ -128,7 +128,7 @@ class Changed:
 
 
 def changed_photographs(stored: str, table: ImageTable) -> Changed:
-    """Compare the held-out photographs of `table` with those that `photograph_hashes` gave `stored` for."""
+    """Compare the held-out photographs of `table` with those of `stored`, which `photograph_hashes` returned."""
     then, now = ({text[i : i + 8] for i in range(0, len(text), 8)} for text in (stored, photograph_hashes(table)))
     full = [max(hashes) for hashes in (then, now) if len(hashes) == MOST_HASHES]
     then, now = ({one for one in hashes if one <= min(full, default="g")} for hashes in (then, now))

@@ -1,6 +1,6 @@
 """Checks the first and last bytes of an image file, before anything is decoded.
 
-Decoders are given a few formats only, and no image of unknown size.
+Only a few formats reach the decoders, and no image of unknown size does.
 """
 
 import re

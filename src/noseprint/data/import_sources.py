@@ -1,4 +1,4 @@
-"""A user's own photographs and whose they are: read from a folder for each individual, or from a table."""
+"""A user's own photographs and the individuals that they show: read from a folder for each individual, or a table."""
 
 import csv
 import io
@@ -19,12 +19,12 @@ _IGNORED_FILES = {"thumbs.db", "desktop.ini"}
 
 @dataclass(frozen=True)
 class SourcePhotograph:
-    """One of the user's photographs, where it lies now."""
+    """One of the user's photographs, at its present path."""
 
     path: Path
     identity: str
     encounter: str
-    """One occasion on which this individual was photographed; "" where it is not known."""
+    """One occasion on which this individual was photographed; "" if it is not known."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ def read_source(
 ) -> ImportSource:
     """Read a folder, or a table: a CSV with a header, in UTF-8; commas, semicolons, tabs or bars separate its fields.
 
-    Of a folder every file is read, hidden ones excepted; the folder inside `source` names the individual.
+    In a folder, every file is read except hidden ones; the folder inside `source` names the individual.
     encounter_folders: the folders inside an individual's folder are its encounters. images: the folder that the table's
     paths start from; None: the table's own folder. image_column, identity_column, encounter_column: None guesses the
-    column by its name, in any case. An empty encounter is not known.
-    Raises NoseprintError where there are no files, or no folders; DataError where the table as a whole cannot be read,
-    or a column does not exist.
+    column by its name, in any case. An empty field means that the encounter is not known.
+    Raises NoseprintError if there are no files, or no folders; DataError if the table as a whole cannot be read, or a
+    column does not exist.
     """
     if source.is_dir():
         return _read_folders(source, encounters=encounter_folders)

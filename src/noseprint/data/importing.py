@@ -60,10 +60,10 @@ def import_photographs(
     has several copies of a photograph, the one with the shortest name is used, and skipped.csv lists the others.
     `target` is written whole or not at all.
 
-    validation, test: shares of the individuals. pairs: the most pairs in a split. link: make hard links instead of
-    copies. skip_bad: leave out photographs that cannot be used, and list them in skipped.csv as well.
-    Raises NoseprintError, before anything is written: where photographs cannot be used (broken, another format, one
-    photograph of two individuals; all are named), where `target` is not empty, and as `split_identities`.
+    validation, test: shares of the individuals. pairs: the largest number of pairs in a split. link: make hard links
+    instead of copies. skip_bad: leave out photographs that cannot be used, and list them in skipped.csv as well.
+    Raises NoseprintError, before anything is written, if photographs cannot be used (broken, another format, one
+    photograph under two individuals), if `target` is not empty, and as `split_identities` does.
     """
     _require_empty(target)
     require_writable(target)

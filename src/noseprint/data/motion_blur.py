@@ -35,7 +35,7 @@ class MotionBlur(A.MotionBlur):  # type: ignore[misc]  # albumentations is untyp
     """
 
     def __init__(self, **options: Any) -> None:
-        """See A.MotionBlur. Raises ValueError where `blur_limit` exceeds MAX_TAPS."""
+        """See A.MotionBlur. Raises ValueError if `blur_limit` exceeds MAX_TAPS."""
         super().__init__(**options)
         if self.blur_limit[1] > MAX_TAPS:
             raise ValueError(f"blur_limit={self.blur_limit}: at most {MAX_TAPS}")
@@ -71,7 +71,7 @@ def mean_of_shifted(image: Image, taps: Sequence[Tap]) -> Image:
     """Average each pixel of `image` (H, W, 3) over the pixels at the 1 to MAX_TAPS `taps`, mirrored at the border.
 
     cv2.filter2D with equal weights at the taps, anchored at its centre, gives the same.
-    Raises TypeError where `image` is not uint8.
+    Raises TypeError if `image` is not uint8.
     """
     if image.dtype != np.uint8:
         raise TypeError(

@@ -17,7 +17,7 @@ def readable_photographs(
     """Decode every photograph and return the paths of those that can be. Under torchrun the ranks share the work.
 
     skip_bad: leave out missing and broken photographs; without it they raise NoseprintError. skipped_csv: where to list
-    those left out (image,problem); removed where there are none. None: prints and writes nothing. read: decodes a
+    those left out (image,problem); removed if there are none. None: nothing is printed or written. read: decodes a
     photograph (`cached_decoder`).
     """
     distinct = tuple(dict.fromkeys(paths))

@@ -64,14 +64,14 @@ class IdentityBatches(Batches):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        """Raises NoseprintError where the identities do not fill a batch, or cannot be shared by the processes."""
+        """Raises NoseprintError if the identities do not fill a batch, or cannot be shared by the processes."""
         _, inverse = np.unique(np.asarray(identities), return_inverse=True)
         order = np.argsort(inverse, kind="stable")
         self._rows = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
         if len(self._rows) < 2:
-            raise NoseprintError(f"training needs at least 2 identities, the table has {len(self._rows)}")
+            raise NoseprintError(f"training needs at least 2 identities, but the table has {len(self._rows)}")
         if all(len(rows) < 2 for rows in self._rows):
-            raise NoseprintError("every identity has a single image: there is no pair of the same one to learn from")
+            raise NoseprintError("every identity has a single image: there is no same pair to learn from")
         if batch_size < 2 * images_per_identity:
             raise NoseprintError(
                 f"--batch-size {batch_size} does not hold 2 identities of {images_per_identity} images: make it larger"
@@ -92,10 +92,10 @@ class IdentityBatches(Batches):
 
 
 class ShuffledBatches(Batches):
-    """Batches of all rows in random order, for the whole training; the last rows that fill no batch wait an epoch.
+    """Batches of all rows in random order, for the whole training.
 
-    Each epoch's order depends on (seed, epoch) alone. The rows of a batch are shared by the processes: rank,
-    rank + world_size, ...
+    Each epoch's order depends on (seed, epoch) alone. An epoch leaves out its last rows if they do not fill a batch.
+    The rows of a batch are shared by the processes: rank, rank + world_size, ...
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class ShuffledBatches(Batches):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        """Raises NoseprintError where a batch is smaller than the number of processes, or there are no rows."""
+        """Raises NoseprintError if a batch is smaller than the number of processes, or there are no rows."""
         self._batch_size = min(batch_size, rows)
         if not 0 < world_size <= self._batch_size:
             raise NoseprintError(f"{world_size} processes cannot share batches of {self._batch_size} images")

@@ -11,14 +11,14 @@ from noseprint.errors import NoseprintError
 
 T = TypeVar("T")
 MIN_IDENTITIES = {"train": 6, "validation": 2, "test": 2}
-"""The fewest individuals of two encounters that a split needs. A third of the training's, and at least two, are held
-out; a pair of different ones takes two."""
+"""The fewest individuals with two encounters that a split needs. At most a third of those in training are held out, and
+at least two must be; a different pair needs two."""
 _MAX_SHOTS = 100  # of an individual, for its same pairs: 4,950 pairs
 
 
 @dataclass(frozen=True)
 class Shot:
-    """A photograph by its name, and its encounter: its own name where the encounter is not known."""
+    """A photograph by its name, and its encounter: its own name if the encounter is not known."""
 
     name: str
     encounter: str
@@ -31,16 +31,16 @@ Shots = Mapping[str, Sequence[Shot]]
 def split_identities(shots: Shots, *, validation: float, test: float, seed: int) -> dict[str, str]:
     """The split ("train", "validation" or "test") of each identity.
 
-    The two shares are of the identities with two encounters or more, but at least MIN_IDENTITIES of them; those with
-    one encounter are split by the same shares. The rest is for training.
-    Raises NoseprintError where there are too few identities.
+    The two shares apply to the identities with two encounters or more, but each split gets at least MIN_IDENTITIES of
+    them. Identities with one encounter are split by the same shares. The rest is for training.
+    Raises NoseprintError if there are too few identities.
     """
     several = sorted(identity for identity, own in shots.items() if len(_by_encounter(own)) > 1)
     single = sorted(set(shots) - set(several))
     needed = sum(MIN_IDENTITIES.values())
     if len(several) < needed:
         raise NoseprintError(
-            f"{len(several)} individuals have two photographs or more (from two encounters, where encounters are "
+            f"{len(several)} individuals have two photographs or more (from two encounters, if encounters are "
             f"known), and at least {needed} are needed: {MIN_IDENTITIES['train']} to train (a third of them held out, "
             f"to score it), {MIN_IDENTITIES['validation']} for pseudo-labels, {MIN_IDENTITIES['test']} to test. "
             "Photograph more individuals. With fewer, use weights that somebody else trained, with `noseprint embed` "

@@ -49,7 +49,7 @@ class _Table:
 
 @dataclass(frozen=True)
 class ImageTable(_Table):
-    """Labelled images, one in each row. `encounters` is None where the table has none."""
+    """Labelled images, one in each row. `encounters` is None if the table has none."""
 
     paths: tuple[Path, ...]
     identities: tuple[str, ...]
@@ -126,7 +126,7 @@ def read_train(data: Path, *, missing_ok: bool = False) -> ImageTable:
 def read_pseudo(path: Path, data: Path, *, missing_ok: bool = False) -> ImageTable:
     """Read the pseudo-identities that `pseudo_produce` wrote. Their images are the validation images of `data`.
 
-    The table may be empty. Otherwise as `read_train`.
+    The table may be empty. Otherwise it is read as by `read_train`.
     """
     if not path.is_file():
         raise NoseprintError(
@@ -153,7 +153,7 @@ def read_pair_names(path: Path) -> PairTable:
 
 
 def read_labels(data: Path, split: Split) -> tuple[PairTable, tuple[bool, ...]] | None:
-    """Read `data/<split>/labels.csv` (imageA,imageB,label with 1 = same), or None where there is none.
+    """Read `data/<split>/labels.csv` (imageA,imageB,label with 1 = same), or None if there is none.
 
     Raises DataError with every fault, such as a pair with two labels or an image labelled as different from itself.
     """
@@ -186,7 +186,7 @@ def read_labels(data: Path, split: Split) -> tuple[PairTable, tuple[bool, ...]] 
 
 
 def read_retrieval(data: Path) -> RetrievalTable | None:
-    """Read `data/retrieval.csv` (folder,role,identity,image[, one of ENCOUNTERS]), or None where there is none.
+    """Read `data/retrieval.csv` (folder,role,identity,image[, one of ENCOUNTERS]), or None if there is none.
 
     An image whose encounter is empty is an encounter of its own. Raises DataError with every fault.
     """
@@ -220,7 +220,7 @@ def read_retrieval(data: Path) -> RetrievalTable | None:
 
 
 def encounter_column(path: Path, header: Sequence[str]) -> str:
-    """The name of the encounter column of a table that was read and that begins with `header`."""
+    """The name of the encounter column of a readable table whose header begins with `header`."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         found = [name.strip() for name in next(csv.reader(file))]
     return " ".join(found[at] for at in _optional_column(found, header, ENCOUNTERS))
@@ -304,8 +304,8 @@ def read_rows(
     Memory holds one row.
 
     headers: what the file may begin with, the longest first. A row has the fields of the first header that fits.
-    optional: column names in lower case; the first of them that stands behind the header (in any case) adds a field,
-    which may be empty. may_be_empty: columns of the header whose fields may be empty.
+    optional: column names in lower case; the first of them that follows the header (in any case) adds a field, which
+    may be empty. may_be_empty: columns of the header whose fields may be empty.
     """
     if not path.is_file():
         state = "not a file" if path.exists() else "missing"
@@ -356,7 +356,7 @@ def _limited_lines(file: TextIO) -> Iterator[str]:
 
 
 def _optional_column(found: Sequence[str], header: Sequence[str], optional: Sequence[str]) -> list[int]:
-    """The position, in the first row `found`, of the first of the `optional` columns behind `header`; [] for none."""
+    """The position in the first row `found` of the first `optional` column after `header`, as a list; [] if none."""
     at = {name.casefold(): column for column, name in reversed(list(enumerate(found))) if column >= len(header)}
     return [at[name] for name in optional if name in at][:1]
 
@@ -416,7 +416,7 @@ class _ImageNames:
         return self._checked.setdefault(name, name)
 
     def problem(self, name: str) -> str | None:
-        """What is wrong with `name` and how to fix it; None where it names a photograph in the folder."""
+        """What is wrong with `name` and how to fix it; None if it names a photograph in the folder."""
         if self._is_file.get(name):
             return None
         if "/" in name or "\\" in name or name in (".", ".."):
@@ -445,5 +445,5 @@ class _ImageNames:
 
 
 def _normal_form(name: str) -> str:
-    """Equal for names that some systems, or readers, take for the same."""
+    """Equal for names that some systems, or some people, take for the same."""
     return unicodedata.normalize("NFC", name).casefold().strip()

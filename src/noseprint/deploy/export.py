@@ -39,7 +39,7 @@ def export(weights: Path, out: Path, *, int8: Path | None = None, seed: int = 0)
     weights: of an embedding network. out: it must be missing or empty. int8: quantise the network to 8 bits
     (post-training quantisation, arXiv 2002.08679) with up to CALIBRATION_IMAGES training photographs of this data
     folder, drawn by `seed`, and compare it with float32.
-    Returns what int8 costs, as lines of text; nothing for float32. Raises NoseprintError where OpenVINO (for int8 also
+    Returns what int8 costs, as lines of text; nothing for float32. Raises NoseprintError if OpenVINO (for int8 also
     NNCF) is missing, `out` is not empty, or the weights are bad.
     """
     for package in ("openvino", "nncf") if int8 else ("openvino",):
@@ -52,7 +52,7 @@ def export(weights: Path, out: Path, *, int8: Path | None = None, seed: int = 0)
     network = load_network(weights)
     try:
         model = convert(network)
-    except Exception as error:  # its converters raise anything
+    except Exception as error:  # its converters may raise any exception
         raise NoseprintError(f"{weights}: OpenVINO cannot convert {header.backbone} ({error})") from error
     cost = []
     if int8:

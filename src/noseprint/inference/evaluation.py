@@ -41,7 +41,7 @@ FMRS = {"tmr_at_1e_1": 1e-1, "tmr_at_1e_2": 1e-2, "tmr_at_1e_3": 1e-3}
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of one member or ensemble; None where the data folder has no labels for a score, or too few.
+    """Scores of one member or ensemble; None if the data folder has no labels for a score, or too few.
 
     `auc` (area under the ROC curve), `eer` (equal error rate) and the true match rates (TMR) at false match rates of
     1e-1, 1e-2 and 1e-3 are scores of the test pairs. The others are scores of the search of queries in the gallery.

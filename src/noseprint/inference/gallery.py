@@ -65,7 +65,7 @@ def embed_photographs(
 
     With several weights files, the rows are joined and scaled, so that cosines are the means of the networks' cosines.
 
-    Raises NoseprintError for names that cannot be printed, and as `load_network` and `embed_images`.
+    Raises NoseprintError for names that cannot be printed, and as `load_network` and `embed_images` do.
     """
     for name in names:
         if not name.isprintable():
@@ -96,7 +96,7 @@ def embed_gallery(
 ) -> GalleryEmbeddings:
     """Embed photographs, as `embed_photographs` does, for a gallery.
 
-    Raises NoseprintError if two of the weights files are the same, and as `embed_photographs`.
+    Raises NoseprintError if two of the weights files are the same, and as `embed_photographs` does.
     """
     for path in weights:
         read_header(path)

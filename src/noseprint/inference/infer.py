@@ -71,7 +71,7 @@ def infer(
 
     Args:
         network: Embeds the images.
-        transforms: What is done to each image; the embeddings of each transform are compared with one another.
+        transforms: What is done to each image; only embeddings from the same transform are compared.
         calibration: Of the network's cosines.
         results: Folder for similarity.csv (test pairs) or similarity_validation.csv (validation pairs).
         options: Options of infer.py.

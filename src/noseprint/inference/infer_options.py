@@ -29,7 +29,9 @@ class InferOptions:
     degraded_transform: Annotated[bool, tyro.conf.arg(aliases=["--degraded-view"])] = False
     """Also compare randomly degraded images, and average both cosines. Takes twice the time."""
     batch_size: int = 64
+    """Images per batch."""
     seed: int = 0
+    """Seed of the random degradation."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
     engine: Engine = "auto"

@@ -86,7 +86,7 @@ def expand_queries(queries: Floats, gallery: Floats, *, k: int) -> Floats:
         (Q, D) float32, rows of length 1.
 
     Raises:
-        NoseprintError: As `nearest_images`.
+        NoseprintError: As for `nearest_images`.
     """
     rows, similarity = nearest_images(queries, gallery, k=k)
     expanded = np.array(queries, dtype=np.float32)

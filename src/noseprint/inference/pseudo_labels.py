@@ -152,7 +152,7 @@ def produce_pseudo_labels(
         Rows that start with the identity of the most similar pair, and a summary.
 
     Raises:
-        NoseprintError: There is neither a hold-out nor a `count`, `count` is below 1, or as `pair_similarities`.
+        NoseprintError: There is neither a hold-out nor a `count`, `count` is below 1, or as for `pair_similarities`.
     """
     if count is not None and count < 1:
         raise NoseprintError(f"count {count}: must be at least 1")

@@ -52,7 +52,7 @@ def write_pseudo_table(
         workers: Processes that decode photographs; None: as many as suit the machine.
 
     Raises:
-        NoseprintError: No validation pair has two readable photographs, the hold-out cannot be scored, or as
+        NoseprintError: No validation pair has two readable photographs, the hold-out cannot be scored, or as for
             `load_network` and `readable_photographs`.
     """
     weights = results / "best.safetensors"

@@ -36,7 +36,7 @@ class Finding:
     problem: str
     line: int | None = None
     other: Path | None = None
-    """The second photograph, where the finding is about two."""
+    """The second photograph, if the finding is about two."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class SplitFigures:
     name: str
     images: int
     per_identity: tuple[int, ...] | None
-    """Number of images of each identity; None where identities are not known."""
+    """Number of images of each identity; None if identities are not known."""
     short_sides: tuple[int, ...]
     sharpness: tuple[float, ...]
     tiny: int
@@ -68,7 +68,7 @@ class _Tables:
 
     faults: list[Fault] = field(default_factory=list)
     images: dict[str, list[Path]] = field(default_factory=dict)
-    """Split -> each image that a table names, once. Where a table cannot be read, every file of the folder as well."""
+    """Split -> each image that a table names, once. If a table cannot be read, every file of the folder as well."""
     identities: dict[Path, str] = field(default_factory=dict)
     retrieval_identities: dict[Path, str] = field(default_factory=dict)
     labels: list[tuple[PairTable, tuple[bool, ...]]] = field(default_factory=list)
@@ -76,7 +76,7 @@ class _Tables:
     """Pairs that a labels.csv calls different."""
 
     def read(self, reader: Callable[[Path], T], data: Path) -> T | None:
-        """What `reader` returns; None where it fails, and its faults are added."""
+        """What `reader` returns; None if it fails, and its faults are added."""
         try:
             return reader(data)
         except DataError as error:
@@ -191,7 +191,7 @@ def _find_odd_names(data: Path, split: str, *, named: Sequence[Path]) -> list[Fi
 
 
 def _image_files(data: Path, split: str) -> list[Path]:
-    """The files in the image folder of a split, except hidden ones; [] where there is no such folder."""
+    """The files in the image folder of a split, except hidden ones; [] if there is no such folder."""
     try:
         folder = image_folder(data, split)
     except DataError:  # already reported by read_train or read_pairs

@@ -1,4 +1,4 @@
-"""Near copies: two photographs that are one, saved again, shrunk, brightened or slightly cropped.
+"""Near copies: one photograph saved again, shrunk, brightened or slightly cropped.
 
 A perceptual hash (the signs of the 255 lowest frequencies) proposes pairs. Nose prints have similar hashes, so each
 proposed pair is registered and compared in its details. Mirrored and turned copies are not found.
@@ -16,7 +16,7 @@ from noseprint.inspection.summaries import THUMBNAIL_SIDE, PhotoSummary, Thumbna
 
 Hashes = np.ndarray[tuple[int, int], np.dtype[np.uint64]]
 
-MAX_DISTANCE = 76  # of 255 bits; few copies cropped by 3 % differ in more, 1 in 1,000 other pairs in fewer
+MAX_DISTANCE = 76  # bits of 255: few copies cropped by 3 % differ in more bits, 1 of 1,000 other pairs in fewer
 MAX_NEIGHBOURS = 8  # later photographs that one is compared with: bounds time and memory for any data
 MIN_CORRELATION = 0.8  # copies: above 0.84; photographs of two individuals: below 0.65
 _BLOCK_ROWS = 128  # of the table of distances that is in memory
@@ -25,7 +25,7 @@ _FREQUENCIES = 16  # in either direction
 
 @dataclass(frozen=True)
 class Copy:
-    """Two photographs that are one, by their positions, first < second."""
+    """Two copies of one photograph, by their positions: first < second."""
 
     first: int
     second: int
@@ -36,7 +36,7 @@ class Copy:
 def find_copies(summaries: Sequence[PhotoSummary], *, known: int = 0) -> list[Copy]:
     """Pair each exact copy with the first photograph equal to it, and find the near copies among distinct ones.
 
-    known: how many photographs, from the first on, are compared with the others only, not with one another.
+    known: the first so many photographs are compared with the others only, not with one another.
     Time grows with the square of the number of photographs (seconds for 24,000), memory with the number.
     """
     first_of: dict[bytes, int] = {}

@@ -1,4 +1,4 @@
-"""The losses, a file each. Their names are here, known without loading torch."""
+"""The losses, one in each file. Their names are here, so that they are known without loading torch."""
 
 from typing import Literal, TypeAlias
 

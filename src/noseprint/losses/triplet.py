@@ -20,5 +20,5 @@ class BatchHardTriplet(nn.Module):
         self._loss = TripletMarginLoss(margin=margin, reducer=MeanReducer())
 
     def forward(self, rows: Tensor, labels: Tensor) -> Tensor:
-        """Rows (N, D) with labels (N,) -> a scalar; 0 where no anchor has a positive."""
+        """Rows (N, D) with labels (N,) -> a scalar; 0 if no anchor has a positive."""
         return cast(Tensor, self._loss(rows, labels, self._miner(rows, labels)))

@@ -15,7 +15,7 @@ def balanced_pairs(
     twice. If there are fewer different pairs than same pairs, their number decides.
 
     identities: (N,) of the images. max_pairs: same and different pairs together. encounters: (N,) of the images; two
-    images of one identity and one encounter are no same pair.
+    images of one identity and one encounter do not make a same pair.
     Returns rows a (P,) and b (P,) with a < b, and same (P,); same pairs come first.
     Raises NoseprintError if there is no same pair or no different pair.
     """

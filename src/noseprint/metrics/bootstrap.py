@@ -41,12 +41,12 @@ def bootstrap_pairs(
 
     Pairs that share an identity are not independent, so resampling pairs would give intervals that are too narrow. A
     replicate instead draws as many identities as there are, with replacement. A pair of two identities has the weight
-    (times the first was drawn) x (times the second was drawn), a pair within one identity the times that one was drawn
-    (Owen 2007, "The pigeonhole bootstrap"). Replicates without a same pair or without a different pair are left out.
+    (times the first was drawn) x (times the second was drawn). A pair within one identity has the weight (times it was
+    drawn). See Owen 2007, "The pigeonhole bootstrap". Replicates without a same pair or a different pair are left out.
 
     metrics: functions such as `roc_aucs`. scores, same: (P,). identity_a, identity_b: (P,) identities of each pair's
     two images. seed: of the draws. replicates: number of draws.
-    Raises NoseprintError as `roc_curve`, and if no replicate is left.
+    Raises NoseprintError as `roc_curve` does, and if no replicate is left.
     """
     scores, same = check_scores(scores, same)
     if len(np.union1d(identity_a, identity_b)) < MIN_IDENTITIES:

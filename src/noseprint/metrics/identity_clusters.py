@@ -1,4 +1,4 @@
-"""Identities of images of which only pairs are labelled."""
+"""The identities of images, found from labelled pairs alone."""
 
 import numpy as np
 import pandas as pd

@@ -113,7 +113,7 @@ def _hits(ranked: npt.NDArray[np.float32], true: npt.NDArray[np.float32]) -> lis
     wrong = tied - int(np.sum(true == true[-1]))
     chances = []
     for k in RANKS:
-        drawn = np.arange(min(max(k - above, 0), tied))  # places that are filled from the best true match's tie
+        drawn = np.arange(min(max(k - above, 0), tied))  # ranks that are filled from the best true match's tie
         chances.append(1 - float(np.prod(np.maximum(wrong - drawn, 0) / (tied - drawn))))
     return chances
 

@@ -62,20 +62,23 @@ def roc_curve(scores: Floats, same: Flags) -> Roc:
 def roc_auc(scores: Floats, same: Flags) -> float:
     """Area under the ROC curve of scores (P,): the probability that a same pair outscores a different one.
 
-    A tie counts half. Raises NoseprintError as `roc_curve`.
+    A tie counts half. Raises NoseprintError as `roc_curve` does.
     """
     return float(roc_aucs(_unweighted(scores, same))[0])
 
 
 def equal_error_rate(scores: Floats, same: Flags) -> float:
-    """The error rate, 0..1, at the point of the ROC curve where FMR = 1 - TMR. Raises NoseprintError as `roc_curve`."""
+    """The error rate, 0..1, at the point of the ROC curve where FMR = 1 - TMR.
+
+    Raises NoseprintError as `roc_curve` does.
+    """
     return float(equal_error_rates(_unweighted(scores, same))[0])
 
 
 def tmr_at_fmr(scores: Floats, same: Flags, fmr: float) -> float:
     """True match rate at a false match rate `fmr`: the ROC curve at `fmr`.
 
-    Raises NoseprintError as `roc_curve`, for an `fmr` outside (0, 1], and for one below `least_fmr`.
+    Raises NoseprintError as `roc_curve` does, for an `fmr` outside (0, 1], and for one below `least_fmr`.
     """
     if not 0 < fmr <= 1:
         raise NoseprintError(f"false match rate {fmr} is outside 0..1: 0.01 accepts one different pair in a hundred")
@@ -158,7 +161,7 @@ def check_scores(scores: Floats, same: Flags) -> tuple[Weights, Flags]:
     positives = int(same.sum())
     if positives in (0, len(same)):
         raise NoseprintError(
-            f"verification needs same and different pairs, there are {positives} and {len(same) - positives}"
+            f"verification needs same and different pairs, but there are {positives} and {len(same) - positives}"
         )
     wrong = np.flatnonzero(~np.isfinite(values))
     if len(wrong):

@@ -22,7 +22,7 @@ class Backbone(nn.Module):
     """A timm model without its classifier.
 
     num_features: channels C of the feature map. mean, std: per channel, for pixels in 0..1, as the pretrained weights
-    expect them. fixed_size: the only image side that the model takes, in pixels; None where it takes any. depthwise:
+    expect them. fixed_size: the only image side that the model takes, in pixels; None if it takes any. depthwise:
     whether any convolution is depthwise. convolutional: whether the model has convolutions besides the one that cuts a
     transformer's patches; it then computes channels-last on a CPU.
     """
@@ -42,7 +42,7 @@ class Backbone(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Feature map: normalised pixels (B, 3, H, W) -> (B, C, h, w).
 
-        Raises ValueError where the backbone cannot take (H, W).
+        Raises ValueError if the backbone cannot take (H, W).
         """
         features = self._features(pixels)
         if features.ndim == 3:
@@ -57,7 +57,7 @@ class Backbone(nn.Module):
 
         pooling: "avg", "max", "avgmax" (their mean) or "gem" of the feature map; "token", a transformer's class token;
         or "own", what the timm model itself gives to its classifier, such as the 1x1 convolution that follows the
-        pooling in MobileNetV3. Raises NoseprintError where the backbone has no such pooling.
+        pooling in MobileNetV3. Raises NoseprintError if the backbone has no such pooling.
         """
         self.pooled_size(pooling)
         if pooling == "token":
@@ -68,7 +68,7 @@ class Backbone(nn.Module):
         return POOLINGS[pooling](self(pixels).float())
 
     def pooled_size(self, pooling: str) -> int:
-        """Length of the vector that `pooled` gives. Raises NoseprintError where the backbone has no such pooling."""
+        """Length of the vector that `pooled` gives. Raises NoseprintError if the backbone has no such pooling."""
         if pooling == "own":
             if not self._own_head:
                 raise NoseprintError("pooling own: build this backbone with own_head=True")
@@ -164,7 +164,7 @@ def _load_file(model: nn.Module, path: Path, name: str, options: Mapping[str, An
         state = {key: tensor for key, tensor in tensors.items() if key.rpartition(".")[0] not in heads}
         overlay = {"state_dict": state, "num_classes": 0}
         whole = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **whole_options)
-    except Exception as error:  # parsers and converters raise anything at a stranger's bytes
+    except Exception as error:  # parsers and converters may raise any exception for untrusted bytes
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise NoseprintError(f"{path}: not weights of the backbone {name} ({reason}); give another file") from error
     model.load_state_dict(whole.state_dict(), strict=False)

@@ -29,7 +29,7 @@ class ClassifierNet(Network):
         heads: the class names of each head, in the order of its logits, such as {"label": ["cat", "dog"]}. pooling:
         "avg", "max", "avgmax", "gem", "token" or "own", see `Backbone.pooled`. dropout: share of the pooled features
         set to zero while training, in 0..1.
-        Raises NoseprintError as `Network`, for heads without classes, and for a pooling that the backbone lacks.
+        Raises NoseprintError as `Network` does, for heads without classes, and for a pooling that the backbone lacks.
         """
         try:
             check_heads(heads)

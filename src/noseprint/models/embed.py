@@ -84,8 +84,8 @@ def embed_with(
     """What `embed` gives for each photograph, (N, D), in this process alone.
 
     `embed` takes uint8 RGB images (B, 3, H, W) on the CPU and gives (B, D) there; `embedder` and `run_on` make such
-    functions. `rows` selects photographs, whose results are those they would have among all `paths`. `pin_memory`
-    speeds up the way to a card. The other arguments are those of `embed_images`.
+    functions. `rows` selects photographs; their results are the same as among all `paths`. `pin_memory` speeds up the
+    copy to a GPU. The other arguments are those of `embed_images`.
     """
     rows = range(len(paths)) if rows is None else rows
     loader = DataLoader(
@@ -105,9 +105,9 @@ def embedder(network: SupConNet, *, device: torch.device, engine: Engine) -> Cal
     """A function from uint8 images (B, 3, H, W) on the CPU to embeddings (B, D) float32 there.
 
     network: in eval mode. device: where torch computes; OpenVINO computes on the CPU only. engine: "torch"; "openvino",
-    in bf16 where the CPU has it and the embeddings hardly change (see `openvino_runtime.MIN_COSINE`); or "auto":
+    in bf16 if the CPU has it and the embeddings hardly change (see `openvino_runtime.MIN_COSINE`); or "auto":
     OpenVINO on a CPU if it is installed and can run this network, else torch, whatever the images are.
-    Raises NoseprintError where "openvino" is impossible.
+    Raises NoseprintError if "openvino" is impossible.
     """
     if engine == "torch" or (engine == "auto" and (device.type != "cpu" or not runtime.is_installed())):
         return run_on(network.embed, device)
@@ -119,7 +119,7 @@ def embedder(network: SupConNet, *, device: torch.device, engine: Engine) -> Cal
         )
     try:
         return runtime.compile_network(network)
-    except Exception as error:  # its converters raise anything at a backbone they do not know
+    except Exception as error:  # its converters may raise any exception for a backbone that they do not know
         reason = str(error).strip().partition("\n")[0]
         message = f"OpenVINO cannot run {network.backbone_name} ({reason})"
         if engine == "openvino":
@@ -131,7 +131,7 @@ def embedder(network: SupConNet, *, device: torch.device, engine: Engine) -> Cal
 def run_on(compute: Callable[[Tensor], Tensor], device: torch.device) -> Callable[[Tensor], Tensor]:
     """`compute`, a method of a network on `device`, as a function from images on the CPU to float32 rows on the CPU.
 
-    It computes in bf16 on a card that has it, else in float32.
+    It computes in bf16 on a GPU that has it, else in float32.
     """
     bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 

@@ -42,7 +42,7 @@ class Network(nn.Module):
         backbone_name: a timm name with its tag. image_size: side of the square input in pixels. pretrained: start from
         the backbone's public weights. backbone_weights: start the backbone from this file instead. mean, std: per
         channel, for pixels in 0..1; by default the backbone's own. own_head: see `build_backbone`.
-        Raises NoseprintError as `build_backbone`.
+        Raises NoseprintError as `build_backbone` does.
         """
         super().__init__()
         if not 16 <= image_size <= 4096:
@@ -100,7 +100,7 @@ class Network(nn.Module):
         """Side in pixels of the square images to train on: `requested`, or by default that of the network's input.
 
         Convolutional backbones often embed best at a size larger than the one they were trained at (arXiv 1906.06423),
-        and a smaller size means fewer pixels a step. Raises NoseprintError where the backbone takes one size only.
+        and a smaller size means fewer pixels per step. Raises NoseprintError if the backbone takes one size only.
         """
         if requested is None or requested == self.image_size:
             return self.image_size
@@ -131,7 +131,7 @@ class SupConNet(Network):
 
         descriptors: one letter for each, in order: S (mean), M (maximum), G (generalised mean). dim: size of the
         training embedding, a multiple of the number of descriptors.
-        Raises NoseprintError as `Network`, and for descriptors or a dimension that are impossible.
+        Raises NoseprintError as `Network` does, and for impossible descriptors or an impossible dimension.
         """
         if not descriptors or len(set(descriptors)) != len(descriptors) or not set(descriptors) <= set(DESCRIPTORS):
             raise NoseprintError(
@@ -160,7 +160,7 @@ class SupConNet(Network):
         """Training embedding: uint8 RGB images (B, 3, H, W) -> (B, dim) float32, each row of length 1.
 
         n(cat[n(W_1 g_1), ..., n(W_n g_n)]) with descriptors g and n the L2 normalisation (arXiv 1903.10663, fig. 2).
-        Heads and normalisation compute in float32 even under autocast: at temperature 0.07 half precision shows.
+        Heads and normalisation compute in float32 even under autocast: a temperature of 0.07 magnifies rounding errors.
 
         With `pooled` the result is (B, dim + C): the embedding, then the first descriptor g_1 without normalisation,
         for losses that classify it.

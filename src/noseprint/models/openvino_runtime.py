@@ -33,7 +33,7 @@ Photographs vary more than the test images: the cosine of the worst of 625 was f
 for the test images in bf16, photographs reach about 0.9995 or better on average.
 """
 CACHE_LIMIT = 2 * 2**30
-"""Bytes that the cache folder may hold. Beyond, the least recently used files are deleted, but never the newest."""
+"""Bytes that the cache folder may hold. Above this, the least recently used files are deleted, but never the newest."""
 
 
 def is_installed() -> bool:

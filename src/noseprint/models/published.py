@@ -56,7 +56,7 @@ _SIGNATURES: dict[str, tuple[str, tuple[int, ...]]] = {
 def load_published(path: Path, network: "SupConNet") -> None:
     """Fill `network` from a published `.pth` file; pixels are then normalised with ImageNet's statistics, as in 2022.
 
-    No code in the file is executed. Raises NoseprintError where the file is not such a checkpoint, belongs to another
+    No code in the file is executed. Raises NoseprintError if the file is not such a checkpoint, belongs to another
     network, or has missing, unexpected, wrongly shaped or non-finite tensors; the network is then unchanged.
     """
     from noseprint.models.weights import fill_network  # noqa: PLC0415 - imports timm, see above
@@ -129,7 +129,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         if zipped:
             _check_zip(path)
         table = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except Exception as error:  # parsers raise anything at a stranger's bytes
+    except Exception as error:  # parsers may raise any exception for untrusted bytes
         refused = isinstance(error, pickle.UnpicklingError)
         reason = "it holds more than tensors" if refused else printable(str(error).partition("\n")[0][:100])
         reason = (not zipped and guess_file_type(path)) or reason
@@ -176,6 +176,6 @@ def _rename(key: str, family: str) -> str:
 
 
 def _recognise(tensors: Mapping[str, Tensor]) -> str | None:
-    """Which of the four networks these tensors (under today's keys) belong to; None where it is none of them."""
+    """Which of the four networks these tensors (under today's keys) belong to; None if it is none of them."""
     shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
     return next((name for name, (key, shape) in _SIGNATURES.items() if shapes.get(key) == shape), None)

@@ -37,7 +37,7 @@ AnyNetwork = TypeVar("AnyNetwork", bound=Network)
 def save_weights(path: Path, network: Network, *, extra: Mapping[str, str]) -> None:
     """Write the network's weights and its description to `path`, completely or not at all; same input, same bytes.
 
-    extra: more entries for the header. Raises ValueError where one has a name that the header itself uses.
+    extra: more entries for the header. Raises ValueError if one has a name that the header itself uses.
     """
     if clash := sorted(set(extra) & set(RESERVED)):
         raise ValueError(f"extra must not use the header's own names {clash}")
@@ -54,10 +54,10 @@ def load_network(
     """Load an embedding network, in eval mode.
 
     backbone, recipe: refuse weights of another backbone, or that name another recipe. image_size: side of the input in
-    pixels, where the backbone takes any; by default as in training.
-    Raises NoseprintError as `read_header`; for a classifier's weights, another backbone or recipe, a size that the
-    backbone does not take; for missing, unexpected, wrongly shaped, wrongly typed or non-finite tensors. A header that
-    claims a large network takes no memory.
+    pixels, if the backbone takes any; by default as in training.
+    Raises NoseprintError as `read_header` does; for a classifier's weights, another backbone or recipe, or a size that
+    the backbone does not take; and for missing, unexpected, wrongly shaped, wrongly typed or non-finite tensors. A
+    header that claims a large network is refused before it takes memory.
     """
     header = _read(path, kind="embedding", backbone=backbone, recipe=recipe)
     build = partial(SupConNet, descriptors=header.descriptors, dim=header.dim)

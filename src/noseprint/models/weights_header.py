@@ -117,7 +117,7 @@ def check_heads(heads: Mapping[str, Sequence[str]]) -> None:
 def describe_weights(path: Path) -> dict[str, Any]:
     """What a noseprint weights file holds, for printing or as JSON, without building its network.
 
-    Raises NoseprintError like `read_header`, and where tensors are not finite.
+    Raises NoseprintError as `read_header` does, and if tensors are not finite.
     """
     header = read_header(path)
     own: dict[str, Any] = {"descriptors": header.descriptors, "dim": header.dim}
@@ -182,7 +182,7 @@ def summarise_tensors(tensors: Mapping[str, Spec]) -> str:
 
 
 def guess_file_type(path: Path) -> str | None:
-    """What a file that is not weights seems to be, by its first bytes; None where they do not say."""
+    """What a file that is not weights seems to be, by its first bytes; None if they do not say."""
     with path.open("rb") as file:
         start = file.read(32).lstrip()
     if not start:

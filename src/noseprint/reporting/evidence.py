@@ -35,7 +35,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Gain:
-    """How much higher the ensemble scores than some of its members; paired intervals; None where not scored."""
+    """How much higher the ensemble scores than some of its members, with paired intervals; None if not scored."""
 
     auc: Score | None = None
     map: Score | None = None
@@ -150,7 +150,7 @@ def check_thresholds(verifier: Verifier, evaluation: Evaluation) -> list[Thresho
 def pair_probabilities(
     evaluation: Evaluation, verifier: Verifier | None, calibrations: Mapping[str, Calibration]
 ) -> Floats | None:
-    """The probability (P,) that each test pair is the same, by calibration on the hold-out; None where there is none.
+    """The probability (P,) that each test pair is the same, by calibration on the hold-out; None if there is none.
 
     The verifier's calibration is used; without a verifier that fits, the mean log-odds by the `calibrations` of all
     members. The prior is the share of same pairs in the test, which is not what a calibration is judged by.
@@ -184,7 +184,7 @@ def _gain_over(names: list[str], evaluation: Evaluation, precision: Floats | Non
 
 
 def _auc_gain(whole: Similarity, rest: Similarity, labelled: LabelledData, *, seed: int) -> Score:
-    """The same replicates for both: what makes a replicate easy for both cancels out."""
+    """The difference of the ROC AUCs. Both use the same replicates, so what makes a replicate easy cancels out."""
     (ours, same), (theirs, _) = check_scores(whole, labelled.same), check_scores(rest, labelled.same)
     gain = roc_auc(whole, same) - roc_auc(rest, same)
     if len(np.union1d(*labelled.clusters)) < MIN_IDENTITIES:

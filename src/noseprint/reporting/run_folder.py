@@ -96,7 +96,7 @@ class Training:
 
     @property
     def seconds(self) -> float | None:
-        """Wall time of all epochs; None where an epoch did not record it."""
+        """Wall time of all epochs; None if an epoch did not record it."""
         _, values = self.curve("seconds")
         return sum(values) if values and len(values) == len(self.epochs) else None
 

@@ -27,7 +27,7 @@ from noseprint.training.faults import require_spread
 from noseprint.training.task import Task
 
 COLLAPSE_SAMPLE = 32
-"""Training photographs that show whether the network has collapsed, where nothing is held out."""
+"""Number of training photographs that show whether the network has collapsed, if nothing is held out."""
 
 BatchLoss = Callable[[Callable[..., Tensor], Tensor, Tensor], Tensor]
 """(network, images uint8 (B, 3, H, W), labels (B,) long) -> the loss of the batch, a scalar."""
@@ -39,11 +39,11 @@ class EmbeddingTask(Task):
     network: its embedding is trained.
     labelled: a share of its identities is held out and scores each epoch.
     pseudo: further identities, never held out.
-    training_transform, evaluation_transform: from a side in pixels to what is done to each image.
+    training_transform, evaluation_transform: make the transform of each image, for a side in pixels.
     loss: takes the place of the one that `options.loss` names. A module's weights are trained and resumed, too.
 
-    Labels number the identities of the training part in order of first appearance. Of two epochs that a hold-out cannot
-    tell apart (0.001) the later one is kept; without a hold-out the last.
+    Labels number the identities of the training part in order of first appearance. Of two epochs whose scores differ by
+    at most 0.001, which a hold-out cannot tell apart, the later one is kept; without a hold-out, the last one is kept.
     """
 
     keep_by = "auc"
@@ -72,7 +72,7 @@ class EmbeddingTask(Task):
         self.criterion = self._loss if isinstance(self._loss, nn.Module) else nn.Module()
 
     def prepare(self, world: World, results: Path) -> None:
-        """Leave out broken photographs, where the options say so, and split off the hold-out."""
+        """Leave out broken photographs, if the options say so, and split off the hold-out."""
         options, labelled, pseudo = self._options, self._labelled, self._pseudo
         self._world, self._results = world, results
         self._workers = default_workers(world.device) if options.workers is None else options.workers
@@ -123,7 +123,7 @@ class EmbeddingTask(Task):
         return self._loss(forward, batch.image, batch.target)
 
     def score(self, network: Network) -> dict[str, float]:
-        """ROC AUC, Rank-1 and mAP on the hold-out. Raises NoseprintError where the network has collapsed."""
+        """ROC AUC, Rank-1 and mAP on the hold-out. Raises NoseprintError if the network has collapsed."""
         embeddings = embed_images(
             cast(SupConNet, network),
             self.holdout.paths or self.train.paths[:COLLAPSE_SAMPLE],

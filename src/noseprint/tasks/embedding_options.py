@@ -30,6 +30,7 @@ class EmbeddingOptions(FitOptions):
     temperature: float = 0.07
     """Temperature of supcon."""
     images_per_identity: int = 4
+    """Images of each identity in a batch."""
     holdout: float = 0.05
     """Share of the identities that are never trained on and score each epoch; at least 8 identities, at most a third.
     0: train on all, keep the last epoch."""

@@ -1,1 +1,1 @@
-"""The training loop. It knows how to train; what is trained, a task tells it (`noseprint.tasks`)."""
+"""The training loop. It knows how to train; a task (`noseprint.tasks`) says what is trained."""

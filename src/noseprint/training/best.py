@@ -17,7 +17,7 @@ class BestWeights:
         self._highest = 0.0
 
     def score_and_keep(self, network: Network) -> dict[str, float]:
-        """Score the network; keep its weights if none were better, or where there is nothing to score them by.
+        """Score the network; keep its weights if none were better, or if there is nothing to score them by.
 
         Every rank calls it: they share the work. Rank 0 writes and returns the scores, the others return nothing.
         """
@@ -32,7 +32,7 @@ class BestWeights:
         return scores
 
     def state(self) -> dict[str, Any]:
-        """What is remembered of the weights seen so far."""
+        """The highest score so far, for a resume."""
         return {"highest_score": self._highest}
 
     def load(self, state: dict[str, Any]) -> None:

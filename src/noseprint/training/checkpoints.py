@@ -24,7 +24,7 @@ def save_state(folder: Path, state: State) -> None:
 
 
 def load_state(folder: Path) -> State | None:
-    """The state saved in `folder`, on the CPU, or None where there is none."""
+    """The state saved in `folder`, on the CPU, or None if there is none."""
     path = folder / "state.pt"
     if not path.is_file():
         return None
@@ -91,7 +91,7 @@ class MetricsLog:
 
 
 def epoch_line(record: dict[str, Any], epochs: int) -> str:
-    """A record of the metrics as a line to read."""
+    """A record of the metrics as one line of text."""
     names = {"auc": "AUC", "rank_1": "Rank-1", "map": "mAP"}
     own = {"step", "epoch", "loss", "lr", "images_per_s", "seconds"}
     scores = "".join(f", hold-out {names.get(key, key)} {value:.4f}" for key, value in record.items() if key not in own)

@@ -15,13 +15,13 @@ _COLLAPSED = 0.01
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error of torch says so: CUDA has a class for it, the CPU and MPS only a text."""
+    """Whether an error of torch means that memory ran out: CUDA has a class for it, the CPU and MPS only a text."""
     text = str(error).lower()
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "defaultcpuallocator: can" in text
 
 
 def largest_that_fits(size: int, attempt: Callable[[int], object]) -> int | None:
-    """The largest of size/2, size/4, ... for which `attempt` does not run out of memory; None where all do."""
+    """The largest of size/2, size/4, ... for which `attempt` does not run out of memory; None if all do."""
     while size := size // 2:
         torch.cuda.empty_cache()
         try:

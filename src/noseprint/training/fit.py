@@ -26,7 +26,7 @@ from noseprint.training.step import TrainingStep
 from noseprint.training.task import Task
 
 CHECK_EVERY = 20
-"""Steps between two looks at the loss: each look waits for the device."""
+"""Steps between two checks of the loss: each check waits for the device."""
 
 
 def fit(task: Task, *, results: Path, options: FitOptions) -> None:
@@ -36,8 +36,8 @@ def fit(task: Task, *, results: Path, options: FitOptions) -> None:
     same call continues from the last save; on a CPU the final weights are the same bit for bit. Under torchrun every
     rank calls it.
 
-    Raises NoseprintError where the loss is no longer finite, memory runs out, the settings of a resumed training
-    differ, another run is at work in `results`, or the task refuses its data or weights.
+    Raises NoseprintError if the loss is no longer finite, memory runs out, the settings of a resumed training differ,
+    another run uses `results`, or the task refuses its data or weights.
     """
     reuse_freed_memory()
     with (
@@ -61,7 +61,7 @@ class _Training:
         self.steps = self.step.steps
         recipe = (results.parent if options.run else results).parent.name
         self.best = BestWeights(task, world=world, results=results, extra={"recipe": recipe})
-        self.epoch_start = time.monotonic()  # a resume moves it back by what the epoch had taken
+        self.epoch_start = time.monotonic()  # a resume moves it back by the time that the epoch had taken
 
     def run(self) -> None:
         first = self._resume()
@@ -94,13 +94,13 @@ class _Training:
                         line = epoch_line(record, self.steps // self.epoch_steps)
                     losses, images_seen, self.epoch_start = [], 0, time.monotonic()
                 stopping = stop.signal is not None
-                if self.world.size > 1:  # all ranks leave at the same step, and asking each other waits for the device
+                if self.world.size > 1:  # all ranks must stop at the same step; asking them all waits for the device
                     stopping = checks and any_rank(stopping, self.world.device)
                 if epoch_ends or number % self.options.save_every == 0 or stopping:
                     self._require_finite(losses, number)
                     self._save(number)
                 if line:
-                    tqdm.write(line)  # after the save: writing fails where the reader has gone
+                    tqdm.write(line)  # after the save: writing fails if the reader of the output has gone
                 if stopping and number < self.steps:
                     raise Interrupted(stop.signal, f"saved after step {number} of {self.steps} in {self.results}")
                 if epoch_ends:
@@ -123,7 +123,7 @@ class _Training:
         )
 
     def _end_epoch(self, number: int, losses: list[Tensor], *, images_per_s: float) -> dict[str, Any]:
-        """Score the averaged weights, where this epoch is to be scored; the record for the log."""
+        """Score the averaged weights if this epoch is to be scored; return the record for the log."""
         epoch = number // self.epoch_steps
         scores = {}
         if number == self.steps or epoch % self.options.eval_every == 0:
@@ -160,7 +160,7 @@ class _Training:
             save_state(self.results / "last", state)
 
     def _resume(self) -> int:
-        """Load the last save, if there is one; the number of steps that are done."""
+        """Load the last save, if there is one; return the number of steps that are done."""
         state = None if self.options.restart else load_state(self.results / "last")
         if state is None:
             return 0

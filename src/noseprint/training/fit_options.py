@@ -33,6 +33,7 @@ class FitOptions:
     """Read the backbone's pretrained weights from this file instead (.safetensors or .pth, as timm stores them)."""
     optimizer: OptimizerName = "adamw"
     weight_decay: float = 0.01
+    """Weight decay; biases, norms and other vectors have none."""
     schedule: ScheduleName = "cosine"
     """How the learning rate falls after the warm-up."""
     cycles: int = 1
@@ -46,6 +47,7 @@ class FitOptions:
     ema_epochs: float = 1.0
     """Half-life of the averaged weights, in epochs."""
     seed: int = 0
+    """Seed of new weights, batches and augmentation; the hold-out does not depend on it."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
     amp: bool = True

@@ -1,11 +1,11 @@
 """Gradient caching: a contrastive loss over a batch that does not fit in memory at once.
 
-The loss needs all embeddings of a batch, but not all activations at the same time. So the batch is embedded in chunks
-without keeping activations; the loss gives the gradient of each embedding; each chunk is embedded again, now keeping
-its activations, to carry that gradient on to the weights. The sum over the chunks is the gradient of the whole batch
-(Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, arXiv 2101.06983, section 3.2).
-The price is a second forward pass. It needs a network whose rows do not depend on each other: BatchNorm must be in
-eval mode, as SupConNet keeps it.
+The loss needs all embeddings of a batch, but not all activations at the same time. So the batch is first embedded in
+chunks, without keeping activations. The loss then gives the gradient of each embedding. Each chunk is embedded again,
+this time keeping its activations, and carries this gradient on to the weights. The sum over the chunks is the gradient
+of the whole batch (Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup, arXiv
+2101.06983, section 3.2). The price is a second forward pass. The rows of the network must not depend on each other:
+BatchNorm must be in eval mode, as SupConNet keeps it.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 class ChunkedForward(nn.Module):
-    """Stands for `network` in a training step: the same embeddings, in the memory of `chunk_size` images.
+    """Takes the place of `network` in a training step: the same embeddings, in the memory of `chunk_size` images.
 
     Call `backward` after the loss's own backward pass: it adds the gradient to the network's parameters. Random layers
     (dropout, stochastic depth) draw the same numbers in both passes. `autocast` is entered again for the second pass:
@@ -65,7 +65,7 @@ class _Randomness:
 
     @contextmanager
     def replay(self) -> Iterator[None]:
-        """Inside the context, numbers are drawn as after this object was made; afterwards the state is restored."""
+        """Draw the same numbers inside the context as after this object was made; then restore the state."""
         with torch.random.fork_rng(self._devices):
             torch.set_rng_state(self._cpu)
             for device, state in zip(self._devices, self._cuda, strict=True):

@@ -11,7 +11,7 @@ from noseprint.errors import NoseprintError
 
 
 class Interrupted(SystemExit):
-    """Says why and ends the program with the shell's status for the signal: 130 for Ctrl-C, 143 for SIGTERM."""
+    """Prints why, and ends the program with the shell's status for the signal: 130 for Ctrl-C, 143 for SIGTERM."""
 
     def __init__(self, number: int | None, saved: str) -> None:
         print(f"interrupted: {saved}; the same command (without --restart) continues from there", flush=True)

@@ -40,7 +40,7 @@ def learning_rate_factor(
 
 
 def phase_at(step: int, lengths: Sequence[int]) -> tuple[int, int]:
-    """Which of the phases of these lengths (in steps) a step is in, and its number within that phase."""
+    """The phase that `step` is in, and the number of the step within it; `lengths` are the steps of each phase."""
     ends = list(accumulate(lengths))
     number = next((k for k, end in enumerate(ends) if step < end), len(ends) - 1)
     return number, step - (ends[number] - lengths[number])

@@ -24,7 +24,7 @@ from noseprint.training.task import Task
 class TrainingStep:
     """The steps of a training and all that they change: network, criterion, optimizer, averaged weights.
 
-    task: whose loss is taken. epoch_steps: steps of an epoch. results: named in messages.
+    task: gives the loss. epoch_steps: steps of an epoch. results: the folder to name in messages.
     """
 
     def __init__(self, task: Task, *, options: FitOptions, world: World, epoch_steps: int, results: Path) -> None:
@@ -57,11 +57,11 @@ class TrainingStep:
     def update(self, step: int, batch: Sample) -> Tensor:
         """Update number `step` (from 0) with this rank's share of a batch.
 
-        Returns the loss, still on the device; it is NaN where the gradient is not finite. Raises NoseprintError where
-        memory runs out, naming a chunk size that fits.
+        Returns the loss, still on the device; it is NaN if the gradient is not finite. Raises NoseprintError if memory
+        runs out, naming a chunk size that fits.
         """
         seeds = np.random.SeedSequence((self._options.seed, step, self._world.rank))
-        torch.manual_seed(int(seeds.generate_state(1)[0]))  # dropout after a resume is what it would have been
+        torch.manual_seed(int(seeds.generate_state(1)[0]))  # so that dropout is the same after a resume
         self._begin(step)
         self._network.train()
         device = self._world.device
@@ -71,13 +71,13 @@ class TrainingStep:
         if loss is None:
             raise self._out_of_memory(batch)
         for parameter in self._criterion.parameters():
-            if parameter.grad is not None:  # every rank has the whole batch's gradient: the sum below makes it the mean
+            if parameter.grad is not None:  # each rank has the whole batch's gradient, and they are summed below
                 parameter.grad /= self._world.size
         trained = [*self._network.parameters(), *self._criterion.parameters()]
         sum_gradients(trained)
         self._scaler.unscale_(self._optimizer)
         norm = nn.utils.clip_grad_norm_(trained, self._options.clip_norm)
-        if not self._scaler.is_enabled():  # a scaler skips the step where the gradient overflowed
+        if not self._scaler.is_enabled():  # a scaler skips a step whose gradient overflowed
             loss = loss + 0 * norm
         self._scaler.step(self._optimizer)
         self._scaler.update()
@@ -143,7 +143,7 @@ class TrainingStep:
         self._optimizer.zero_grad(set_to_none=True)
 
     def _add_gradient(self, batch: Sample, chunk_size: int | None) -> Tensor | None:
-        """The loss, detached, with its gradient left in the parameters; None where memory ran out."""
+        """The loss, detached, with its gradient left in the parameters; None if memory ran out."""
         self._optimizer.zero_grad(set_to_none=True)
         autocast = torch.autocast(self._world.device.type, self._amp, enabled=self._amp is not None)
         chunked = ChunkedForward(self._forward, chunk_size, autocast) if chunk_size else None
@@ -166,10 +166,10 @@ class TrainingStep:
             if self._add_gradient(batch, chunk_size) is None:
                 raise torch.OutOfMemoryError
 
-        # Only when alone: other ranks would wait for gradients of a step that they do not try.
+        # Only with one process: other ranks would have to take part in these attempts.
         fits = largest_that_fits(size, attempt) if self._world.size == 1 else None
         if fits:
-            fix = f"--chunk-size {fits} fits, tried just now"
+            fix = f"--chunk-size {fits} fits (tried just now)"
         elif self._world.size > 1:
             fix = f"pass --chunk-size {max(1, size // 2)} or less"
         else:

@@ -1,4 +1,4 @@
-"""The seam between `fit`, which knows how to train, and a task, which knows what is trained."""
+"""The interface between `fit`, which knows how to train, and a task, which knows what is trained."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ class Phase:
 
 
 class Task(ABC):
-    """What a training is about: its data, its loss, what trains, and which weights are kept.
+    """What a training is about: its data, its loss, what is trained, and which weights are kept.
 
     `fit` calls `prepare` first, on every rank; everything else may rely on it.
     """
@@ -48,11 +48,11 @@ class Task(ABC):
     keep_by: str | None = None
     """The score by which the best weights are kept, higher is better; None: the last weights are kept."""
     tie: float = 0.0
-    """Scores closer than this are equal; of equal scores the later one wins."""
+    """Scores closer than this count as equal; of equal scores the later one wins."""
 
     @abstractmethod
     def prepare(self, world: World, results: Path) -> None:
-        """Read, check and split the data. Raises NoseprintError where they cannot be trained on."""
+        """Read, check and split the data. Raises NoseprintError if they cannot be trained on."""
 
     @abstractmethod
     def dataset(self) -> Dataset[Sample]:
@@ -71,21 +71,21 @@ class Task(ABC):
     def loss(self, forward: Callable[..., Tensor], batch: Sample) -> Tensor:
         """The loss of a batch, a scalar.
 
-        forward: stands for the network (compiled, or in chunks). Under torchrun `batch` is this rank's share; the loss
-        must be that of the whole batch, over rows that `distributed.gather` has collected.
+        forward: call this in place of the network; it may be compiled, or work in chunks. Under torchrun `batch` is
+        this rank's share; the loss must be that of the whole batch, over rows that `distributed.gather` has collected.
         """
 
     def parts(self) -> Sequence[Part]:
-        """What trains, and at which rate."""
+        """What is trained, and at which rate."""
         return Part("network", self.network), Part("criterion", self.criterion)
 
     def phases(self, epochs: int) -> Sequence[Phase]:
-        """What trains for how long; `epochs` are those of the options."""
+        """What is trained in which epochs; `epochs` is the option."""
         return (Phase(epochs),)
 
     @abstractmethod
     def score(self, network: Network) -> dict[str, float]:
-        """Scores of the network by name, on rank 0; nothing on the other ranks, and where nothing is held out.
+        """Scores of the network by name, on rank 0; none on the other ranks, and none if nothing is held out.
 
         Every rank calls it. Raises NoseprintError for weights that are not worth keeping.
         """
