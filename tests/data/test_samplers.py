@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noseprint.data.samplers import IdentityBatches, ShuffledBatches, epoch_steps
+from noseprint.data.samplers import IdentityBatches, ShuffledBatches, epoch_steps, identity_epoch_steps
 from noseprint.errors import NoseprintError
 
 IDENTITIES = [str(i) for i in range(20) for _ in range(1 + i % 6)]
@@ -14,18 +14,65 @@ def batches(identities=IDENTITIES, **options):
     return IdentityBatches(identities, **{"batch_size": 16, "images_per_identity": 4, "steps": 30, "seed": 0} | options)
 
 
-def test_a_batch_holds_up_to_k_distinct_images_of_p_distinct_identities():
-    for batch in batches():
-        counts = Counter(IDENTITIES[row] for _, row in batch)
-        assert len(counts) == 4
-        assert len({row for _, row in batch}) == len(batch)
-        assert all(count == min(4, IDENTITIES.count(identity)) for identity, count in counts.items())
+MANY = [str(i) for i in range(20) for _ in range(4 + i % 3)]
+MOSTLY_SINGLE = [f"single {i}" for i in range(105)] + [f"several {i}" for i in range(20) for _ in range(2 + i % 3)]
+
+
+def test_a_batch_holds_k_distinct_images_of_p_distinct_identities():
+    for batch in batches(MANY):
+        counts = Counter(MANY[row] for _, row in batch)
+        assert list(counts.values()) == [4, 4, 4, 4]
+        assert len({row for _, row in batch}) == 16
 
 
 def test_identities_are_drawn_uniformly_whatever_their_number_of_images():
-    counts = Counter(i for batch in batches(steps=4000) for i in {IDENTITIES[row] for _, row in batch})
+    counts = Counter(i for batch in batches(MANY, steps=4000) for i in {MANY[row] for _, row in batch})
     expected = 4000 * 4 / 20
     assert all(abs(count - expected) < 5 * expected**0.5 for count in counts.values())
+
+
+def test_mostly_single_images_fill_up_batches_of_pairs():
+    for batch in batches(MOSTLY_SINGLE):
+        rows = [row for _, row in batch]
+        assert len(rows) == len(set(rows)) == 16
+        counts = Counter(MOSTLY_SINGLE[row] for row in rows)
+        assert sum(identity.startswith("single") for identity in counts) == 4  # a quarter of the batch
+        cut = [identity for identity, count in counts.items() if count < min(4, MOSTLY_SINGLE.count(identity))]
+        assert len(cut) <= 1  # the last one drawn
+
+
+def test_single_images_are_seen_even_if_the_others_could_fill_the_batches():
+    for number in (1, 10):
+        identities = [f"single {i}" for i in range(number)] + MANY
+        seen = Counter(identities[row] for batch in batches(identities, steps=1000) for _, row in batch)
+        share = sum(seen[f"single {i}"] for i in range(number)) / seen.total()
+        assert share == pytest.approx(number / len(identities), rel=0.2)
+        assert min(seen.values()) > 0
+
+
+def test_few_images_each_draw_more_identities_into_the_batch():
+    identities = [str(i) for i in range(30) for _ in range(2)]
+    for batch in batches(identities):
+        counts = Counter(identities[row] for _, row in batch)
+        assert list(counts.values()) == [2] * 8
+
+
+def test_a_batch_size_that_k_does_not_divide_is_kept():
+    assert {len(batch) for batch in batches(MANY, batch_size=19)} == {19}
+
+
+def test_too_few_identities_for_the_batch_size_all_take_part():
+    identities = ["a"] * 9 + ["b"] * 2 + ["c"]
+    for batch in batches(identities):
+        assert Counter(identities[row] for _, row in batch) == {"a": 4, "b": 2, "c": 1}
+
+
+@pytest.mark.parametrize("identities", [MANY, MOSTLY_SINGLE, ["a"] * 9 + ["b"] * 2 + ["c"]])
+def test_an_epoch_shows_as_many_images_as_there_are(identities):
+    options = {"batch_size": 16, "images_per_identity": 4}
+    steps = identity_epoch_steps(identities, **options)
+    images = [len(batch) for batch in batches(identities, steps=steps)]
+    assert len(identities) - images[0] < sum(images) <= len(identities)
 
 
 def test_a_resumed_run_yields_the_remaining_batches():

@@ -196,3 +196,11 @@ def test_measure_splits_ignores_broken_photographs(data):
     (data / "test" / "test_data.csv").unlink()
     whole, some = check(data).splits, measure_splits(data, most=10**6)
     assert [split.short_sides for split in some] == [split.short_sides for split in whole]
+
+
+def test_identities_with_one_photograph_are_counted(data):
+    assert findings(check(data), "single") == []
+    one, other, *_ = images(data, "train")
+    (data / "train/train_data.csv").write_text(f"dog ID,nose print image\na,{one.name}\nb,{other.name}\n")
+    (finding,) = findings(check(data), "single")
+    assert finding.problem == "2 of 2 identities have one photograph"

@@ -1,6 +1,7 @@
 """Which images make up each batch. A batch depends on the seed and the step alone, so that a resume goes on exactly."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -43,13 +44,15 @@ class Batches(ABC):
 
 
 class IdentityBatches(Batches):
-    """Batches of K images of each of P identities, for the whole training.
+    """Batches of images of several identities, up to K images of each, for the whole training.
 
-    Identities are drawn uniformly without repetition inside a batch, then up to `images_per_identity` of their images
-    without repetition; an identity with fewer images gives all it has. P = batch_size // images_per_identity.
+    Identities with two images or more are drawn uniformly, without repetition inside a batch, until it is full: of each
+    K images without repetition, or all if it has fewer. Images that are the only one of their identity get a share of
+    the batch as large as their share of all images, but a quarter at most, since there is no pair of theirs to learn
+    from. They get more where the other identities do not fill a batch.
     The identities of a batch are shared by the processes: rank, rank + world_size, ...
 
-    identities: (N,) the identity of each row.
+    identities: (N,) the identity of each row. images_per_identity: K.
     """
 
     def __init__(
@@ -67,28 +70,45 @@ class IdentityBatches(Batches):
         """Raises NoseprintError if the identities do not fill a batch, or cannot be shared by the processes."""
         _, inverse = np.unique(np.asarray(identities), return_inverse=True)
         order = np.argsort(inverse, kind="stable")
-        self._rows = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
-        if len(self._rows) < 2:
-            raise NoseprintError(f"training needs at least 2 identities, but the table has {len(self._rows)}")
-        if all(len(rows) < 2 for rows in self._rows):
+        rows = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
+        self._several = [own for own in rows if len(own) > 1]
+        self._single = [own for own in rows if len(own) == 1]
+        if len(rows) < 2:
+            raise NoseprintError(f"training needs at least 2 identities, but the table has {len(rows)}")
+        if not self._several:
             raise NoseprintError("every identity has a single image: there is no same pair to learn from")
         if batch_size < 2 * images_per_identity:
             raise NoseprintError(
                 f"--batch-size {batch_size} does not hold 2 identities of {images_per_identity} images: make it larger"
             )
-        self._identities_per_batch = min(batch_size // images_per_identity, len(self._rows))
-        if self._identities_per_batch < world_size:
-            raise NoseprintError(f"{world_size} processes cannot share {self._identities_per_batch} identities a batch")
-        self._images_per_identity = images_per_identity
+        self._for_single = min(batch_size * len(self._single) / len(identities), batch_size / 4)
+        if (least := min(batch_size // images_per_identity, len(rows))) < world_size:
+            raise NoseprintError(f"{world_size} processes cannot share {least} identities a batch")
+        self._batch_size, self._images_per_identity = batch_size, images_per_identity
         super().__init__(steps=steps, seed=seed, first_step=first_step, rank=rank, world_size=world_size)
 
     def _groups(self, step: int) -> Sequence[npt.NDArray[np.int64]]:
         random = np.random.default_rng((self._seed, step))
-        chosen = random.choice(len(self._rows), self._identities_per_batch, replace=False)
-        return [
-            random.choice(self._rows[i], min(self._images_per_identity, len(self._rows[i])), replace=False)
-            for i in chosen
-        ]
+        most, for_single = self._images_per_identity, 0
+        if self._single:  # a share of 0.2 images is one image in every fifth batch
+            for_single = int(self._for_single + random.random())
+        drawn_first = min((self._batch_size - for_single) // most, len(self._several))
+        first = random.choice(len(self._several), drawn_first, replace=False)
+        groups = [random.choice(self._several[i], min(most, len(self._several[i])), replace=False) for i in first]
+        single = random.permutation(len(self._single))
+        groups += [self._single[i] for i in single[:for_single]]
+        free = self._batch_size - sum(map(len, groups))
+        for i in random.permutation(np.delete(np.arange(len(self._several)), first)) if free else ():
+            rows = random.choice(self._several[i], min(most, len(self._several[i]), free), replace=False)
+            groups += [rows] if len(rows) else []
+            free -= len(rows)
+        return groups + [self._single[i] for i in single[for_single:][:free]]
+
+
+def identity_epoch_steps(identities: Sequence[str], *, batch_size: int, images_per_identity: int) -> int:
+    """Steps of an epoch of `IdentityBatches`: the images (N,) by those of a batch, which few identities do not fill."""
+    most = sum(min(images, images_per_identity) for images in Counter(identities).values())
+    return epoch_steps(len(identities), min(batch_size, most))
 
 
 class ShuffledBatches(Batches):

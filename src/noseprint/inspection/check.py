@@ -95,6 +95,7 @@ def check(data: Path) -> DataReport:
     faults += [Finding("image", fault.file, fault.problem) for fault in broken]
     remarks = _find_copies(summaries, split_of, tables)
     remarks += _find_contradictions(tables)
+    remarks += _find_single(data, tables)
     for split in SPLITS:
         remarks += _find_odd_names(data, split, named=tables.images[split])
     tiny = {path: found.short_side for path, found in summaries.items() if found.short_side < TINY_SIDE}
@@ -176,6 +177,14 @@ def _find_contradictions(tables: _Tables) -> list[Finding]:
             problem = f"label {int(same[row])}, identities {identities[a]!r} and {identities[b]!r}"
             findings.append(Finding("contradiction", a, problem, other=b))
     return findings
+
+
+def _find_single(data: Path, tables: _Tables) -> list[Finding]:
+    """How many training identities have one photograph, if any."""
+    counts = Counter(tables.identities[path] for path in tables.images["train"] if path in tables.identities)
+    single = sum(count == 1 for count in counts.values())
+    problem = f"{single} of {len(counts)} identities have one photograph"
+    return [Finding("single", data / "train" / "train_data.csv", problem)] if single else []
 
 
 def _find_odd_names(data: Path, split: str, *, named: Sequence[Path]) -> list[Finding]:

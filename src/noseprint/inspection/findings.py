@@ -19,6 +19,7 @@ _TITLES = {
     "labelled different": "One photograph in a pair that labels.csv calls different: probably a wrong label",
     "two splits": "One photograph in two splits: the scores would be too high",
     "contradiction": "Pairs whose label in labels.csv contradicts the identities in retrieval.csv: one is wrong",
+    "single": "Identities with one photograph: there is no pair to learn from, they only fill up batches",
     "case": "Names that differ in upper and lower case only",
     "unlisted": "Files that no table names: they are not used",
     "near copy": "Near copies of one identity, or without labels: probably bursts. A test that compares them gives "

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import cast
@@ -13,7 +14,7 @@ from noseprint.data.datasets import Sample, TrainingImages
 from noseprint.data.decode_cache import cached_decoder
 from noseprint.data.holdout import HOLDOUT_SEED, holdout_hash, photograph_hashes, require_scorable, split_holdout
 from noseprint.data.readable import readable_photographs
-from noseprint.data.samplers import IdentityBatches, epoch_steps
+from noseprint.data.samplers import IdentityBatches, identity_epoch_steps
 from noseprint.data.tables import ImageTable
 from noseprint.data.transforms import Transform
 from noseprint.devices import default_workers
@@ -102,8 +103,12 @@ class EmbeddingTask(Task):
 
     @property
     def epoch_steps(self) -> int:
-        """As many batches as the photographs fill."""
-        return epoch_steps(len(self.train), self._options.batch_size)
+        """As many batches as show as many photographs as there are."""
+        return identity_epoch_steps(
+            self.train.identities,
+            batch_size=self._options.batch_size,
+            images_per_identity=self._options.images_per_identity,
+        )
 
     def batches(self, *, steps: int, first_step: int) -> IdentityBatches:
         """Batches balanced by identity."""
@@ -171,8 +176,11 @@ class EmbeddingTask(Task):
     def describe(self) -> str:
         """How many photographs and identities are trained on and held out."""
         train, holdout = self.train, self.holdout
+        counts = Counter(train.identities)
+        single = sum(count == 1 for count in counts.values())
+        remark = f" ({single} have one photograph: there is no pair of it, it only fills up batches)" if single else ""
         return (
-            f"{len(train)} photographs of {len(set(train.identities))} identities to learn from, {len(holdout)} of "
+            f"{len(train)} photographs of {len(counts)} identities{remark} to learn from, {len(holdout)} of "
             f"{len(set(holdout.identities))} held out"
         )
 
