@@ -52,7 +52,8 @@ def import_photographs(
 
     source: a folder with one folder of photographs for each individual, or a table (CSV) of image paths and identities.
     If it has boxes, the photographs are cropped to them. folders: what each level of folders is, such as
-    "split/individual"; None guesses it. boxes: MegaDetector's results or COCO (JSON), for a source without boxes. test, validation: shares of the individuals in these splits. encounter_folders: the folders inside an individual's
+    "split/individual"; None guesses it. boxes: MegaDetector's results or COCO (JSON), for a source without boxes.
+    test, validation: shares of the individuals in these splits. encounter_folders: the folders inside an individual's
     folder are days or visits. skip_bad: leave out unusable files instead of raising an error.
     """
     from noseprint.data import importing

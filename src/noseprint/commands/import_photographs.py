@@ -47,6 +47,9 @@ class Import:
     box_format: Literal["xywh", "xyxy", "cxcywh", "yxyx"] | None = None
     """The numbers of a box: xywh (left, top, width, height), xyxy (left, top, right, bottom), cxcywh (centre, width,
     height) or yxyx; in pixels, or in fractions of the photograph. None: what the source says, or what fits."""
+    box_image: Literal["upright", "stored"] | None = None
+    """The image that the boxes are in: turned upright by its EXIF orientation, or as it is stored. None: what the
+    source says, else upright."""
     crop: bool = True
     """Crop photographs to the boxes of SOURCE, if it has any."""
     test: float = 0.2
@@ -89,7 +92,13 @@ class Import:
             identity_column=self.identity_column,
             encounter_column=self.encounter_column,
             boxes=BoxOptions(
-                self.boxes, self.confidence, self.surest_box, self.box_columns, self.box_format, self.crop
+                self.boxes,
+                self.confidence,
+                self.surest_box,
+                self.box_columns,
+                self.box_format,
+                self.box_image,
+                self.crop,
             ),
         )
         what = "crops" if any(photograph.box for photograph in source.photographs) else "files"

@@ -43,7 +43,7 @@ class BoxFile:
     kind: str
     boxes: Mapping[str, Sequence[DetectedBox]]
     formats: tuple[BoxFormat, ...]
-    orientations: tuple[Orientation, ...] = ("upright", "stored")
+    orientation: Orientation = "upright"
 
 
 @dataclass(frozen=True)
@@ -146,9 +146,8 @@ def read_box_file(path: Path) -> BoxFile:
     if isinstance(data, dict) and "annotations" in data:
         wildlife = _parse(path, _Wildlife, data)
         names = wildlife.categories or _PYTORCH_WILDLIFE
-        if uneven := [
-            im.img_id for im in wildlife.annotations if not len(im.bbox) == len(im.category) == len(im.confidence)
-        ]:
+        lengths = {im.img_id: {len(im.bbox), len(im.category), len(im.confidence)} for im in wildlife.annotations}
+        if uneven := [name for name, different in lengths.items() if len(different) > 1]:
             raise DataError([Fault(path, None, f"{name}: its lists differ in length") for name in uneven])
         lists = {
             image.img_id: [
@@ -167,7 +166,7 @@ def read_box_file(path: Path) -> BoxFile:
         boxes = _animals(_detected(images_found, _MEGADETECTOR))
         if any("conf" in found for image in data for found in image.get("detections") or ()):
             return BoxFile("MegaDetector's results", boxes, ("xywh",))
-        return BoxFile("results of Microsoft's MegaDetector", boxes, ("xyxy",), ("stored", "upright"))
+        return BoxFile("results of Microsoft's MegaDetector", boxes, ("xyxy",), "stored")
     if isinstance(data, dict) and data and all(_is_list_of_lists(found) for found in data.values()):
         of_api = _parse(path, dict[str, list[tuple[float, float, float, float, float, Text]]], data)
         boxes = {
@@ -246,7 +245,7 @@ def _load(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except OSError as error:
         raise DataError([Fault(path, None, f"cannot be read ({error.strerror})")]) from None
-    except UnicodeDecodeError:
+    except (UnicodeDecodeError, RecursionError):
         raise DataError([Fault(path, None, "is not JSON in UTF-8")]) from None
     except json.JSONDecodeError as error:
         raise DataError([Fault(path, error.lineno, f"is not JSON ({error.msg}): {_KNOWN}")]) from None

@@ -84,6 +84,8 @@ class BoxOptions:
     """One or four columns of the table. Empty: guess them by their names."""
     format: BoxFormat | None = None
     """None: as the source says, or as most boxes fit into their photographs."""
+    image: Orientation | None = None
+    """None: as the source says; else upright."""
     crop: bool = True
     """False: ignore all boxes."""
 
@@ -137,37 +139,36 @@ def place_boxes(
     stated: Sequence[StatedBox],
     *,
     formats: Sequence[BoxFormat],
-    orientations: Sequence[Orientation] = ("upright", "stored"),
+    orientation: Orientation,
 ) -> tuple[list[Box | str], str]:
     """Place each box in its photograph. Return the boxes, or what is wrong with them, and how they were read.
 
-    formats, orientations: what is possible, the likeliest first; the first with which most boxes fit is taken. The
-    numbers are fractions of the photograph if those of most boxes are at most 1, and pixels otherwise. A box that
-    leaves its photograph by up to 1 % of a side (or 2 pixels) is cut there. Where a source states the size of a
-    photograph, it must be the true one, and it tells the orientation of a photograph on its side.
+    formats: those that are possible, the likeliest first; the first with which most boxes fit is taken. The numbers are
+    fractions of the photograph if those of most boxes are at most 1, and pixels otherwise. A box that leaves its
+    photograph by up to 1 % of a side (or 2 pixels) is cut there. Where a source states the size of a photograph, it
+    must be the true one, and decides about the `orientation` if the photograph was taken upright.
     """
     distinct = list(dict.fromkeys(photographs))
     frames = dict(zip(distinct, in_threads(_read_frame, distinct, label="photographs"), strict=True))
     within_one = sum(not any(abs(number) > 1 + _OVERHANG for number in box.numbers) for box in stated)
     fractions = 2 * within_one > len(stated)
     turned = sum(not isinstance(frame, str) and frame[2] > 1 for frame in frames.values())
-    readings: dict[tuple[BoxFormat, Orientation], list[Box | str]] = {}
-    for form, orientation in itertools.product(formats, orientations if turned else orientations[:1]):
-        readings[form, orientation] = [
+    readings = {
+        form: [
             _place(box, frames[path], form, orientation, fractions=fractions)
             for path, box in zip(photographs, stated, strict=True)
         ]
-    fit = {reading: sum(isinstance(box, Box) for box in boxes) for reading, boxes in readings.items()}
-    form, orientation = max(fit, key=lambda reading: fit[reading])
+        for form in formats
+    }
+    fit = {form: sum(isinstance(box, Box) for box in boxes) for form, boxes in readings.items()}
+    form = max(fit, key=lambda form: fit[form])
     description = f"{BOX_FORMATS[form]} in {'fractions of the photograph' if fractions else 'pixels'}"
     if len(formats) > 1:
-        others = [
-            f"{n} as {BOX_FORMATS[other]}" for (other, way), n in fit.items() if other != form and way == orientation
-        ]
-        description += f" (so {fit[form, orientation]} of {len(stated)} fit, {', '.join(others)}; else --box-format)"
+        others = [f"{n} as {BOX_FORMATS[other]}" for other, n in fit.items() if other != form]
+        description += f" (so {fit[form]} of {len(stated)} fit, and {', '.join(others)}; --box-format settles it)"
     if turned:
-        description += f", of the {orientation} image (EXIF turns {turned} photographs)"
-    return readings[form, orientation], description
+        description += f", in the {orientation} images ({turned} photographs are turned by EXIF; see --box-image)"
+    return readings[form], description
 
 
 def crop_suffix(photograph: Path) -> str:
@@ -239,7 +240,9 @@ def _place(
         left, top, right, bottom = left * width, top * height, right * width, bottom * height
     over_x, over_y = (max(2, _OVERHANG * side) for side in (width, height))
     if left < -over_x or top < -over_y or right > width + over_x or bottom > height + over_y:
-        return f"the box {text} leaves the photograph of {width} x {height} pixels"
+        problem = f"the box {text} leaves the photograph of {width} x {height} pixels"
+        other: Orientation = "stored" if orientation == "upright" else "upright"
+        return problem + f", which EXIF turns: are boxes in the {other} images (--box-image {other})?" * (turn > 1)
     left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
     if orientation == "stored":
         left, top, right, bottom = _turn((left, top, right, bottom), (width, height), turn)

@@ -171,17 +171,19 @@ def _guess_levels(source: Path, files: Sequence[tuple[str, ...]], *, encounters:
             holds_files |= {parts[0]} if len(parts) == 2 else set()
         splits = {name for name in inside if name.strip().casefold() in _SPLITS}
         only_folders = inside.keys() - holds_files
-        if splits and splits == inside.keys():
-            if not any(inside.values()):
-                raise NoseprintError(
-                    f"{source}: {_some(splits)} are the names of splits, and hold photographs, but no folder for each "
-                    "individual: name the individuals in a table, or pass --folders individual"
-                )
-        elif not (len(inside) == 1 and only_folders):
+        names = set[str]().union(*inside.values())
+        occasions = all(map(_OCCASION.fullmatch, names))
+        single = len(inside) == 1 and only_folders and not (occasions and len(names) > 1)
+        if not (names and (splits == inside.keys() or single)):
             break
         levels = (*levels, "split")
         files = [parts[1:] for parts in files if len(parts) > 2]
-    here, names = (*levels, "individual"), set[str]().union(*inside.values())
+    if inside and (splits == inside.keys() or (levels and len(inside) == 1 and holds_files)):
+        raise NoseprintError(
+            f"{source}: the photographs lie in folders named {_some(inside)}, and not in a folder for each individual: "
+            "name the individuals in a table, or pass --folders individual if these are individuals"
+        )
+    here = (*levels, "individual")
     if not only_folders or encounters:
         return here
     options = f"--folders {'/'.join(here)}"
@@ -192,7 +194,7 @@ def _guess_levels(source: Path, files: Sequence[tuple[str, ...]], *, encounters:
             f"{_some(inside.keys() - mixed)}: move it away, or pass {options} if it is an individual"
         )
     several = any(len(inner) > 1 for inner in inside.values())
-    if only_folders < inside.keys() or not several or all(map(_OCCASION.fullmatch, names)):
+    if only_folders < inside.keys() or not several or occasions:
         return here
     raise NoseprintError(
         f"{source}: its {len(inside)} folders ({_some(inside)}) hold only folders ({_some(names)}). Which are the "
@@ -275,7 +277,8 @@ def _cut_table(found: ImportSource, table: SourceTable, rows: Sequence[SourceRow
     missing = "there is no box: write one, or delete the row (or pass --no-crop, for whole photographs)"
     problems = [missing if box is None else box if isinstance(box, str) else None for box in stated]
     places = [(table.path, row.line) for row in rows]
-    return _place(found, stated, problems, places, formats=formats, what=f"box {names}")
+    orientation = options.image or "upright"
+    return _place(found, stated, problems, places, formats=formats, orientation=orientation, what=f"box {names}")
 
 
 def _add_boxes(found: ImportSource, root: Path, options: BoxOptions, file: Path) -> ImportSource:
@@ -323,7 +326,7 @@ def _add_boxes(found: ImportSource, root: Path, options: BoxOptions, file: Path)
         problems,
         [(path, None) for path in paths],
         formats=(options.format,) if options.format else box_file.formats,
-        orientations=box_file.orientations,
+        orientation=options.image or box_file.orientation,
         what=f"boxes from {box_file.kind} (confidence {options.confidence:g} or more)",
     )
 
@@ -335,7 +338,7 @@ def _place(
     places: Sequence[tuple[Path, int | None]],
     *,
     formats: Sequence[BoxFormat],
-    orientations: Sequence[Orientation] = ("upright", "stored"),
+    orientation: Orientation,
     what: str,
 ) -> ImportSource:
     """Place a box in each photograph, or report its problem. places: file and line of each, for the faults."""
@@ -344,7 +347,7 @@ def _place(
         [found.photographs[at].path for at in given],
         [box for box in stated if isinstance(box, StatedBox)],
         formats=formats,
-        orientations=orientations,
+        orientation=orientation,
     )
     placed = dict(zip(given, boxes, strict=True))
     results = [placed.get(at, problem or "") for at, problem in enumerate(problems)]
