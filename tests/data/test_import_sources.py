@@ -127,6 +127,19 @@ def test_levels_that_have_no_meaning_are_told(folder, levels):
         read_source(folder(*DOGS), folders=levels)
 
 
+@pytest.mark.parametrize("top", ["train_set", "Training", "val2017", "test images", "fold_3", "query", "holdout"])
+def test_names_of_splits(folder, top):
+    assert identities(read_source(folder(*(f"{top}/{dog}" for dog in DOGS), "train/dog0"))) == sorted(DOGS)
+
+
+def test_options_that_the_source_has_no_use_for_are_told(folder, tmp_path):
+    (tmp_path / "table.csv").touch()
+    with pytest.raises(NoseprintError, match="--folders individual is for a folder"):
+        read_source(tmp_path / "table.csv", folders="individual")
+    with pytest.raises(NoseprintError, match="--box-columns is for a table"):
+        read_source(folder(*DOGS), boxes=BoxOptions(columns=("bbox",)))
+
+
 def test_photographs_above_the_individuals_are_faults(folder):
     photos = folder(*(f"train/{dog}" for dog in DOGS), "test")
     source = read_source(photos)

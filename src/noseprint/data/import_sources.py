@@ -34,8 +34,11 @@ from noseprint.data.source_tables import (
 from noseprint.errors import DataError, Fault, NoseprintError
 
 _IGNORED_FILES = {"thumbs.db", "desktop.ini"}
-_SPLITS = {"train", "training", "trainval", "val", "valid", "validation", "test", "testing", "dev", "eval", "query",
-           "gallery", "probe", "reference", "holdout", "unseen", "seen"}  # fmt: skip
+_SPLIT = re.compile(
+    r"(train(ing|val)?|val(id(ation)?)?|test(ing)?|dev|eval(uation)?|quer(y|ies)|gallery|probe|hold-?out|fold)"
+    r"([-_ ]?(set|data|images?|split|\d+))?",
+    re.IGNORECASE,
+)
 _OCCASION = re.compile(
     r"(19|20)\d\d([-_. ]?\d\d?.*)?|(day|visit|session|encounter|occasion|date|trip|season|week|month|year)[-_ ]?\w*|"
     r"(spring|summer|autumn|fall|winter)\b.*|(cam|camera)[-_ ]?\d*|left|right|front|back|head|face|body|side|"
@@ -91,6 +94,10 @@ def read_source(
     where the table as a whole cannot be read, a column does not exist, or a guessed one cannot be what it was taken
     for.
     """
+    if folders is not None and not source.is_dir():
+        raise NoseprintError(f"--folders {folders} is for a folder of photographs, and {source} is none")
+    if boxes.columns and not source.is_file():
+        raise NoseprintError(f"--box-columns is for a table, and {source} is none")
     root = source if source.is_dir() else images or source.parent
     if source.is_dir():
         found = _read_folders(source, encounters=encounter_folders, levels=folders, ignored=boxes.file)
@@ -169,7 +176,7 @@ def _guess_levels(source: Path, files: Sequence[tuple[str, ...]], *, encounters:
         for parts in files:
             inside[parts[0]].update(parts[1:-1][:1])
             holds_files |= {parts[0]} if len(parts) == 2 else set()
-        splits = {name for name in inside if name.strip().casefold() in _SPLITS}
+        splits = set(filter(_SPLIT.fullmatch, inside))
         only_folders = inside.keys() - holds_files
         names = set[str]().union(*inside.values())
         occasions = all(map(_OCCASION.fullmatch, names))
