@@ -9,6 +9,7 @@ import argparse
 import csv
 import functools
 import itertools
+import json
 import os
 import re
 import runpy
@@ -200,6 +201,9 @@ def prepared(tmp_path_factory):
             own.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, own)
             table.writerow((f"{identity}/{path.name}", identity))
+    whole = {"category": "1", "conf": 0.9, "bbox": [0, 0, 1, 1]}
+    images = [{"file": path.name, "detections": [whole]} for path in train.paths]
+    (root / "detections.json").write_text(json.dumps({"images": images}))
     Import(root / "photos", root / "data")()  # as on the pages, so the networks are trained on its photographs
     (root / "data" / "demo").symlink_to(".")
     (root / "ckpts").mkdir()

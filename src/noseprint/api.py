@@ -43,20 +43,30 @@ def import_photographs(
     test: float = 0.2,
     validation: float = 0.1,
     encounter_folders: bool = False,
+    folders: str | None = None,
+    boxes: StrPath | None = None,
     seed: int = 0,
     skip_bad: bool = False,
 ) -> "ImportSummary":
     """Make the data folder `target` from your own photographs; they are copied, never changed.
 
     source: a folder with one folder of photographs for each individual, or a table (CSV) of image paths and identities.
+    If it has boxes, the photographs are cropped to them. folders: what each level of folders is, such as
+    "split/individual"; None guesses it. boxes: MegaDetector's results or COCO (JSON), for a source without boxes.
     test, validation: shares of the individuals in these splits. encounter_folders: the folders inside an individual's
     folder are days or visits. skip_bad: leave out unusable files instead of raising an error.
     """
     from noseprint.data import importing
+    from noseprint.data.boxes import BoxOptions
     from noseprint.data.import_sources import read_source
 
     return importing.import_photographs(
-        read_source(Path(source), encounter_folders=encounter_folders),
+        read_source(
+            Path(source),
+            encounter_folders=encounter_folders,
+            folders=folders,
+            boxes=BoxOptions(file=Path(boxes) if boxes else None),
+        ),
         Path(target),
         validation=validation,
         test=test,

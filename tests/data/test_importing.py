@@ -1,18 +1,22 @@
 """`noseprint import`: from folders or a table to a data folder, without changing the user's files."""
 
 import csv
+import json
 import shutil
 import subprocess
 import sys
 import unicodedata
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from noseprint.commands.import_photographs import Import
 from noseprint.data.decoding import decode
 from noseprint.data.tables import read_labels, read_pairs, read_retrieval, read_train
 from noseprint.errors import NoseprintError
+from noseprint.inference.search import read_identities
 from noseprint.inspection.check import check
 
 
@@ -236,6 +240,104 @@ def test_identities_that_differ_in_case_or_unicode_form_are_noted(photos, tmp_pa
     printed = capsys.readouterr().out
     assert "'Réx, 2' and 'réx,2' count as different individuals" in printed
     assert f"{decomposed.name!r} and 'Réx, 4' count as different individuals" in printed
+
+
+@pytest.fixture
+def frames(tmp_path):
+    """12 photographs in PNG, on each of which two of 12 dogs sit side by side, and a table with their boxes."""
+    lines = ["path,individual,bbox"]
+    for k in range(12):
+        frame = np.zeros((30, 60, 3), np.uint8)
+        frame[:, :30], frame[:, 30:] = 10 * k + 5, 10 * ((k + 1) % 12) + 5  # each dog has its grey
+        frame[0, :, 0] = k
+        cv2.imwrite(str(tmp_path / f"{k}.png"), frame)
+        lines += [f'{k}.png,dog {k},"[2, 1, 25, 29]"', f'{k}.png,dog {(k + 1) % 12},"[32, 1, 25, 29]"']
+    path = tmp_path / "frames.csv"
+    path.write_text("\n".join([*lines, ""]))
+    return path
+
+
+def test_two_animals_of_one_photograph_are_two_crops(frames, tmp_path, capsys):
+    before = everything(tmp_path)
+    Import(frames, tmp_path / "data", link=True)()
+    printed = capsys.readouterr().out
+    assert "24 crops to check; columns: image 'path', identity 'individual'; box 'bbox' as x,y,w,h in pixels" in printed
+    assert {name: content for name, content in everything(tmp_path).items() if not name.startswith("data/")} == before
+    imported = rows(tmp_path / "data" / "imported.csv")
+    assert list(imported[0]) == ["original", "identity", "encounter", "folder", "image", "bbox"]
+    assert len(imported) == len({row["image"] for row in imported}) == 24
+    for row in imported:
+        crop = decode(tmp_path / "data" / row["folder"] / "images" / row["image"])
+        number, frame = int(row["identity"].split()[1]), int(Path(row["original"]).stem)
+        assert (crop == 10 * number + 5).all()
+        assert crop.shape == (29, 25, 3)
+        assert row["bbox"] == f"[{2 if number == frame else 32}, 1, 25, 29]"
+    assert check(tmp_path / "data").faults == []
+    names = [f"{row['folder']}/images/{row['image']}" for row in imported]
+    assert read_identities(tmp_path / "data" / "imported.csv", names)[names[5]] == imported[5]["identity"]
+
+
+def test_crops_of_one_individual_in_one_photograph_are_one_encounter(frames, tmp_path):
+    with frames.open("a") as file:
+        file.writelines(f'{k}.png,dog {k},"[4, 3, 20, 20]"\n' for k in range(12))
+    Import(frames, tmp_path / "data")()
+    imported = rows(tmp_path / "data" / "imported.csv")
+    photograph = {row["image"]: (row["identity"], row["original"]) for row in imported}
+    assert len(imported) == 36
+    for split in ("validation", "test"):
+        pairs, same = read_labels(tmp_path / "data", split)
+        assert any(same)
+        assert all(photograph[a] != photograph[b] for a, b in zip(pairs.image_a, pairs.image_b, strict=True))
+    search = read_retrieval(tmp_path / "data")
+    roles = {}
+    for path, is_query in zip(search.paths, search.is_query, strict=True):
+        assert roles.setdefault(photograph[path.name], is_query) == is_query
+
+
+def test_one_box_of_two_individuals_and_boxes_that_do_not_fit_are_faults_with_their_lines(frames, tmp_path):
+    lines = frames.read_text().splitlines()
+    lines[3] = lines[3].replace("[2, 1, 25, 29]", "[42, 1, 25, 29]")
+    lines[5] = lines[5].replace("[2, 1, 25, 29]", "[2, 1, 0, 29]")
+    lines[7] = lines[7].replace('"[2, 1, 25, 29]"', "")
+    frames.write_text("\n".join([*lines, '0.png,dog 5,"[2, 1, 25, 29]"', '0.png,dog 0,"[2, 1, 25, 29]"', ""]))
+    with pytest.raises(NoseprintError) as error:
+        Import(frames, tmp_path / "data")()
+    for message in (
+        "frames.csv, line 4: the box [42, 1, 25, 29] as x,y,w,h leaves the photograph of 60 x 30 pixels",
+        "frames.csv, line 6: the box [2, 1, 0, 29] as x,y,w,h is empty",
+        "frames.csv, line 8: there is no box",
+        "0.png: is the same file, cut to the same box [2, 1, 25, 29], under 'dog 0' and 'dog 5'",
+    ):
+        assert message in str(error.value)
+    assert not (tmp_path / "data").exists()
+
+
+def test_coco_with_individuals_is_a_source(frames, tmp_path, capsys):
+    table = rows(frames)
+    annotations = [
+        {"id": k, "image_id": row["path"], "category_id": 1, "bbox": json.loads(row["bbox"]), "name": row["individual"]}
+        for k, row in enumerate(table)
+    ]
+    images = [{"id": f"{k}.png", "file_name": f"{k}.png", "width": 60, "height": 30} for k in range(12)]
+    coco = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "dog"}]}
+    (tmp_path / "coco.json").write_text(json.dumps(coco))
+    Import(frames, tmp_path / "from_table")()
+    Import(tmp_path / "coco.json", tmp_path / "from_coco")()
+    assert "COCO, columns: image 'file_name', identity 'name'; box 'bbox' as x,y,w,h" in capsys.readouterr().out
+    assert everything(tmp_path / "from_coco") == everything(tmp_path / "from_table")
+
+
+def test_without_boxes_nothing_is_cropped(photos, frames, tmp_path):
+    Import(photos, tmp_path / "data")()
+    assert list(rows(tmp_path / "data" / "imported.csv")[0])[-1] == "image"
+    with pytest.raises(NoseprintError, match="is the same file under 'dog 0' and 'dog 1'"):
+        Import(frames, tmp_path / "whole", crop=False)()
+
+
+@pytest.mark.parametrize("confidence", [-0.1, 1.1])
+def test_a_confidence_out_of_range_is_rejected(confidence):
+    with pytest.raises(NoseprintError, match="--confidence"):
+        Import(Path("a"), Path("b"), confidence=confidence)
 
 
 def test_a_link_to_a_folder_is_reported(photos, tmp_path):

@@ -211,6 +211,8 @@ def test_every_fault_in_a_table_is_found(data):
         (HEADER + "7,a\\b.jpg\n", "utf-8", 2, "not a plain file name"),
         ("dog ID;nose print image\n7;b 2.jpg\n", "utf-8", 1, "separated by semicolons: save the table with commas"),
         ("dog ID\tnose print image\n7\tb 2.jpg\n", "utf-8", 1, "separated by tabs"),
+        ("sep=;\ndog ID;nose print image\n", "utf-8", 1, "the first line is 'sep=;', which is for Excel: delete it"),
+        ("PK\3\4 and so on", "utf-8", None, "is an Excel or OpenDocument file: save it as CSV in UTF-8"),
         ("nose print image,dog ID\nb 2.jpg,7\n", "utf-8", 1, "the header is 'nose print image,dog ID'"),
         ("7,b 2.jpg\n", "utf-8", 1, "the header is '7,b 2.jpg', expected"),
         (HEADER + "7,ü.jpg\n", "utf-16", 1, "the table is UTF-16: save it as UTF-8"),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -18,7 +18,8 @@ class Import:
     """
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    """A folder with one folder of photographs for each individual, or a table (.csv, .tsv) of paths and identities."""
+    """A folder with one folder of photographs for each individual, or a table (.csv, .tsv, .xlsx, COCO .json) of paths
+    and identities."""
     target: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TARGET")]
     """The data folder to make."""
     image_column: str | None = None
@@ -29,8 +30,29 @@ class Import:
     """The table's column of encounters: the occasions on which photographs were taken. None: guess it, or use none."""
     images: Path | None = None
     """The folder that the table's paths start from. None: the table's own folder."""
+    folders: str | None = None
+    """What each level of folders in SOURCE is: individual, split/individual (train/rex and test/rex are one individual)
+    or group/individual (lion/1 and zebra/1 are two). None: guess it."""
     encounter_folders: bool = False
     """The folders inside an individual's folder are its encounters (days, visits)."""
+    boxes: Path | None = None
+    """Boxes to which the photographs of SOURCE are cropped: MegaDetector's results or COCO (.json). A table may have
+    its own: a column bbox, or x,y,w,h, xmin,ymin,xmax,ymax and the like."""
+    confidence: float = 0.2
+    """Boxes of --boxes below this confidence do not count."""
+    surest_box: bool = False
+    """If several boxes count in a photograph of one individual, take the surest. Without it, such photographs are
+    reported."""
+    box_columns: tuple[str, ...] = ()
+    """The table's column of boxes, or its four columns. Empty: guess them by their names."""
+    box_format: Literal["xywh", "xyxy", "cxcywh", "yxyx"] | None = None
+    """The numbers of a box: xywh (left, top, width, height), xyxy (left, top, right, bottom), cxcywh (centre, width,
+    height) or yxyx; in pixels, or in fractions of the photograph. None: what the source says, or what fits."""
+    box_image: Literal["upright", "stored"] | None = None
+    """The image that the boxes are in: turned upright by its EXIF orientation, or as it is stored. None: what the
+    source says, else upright."""
+    crop: bool = True
+    """Crop photographs to the boxes of SOURCE, if it has any."""
     test: float = 0.2
     """Share of the individuals in the test split (at least 2 individuals)."""
     validation: float = 0.1
@@ -49,11 +71,14 @@ class Import:
         for name, share in (("test", self.test), ("validation", self.validation)):
             if not 0 <= share < 1:
                 raise NoseprintError(f"--{name} {share}: must be at least 0 and below 1, a share of the individuals")
+        if not 0 <= self.confidence <= 1:
+            raise NoseprintError(f"--confidence {self.confidence}: must be in 0..1")
         if self.pairs < 2 or self.seed < 0:
             raise NoseprintError(f"--pairs {self.pairs} --seed {self.seed}: at least 2 pairs, seed at least 0")
 
     def __call__(self) -> None:
         """Read the source, split the individuals and copy the photographs."""
+        from noseprint.data.boxes import BoxOptions
         from noseprint.data.import_sources import read_source
         from noseprint.data.importing import import_photographs, similar_identities
 
@@ -62,12 +87,23 @@ class Import:
         source = read_source(
             self.source,
             encounter_folders=self.encounter_folders,
+            folders=self.folders,
             images=self.images,
             image_column=self.image_column,
             identity_column=self.identity_column,
             encounter_column=self.encounter_column,
+            boxes=BoxOptions(
+                self.boxes,
+                self.confidence,
+                self.surest_box,
+                self.box_columns,
+                self.box_format,
+                self.box_image,
+                self.crop,
+            ),
         )
-        print(f"{self.source}: {len(source.photographs)} files to check; {source.description}", flush=True)
+        what = "crops" if any(photograph.box for photograph in source.photographs) else "files"
+        print(f"{self.source}: {len(source.photographs)} {what} to check; {source.description}", flush=True)
         for names in similar_identities(source.photographs):
             print(f"Note: {' and '.join(map(repr, names))} count as different individuals")
         done = import_photographs(

@@ -1,30 +1,63 @@
 """A user's own photographs and the individuals that they show: read from a folder for each individual, or a table."""
 
-import csv
-import io
+import re
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from mimetypes import guess_type
 from pathlib import Path
 
+from noseprint.data.box_files import match_names, read_box_file
+from noseprint.data.boxes import (
+    Box,
+    BoxFormat,
+    BoxOptions,
+    Orientation,
+    StatedBox,
+    find_box_columns,
+    parse_box,
+    place_boxes,
+)
+from noseprint.data.source_tables import (
+    ENCOUNTER_COLUMNS,
+    IDENTITY_COLUMNS,
+    IMAGE_COLUMNS,
+    SourceRow,
+    SourceTable,
+    examine_identities,
+    examine_images,
+    find_column,
+    has_column,
+    read_source_table,
+)
 from noseprint.errors import DataError, Fault, NoseprintError
 
-IMAGE_COLUMNS = ("nose print image", "path", "file_path", "image_path", "filename", "file_name", "file", "image",
-                 "photo", "photograph", "picture", "image_id")  # fmt: skip
-IDENTITY_COLUMNS = ("identity", "individual", "individual_id", "dog id", "animal_id", "animal", "name", "class",
-                    "label", "id")  # fmt: skip
-ENCOUNTER_COLUMNS = ("encounter", "encounter_id", "date", "camera")
 _IGNORED_FILES = {"thumbs.db", "desktop.ini"}
+_SPLIT = re.compile(
+    r"(train(ing|val)?|val(id(ation)?)?|test(ing)?|dev|eval(uation)?|quer(y|ies)|gallery|probe|hold-?out|fold)"
+    r"([-_ ]?(set|data|images?|split|\d+))?",
+    re.IGNORECASE,
+)
+_OCCASION = re.compile(
+    r"(19|20)\d\d([-_. ]?\d\d?.*)?|(day|visit|session|encounter|occasion|date|trip|season|week|month|year)[-_ ]?\w*|"
+    r"(spring|summer|autumn|fall|winter)\b.*|(cam|camera)[-_ ]?\d*|left|right|front|back|head|face|body|side|"
+    r"images?|imgs?|photos?|pictures?|raw|jpe?g|crops?|originals?|\d*dcim\d*",
+    re.IGNORECASE,
+)
+"""Folders that are named for when or how an individual was photographed, and not for individuals."""
 
 
 @dataclass(frozen=True)
 class SourcePhotograph:
-    """One of the user's photographs, at its present path."""
+    """One of the user's photographs, at its present path, or the part of it in a box."""
 
     path: Path
     identity: str
     encounter: str
     """One occasion on which this individual was photographed; "" if it is not known."""
+    box: Box | None = None
+    """None: the whole photograph."""
 
 
 @dataclass(frozen=True)
@@ -42,98 +75,310 @@ def read_source(
     source: Path,
     *,
     encounter_folders: bool = False,
+    folders: str | None = None,
     images: Path | None = None,
     image_column: str | None = None,
     identity_column: str | None = None,
     encounter_column: str | None = None,
+    boxes: BoxOptions = BoxOptions(),  # noqa: B008 - it cannot be changed
 ) -> ImportSource:
-    """Read a folder, or a table: a CSV with a header, in UTF-8; commas, semicolons, tabs or bars separate its fields.
+    """Read a folder, or a table (see `read_source_table`), with the boxes that it or the file of `boxes` has.
 
-    In a folder, every file is read except hidden ones; the folder inside `source` names the individual.
+    In a folder, every file is read except hidden ones. folders: what each level of folders inside `source` is, such
+    as "split/individual" (see `_parse_levels`); None guesses it: the first level names the individuals, unless its
+    folders are splits (train, test, ...), or a single folder, that hold nothing but folders.
     encounter_folders: the folders inside an individual's folder are its encounters. images: the folder that the table's
     paths start from; None: the table's own folder. image_column, identity_column, encounter_column: None guesses the
-    column by its name, in any case. An empty field means that the encounter is not known.
-    Raises NoseprintError if there are no files, or no folders; DataError if the table as a whole cannot be read, or a
-    column does not exist.
+    column by its name, in any case. An empty field means that the
+    encounter is not known.
+    Raises NoseprintError if there are no files, or no folders, or if they may be read in two ways; DataError if the
+    table as a whole cannot be read, a column does not exist, or a guessed one cannot be what it was taken for.
     """
+    if folders is not None and not source.is_dir():
+        raise NoseprintError(f"--folders {folders} is for a folder of photographs, and {source} is none")
+    if boxes.columns and not source.is_file():
+        raise NoseprintError(f"--box-columns is for a table, and {source} is none")
+    root = source if source.is_dir() else images or source.parent
     if source.is_dir():
-        return _read_folders(source, encounters=encounter_folders)
-    if not source.is_file():
+        found = _read_folders(source, encounters=encounter_folders, levels=folders, ignored=boxes.file)
+    elif source.is_file():
+        columns = {"image": image_column, "identity": identity_column, "encounter": encounter_column}
+        found = _read_table(read_source_table(source), root, columns, boxes)
+    else:
         raise NoseprintError(f"{source}: no such folder or table")
-    return _read_table(source, images or source.parent, image_column, identity_column, encounter_column)
+    return _add_boxes(found, root, boxes, boxes.file) if boxes.file and boxes.crop else found
 
 
-def _read_folders(source: Path, *, encounters: bool) -> ImportSource:
-    photographs, faults = list[SourcePhotograph](), list[Fault]()
+# -- folders -----------------------------------------------------------------------------------------------------------
+
+
+def _read_folders(source: Path, *, encounters: bool, levels: str | None, ignored: Path | None) -> ImportSource:
+    files, faults = list[Path](), list[Fault]()
     for path in sorted(source.rglob("*")):
         parts = path.relative_to(source).parts
         if any(part.startswith(".") for part in parts) or path.name.lower() in _IGNORED_FILES:
             continue
-        if path.is_dir() and not path.is_symlink():
-            continue
-        if path.is_dir():
+        if path.is_dir() and path.is_symlink():
             faults.append(Fault(path, None, "is a link to a folder, which is not followed: copy the folder here"))
-        elif len(parts) == 1:
+        elif not path.is_dir() and not (ignored and ignored.exists() and path.exists() and path.samefile(ignored)):
+            files.append(path)
+    given = _parse_levels(levels) if levels is not None else None
+    guessed = given or _guess_levels(source, [path.relative_to(source).parts for path in files], encounters=encounters)
+    depth = len(guessed)
+    photographs = list[SourcePhotograph]()
+    for path in files:
+        parts = path.relative_to(source).parts
+        if len(parts) <= depth:
             faults.append(Fault(path, None, "is in no individual's folder: move it into one"))
         elif problem := _name_problem(path.relative_to(source).as_posix()):
             faults.append(Fault(path, None, problem))
         else:
-            encounter = "/".join(parts[1:-1]) if encounters else ""
-            photographs.append(SourcePhotograph(path, parts[0].strip(), encounter.strip()))
+            names = [part.strip() for part, level in zip(parts, guessed, strict=False) if level != "split"]
+            encounter = "/".join(parts[depth:-1]) if encounters else ""
+            photographs.append(SourcePhotograph(path, "/".join(names), encounter.strip()))
     if faults and not any(path.is_dir() for path in source.iterdir()):
         parent = source.parent if source.name else source.resolve().parent
         raise NoseprintError(f"{source} holds files, but no folder for each individual: did you mean {parent}?")
     if not (photographs or faults):
         raise NoseprintError(f"{source} holds no photographs: give a folder that has a folder for each individual")
-    return ImportSource(photographs, faults, encounters, "each folder in it is an individual")
+    counts = Counter(photograph.identity for photograph in photographs)
+    if given is None and len(counts) > 1 and set(counts.values()) == {1}:
+        raise NoseprintError(
+            f"{source}: each of the {len(counts)} folders holds one photograph, so no two would show one individual. "
+            "Put all photographs of an individual into one folder, or name the individuals in a table; if this is "
+            f"right, pass --folders {'/'.join(guessed)}"
+        )
+    faults.sort(key=lambda fault: fault.file)
+    return ImportSource(photographs, faults, encounters, _describe_levels(guessed, photographs, source))
 
 
-def _read_table(
-    table: Path, images: Path, image_column: str | None, identity_column: str | None, encounter_column: str | None
+def _parse_levels(text: str) -> tuple[str, ...]:
+    """Split "group/individual" into its levels. split: left out of the name; group: part of it; individual: the last.
+
+    With split/individual, train/rex and test/rex are one individual; with group/individual, lion/1 and zebra/1 are two.
+    """
+    levels = tuple(text.split("/"))
+    if levels[-1] != "individual" or set(levels[:-1]) - {"split", "group"}:
+        raise NoseprintError(
+            f"--folders {text}: say what each level of folders is, the outermost first: individual, split/individual "
+            "(equal names in two of them are one individual) or group/individual (they are two), or more levels"
+        )
+    return levels
+
+
+def _guess_levels(source: Path, files: Sequence[tuple[str, ...]], *, encounters: bool) -> tuple[str, ...]:
+    """Guess the levels of folders. Raise NoseprintError if the individuals' folders may be on either of two levels."""
+    files = [parts for parts in files if len(parts) > 1 and _may_be_photograph(parts[-1])]
+    levels: tuple[str, ...] = ()
+    while True:
+        inside: dict[str, set[str]] = defaultdict(set)  # the folders in each folder of this level
+        holds_files = set[str]()
+        for parts in files:
+            inside[parts[0]].update(parts[1:-1][:1])
+            holds_files |= {parts[0]} if len(parts) == 2 else set()
+        splits = set(filter(_SPLIT.fullmatch, inside))
+        only_folders = inside.keys() - holds_files
+        names = set[str]().union(*inside.values())
+        occasions = all(map(_OCCASION.fullmatch, names))
+        single = len(inside) == 1 and only_folders and not (occasions and len(names) > 1)
+        if not (names and (splits == inside.keys() or single)):
+            break
+        levels = (*levels, "split")
+        files = [parts[1:] for parts in files if len(parts) > 2]
+    if inside and (splits == inside.keys() or (levels and len(inside) == 1 and holds_files)):
+        raise NoseprintError(
+            f"{source}: the photographs lie in folders named {_some(inside)}, and not in a folder for each individual: "
+            "name the individuals in a table, or pass --folders individual if these are individuals"
+        )
+    here = (*levels, "individual")
+    if not only_folders or encounters:
+        return here
+    options = f"--folders {'/'.join(here)}"
+    deeper = [f"--folders {'/'.join((*levels, level, 'individual'))}" for level in ("group", "split")]
+    if mixed := splits & only_folders:
+        raise NoseprintError(
+            f"{source}: {_some(mixed)} has the name of a split and holds only folders, beside the folders "
+            f"{_some(inside.keys() - mixed)}: move it away, or pass {options} if it is an individual"
+        )
+    several = any(len(inner) > 1 for inner in inside.values())
+    if only_folders < inside.keys() or not several or occasions:
+        return here
+    raise NoseprintError(
+        f"{source}: its {len(inside)} folders ({_some(inside)}) hold only folders ({_some(names)}). Which are the "
+        f"individuals? If the {len(inside)}, pass {options}, or --encounter-folders. If those inside, pass {deeper[0]} "
+        f"(equal names in two folders are two individuals) or {deeper[1]} (they are one)"
+    )
+
+
+def _may_be_photograph(name: str) -> bool:
+    """False for what its suffix says is a text, a table, a film or a sound."""
+    kind = (guess_type(name)[0] or "").partition("/")[0]
+    return kind in ("", "image")
+
+
+def _some(names: Collection[str]) -> str:
+    return ", ".join(sorted(names)[:3]) + ", ..." * (len(names) > 3)
+
+
+def _describe_levels(levels: Sequence[str], photographs: Sequence[SourcePhotograph], source: Path) -> str:
+    if len(levels) == 1 or not photographs:
+        return "each folder in it is an individual"
+    folder = "/".join(photographs[0].path.relative_to(source).parts[: len(levels)])
+    one = "; equal names are one individual" if "split" in levels[:-1] else ""
+    individuals = len({photograph.identity for photograph in photographs})
+    return f"{individuals} individuals, whose folders are on level {len(levels)} (as {folder}){one}"
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+
+def _read_table(table: SourceTable, root: Path, given: Mapping[str, str | None], options: BoxOptions) -> ImportSource:
+    """Read the photographs of a table. root: the folder of its paths. given: names of columns, from the user."""
+    image_at = find_column(table, given["image"], IMAGE_COLUMNS, what="image")
+    identity_at = find_column(table, given["identity"], IDENTITY_COLUMNS, what="identity")
+    encounter_at = None
+    if given["encounter"] is not None or has_column(table, ENCOUNTER_COLUMNS):
+        encounter_at = find_column(table, given["encounter"], ENCOUNTER_COLUMNS, what="encounter")
+    if not table.rows:
+        raise DataError([Fault(table.path, None, "there are no photographs below the header")])
+    if given["image"] is None:
+        examine_images(table, image_at, lambda name: bool(name) and (root / name).is_file())
+    if given["identity"] is None:
+        examine_identities(table, identity_at, image_at)
+    photographs, faults, rows = list[SourcePhotograph](), list[Fault](), list[SourceRow]()
+    for row in table.rows:
+        encounter = "" if encounter_at is None else row.fields[encounter_at]
+        photograph = SourcePhotograph(root / row.fields[image_at], row.fields[identity_at], encounter)
+        if problem := _row_problem(photograph, row.fields, table.names):
+            faults.append(Fault(table.path, row.line, problem))
+        else:
+            photographs.append(photograph)
+            rows.append(row)
+    description = f"columns: image {table.names[image_at]!r}, identity {table.names[identity_at]!r}"
+    description += "" if encounter_at is None else f", encounter {table.names[encounter_at]!r}"
+    description = f"{table.note}, {description}" if table.note else description
+    found = ImportSource(photographs, faults, encounter_at is not None, description)
+    return _cut_table(found, table, rows, options) if options.crop else found
+
+
+# -- boxes -------------------------------------------------------------------------------------------------------------
+
+
+def _cut_table(found: ImportSource, table: SourceTable, rows: Sequence[SourceRow], options: BoxOptions) -> ImportSource:
+    """Add the boxes of the table's columns, or of COCO. rows: those of the photographs found."""
+    columns = find_box_columns(table.names, [row.fields for row in rows], options)
+    formats: tuple[BoxFormat, ...] = (options.format or "xywh",)
+    stated: list[StatedBox | str | None] = [row.stated for row in rows]
+    names = "'bbox'"
+    if columns:
+        formats = columns.formats
+        stated = []
+        for row in rows:
+            numbers = parse_box([row.fields[at] for at in columns.positions])
+            stated.append(StatedBox(numbers) if isinstance(numbers, tuple) else numbers)
+        names = ", ".join(repr(table.names[at]) for at in columns.positions)
+    if not any(stated):
+        return found
+    if options.file:
+        raise NoseprintError(f"{table.path} has boxes ({names}), and so has {options.file}: leave --boxes out")
+    missing = "there is no box: write one, or delete the row (or pass --no-crop, for whole photographs)"
+    problems = [missing if box is None else box if isinstance(box, str) else None for box in stated]
+    places = [(table.path, row.line) for row in rows]
+    orientation = options.image or "upright"
+    return _place(found, stated, problems, places, formats=formats, orientation=orientation, what=f"box {names}")
+
+
+def _add_boxes(found: ImportSource, root: Path, options: BoxOptions, file: Path) -> ImportSource:
+    """Add the boxes of `file` to photographs of which each shows one individual. root: the folder of their names."""
+    box_file = read_box_file(file)
+    paths = [photograph.path for photograph in found.photographs]
+    matches = match_names(paths, root, list(box_file.boxes))
+    if paths and not any(matches):
+        first = next(iter(box_file.boxes), "nothing")
+        different = f"it begins with {first!r}, they with {str(paths[0])!r}"
+        raise DataError([Fault(file, None, f"names none of the {len(paths)} photographs: {different}")])
+    users, shown = defaultdict[str, set[Path]](set), defaultdict[Path, set[str]](set)
+    for photograph, names in zip(found.photographs, matches, strict=True):
+        shown[photograph.path].add(photograph.identity)
+        for name in names:
+            users[name].add(photograph.path)
+    stated, problems = list[StatedBox | None](), list[str | None]()
+    for path, names in zip(paths, matches, strict=True):
+        of_name = box_file.boxes[names[0]] if names else ()
+        sure = sorted((box for box in of_name if box.confidence >= options.confidence), key=lambda box: -box.confidence)
+        problem: str | None = None
+        if not names:
+            problem = f"is not in {file}"
+        elif len(names) > 1 or len(users[names[0]]) > 1:
+            problem = (
+                f"cannot be told from others of its name in {file}: give the folder that the names there start from"
+            )
+        elif not sure:
+            problem = f"has no box of confidence {options.confidence:g} or more in {file}: lower --confidence"
+        elif len(shown[path]) > 1:
+            problem = (
+                f"shows {len(shown[path])} individuals, and {file} does not say whose box is which: write the boxes "
+                "into the table, as a column bbox"
+            )
+        elif len(sure) > 1 and not options.surest:
+            problem = (
+                f"has {len(sure)} boxes of confidence {options.confidence:g} or more, and shows one individual: raise "
+                "--confidence, or take the surest box with --surest-box"
+            )
+        stated.append(None if problem else sure[0].stated)
+        problems.append(problem)
+    return _place(
+        found,
+        stated,
+        problems,
+        [(path, None) for path in paths],
+        formats=(options.format,) if options.format else box_file.formats,
+        orientation=options.image or box_file.orientation,
+        what=f"boxes from {box_file.kind} (confidence {options.confidence:g} or more)",
+    )
+
+
+def _place(
+    found: ImportSource,
+    stated: Sequence[StatedBox | str | None],
+    problems: Sequence[str | None],
+    places: Sequence[tuple[Path, int | None]],
+    *,
+    formats: Sequence[BoxFormat],
+    orientation: Orientation,
+    what: str,
 ) -> ImportSource:
-    try:
-        text = table.read_text("utf-8-sig")
-    except UnicodeDecodeError:
-        raise DataError([Fault(table, None, "is not a table in UTF-8: save it as CSV in UTF-8")]) from None
-    header = text.partition("\n")[0]
-    separator = max(",;\t|", key=header.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    photographs, faults = list[SourcePhotograph](), list[Fault]()
-    try:
-        names = [name.strip() for name in next(reader, [])]
-        image_at = _find_column(table, names, image_column, IMAGE_COLUMNS, what="image")
-        identity_at = _find_column(table, names, identity_column, IDENTITY_COLUMNS, what="identity")
-        encounter_at = None
-        if encounter_column is not None or set(map(str.casefold, names)) & set(ENCOUNTER_COLUMNS):
-            encounter_at = _find_column(table, names, encounter_column, ENCOUNTER_COLUMNS, what="encounter")
-        line = reader.line_num + 1
-        for row in reader:
-            fields = [field.strip() for field in row] + [""] * (len(names) - len(row))
-            if any(fields):
-                encounter = "" if encounter_at is None else fields[encounter_at]
-                photograph = SourcePhotograph(images / fields[image_at], fields[identity_at], encounter)
-                if problem := _row_problem(photograph, fields, names):
-                    faults.append(Fault(table, line, problem))
-                else:
-                    photographs.append(photograph)
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise DataError([Fault(table, reader.line_num, f"{error}: check the quotes in this row")]) from None
-    if not (photographs or faults):
-        raise DataError([Fault(table, None, "there are no photographs below the header")])
-    description = f"columns: image {names[image_at]!r}, identity {names[identity_at]!r}"
-    description += "" if encounter_at is None else f", encounter {names[encounter_at]!r}"
-    return ImportSource(photographs, faults, encounter_at is not None, description)
+    """Place a box in each photograph, or report its problem. places: file and line of each, for the faults."""
+    given = [at for at, box in enumerate(stated) if isinstance(box, StatedBox)]
+    boxes, how = place_boxes(
+        [found.photographs[at].path for at in given],
+        [box for box in stated if isinstance(box, StatedBox)],
+        formats=formats,
+        orientation=orientation,
+    )
+    placed = dict(zip(given, boxes, strict=True))
+    results = [placed.get(at, problem or "") for at, problem in enumerate(problems)]
+    faults = [
+        Fault(*place, result if place[1] or place[0] == photograph.path else f"{photograph.path.name}: {result}")
+        for photograph, place, result in zip(found.photographs, places, results, strict=True)
+        if isinstance(result, str)
+    ]
+    fit = len(results) - len(faults)
+    if len(boxes) > 3 and 2 * sum(isinstance(box, Box) for box in boxes) < len(boxes):
+        raise NoseprintError(
+            f"{what}: {fit} of {len(boxes)} fit into their photographs, read as {how}. Say how to read them with "
+            f"--box-format or --box-columns, or take whole photographs with --no-crop. The first: {faults[0]}"
+        )
+    photographs = [
+        replace(photograph, box=result)
+        for photograph, result in zip(found.photographs, results, strict=True)
+        if isinstance(result, Box)
+    ]
+    description = f"{found.description}; {what} as {how}"
+    return replace(found, photographs=photographs, faults=[*found.faults, *faults], description=description)
 
 
-def _find_column(table: Path, names: Sequence[str], given: str | None, guesses: Sequence[str], *, what: str) -> int:
-    position = {name.casefold(): at for at, name in reversed(list(enumerate(names)))}
-    for guess in guesses if given is None else (given,):
-        if (at := position.get(guess.casefold())) is not None:
-            return at
-    problem = f"which column is the {what}?" if given is None else f"there is no column {given!r}."
-    advice = f"Name one with --{what}-column; the columns are {', '.join(map(repr, names))}"
-    raise DataError([Fault(table, 1, f"{problem} {advice}")])
+# -- rows and names ----------------------------------------------------------------------------------------------------
 
 
 def _row_problem(photograph: SourcePhotograph, fields: Sequence[str], names: Sequence[str]) -> str | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from noseprint.data.boxes import Box, crop_suffix, write_crop
 from noseprint.data.decoding import decode, in_threads
 from noseprint.data.import_sources import ImportSource, SourcePhotograph
 from noseprint.data.splits import Shot, Shots, choose_queries, make_pairs, split_identities
@@ -71,11 +72,13 @@ def import_photographs(
     faults = [*source.faults, *faults]
     if faults and not skip_bad:
         raise NoseprintError(_fault_message(faults, copies=len(copies)))
-    usable.sort(key=lambda photograph: (photograph.identity, photograph.path))
+    usable.sort(key=lambda photograph: (photograph.identity, photograph.path, str(photograph.box or "")))
     names = [_new_name(photograph, number) for number, photograph in enumerate(usable, 1)]
     shots: dict[str, list[Shot]] = defaultdict(list)
+    first_name: dict[Path, str] = {}  # crops of one photograph are one encounter
     for photograph, name in zip(usable, names, strict=True):
-        shots[photograph.identity].append(Shot(name, photograph.encounter or name))
+        encounter = photograph.encounter or first_name.setdefault(photograph.path, name)
+        shots[photograph.identity].append(Shot(name, encounter))
     split_of = split_identities(shots, validation=validation, test=test, seed=seed)
     with friendly_write_errors(target), scratch_folder(target) as scratch:
         folder = scratch / "data"
@@ -84,9 +87,14 @@ def import_photographs(
             split = split_of[photograph.identity]
             new = folder / split / "images" / name
             new.parent.mkdir(parents=True, exist_ok=True)
-            new.hardlink_to(photograph.path.resolve()) if link else shutil.copyfile(photograph.path, new)
-            rows.append((photograph.path.absolute(), photograph.identity, photograph.encounter, split, name))
-        write_csv(folder / "imported.csv", IMPORTED_HEADER, rows)
+            if photograph.box:
+                write_crop(photograph.path, photograph.box, new)
+            else:
+                new.hardlink_to(photograph.path.resolve()) if link else shutil.copyfile(photograph.path, new)
+            whole = (photograph.path.absolute(), photograph.identity, photograph.encounter, split, name)
+            rows.append((*whole, photograph.box) if photograph.box else whole)
+        has_boxes = any(photograph.box for photograph in usable)
+        write_csv(folder / "imported.csv", (*IMPORTED_HEADER, "bbox") if has_boxes else IMPORTED_HEADER, rows)
         if faults or copies:
             skipped = ((fault.file, fault.problem) for fault in (*faults, *copies))
             write_csv(folder / "skipped.csv", ("image", "problem"), skipped)
@@ -118,18 +126,20 @@ def _check_photographs(
     photographs: Sequence[SourcePhotograph],
 ) -> tuple[list[SourcePhotograph], list[Fault], list[Fault]]:
     """The photographs that can be used, the copies of them, and what is wrong with the others."""
-    checked = list(zip(photographs, in_threads(_checksum, photographs, label="photographs"), strict=True))
-    faults = [fault for _, fault in checked if isinstance(fault, Fault)]
-    by_checksum: dict[str, list[SourcePhotograph]] = defaultdict(list)
-    for photograph, checksum in checked:
-        if isinstance(checksum, str):
-            by_checksum[checksum].append(photograph)
+    paths = list(dict.fromkeys(photograph.path for photograph in photographs))
+    checked = dict(zip(paths, in_threads(_checksum, paths, label="photographs"), strict=True))
+    faults = [fault for fault in checked.values() if isinstance(fault, Fault)]
+    by_checksum: dict[tuple[str, Box | None], list[SourcePhotograph]] = defaultdict(list)
+    for photograph in photographs:
+        if isinstance(checksum := checked[photograph.path], str):
+            by_checksum[checksum, photograph.box].append(photograph)
     usable, copies = list[SourcePhotograph](), list[Fault]()
     for equal in by_checksum.values():
         first, *rest = sorted(equal, key=lambda photograph: (len(photograph.path.name), photograph.path))
         identities = sorted({photograph.identity for photograph in equal})
         if len(identities) > 1:
-            problem = f"is the same file under {' and '.join(map(repr, identities))}: keep the right one"
+            part = f", cut to the same box {first.box}," if first.box else ""
+            problem = f"is the same file{part} under {' and '.join(map(repr, identities))}: keep the right one"
             faults += [Fault(photograph.path, None, problem) for photograph in equal]
         else:
             usable.append(first)
@@ -137,12 +147,12 @@ def _check_photographs(
     return usable, copies, faults
 
 
-def _checksum(photograph: SourcePhotograph) -> str | Fault:
+def _checksum(path: Path) -> str | Fault:
     try:
-        decode(photograph.path)
+        decode(path)
     except DataError as error:
         return error.faults[0]
-    return hashlib.sha256(photograph.path.read_bytes()).hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _write_tables(
@@ -174,6 +184,7 @@ def _new_name(photograph: SourcePhotograph, number: int) -> str:
     letters = "".join(c for c in unicodedata.normalize("NFKD", photograph.identity) if not unicodedata.combining(c))
     word = re.sub(r"[^A-Za-z0-9]+", "-", letters)[:40].strip("-")
     suffix = re.sub(r"[^a-z0-9.]", "", photograph.path.suffix.lower())[:8]
+    suffix = crop_suffix(photograph.path) if photograph.box else suffix
     return f"{word or 'individual'}-{number:05d}{suffix}"
 
 

@@ -290,6 +290,12 @@ def _raise_if_any(faults: Sequence[Fault]) -> None:
 # -- the rows of any CSV -----------------------------------------------------------------------------------------------
 
 
+def is_spreadsheet(path: Path) -> bool:
+    """Whether a file begins as those of Excel (.xlsx, .xls) and OpenDocument (.ods) do, whatever its name is."""
+    with path.open("rb") as file:
+        return file.read(4) in (b"PK\3\4", b"\xd0\xcf\x11\xe0")
+
+
 def read_rows(
     path: Path,
     *headers: Sequence[str],
@@ -310,6 +316,9 @@ def read_rows(
     if not path.is_file():
         state = "not a file" if path.exists() else "missing"
         faults.append(Fault(path, None, f"the table is {state}: put it there, or name another folder with --data DIR"))
+        return
+    if is_spreadsheet(path):
+        faults.append(Fault(path, None, "is an Excel or OpenDocument file: save it as CSV in UTF-8 (File, Save As)"))
         return
     # Bytes that are not UTF-8 become surrogates, so that each can be reported with its own line.
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
@@ -386,6 +395,8 @@ def _row_problems(
 def _header_problem(found: str, headers: Sequence[Sequence[str]]) -> str:
     if "\0" in found:
         return "the table is UTF-16: save it as UTF-8"
+    if found.casefold().startswith("sep="):
+        return f"the first line is {found[:20]!r}, which is for Excel: delete it, and separate the fields with commas"
     for separator, name in _OTHER_SEPARATORS.items():
         if found.replace(separator, ",").startswith(tuple(map(",".join, headers))):
             return f"the fields are separated by {name}: save the table with commas"
