@@ -18,7 +18,7 @@ from pathlib import Path
 
 # Runs a recipe's script and stops after its first step. Times go to standard error, one phase per line.
 FIRST_STEP = """
-import builtins, runpy, sys, time
+import runpy, sys, time
 begun = time.perf_counter()
 def end_phase(phase):
     global begun

@@ -78,9 +78,7 @@ def train_peer(
     folder = scratch / peer
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    torch.save(
-        build_backbone("tf_efficientnet_lite0.in1k", image_size=224).backbone.state_dict(), folder / "backbone.pth"
-    )
+    torch.save(build_backbone("tf_efficientnet_lite0.in1k", image_size=224).model.state_dict(), folder / "backbone.pth")
     (folder / "job.json").write_text(json.dumps(asdict(description)))
     with _monitored_memory() as memory:
         _run([str(python), str(HERE / f"run_{peer}.py"), str(folder)], description.threads, memory=memory)

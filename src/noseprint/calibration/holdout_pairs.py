@@ -1,6 +1,5 @@
 """The photographs and pairs from which a verifier is made: those that no network was trained on."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +52,9 @@ def read_held_out_share(weights: Mapping[str, Path]) -> float:
     for name, path in weights.items():
         if path.suffix == ".pth":
             raise NoVerifierError(f"{path}: a .pth file does not say what was held out from its training")
-        extra = read_header(path).extra
-        share = json.loads(extra.get("training", "{}")).get("holdout")
-        if not share or "held_out" not in extra:
+        header = read_header(path)
+        share = header.holdout_share
+        if not share or "held_out" not in header.extra:
             why = "was trained on all identities" if share == 0 else "does not say what was held out from its training"
             raise NoVerifierError(f"{path}: {why}; a verifier needs photographs that no network was trained on")
         shares[name] = share

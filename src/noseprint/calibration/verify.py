@@ -197,7 +197,7 @@ def verdict_lines(verdict: Verdict, verifier: Verifier) -> list[str]:
         f"of {total:,} {kind} pairs of the hold-out{few}, {number} were called {answer}",
     ]
     if verdict.decision == "same":
-        lines.append("not checked: that both show what the networks were trained on (such as dogs), the right way up")
+        lines.append("not checked: that both show what the networks were trained on, the right way up")
     return [*lines, f"caution: {verifier.probability_warning}"] if verifier.probability_warning else lines
 
 

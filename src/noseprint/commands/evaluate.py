@@ -116,13 +116,12 @@ def evaluation_lines(evaluation: "Evaluation", data: Path) -> Iterator[str]:
             yield _filled(
                 f"Near copies: {len(leaks.copies)} scored photographs are near copies of photographs that the networks "
                 f"learned from, and {len(leaks.compared)} comparisons are between near copies, such as "
-                f"{copies[0][0].name} and {copies[0][1].name}. "
-                + _change("Without them", evaluation.scores, evaluation.without_copies)
+                f"{copies[0][0].name} and {copies[0][1].name}. " + _change(evaluation.scores, evaluation.without_copies)
             )
         if leaks.learned:
             yield _filled(
                 f"Learned from: {len(leaks.learned)} of the {len(evaluation.labelled.paths)} scored photographs, such "
-                f"as {leaks.learned[0].name}. " + _change("Without them", evaluation.scores, evaluation.without_learned)
+                f"as {leaks.learned[0].name}. " + _change(evaluation.scores, evaluation.without_learned)
             )
 
 
@@ -145,7 +144,7 @@ def _row(name: str, cells: Sequence[str], width: int) -> str:
     return (f"{name:{width}}" + "".join(f"{cell:{_CELL}}" for cell in cells)).rstrip()
 
 
-def _change(where: str, scores: Mapping[str, "Scores"], without: Mapping[str, "Scores"]) -> str:
+def _change(scores: Mapping[str, "Scores"], without: Mapping[str, "Scores"]) -> str:
     """How the scores of the ensemble, or of the only member, change without some photographs."""
     name = list(scores)[-1]
     changes = []
@@ -153,4 +152,8 @@ def _change(where: str, scores: Mapping[str, "Scores"], without: Mapping[str, "S
         before, after = getattr(scores[name], key), getattr(without[name], key)
         if before and after:
             changes.append(f"{heading} {after.value:.4f} ({after.value - before.value:+.4f})")
-    return f"{where}, {name} scores {', '.join(changes)}." if changes else f"{where}, too little is left to score."
+    return (
+        f"Without them, {name} scores {', '.join(changes)}."
+        if changes
+        else "Without them, too little is left to score."
+    )

@@ -69,7 +69,7 @@ def export(weights: Path, out: Path, *, int8: Path | None = None, seed: int = 0)
         "embedding_size": network.embedding_size,
         "weights": "int8" if int8 else "float32",
         "precision": "f32",
-        "holdout": json.loads(header.extra.get("holdout", "null")),
+        "holdout": header.holdout_scores,
         "calibration": _knots(header.extra["calibration"]) if "calibration" in header.extra else None,
     }
     with friendly_write_errors(out), scratch_folder(out) as scratch:

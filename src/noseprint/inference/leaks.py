@@ -4,7 +4,6 @@ Near copies are one photograph saved twice (recompressed, resized, brightened, s
 the same scene.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -56,8 +55,8 @@ def trained_on(data: Path, weights: Iterable[Path]) -> bool:
     if not ((data / "train" / "train_data.csv").is_file() and (data / "train" / "images").is_dir()):
         return False
     table = read_train(data, missing_ok=True)
-    for extra in [read_header(path).extra for path in weights if path.is_file()]:
-        identities_hash, share = extra.get("held_out"), json.loads(extra.get("training", "{}")).get("holdout")
+    for header in [read_header(path) for path in weights if path.is_file()]:
+        identities_hash, share = header.extra.get("held_out"), header.holdout_share
         if not (identities_hash and share):
             continue
         try:
@@ -65,7 +64,7 @@ def trained_on(data: Path, weights: Iterable[Path]) -> bool:
         except NoseprintError:  # too few identities
             return False
         held_out = table.where(identity in names for identity in table.identities)
-        photograph_hashes = extra.get("held_out_photographs")
+        photograph_hashes = header.extra.get("held_out_photographs")
         if photograph_hashes and changed_photographs(photograph_hashes, held_out).other_data:
             return False
         if holdout_hash(names) != identities_hash:  # a training with --skip-bad left out unreadable photographs

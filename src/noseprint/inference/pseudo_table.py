@@ -57,7 +57,7 @@ def write_pseudo_table(
     """
     weights = results / "best.safetensors"
     network = load_network(weights)
-    share = json.loads(read_header(weights).extra["training"])["holdout"]
+    share = read_header(weights).holdout_share or 0
     with (
         join_world(device) as joined,
         lock(results) if joined.is_main else nullcontext(),

@@ -58,6 +58,18 @@ class WeightsHeader:
     tensors: dict[str, Spec] = field(default_factory=dict)
     format: str = FORMAT
 
+    @property
+    def holdout_share(self) -> float | None:
+        """The share of the identities that was held out from the training; None if the header does not say."""
+        share: float | None = json.loads(self.extra.get("training", "{}")).get("holdout")
+        return share
+
+    @property
+    def holdout_scores(self) -> dict[str, float] | None:
+        """The scores on the hold-out by name; None if nothing was held out."""
+        scores: dict[str, float] | None = json.loads(self.extra.get("holdout", "null"))
+        return scores
+
 
 def read_header(path: Path) -> WeightsHeader:
     """Read the header of a weights file, but none of its tensors.
@@ -129,7 +141,6 @@ def describe_weights(path: Path) -> dict[str, Any]:
         raise NoseprintError(
             f"{path}: {len(wrong)} tensors are not finite ({printable(wrong[0][:100])}, ...); train it again"
         )
-    training = json.loads(header.extra.get("training", "{}"))
     return {
         "file": str(path),
         "format": header.format,
@@ -141,9 +152,9 @@ def describe_weights(path: Path) -> dict[str, Any]:
         **own,
         "parameters": count_parameters(header.tensors),
         "bytes": path.stat().st_size,
-        "loss": training.get("loss"),
-        "share_held_out": training.get("holdout"),
-        "holdout": json.loads(header.extra.get("holdout", "null")),
+        "loss": json.loads(header.extra.get("training", "{}")).get("loss"),
+        "share_held_out": header.holdout_share,
+        "holdout": header.holdout_scores,
         "calibrated": "calibration" in header.extra,
         "fingerprint": fingerprint(path),
     }

@@ -1,6 +1,5 @@
 """What a run left on disk. What is missing or damaged is None: a report shows what there is."""
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -109,12 +108,12 @@ class Training:
     @property
     def holdout(self) -> dict[str, float]:
         """The hold-out scores of the weights that were kept."""
-        return json.loads(self.header.extra.get("holdout", "{}")) if self.header else {}
+        return (self.header.holdout_scores if self.header else None) or {}
 
     @property
     def holdout_share(self) -> float | None:
         """The share of the individuals that was held out."""
-        return json.loads(self.header.extra.get("training", "{}")).get("holdout") if self.header else None
+        return self.header.holdout_share if self.header else None
 
     @property
     def calibration(self) -> Calibration | None:

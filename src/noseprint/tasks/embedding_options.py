@@ -1,6 +1,5 @@
 """Options of a recipe that trains an embedding, known without torch."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +69,7 @@ def require_same_holdout(start: Path, options: EmbeddingOptions) -> None:
     A larger share holds out the same identities and more (`split_holdout`), so the stage before must have held out at
     least as large a share.
     """
-    share = json.loads(read_header(start).extra.get("training", "{}")).get("holdout")
+    share = read_header(start).holdout_share
     if share is not None and share < options.holdout:
         raise NoseprintError(
             f"{start} was trained with --holdout {share}, on identities that --holdout {options.holdout} would score "

@@ -87,7 +87,7 @@ class FitOptions:
         if not all(0 < milestone < 1 for milestone in self.milestones):
             raise NoseprintError(f"--milestones {self.milestones}: each must be in 0..1, a share of the steps")
         if not 0 <= self.seed < 2**32:
-            raise NoseprintError(f"--seed {self.seed}: must be in 0..2^32")
+            raise NoseprintError(f"--seed {self.seed}: must be in 0..2^32 - 1")
         check_run_name(self.run)
         check_workers(self.workers)
 
