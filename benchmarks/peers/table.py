@@ -30,7 +30,8 @@ def answers(embeddings: Embeddings, labelled: LabelledData) -> dict[str, list[fl
         raise SystemExit("the data folder needs test/labels.csv and retrieval.csv")
     index = {name: labelled.index[pairs.folder / name] for name in pairs.names()}
     rows, is_query = np.array([labelled.index[path] for path in search.paths]), np.array(search.is_query)
-    found = retrieval_metrics(embeddings[rows], search.identities, queries=is_query, gallery=~is_query)
+    is_gallery = np.array(search.is_gallery)
+    found = retrieval_metrics(embeddings[rows], search.identities, queries=is_query, gallery=is_gallery)
     return {
         "similarity": [round(float(value), 6) for value in pair_similarities(embeddings, index, pairs)],
         "average_precision": [round(float(value), 6) for value in found.average_precision],
@@ -43,7 +44,7 @@ def print_table(records: Sequence[dict[str, Any]], data: Path) -> None:
     labelled = read_labelled_data(data)
     search = labelled.retrieval
     assert search is not None
-    has_match = {i for i, query in zip(search.identities, search.is_query, strict=True) if not query}
+    has_match = {i for i, is_in in zip(search.identities, search.is_gallery, strict=True) if is_in}
     queries = [i for i, query in zip(search.identities, search.is_query, strict=True) if query and i in has_match]
     final: dict[str, list[dict[str, Any]]] = {}
     for record in records:

@@ -2,12 +2,12 @@
 
 import csv
 import io
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from noseprint.errors import DataError, Fault, NoseprintError
+from noseprint.data.names import SimilarFiles
+from noseprint.errors import DataError, Fault, NoseprintError, breaks_line
 
 IMAGE_COLUMNS = ("nose print image", "path", "file_path", "image_path", "filename", "file_name", "file", "image",
                  "photo", "photograph", "picture", "image_id")  # fmt: skip
@@ -36,6 +36,8 @@ class ImportSource:
     has_encounters: bool
     description: str
     """How the source was read, for the user to check."""
+    encounter_column: str = ""
+    """Of a table with encounters."""
 
 
 def read_source(
@@ -106,13 +108,14 @@ def _read_table(
         encounter_at = None
         if encounter_column is not None or set(map(str.casefold, names)) & set(ENCOUNTER_COLUMNS):
             encounter_at = _find_column(table, names, encounter_column, ENCOUNTER_COLUMNS, what="encounter")
-        line = reader.line_num + 1
+        line, similar = reader.line_num + 1, SimilarFiles()
         for row in reader:
             fields = [field.strip() for field in row] + [""] * (len(names) - len(row))
             if any(fields):
                 encounter = "" if encounter_at is None else fields[encounter_at]
-                photograph = SourcePhotograph(images / fields[image_at], fields[identity_at], encounter)
-                if problem := _row_problem(photograph, fields, names):
+                path = _find_photograph(images, fields[image_at])
+                photograph = SourcePhotograph(path, fields[identity_at], encounter)
+                if problem := _row_problem(photograph, fields, names, similar):
                     faults.append(Fault(table, line, problem))
                 else:
                     photographs.append(photograph)
@@ -123,7 +126,8 @@ def _read_table(
         raise DataError([Fault(table, None, "there are no photographs below the header")])
     description = f"columns: image {names[image_at]!r}, identity {names[identity_at]!r}"
     description += "" if encounter_at is None else f", encounter {names[encounter_at]!r}"
-    return ImportSource(photographs, faults, encounter_at is not None, description)
+    column = "" if encounter_at is None else names[encounter_at]
+    return ImportSource(photographs, faults, encounter_at is not None, description, column)
 
 
 def _find_column(table: Path, names: Sequence[str], given: str | None, guesses: Sequence[str], *, what: str) -> int:
@@ -136,19 +140,25 @@ def _find_column(table: Path, names: Sequence[str], given: str | None, guesses: 
     raise DataError([Fault(table, 1, f"{problem} {advice}")])
 
 
-def _row_problem(photograph: SourcePhotograph, fields: Sequence[str], names: Sequence[str]) -> str | None:
+def _find_photograph(images: Path, name: str) -> Path:
+    """The photograph of a table, whose paths may have the backslashes of Windows."""
+    path = images / name
+    return images / name.replace("\\", "/") if "\\" in name and not path.exists() else path
+
+
+def _row_problem(
+    photograph: SourcePhotograph, fields: Sequence[str], names: Sequence[str], similar: SimilarFiles
+) -> str | None:
     if len(fields) > len(names):
         return f"{len(fields)} fields, the header has {len(names)}: put quotes around a field that holds a separator"
-    if not photograph.identity:
-        return "the identity is empty: write whose photograph this is, or delete the row"
     if problem := _name_problem("".join(fields)):
         return problem
     if not photograph.path.is_file():
+        if (found := similar.find(photograph.path)) and found.is_file():
+            return f"there is no photograph {photograph.path}, but {found}: write the path as the file has it"
         return f"there is no photograph {photograph.path}: fix the path, or name the folder of the paths with --images"
     return None
 
 
 def _name_problem(text: str) -> str | None:
-    if all(unicodedata.category(character) not in ("Cc", "Cs") for character in text):
-        return None
-    return "the name holds a control character or is not UTF-8: rename it"
+    return "the name holds a control character or is not UTF-8: rename it" if breaks_line(text) else None
