@@ -98,8 +98,8 @@ def of_test(data: Path) -> Questions:
         for side in ((pairs.image_a, pairs.image_b) if pairs else ((), ()))
     )
     named = dict(zip(search.paths, search.identities, strict=True)) if search else {}
-    roles = dict(zip(search.paths, search.is_query, strict=True)) if search else {}
-    query, gallery = ([row for row, path in enumerate(known.paths) if roles.get(path) is r] for r in (True, False))
+    roles = (search.is_query, search.is_gallery) if search else ((), ())
+    query, gallery = ([known.index[path] for path in (search.where(role).paths if search else ())] for role in roles)
     identities = np.array([named.get(path, "") for path in known.paths])
     return Questions(
         known.paths, a, b, known.same, *known.clusters, identities, np.array(query, int), np.array(gallery, int)

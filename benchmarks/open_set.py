@@ -37,7 +37,8 @@ def main() -> None:
         parser.error(f"{options.data / 'retrieval.csv'} is missing: it says which photographs are the queries")
     folder = options.data / "test" / "images"
     rows = [row for row, image in enumerate(table.paths) if image.parent == folder]
-    identity, is_query = np.array(table.identities)[rows], np.array(table.is_query)[rows]
+    identity = np.array(table.identities)[rows]
+    is_query, is_gallery = np.array(table.is_query)[rows], np.array(table.is_gallery)[rows]
     names = [table.paths[row].name for row in rows]
     weights = [member.weights for member in verifier.members]
     x = embed_photographs(weights, folder, names, device=torch.device("cpu"))
@@ -45,11 +46,12 @@ def main() -> None:
     answers = []  # query's identity, probability of the best image, is it right, probability of none, is that right
     for draw in range(options.draws):
         known = np.random.default_rng(draw).permutation(everyone)[: len(everyone) // 2]
-        gallery = np.flatnonzero(~is_query & np.isin(identity, known))
+        gallery = np.flatnonzero(is_gallery & np.isin(identity, known))
         for row in np.flatnonzero(is_query):
-            similarity = x[gallery] @ x[row]
+            others = gallery[gallery != row]
+            similarity = x[others] @ x[row]
             best = np.argsort(-similarity)[:TOP]
-            found = identity[gallery[best]]
+            found = identity[others[best]]
             log_odds = verifier.calibration.log_odds(similarity[best])
             each, none = identity_probabilities(log_odds, found, gallery_identities=len(known))
             answers.append((identity[row], each[0], found[0] == identity[row], none, identity[row] not in known))

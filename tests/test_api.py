@@ -47,6 +47,18 @@ def test_every_public_name_is_explained_on_the_page():
         assert f"[`{name}`]" in text
 
 
+def test_a_folder_of_unknown_individuals_is_no_individual(folder, tmp_path, write_weights):
+    photos = shutil.copytree(folder / "photos" / "1", tmp_path / "photos" / "1").parent
+    shutil.copytree(folder / "photos" / "2", photos / "unknown")
+    gallery = noseprint.Gallery.enrol(photos, write_weights(tmp_path / "w.safetensors"), device="cpu")
+    assert set(gallery.identities.values()) == {"1"}
+    names = gallery.embeddings.names
+    gallery.save(tmp_path / "g.safetensors")
+    given = dict(zip(names, ["rex", "NaN", *["?"] * len(names)], strict=False))
+    loaded = noseprint.Gallery.load(tmp_path / "g.safetensors", identities=given)
+    assert loaded.identities == {names[0]: "rex"}
+
+
 def test_the_code_of_the_page_runs(folder, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(noseprint, "train", tiny_train)

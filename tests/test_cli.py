@@ -116,6 +116,20 @@ def test_a_search_without_answers_stops_neither_scores_nor_report(tmp_path, demo
     assert "according to the column date of" in done.stderr
 
 
+def test_queries_that_are_left_out_are_counted_by_their_reason(tmp_path, demo):
+    data = Path(shutil.copytree(demo, tmp_path / "data"))
+    write_weights(tmp_path / "one" / "results" / "best.safetensors")
+    header, *lines = (data / "retrieval.csv").read_text().splitlines()
+    identities = list(dict.fromkeys(line.split(",")[2] for line in lines))
+    met = {identities[0]: "north", identities[1]: ""}
+    lines = [f"{line},{met.get(line.split(',')[2], number)}" for number, line in enumerate(lines)]
+    lines = [line for line in lines if f"gallery,{identities[1]}," not in line]
+    (data / "retrieval.csv").write_text("\n".join([f"{header},camera", *lines]))
+    done = noseprint("evaluate", "--data", "data", "--members", "one", cwd=tmp_path)
+    assert "Left out: 1 queries without a match in the gallery.\n" in done.stdout
+    assert "Left out: 1 queries without a match in the gallery of another camera.\n" in done.stdout
+
+
 def test_no_output_overwrites_an_input(tmp_path, demo):
     data = Path(shutil.copytree(demo, tmp_path / "data"))
     write_weights(tmp_path / "one" / "results" / "best.safetensors")

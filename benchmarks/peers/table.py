@@ -29,7 +29,8 @@ def raw_scores(embeddings: Embeddings, labelled: LabelledData) -> dict[str, list
         raise SystemExit("the data folder needs test/labels.csv and retrieval.csv")
     index = {name: labelled.index[pairs.folder / name] for name in pairs.names()}
     rows, is_query = np.array([labelled.index[path] for path in search.paths]), np.array(search.is_query)
-    metrics = retrieval_metrics(embeddings[rows], search.identities, queries=is_query, gallery=~is_query)
+    is_gallery = np.array(search.is_gallery)
+    metrics = retrieval_metrics(embeddings[rows], search.identities, queries=is_query, gallery=is_gallery)
     return {
         "similarity": [round(float(value), 6) for value in pair_similarities(embeddings, index, pairs)],
         "average_precision": [round(float(value), 6) for value in metrics.average_precision],
@@ -42,7 +43,7 @@ def print_table(records: Sequence[dict[str, Any]], data: Path) -> None:
     labelled = read_labelled_data(data)
     search = labelled.retrieval
     assert search is not None
-    has_match = {i for i, query in zip(search.identities, search.is_query, strict=True) if not query}
+    has_match = {i for i, is_in in zip(search.identities, search.is_gallery, strict=True) if is_in}
     queries = [i for i, query in zip(search.identities, search.is_query, strict=True) if query and i in has_match]
     final: dict[str, list[dict[str, Any]]] = {}
     for record in records:

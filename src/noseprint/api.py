@@ -47,6 +47,7 @@ def import_photographs(
     boxes: StrPath | None = None,
     seed: int = 0,
     skip_bad: bool = False,
+    **options: Any,
 ) -> "ImportSummary":
     """Make the data folder `target` from your own photographs; they are copied, never changed.
 
@@ -54,7 +55,8 @@ def import_photographs(
     If it has boxes, the photographs are cropped to them. folders: what each level of folders is, such as
     "split/individual"; None guesses it. boxes: MegaDetector's results or COCO (JSON), for a source without boxes.
     test, validation: shares of the individuals in these splits. encounter_folders: the folders inside an individual's
-    folder are days or visits. skip_bad: leave out unusable files instead of raising an error.
+    folder are days or visits. skip_bad: leave out unusable files instead of raising an error. options: other arguments
+    of `noseprint.data.importing.import_photographs`, such as merge_alike=True or encounter_gap="30min".
     """
     from noseprint.data import importing
     from noseprint.data.boxes import BoxOptions
@@ -72,6 +74,7 @@ def import_photographs(
         test=test,
         seed=seed,
         skip_bad=skip_bad,
+        **options,
     )
 
 
@@ -227,7 +230,8 @@ class Gallery:
         """Embed all photographs in a folder and in the folders inside it; several weights make an ensemble.
 
         identities: the individual of each photograph, by its name in the folder. None: the photographs of an individual
-        lie in a folder of its own, and that folder's name is the individual.
+        lie in a folder of its own, and that folder's name is the individual. Names such as "unknown" and "" stand for
+        individuals that are not known.
         """
         from noseprint.devices import choose_device
         from noseprint.inference.gallery import embed_gallery, list_photographs
@@ -235,7 +239,7 @@ class Gallery:
         folder, names = list_photographs(Path(photographs))
         paths = tuple(_by_name(weights).values())
         embeddings = embed_gallery(paths, folder, names, device=choose_device(device))
-        return cls(embeddings, _folder_names(names) if identities is None else identities, paths)
+        return cls(embeddings, _known_identities(names, identities), paths)
 
     def save(self, file: StrPath) -> None:
         """Write the embeddings (.safetensors), as the command `noseprint embed` does, without the identities."""
@@ -253,7 +257,7 @@ class Gallery:
 
         embeddings = read_gallery(Path(file))
         paths = find_weights(embeddings, tuple(_by_name(weights).values()))
-        return cls(embeddings, _folder_names(embeddings.names) if identities is None else identities, paths)
+        return cls(embeddings, _known_identities(embeddings.names, identities), paths)
 
     def search(
         self, query: StrPath, *, top: int = 5, verifier: "Verifier | None" = None, device: str = "auto"
@@ -277,8 +281,12 @@ class Gallery:
         )
 
 
-def _folder_names(photographs: Iterable[str]) -> dict[str, str]:
-    return {name: name.partition("/")[0] for name in photographs if "/" in name}
+def _known_identities(photographs: Iterable[str], given: Mapping[str, str] | None) -> dict[str, str]:
+    """The identities that are not missing: those given, or the name of each photograph's folder."""
+    from noseprint.data.names import is_missing
+
+    named = {name: name.partition("/")[0] for name in photographs if "/" in name} if given is None else given
+    return {name: identity for name, identity in named.items() if not is_missing(str(identity))}
 
 
 def _random_crop(size: int) -> "Transform":

@@ -1,5 +1,6 @@
 """The exceptions whose messages are written for the user."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,14 @@ class DataError(NoseprintError):
         super().__init__(f"{faults[0]}{more}")
 
 
+def breaks_line(text: str) -> bool:
+    """Whether a text holds a control character, a line end, or bytes that are not UTF-8, which no line of a table can.
+
+    Any space, any letter and any invisible character is allowed, unlike in `str.isprintable`.
+    """
+    return any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text)
+
+
 def printable(text: object) -> str:
-    """`str(text)` on one line. Characters that cannot be printed, as in some file names, are escaped as in Python."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+    """`str(text)` on one line. Characters that break a line, as in some file names, are escaped as in Python."""
+    return "".join(c.encode("unicode_escape").decode() if breaks_line(c) else c for c in str(text))

@@ -106,6 +106,8 @@ def test_a_holdout_with_one_encounter_per_identity_is_refused():
     require_scorable(identities, share=0, encounters=["a"] * 15)
     with pytest.raises(NoseprintError, match="too few photographs from two encounters"):
         require_scorable(identities, share=0.05, encounters=["a", "b", "b", *["a"] * 12])
+    with pytest.raises(NoseprintError, match=r"remove the column camera .*has one value only, 'north'"):
+        require_scorable(identities, share=0.05, encounters=["north"] * 15, encounter_column="camera")
     with pytest.raises(NoseprintError, match="too few photographs can be used"):
         require_scorable(images(5, per=1), share=0.05)
 

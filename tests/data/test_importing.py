@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -187,7 +188,7 @@ def test_a_source_one_folder_too_deep_gives_one_message(photos, tmp_path, monkey
         ("path,id\nx,y\n", {"identity_column": "dog"}, "there is no column 'dog'"),
         ("path,id\nx.jpg,y\n", {}, r"table.csv, line 2: there is no photograph .*x.jpg"),
         ("path,id\n,y\n", {}, "line 2: there is no photograph"),
-        ("path,id\nx.jpg,\n", {}, "line 2: the identity is empty"),
+        ("path,id\nx.jpg,\n", {}, "line 2: there is no photograph"),
         ("path,id\nx.jpg,y,z\n", {}, "3 fields, the header has 2"),
         ('path,id\nx.jpg,"y\n', {}, "line 2.*check the quotes"),
         ("path,id\nx.jpg,y\x07\n", {}, "control character"),
@@ -230,17 +231,139 @@ def test_too_few_individuals_are_rejected_with_the_number_needed(photos, tmp_pat
     assert not (tmp_path / "data").exists()
 
 
-def test_identities_that_differ_in_case_or_unicode_form_are_noted(photos, tmp_path, capsys):
+def test_individuals_with_alike_names_are_refused_or_merged_or_kept(photos, tmp_path, capsys):
     shutil.copytree(photos / "Réx, 2", photos / "réx,2")
     for path in (photos / "réx,2").iterdir():
         path.write_bytes(path.read_bytes() + b"\0")  # other bytes, so another photograph
     decomposed = photos / unicodedata.normalize("NFD", "Réx, 4")
     if not decomposed.exists():  # on some file systems both names are one
         (photos / "Réx, 3" / "2024").rename(decomposed)
-    Import(photos, tmp_path / "data")()
+    (photos / "Réx, 5").rename(photos / "5")
+    shutil.copytree(photos / "5", photos / "005")
+    (photos / "Réx, 6" / "notes.txt").write_text("a good dog")
+    before = everything(tmp_path)
+    with pytest.raises(NoseprintError) as error:
+        Import(photos, tmp_path / "data")()
+    assert "'Réx, 2' and 'réx,2'" in str(error.value)
+    assert f"{decomposed.name!a} and {'Réx, 4'!a}" in str(error.value)
+    assert "'005' and '5'" in str(error.value)
+    assert "notes.txt" in str(error.value)
+    assert "same file under '005' and '5'" in str(error.value)
+    assert everything(tmp_path) == before
+    (photos / "Réx, 6" / "notes.txt").unlink()
+    Import(photos, tmp_path / "data", merge_alike=True)()
+    assert "Taken for one individual each: '005' and '5'" in capsys.readouterr().out
+    whose = {row["original"]: row["identity"] for row in rows(tmp_path / "data" / "imported.csv")}
+    assert len(set(whose.values())) == 11
+    assert {whose[str(path)] for path in (photos / "réx,2").iterdir()} == {"Réx, 2"}  # the first of two as frequent
+    shutil.rmtree(photos / "005")
+    Import(photos, tmp_path / "kept", keep_alike=True)()
     printed = capsys.readouterr().out
-    assert "'Réx, 2' and 'réx,2' count as different individuals" in printed
-    assert f"{decomposed.name!r} and 'Réx, 4' count as different individuals" in printed
+    assert "Kept as different individuals: " in printed
+    assert "; 'Réx, 2' and 'réx,2'.\n" in printed
+    assert {"Réx, 2", "réx,2"} < {row["identity"] for row in rows(tmp_path / "kept" / "imported.csv")}
+    with pytest.raises(NoseprintError, match="contradict"):
+        Import(photos, tmp_path / "new", keep_alike=True, merge_alike=True)
+
+
+def test_photographs_of_unknown_individuals_are_in_no_split_but_kept_for_a_gallery(photos, tmp_path, capsys):
+    Import(photos, tmp_path / "before")()
+    known = everything(tmp_path / "before")
+    for name, number in ("unknown", 1), ("NA", 2), ("?", 3), ("Unbekannt", 4):
+        (photos / name).mkdir()
+        image = (photos / "Réx, 6" / "1.JPG").read_bytes()
+        for k in range(number):
+            (photos / name / f"{k}.jpg").write_bytes(image + name.encode() + bytes([k]))
+    (photos / "NA" / "c.j").write_bytes((photos / "Réx, 6" / "1.JPG").read_bytes())
+    Import(photos, tmp_path / "data", unknown=("unbekannt ",))()
+    printed = capsys.readouterr().out
+    assert "Unknown individuals on 11 photographs: 'Unbekannt' (4), '?' (3), 'NA' (3), 'unknown' (1)" in printed
+    assert re.search(r"\nunknown +- +10 +-\n", printed)
+    after = everything(tmp_path / "data")
+    names = {f"unknown/images/unknown-{number:05d}.jpg" for number in range(63, 73)}
+    assert set(after) - set(known) == {*names, "skipped.csv"}  # the copy of a known photograph is skipped
+    assert all(after[name] == known[name] for name in known if name != "imported.csv")
+    added = rows(tmp_path / "data" / "imported.csv")[len(rows(tmp_path / "before" / "imported.csv")) :]
+    assert {(row["identity"], row["folder"]) for row in added} == {("", "unknown")}
+    Import(photos, tmp_path / "trained")()
+    assert "Unbekannt" in {row["identity"] for row in rows(tmp_path / "trained" / "imported.csv")}
+
+
+def test_an_encounter_that_is_missing_is_not_known(table, tmp_path):
+    Import(table, tmp_path / "before")()
+    table.write_text(re.sub(r";$", ";NaN", table.read_text("utf-8-sig"), flags=re.M), encoding="utf-8-sig")
+    Import(table, tmp_path / "data")()
+    assert everything(tmp_path / "data") == everything(tmp_path / "before")
+
+
+def test_time_stamps_become_encounters(table, tmp_path, capsys):
+    lines = table.read_text("utf-8-sig").splitlines()
+    stamped = [
+        f"{line.rpartition(';')[0]};2024-05-0{1 + k % 2} 1{k // 40}:{k % 40:02}:{k % 6}0"
+        for k, line in enumerate(lines)
+    ]
+    table.write_text("\n".join([lines[0], *stamped[1:], ""]), encoding="utf-8-sig")
+    Import(table, tmp_path / "data")()
+    printed = capsys.readouterr().out
+    number = len(lines) - 1
+    assert f"{number} encounters for {number} photographs.\nCaution: the column 'encounter' gives" in printed
+    Import(table, tmp_path / "grouped", encounter_gap="30min")()
+    printed = capsys.readouterr().out
+    imported = rows(tmp_path / "grouped" / "imported.csv")
+    groups = {(row["identity"], row["encounter"]) for row in imported}
+    assert f"{len(groups)} encounters for {number} photographs.\nNext" in printed
+    assert len(groups) == 23  # two days of 11 individuals, one of the individual with one photograph
+    assert {encounter[:10] for _, encounter in groups} == {"2024-05-01", "2024-05-02"}
+    with pytest.raises(NoseprintError, match="such as 30min"):
+        Import(table, tmp_path / "new", encounter_gap="30")()
+    with pytest.raises(NoseprintError, match="no time stamps are known"):
+        Import(table.parent / "photos", tmp_path / "new", encounter_gap="30min")()
+
+
+def test_a_constant_encounter_column_is_named_as_the_reason(table, tmp_path, capsys):
+    text = re.sub(r";\d?$", ";north", table.read_text("utf-8-sig"), flags=re.M).replace("encounter", "camera")
+    table.write_text(text, encoding="utf-8-sig")
+    with pytest.raises(
+        NoseprintError, match=r"11 have two .*: the column 'camera' has one value only, 'north'"
+    ) as error:
+        Import(table, tmp_path / "data")()
+    assert "--no-encounters" in str(error.value)
+    Import(table, tmp_path / "data", encounters=False)()
+    assert "encounter 'camera', which is not used" in capsys.readouterr().out
+    assert "encounter" not in rows(tmp_path / "data" / "retrieval.csv")[0]
+    with pytest.raises(NoseprintError, match="--no-encounters contradicts"):
+        Import(table, tmp_path / "new", encounters=False, encounter_gap="1h")
+
+
+def test_paths_may_have_backslashes_and_files_that_differ_in_case_are_named(table, tmp_path):
+    Import(table, tmp_path / "before")()
+    text = table.read_text("utf-8-sig")
+    table.write_text(re.sub(r"(?<=\w)/(?=[\wé])", r"\\", text), encoding="utf-8-sig")
+    Import(table, tmp_path / "data")()
+    assert everything(tmp_path / "data") == everything(tmp_path / "before")
+    table.write_text(text.replace("photos/Réx, 0/", "Photos/réx, 0/"), encoding="utf-8-sig")
+    with pytest.raises(NoseprintError) as error:
+        Import(table, tmp_path / "new")()
+    images = sorted((tmp_path / "photos" / "Réx, 0").glob("*.JPG"))
+    assert f"{len(images)} files cannot be used" in str(error.value)
+    assert all(f"but {path}: write the path as the file has it" in str(error.value) for path in images)
+
+
+def test_any_name_that_a_table_can_hold_is_imported(photos, tmp_path):
+    names = [
+        "Bild\u30001.jpg",
+        "Screenshot at 4.10.23\u202fPM.jpg",
+        "\U0001f468\u200d\U0001f469.jpg",
+        "\U0001fae9 \ue000.jpg",
+    ]
+    for number, name in enumerate(names):
+        (photos / "Réx, 6" / name).write_bytes((photos / "Réx, 6" / "1.JPG").read_bytes() + bytes([number]))
+    Import(photos, tmp_path / "data")()
+    assert set(names) < {Path(row["original"]).name for row in rows(tmp_path / "data" / "imported.csv")}
+    for name in ("a\x1b.jpg", "a\u2028.jpg", "a\u0085.jpg"):
+        (photos / "Réx, 6" / name).write_bytes((photos / "Réx, 6" / "1.JPG").read_bytes() + name.encode())
+    with pytest.raises(NoseprintError, match="3 files cannot be used"):
+        Import(photos, tmp_path / "new")()
 
 
 @pytest.fixture

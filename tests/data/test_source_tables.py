@@ -73,7 +73,7 @@ def rows(columns, *, count=24):
     ("kind", "seen"),
     [
         ("one", "has one value only, 'dog'"),
-        ("empty", "has one value only, ''"),
+        ("empty", "has no value that names an individual"),
         ("each", "has another value in each of the 24 rows"),
         ("few", "has 3 values that repeat, and 10 are needed"),
     ],

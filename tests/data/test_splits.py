@@ -51,6 +51,22 @@ def test_too_few_individuals_are_rejected_with_the_number_needed(own, message):
         split_identities(own, validation=0.1, test=0.2, seed=0)
 
 
+def test_encounters_are_named_where_they_are_the_reason():
+    own = {k: [Shot(s.name, "north") for s in of_one] for k, of_one in shots([2] * 12).items()}
+    for column, message in (
+        (
+            "camera",
+            "12 have two photographs, but 12 of these from one encounter only: the column 'camera' has one value",
+        ),
+        ("", r"12 of these from one encounter only\. To compare .* import with --no-encounters"),
+    ):
+        with pytest.raises(NoseprintError, match=message):
+            split_identities(own, validation=0.1, test=0.2, seed=0, encounter_column=column)
+    with pytest.raises(NoseprintError) as error:
+        split_identities(shots([2] * 9), validation=0.1, test=0.2, seed=0, encounter_column="camera")
+    assert "encounters" not in str(error.value).partition("to test")[2]
+
+
 def test_shares_that_leave_too_few_to_train_are_rejected():
     with pytest.raises(NoseprintError, match="leave 2 of 20 individuals to train, and 6 are needed"):
         split_identities(shots([2] * 20), validation=0.4, test=0.5, seed=0)

@@ -146,6 +146,63 @@ def test_an_encounter_column_is_read_where_there_is_one(data):
     assert found.where([True, False]) == RetrievalTable(found.paths[:1], ("9",), (True,), ("a",))
 
 
+def test_rows_whose_identity_is_missing_are_left_out(data):
+    table = data / "train" / "train_data.csv"
+    table.write_text("dog ID,nose print image,date\n7,A*n1.jpg,a\nNA,b 2.jpg,b\n7,ü.jpg,c\n", encoding="utf-8")
+    found = read_train(data)
+    assert (found.identities, found.encounters) == (("7", "7"), ("a", "c"))
+    assert [path.name for path in found.paths] == ["A*n1.jpg", "ü.jpg"]
+    assert found.unknown == {data / "train" / "images" / "b 2.jpg": "NA"}
+    shutil.copy(table, data / "pseudo.csv")
+    assert read_pseudo(data / "pseudo.csv", data).unknown == {data / "validation" / "images" / "b 2.jpg": "NA"}
+    table.write_text(f"{HEADER}?,A*n1.jpg\nunknown,b 2.jpg\n", encoding="utf-8")
+    with pytest.raises(DataError, match="every identity is missing"):
+        read_train(data)
+    table.write_text(f"{HEADER}?,none.jpg\n7,b 2.jpg\n8,b 2.jpg\n", encoding="utf-8")  # still checked
+    with pytest.raises(DataError) as error:
+        read_train(data)
+    assert [fault.line for fault in error.value.faults] == [2, 4]
+
+
+def test_a_search_leaves_out_what_nobody_knows(data):
+    search = data / "retrieval.csv"
+    rows = "test,query,9,b 2.jpg\ntest,gallery,9,A*n1.jpg\n"
+    search.write_text(f"folder,role,identity,image\n{rows}test,gallery,unknown,ü.jpg\n", encoding="utf-8")
+    found = read_retrieval(data)
+    assert found.identities == ("9", "9")
+    assert found.is_gallery == (False, True)
+    assert found.unknown == {data / "test" / "images" / "ü.jpg": "unknown"}
+    search.write_text("folder,role,identity,image\ntest,query,?,b 2.jpg\ntest,gallery,NA,A*n1.jpg\n")
+    with pytest.raises(DataError, match="every identity is missing"):
+        read_retrieval(data)
+    search.write_text("folder,role,identity,image\ntest,query,9,b 2.jpg\ntest,gallery,NA,A*n1.jpg\n")
+    with pytest.raises(DataError, match="both query and gallery"):
+        read_retrieval(data)
+
+
+def test_an_image_may_be_both_query_and_gallery(data):
+    search = data / "retrieval.csv"
+    search.write_text(
+        "folder,role,identity,image\ntest,both,9,b 2.jpg\ntest,both,9,A*n1.jpg\ntest,query,9,ü.jpg\n", "utf-8"
+    )
+    found = read_retrieval(data)
+    assert found.is_query == (True, True, True)
+    assert found.is_gallery == (True, True, False)
+    assert found.where([False, True, True]).is_gallery == (True, False)
+    search.write_text("folder,role,identity,image\ntest,query,9,b 2.jpg\ntest,gallery,9,b 2.jpg\n")
+    with pytest.raises(DataError, match="on line 2: delete one row, and make the role of the other both"):
+        read_retrieval(data)
+
+
+def test_a_missing_encounter_is_an_encounter_of_its_own(data):
+    table = data / "train" / "train_data.csv"
+    table.write_text("dog ID,nose print image,date\n7,A*n1.jpg,NaN\n7,b 2.jpg,unknown\n")
+    assert read_train(data).encounters is None
+    table.write_text("dog ID,nose print image,date\n7,A*n1.jpg,nan\n7,b 2.jpg,nan\n7,ü.jpg,0\n", encoding="utf-8")
+    assert read_train(data).encounters == ("\x000", "\x001", "0")
+    assert read_train(data).encounter_column == "date"
+
+
 def test_faults_in_encounters_are_reported_with_all_others(data):
     (data / "train" / "train_data.csv").write_text(
         "dog ID,nose print image,encounter\n,A*n1.jpg,\n7,none.jpg,1\n7,b 2.jpg\n8,b 2.jpg,2,3\n"
@@ -259,6 +316,8 @@ def test_any_name_that_a_file_system_allows_is_accepted(data):
         ("Dog.JPG", "dog.jpg", "'Dog.JPG': they differ in case, space or how accents"),
         (unicodedata.normalize("NFD", "é.jpg"), unicodedata.normalize("NFC", "é.jpg"), "Unicode NFC or NFD"),
         (" dog.jpg", "DOG.jpg", "they differ in"),
+        ("007.jpg", "7.jpg", "leading zeros"),
+        ("b\u202f3.jpg", "b 3.jpg", "they differ in case, space"),
     ],
 )
 def test_a_similar_file_name_is_suggested(data, held, named, message):
@@ -266,6 +325,12 @@ def test_a_similar_file_name_is_suggested(data, held, named, message):
     ((line, problem),) = faults_of(data, HEADER + f"7,{named}\n")
     assert line == 2
     assert message in problem
+
+
+def test_a_path_to_a_photograph_of_the_folder_is_answered_with_its_name(data):
+    for path in ("images\\b 2.jpg", "train/images/b 2.jpg", "C:\\photos\\b 2.jpg"):
+        ((_, problem),) = faults_of(data, HEADER + f"7,{path}\n")
+        assert problem.endswith(f"write 'b 2.jpg' alone, which lies in {data / 'train' / 'images'}")
 
 
 def test_names_that_differ_in_case_are_two_photographs_if_both_exist(data):

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -50,6 +51,23 @@ def test_perfect_embeddings_score_one_and_random_ones_score_chance(demo):
     between = score_embeddings(embeddings_of(demo, labelled, 2.0), labelled)
     assert between.auc.low <= between.auc.value <= between.auc.high
     assert chance.map.value < between.map.value < 1
+
+
+def test_a_leave_one_out_search_is_scored_as_a_loop_does_it(demo, tmp_path):
+    data = shutil.copytree(demo, tmp_path / "data")
+    text = (data / "retrieval.csv").read_text().replace("query", "both").replace("gallery", "both")
+    (data / "retrieval.csv").write_text(text)
+    labelled = read_labelled_data(data)
+    x, known = embeddings_of(data, labelled, 2.0), identities(data)
+    table = labelled.retrieval
+    first = []
+    for query in table.paths:
+        others = [path for path in table.paths if path != query]
+        best = max(others, key=lambda path: x[labelled.index[path]] @ x[labelled.index[query]])
+        first.append(known[best] == known[query])
+    assert 0 < np.mean(first) < 1
+    assert score_embeddings(x, labelled).rank_1.value == pytest.approx(np.mean(first))
+    assert labelled.counts()["search"]["gallery"] == len(table.paths)
 
 
 def test_the_bootstrap_clusters_are_the_identities(demo):

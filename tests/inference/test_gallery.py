@@ -1,4 +1,5 @@
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -63,9 +64,21 @@ def test_the_weights_of_a_gallery_are_found_and_compared(photographs, weights, t
         embed_gallery([weights[0], weights[0]], folder, names, device=CPU)
 
 
-def test_a_photograph_whose_name_cannot_be_printed_is_refused(tmp_path, weights):
-    with pytest.raises(NoseprintError, match="rename the photograph"):
-        embed_photographs(weights, tmp_path, ["a\n.jpg"], device=CPU)
+def test_all_photographs_whose_names_break_a_line_are_named(tmp_path, weights):
+    with pytest.raises(NoseprintError, match="rename the photograph") as error:
+        embed_photographs(weights, tmp_path, ["a\n.jpg", "b.jpg", "\x1b.jpg", "\udcff.jpg", "\u2028.jpg"], device=CPU)
+    assert "4 names hold" in str(error.value)
+    assert r"'a\n.jpg', '\x1b.jpg', '\udcff.jpg', '\u2028.jpg'" in str(error.value)
+
+
+def test_names_with_any_space_and_any_letter_are_embedded(demo, tmp_path, weights):
+    names = ["Bild\u30001.jpg", "at 4.10\u202fPM.jpg", "\U0001f468\u200d\U0001f469.jpg", "\U0001fae9\ue000\u00ad.jpg"]
+    photograph = next((demo / "train" / "images").iterdir())
+    for name in names:
+        shutil.copy(photograph, tmp_path / name)
+    gallery = embed_gallery(weights[:1], tmp_path, names, device=CPU)
+    write_gallery(tmp_path / "g.safetensors", gallery)
+    assert read_gallery(tmp_path / "g.safetensors").names == tuple(names)
 
 
 def test_a_file_that_is_not_a_gallery_is_refused(tmp_path, weights):

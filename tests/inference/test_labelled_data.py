@@ -91,6 +91,7 @@ def test_labels_that_contradict_the_identities_are_reported(data):
     [
         (("a1", "b1", "c2", "d2"), "xxxx", "Date", "according to the column Date of"),
         (("a1", "b1", "c2", "d2"), "xxyy", "camera", "according to the column camera of"),
+        (("a1", "b1", "c2", "d2"), "xxxx", "camera", "the column 'camera' has one value only, 'x'"),
         (("a1", "b3", "c2", "d4"), "xyxy", "date", "has the identity of any of its 2 queries"),
     ],
 )
@@ -112,6 +113,29 @@ def test_images_without_an_encounter_are_encounters_of_their_own(data):
     assert found.counts()["search"]["without_match"] == 1
     write_search(data, "a1", "b1", "c2", "d2")
     assert read_labelled_data(data).retrieval.encounters is None
+
+
+def test_a_query_finds_neither_itself_nor_its_encounter(data):
+    folder = data / "test" / "images"
+    write_search(data, "a1", "b1", "c2", "d2")
+    table = (data / "retrieval.csv").read_text().replace("query", "both").replace("gallery", "both")
+    (data / "retrieval.csv").write_text(table.replace("both,2,d.jpg", "both,3,d.jpg"))
+    counts = read_labelled_data(data).counts()["search"]
+    assert counts == {"queries": 4, "gallery": 4, "identities": 3, "without_match": 2}
+    (data / "retrieval.csv").write_text(table.replace("a.jpg,", "a.jpg,x").replace("b.jpg,", "b.jpg,x"))
+    counts = read_labelled_data(data).counts()["search"]
+    assert (counts["without_match"], counts["same_encounter"]) == (2, 2)
+    assert read_labelled_data(data).retrieval.paths[0] == folder / "a.jpg"
+
+
+def test_missing_and_alike_identities_of_a_search_are_reported(data):
+    write_search(data, "a1", "b1", "c2", "d2")
+    table = (data / "retrieval.csv").read_text()
+    (data / "retrieval.csv").write_text(table.replace("2,c", "?,c").replace("2,d", "01,d"))
+    unknown, alike = read_labelled_data(data).remarks
+    assert unknown.startswith("Not searched: 1 photographs of ")
+    assert "'?' (1)" in unknown
+    assert "'01' and '1'" in alike
 
 
 def test_each_photograph_is_listed_once(demo):

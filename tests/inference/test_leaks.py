@@ -165,6 +165,15 @@ def test_encounters_are_merged_within_an_identity_only():
     assert len({a, c, d, e, f}) == 5
 
 
+def test_near_copies_in_a_leave_one_out_search_are_compared(data):
+    table = read_retrieval(data)
+    text = (data / "retrieval.csv").read_text().replace("query", "both").replace("gallery", "both")
+    (data / "retrieval.csv").write_text(text)
+    one, other = table.where(table.is_gallery).paths[:2]
+    copy(one, other)
+    assert {frozenset(couple) for couple in leaks_of(data).compared} == {frozenset((one, other))}
+
+
 def test_pairs_or_search_become_none_if_too_little_is_left():
     rest, keep = leave_out(small(), photographs=[Path("a"), Path("d")])
     assert keep.tolist() == [False, True, False, True]

@@ -56,6 +56,15 @@ def test_a_chain_of_lookalikes_breaks_at_its_weakest_link():
     assert refusal.contradiction_similarity == 0.2
 
 
+def test_pseudo_identities_are_alike_to_no_labelled_one():
+    table, x = Table(("a",), ("b",)), np.ones((2, 1), np.float32)
+    for labelled, prefix in (("pseudo-7", "pseudo-pseudo-"), ("Pseudo 0", "pseudo-pseudo-"), ("Pseudora", "pseudo-")):
+        found = produce_pseudo_labels(
+            table, x, {"a": 0, "b": 1}, holdout_similarity=None, holdout_same=None, count=1, labelled=[labelled]
+        )
+        assert found.rows[0][0] == f"{prefix}0000"
+
+
 def test_self_pairs_and_repeated_pairs_are_ignored():
     pairs = [("a", "a"), ("a", "b"), ("b", "a"), ("a", "b"), ("z", "z")]
     merge = merge_pairs(pairs, np.array([1, 0.9, 0.9, 0.9, 1]), looked_up({}), refuse_below=0.5)

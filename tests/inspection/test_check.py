@@ -126,6 +126,41 @@ def test_names_that_differ_in_case_and_files_that_no_table_names_are_remarked(da
     assert report.faults == []
 
 
+def test_individuals_that_are_missing_or_have_alike_names(data):
+    a, b, c, *_ = images(data, "train")
+    table = rows(data, "train/train_data.csv")
+    owner = {row[1]: row for row in table}
+    owner[a.name][0], owner[b.name][0], owner[c.name][0] = "Rex", "r\u200bex", "unknown"
+    search = rows(data, "retrieval.csv")
+    search[1][2] = "REX"
+    for name, content in (("train/train_data.csv", table), ("retrieval.csv", search)):
+        with (data / name).open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(content)
+    report = check(data)
+    train, test = data / "train" / "train_data.csv", data / "retrieval.csv"
+    assert [(f.file, f.other, f.problem) for f in findings(report, "alike")] == [
+        (test, train, "'REX' and 'Rex' count as two individuals"),
+        (test, train, "'REX' and 'r\\u200bex' count as two individuals"),
+    ]
+    assert [(f.file, f.problem) for f in findings(report, "unknown")] == [(c, "'unknown' in train_data.csv")]
+    assert findings(report, "unlisted") == []
+    assert report.faults == []
+    text = report_text(report, data)
+    assert "Individuals whose names a person takes for the same" in text
+    assert "Photographs of unknown individuals" in text
+    assert report.splits[0].images == len(table) - 1
+
+
+def test_encounters_that_split_bursts(data):
+    header, *table = rows(data, "train/train_data.csv")
+    with (data / "train/train_data.csv").open("w", newline="") as file:
+        stamped = [(*row, f"2024-05-01 10:00:{n:02}") for n, row in enumerate(table)]
+        csv.writer(file).writerows([(*header, "date"), *stamped])
+    (finding,) = findings(check(data), "encounters")
+    assert finding.file == data / "train" / "train_data.csv"
+    assert f"{len(table)} encounters for {len(table)} photographs" in finding.problem
+
+
 def test_tiny_and_dark_photographs_are_remarked(data):
     tiny, dark, *_ = images(data, "train")
     save(tiny, decode(tiny)[:47, :47])

@@ -290,6 +290,8 @@ def test_a_false_header_of_noseprint_is_refused(saved, lie, says):
         ({"heads": '{"kind": ["\\u001b[2J"]}'}, "no printable name"),
         ({"heads": '{"": ["cat"]}'}, "head ''"),
         ({"heads": '{"kind": [""]}'}, "no printable name"),
+        ({"heads": '{"kind": ["", "a", "\\u0007", "\\u2028"]}'}, r"characters: '', '\\x07', '\\u2028'"),
+        ({"heads": '{"kind": ["a\\u3000", "b\\u202f", "c\\u200d"]}'}, "2 wrongly shaped|2 unexpected"),
         ({"heads": '{"kind": ["cat", "dog", "bird"], "type": ["a"]}'}, "2 wrongly shaped"),
         ({"heads": '{"kind": ["cat", "dog", "bird"]}'}, "2 unexpected"),
         ({"pooling": "average"}, "pooling 'average'"),

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from noseprint.data.decoding import find_faults
+from noseprint.data.encounters import only_value
 from noseprint.data.holdout import HOLDOUT_SEED, changed_photographs, holdout_hash, split_holdout
 from noseprint.data.tables import ImageTable, read_train
 from noseprint.errors import NoseprintError
@@ -107,9 +108,10 @@ def choose_pairs(table: ImageTable, held_out: int) -> LabelledPairs:
         pairs = pairs[~pairs.same | (encounters[pairs.a] != encounters[pairs.b])]
     number = len(np.unique(names[pairs.a[pairs.same]]))
     if number < MIN_IDENTITIES:
+        constant = only_value(table.encounters, column=table.encounter_column)
         raise NoVerifierError(
             f"only {number} of the held-out identities have two readable photographs (from two encounters, if these "
-            f"are known), and a verifier needs {MIN_IDENTITIES}: {LARGER_HOLDOUT}"
+            f"are known{f'; {constant}' if constant else ''}), and a verifier needs {MIN_IDENTITIES}: {LARGER_HOLDOUT}"
         )
     return pairs
 

@@ -19,7 +19,7 @@ from noseprint.calibration.curves import STRICT, Calibration
 from noseprint.calibration.operating_points import OperatingPoint
 from noseprint.calibration.quality_limits import Limits
 from noseprint.calibration.reliability import ReliabilityScores
-from noseprint.errors import NoseprintError, printable
+from noseprint.errors import NoseprintError, breaks_line, printable
 from noseprint.files import atomic_write
 from noseprint.metrics.bootstrap import MIN_IDENTITIES
 from noseprint.models.weights_header import fingerprint
@@ -36,8 +36,8 @@ T = TypeVar("T", str, Path)
 
 
 def _check_printable(value: T) -> T:
-    if not str(value).isprintable():
-        raise ValueError("has characters that cannot be printed")
+    if breaks_line(str(value)):
+        raise ValueError("has control characters, line ends or bytes that are not UTF-8")
     return value
 
 

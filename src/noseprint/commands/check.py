@@ -14,8 +14,8 @@ class Check:
     """Read all tables and photographs of a data folder, and list everything that is wrong with them.
 
     Exits with status 1 if there are faults, which would stop a training. Remarks do not: the same photograph under two
-    identities or in two splits, other near copies, tiny or dark photographs, identities whose names differ in case
-    only, files that no table names.
+    identities or in two splits, other near copies, tiny or dark photographs, individuals that are missing or
+    whose names are alike (Rex and rex, 7 and 007), encounters that make no sense, files that no table names.
     """
 
     data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="[DATA]")] = Path("data")

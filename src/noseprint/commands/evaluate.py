@@ -100,8 +100,12 @@ def evaluation_lines(evaluation: "Evaluation", data: Path) -> Iterator[str]:
     if (search := counts.get("search")) and any(scores.map for scores in evaluation.scores.values()):
         yield "Search: {queries} queries, {gallery} gallery images, {identities} identities".format_map(search)
         yield from _table(_SEARCH, evaluation.scores)
-        if search["without_match"]:
-            yield f"Left out: {search['without_match']} queries without a match in the gallery."
+        same_encounter = search.get("same_encounter", 0)
+        if nobody := search["without_match"] - same_encounter:
+            yield f"Left out: {nobody} queries without a match in the gallery."
+        if same_encounter and (table := evaluation.labelled.retrieval):
+            another = f"another {table.encounter_column or 'encounter'}"
+            yield f"Left out: {same_encounter} queries without a match in the gallery of {another}."
     for remark in evaluation.labelled.remarks:
         yield _filled(remark)
     ensemble = " The ensemble is the mean of the members' cosines." if "ensemble" in evaluation.scores else ""

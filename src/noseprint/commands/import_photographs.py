@@ -53,6 +53,19 @@ class Import:
     source says, else upright."""
     crop: bool = True
     """Crop photographs to the boxes of SOURCE, if it has any."""
+    encounter_gap: str | None = None
+    """The encounters are time stamps, and a new encounter begins after a pause that is longer than this: 30min, 1h, 1d;
+    or day, for each calendar day."""
+    encounters: bool = True
+    """Use encounters. --no-encounters: also compare photographs that were taken together."""
+    unknown: tuple[str, ...] = ()
+    """Further words for individuals and encounters that are not known. An empty field, unknown, unidentified, NA, N/A,
+    nan, none, null, ?, - and the like always are: such photographs are kept for a gallery, but not trained on."""
+    merge_alike: bool = False
+    """Individuals whose names a person takes for the same (Rex and rex, 7 and 007) are one. Without this option or the
+    next, they are refused."""
+    keep_alike: bool = False
+    """They are different individuals."""
     test: float = 0.2
     """Share of the individuals in the test split (at least 2 individuals)."""
     validation: float = 0.1
@@ -73,6 +86,10 @@ class Import:
                 raise NoseprintError(f"--{name} {share}: must be at least 0 and below 1, a share of the individuals")
         if not 0 <= self.confidence <= 1:
             raise NoseprintError(f"--confidence {self.confidence}: must be in 0..1")
+        if self.merge_alike and self.keep_alike:
+            raise NoseprintError("--merge-alike and --keep-alike contradict each other: give one of them")
+        if not self.encounters and (self.encounter_folders or self.encounter_column or self.encounter_gap):
+            raise NoseprintError("--no-encounters contradicts the other options of encounters: leave one of them out")
         if self.pairs < 2 or self.seed < 0:
             raise NoseprintError(f"--pairs {self.pairs} --seed {self.seed}: at least 2 pairs, seed at least 0")
 
@@ -80,7 +97,7 @@ class Import:
         """Read the source, split the individuals and copy the photographs."""
         from noseprint.data.boxes import BoxOptions
         from noseprint.data.import_sources import read_source
-        from noseprint.data.importing import import_photographs, similar_identities
+        from noseprint.data.importing import import_photographs, without_encounters
 
         if self.source.is_dir() and self.target.resolve().is_relative_to(self.source.resolve()):
             raise NoseprintError(f"{self.target} lies inside {self.source}: name a folder outside it")
@@ -102,10 +119,9 @@ class Import:
                 self.crop,
             ),
         )
+        source = source if self.encounters else without_encounters(source)
         what = "crops" if any(photograph.box for photograph in source.photographs) else "files"
         print(f"{self.source}: {len(source.photographs)} {what} to check; {source.description}", flush=True)
-        for names in similar_identities(source.photographs):
-            print(f"Note: {' and '.join(map(repr, names))} count as different individuals")
         done = import_photographs(
             source,
             self.target,
@@ -115,10 +131,18 @@ class Import:
             seed=self.seed,
             link=self.link,
             skip_bad=self.skip_bad,
+            unknown=self.unknown,
+            merge_alike=self.merge_alike,
+            keep_alike=self.keep_alike,
+            encounter_gap=self.encounter_gap,
         )
         print(f"{'':12}{'individuals':>12}{'photographs':>12}{'pairs':>7}")
         for split, individuals, photographs, pairs in done.splits:
             print(f"{split:12}{individuals:12}{photographs:12}{pairs or '-':>7}")
+        if done.unknown:
+            print(f"{'unknown':12}{'-':>12}{done.unknown:12}{'-':>7}")
+        for remark in done.remarks:
+            print(remark)
         if done.unusable or done.copies:
             listed = self.target / "skipped.csv"
             print(f"Skipped: {done.unusable} unusable files and {done.copies} copies, listed in {listed}")

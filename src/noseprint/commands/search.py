@@ -30,7 +30,9 @@ class Search:
     photographs of an individual that has several in the gallery. The similarities are then those of the moved query."""
     identities: Path | None = None
     """Table of the gallery's identities: a train_data.csv (dog ID,nose print image), or the imported.csv of noseprint
-    import."""
+    import. An identity that is empty, unknown, NA, ? or the like is not known."""
+    unknown: tuple[str, ...] = ()
+    """Further words for identities that are not known."""
     verifier: Path | None = None
     """The verifier.json that noseprint calibrate made for the gallery's networks. A gallery of several networks needs
     it for probabilities; a single network's weights have their own calibration."""
@@ -55,12 +57,13 @@ class Search:
         check_output(self.out, suffix=".csv", inputs=inputs)
         verifier = read_verifier(self.verifier) if self.verifier else None
         gallery = read_gallery(self.gallery)
+        identities = read_identities(self.identities, gallery.names, unknown=self.unknown) if self.identities else None
         matches = search_gallery(
             self.query,
             gallery,
             device=choose_device(self.device),
             top=self.top,
-            identities=read_identities(self.identities, gallery.names) if self.identities else None,
+            identities=identities,
             verifier=verifier,
             weights=self.weights,
             expand=self.expand,

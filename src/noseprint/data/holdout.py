@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+from noseprint.data.encounters import only_value
 from noseprint.data.tables import ImageTable
 from noseprint.errors import NoseprintError
 
@@ -79,7 +80,9 @@ def holdout_rows(
     return held_out
 
 
-def require_scorable(identities: Sequence[str], *, share: float, encounters: Sequence[str] | None = None) -> None:
+def require_scorable(
+    identities: Sequence[str], *, share: float, encounters: Sequence[str] | None = None, encounter_column: str = ""
+) -> None:
     """Refuse a hold-out that broken photographs have left too small to score; `identities` (N,) of its images.
 
     Raises NoseprintError unless two identities have two images (from two `encounters` (N,), if these are known), or
@@ -88,7 +91,10 @@ def require_scorable(identities: Sequence[str], *, share: float, encounters: Seq
     apart = Counter(identities if encounters is None else (i for i, _ in set(zip(identities, encounters, strict=True))))
     if share > 0 and sum(images >= 2 for images in apart.values()) < 2:
         what = "photographs" if encounters is None else "photographs from two encounters"
-        fix = "" if encounters is None else ", fix or remove the column encounter, date or camera of train_data.csv"
+        column = encounter_column or "encounter, date or camera"
+        fix = "" if encounters is None else f", fix or remove the column {column} of train_data.csv"
+        if constant := only_value(encounters, column=column):
+            fix += f" ({constant})"
         raise NoseprintError(
             f"of the identities held out, too few {what} can be used to score a training: replace the broken "
             f"ones{fix}, or train on all identities with --holdout 0, which keeps the last epoch and calibrates nothing"

@@ -1,7 +1,6 @@
 """A user's own photographs and the individuals that they show: read from a folder for each individual, or a table."""
 
 import re
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from noseprint.data.boxes import (
     parse_box,
     place_boxes,
 )
+from noseprint.data.names import SimilarFiles
 from noseprint.data.source_tables import (
     ENCOUNTER_COLUMNS,
     IDENTITY_COLUMNS,
@@ -31,7 +31,7 @@ from noseprint.data.source_tables import (
     has_column,
     read_source_table,
 )
-from noseprint.errors import DataError, Fault, NoseprintError
+from noseprint.errors import DataError, Fault, NoseprintError, breaks_line
 
 _IGNORED_FILES = {"thumbs.db", "desktop.ini"}
 _SPLIT = re.compile(
@@ -69,6 +69,8 @@ class ImportSource:
     has_encounters: bool
     description: str
     """How the source was read, for the user to check."""
+    encounter_column: str = ""
+    """Of a table with encounters."""
 
 
 def read_source(
@@ -242,14 +244,15 @@ def _read_table(table: SourceTable, root: Path, given: Mapping[str, str | None],
     if not table.rows:
         raise DataError([Fault(table.path, None, "there are no photographs below the header")])
     if given["image"] is None:
-        examine_images(table, image_at, lambda name: bool(name) and (root / name).is_file())
+        examine_images(table, image_at, lambda name: bool(name) and _find_photograph(root, name).is_file())
     if given["identity"] is None:
         examine_identities(table, identity_at, image_at)
-    photographs, faults, rows = list[SourcePhotograph](), list[Fault](), list[SourceRow]()
+    photographs, faults, rows, similar = list[SourcePhotograph](), list[Fault](), list[SourceRow](), SimilarFiles()
     for row in table.rows:
         encounter = "" if encounter_at is None else row.fields[encounter_at]
-        photograph = SourcePhotograph(root / row.fields[image_at], row.fields[identity_at], encounter)
-        if problem := _row_problem(photograph, row.fields, table.names):
+        path = _find_photograph(root, row.fields[image_at])
+        photograph = SourcePhotograph(path, row.fields[identity_at], encounter)
+        if problem := _row_problem(photograph, row.fields, table.names, similar):
             faults.append(Fault(table.path, row.line, problem))
         else:
             photographs.append(photograph)
@@ -257,7 +260,8 @@ def _read_table(table: SourceTable, root: Path, given: Mapping[str, str | None],
     description = f"columns: image {table.names[image_at]!r}, identity {table.names[identity_at]!r}"
     description += "" if encounter_at is None else f", encounter {table.names[encounter_at]!r}"
     description = f"{table.note}, {description}" if table.note else description
-    found = ImportSource(photographs, faults, encounter_at is not None, description)
+    column = "" if encounter_at is None else table.names[encounter_at]
+    found = ImportSource(photographs, faults, encounter_at is not None, description, column)
     return _cut_table(found, table, rows, options) if options.crop else found
 
 
@@ -381,19 +385,25 @@ def _place(
 # -- rows and names ----------------------------------------------------------------------------------------------------
 
 
-def _row_problem(photograph: SourcePhotograph, fields: Sequence[str], names: Sequence[str]) -> str | None:
+def _find_photograph(images: Path, name: str) -> Path:
+    """The photograph of a table, whose paths may have the backslashes of Windows."""
+    path = images / name
+    return images / name.replace("\\", "/") if "\\" in name and not path.exists() else path
+
+
+def _row_problem(
+    photograph: SourcePhotograph, fields: Sequence[str], names: Sequence[str], similar: SimilarFiles
+) -> str | None:
     if len(fields) > len(names):
         return f"{len(fields)} fields, the header has {len(names)}: put quotes around a field that holds a separator"
-    if not photograph.identity:
-        return "the identity is empty: write whose photograph this is, or delete the row"
     if problem := _name_problem("".join(fields)):
         return problem
     if not photograph.path.is_file():
+        if (found := similar.find(photograph.path)) and found.is_file():
+            return f"there is no photograph {photograph.path}, but {found}: write the path as the file has it"
         return f"there is no photograph {photograph.path}: fix the path, or name the folder of the paths with --images"
     return None
 
 
 def _name_problem(text: str) -> str | None:
-    if all(unicodedata.category(character) not in ("Cc", "Cs") for character in text):
-        return None
-    return "the name holds a control character or is not UTF-8: rename it"
+    return "the name holds a control character or is not UTF-8: rename it" if breaks_line(text) else None

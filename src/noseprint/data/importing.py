@@ -4,16 +4,18 @@ import hashlib
 import re
 import shutil
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from noseprint.data.boxes import Box, crop_suffix, write_crop
 from noseprint.data.decoding import decode, in_threads
+from noseprint.data.encounters import Gap, count_encounters, encounter_problem, group_times, parse_gap
 from noseprint.data.import_sources import ImportSource, SourcePhotograph
+from noseprint.data.names import alike_groups, alike_text, count_text, is_missing
 from noseprint.data.splits import Shot, Shots, choose_queries, make_pairs, split_identities
 from noseprint.data.tables import (
     ENCOUNTERS,
@@ -22,6 +24,7 @@ from noseprint.data.tables import (
     PAIR_TABLES,
     RETRIEVAL_HEADER,
     TRAIN_HEADER,
+    ImageTable,
     write_csv,
 )
 from noseprint.errors import DataError, Fault, NoseprintError, printable
@@ -42,6 +45,10 @@ class ImportSummary:
     splits: tuple[tuple[str, int, int, int], ...]
     unusable: int
     copies: int
+    unknown: int = 0
+    """Photographs of unknown individuals, which are in no split."""
+    remarks: tuple[str, ...] = ()
+    """What the user should know about names and encounters."""
 
 
 def import_photographs(
@@ -54,37 +61,63 @@ def import_photographs(
     seed: int = 0,
     link: bool = False,
     skip_bad: bool = False,
+    unknown: Sequence[str] = (),
+    merge_alike: bool = False,
+    keep_alike: bool = False,
+    encounter_gap: str | None = None,
 ) -> ImportSummary:
     """Write the data folder `target`: its three splits with their tables, labels.csv, retrieval.csv and imported.csv.
 
     The photographs are copied byte for byte under new names; imported.csv gives the old name of each. If an individual
     has several copies of a photograph, the one with the shortest name is used, and skipped.csv lists the others.
-    `target` is written whole or not at all.
+    Photographs whose individual is missing (`is_missing`) go to unknown/images and to imported.csv, without an
+    identity: a gallery can use them. `target` is written whole or not at all.
 
     validation, test: shares of the individuals. pairs: the largest number of pairs in a split. link: make hard links
     instead of copies. skip_bad: leave out photographs that cannot be used, and list them in skipped.csv as well.
+    unknown: further words for a missing individual or encounter. merge_alike: give individuals whose names a person
+    takes for the same (`alike_form`) the most frequent of their names; keep_alike: they are different ones.
+    encounter_gap: encounters are time stamps, and a pause that is longer begins a new one (`parse_gap`).
     Raises NoseprintError, before anything is written, if photographs cannot be used (broken, another format, one
-    photograph under two individuals), if `target` is not empty, and as `split_identities` does.
+    photograph under two individuals), if names of individuals are alike and neither `merge_alike` nor `keep_alike` is
+    given, if `target` is not empty, and as `parse_gap`, `group_times` and `split_identities` do.
     """
+    gap = parse_gap(encounter_gap) if encounter_gap else None
     _require_empty(target)
     require_writable(target)
+    source, remarks = _name_unknown(source, tuple(unknown))
+    alike = alike_groups(photograph.identity for photograph in source.photographs)
+    if alike and merge_alike:
+        source = _merge_alike(source, alike)
+        remarks.append(f"Taken for one individual each: {alike_text(alike)}.")
+    elif alike and keep_alike:
+        remarks.append(f"Kept as different individuals: {alike_text(alike)}.")
+    if gap:
+        source = _group_encounters(source, gap)
     usable, copies, faults = _check_photographs(source.photographs)
     faults = [*source.faults, *faults]
+    problems = [_alike_message(alike)] if alike and not (merge_alike or keep_alike) else []
     if faults and not skip_bad:
-        raise NoseprintError(_fault_message(faults, copies=len(copies)))
-    usable.sort(key=lambda photograph: (photograph.identity, photograph.path, str(photograph.box or "")))
+        problems.append(_fault_message(faults, copies=len(copies)))
+    if problems:
+        raise NoseprintError("\n".join(problems))
+    usable.sort(key=lambda one: (not one.identity, one.identity, one.path, str(one.box or "")))
     names = [_new_name(photograph, number) for number, photograph in enumerate(usable, 1)]
     shots: dict[str, list[Shot]] = defaultdict(list)
     first_name: dict[Path, str] = {}  # crops of one photograph are one encounter
     for photograph, name in zip(usable, names, strict=True):
         encounter = photograph.encounter or first_name.setdefault(photograph.path, name)
-        shots[photograph.identity].append(Shot(name, encounter))
-    split_of = split_identities(shots, validation=validation, test=test, seed=seed)
+        if photograph.identity:
+            shots[photograph.identity].append(Shot(name, encounter))
+    split_of = split_identities(
+        shots, validation=validation, test=test, seed=seed, encounter_column=source.encounter_column
+    )
+    remarks += _encounter_remarks(source, usable, gap=gap)
     with friendly_write_errors(target), scratch_folder(target) as scratch:
         folder = scratch / "data"
         rows = []
         for photograph, name in zip(usable, names, strict=True):
-            split = split_of[photograph.identity]
+            split = split_of.get(photograph.identity, "unknown")
             new = folder / split / "images" / name
             new.parent.mkdir(parents=True, exist_ok=True)
             if photograph.box:
@@ -102,16 +135,15 @@ def import_photographs(
         pair_counts = _write_tables(folder, parts, encounters=source.has_encounters, pairs=pairs, seed=seed)
         folder.rename(target)
     splits = [(s, len(own), sum(map(len, own.values())), pair_counts.get(s, 0)) for s, own in parts.items()]
-    return ImportSummary(tuple(splits), len(faults), len(copies))
+    unknown_photographs = sum(not photograph.identity for photograph in usable)
+    return ImportSummary(tuple(splits), len(faults), len(copies), unknown_photographs, tuple(remarks))
 
 
-def similar_identities(photographs: Sequence[SourcePhotograph]) -> list[tuple[str, ...]]:
-    """Identities whose names differ in case, spaces or Unicode form only: perhaps one, spelled in two ways."""
-    similar = defaultdict(set)
-    for photograph in photographs:
-        normal_form = "".join(unicodedata.normalize("NFKC", photograph.identity).casefold().split())
-        similar[normal_form].add(photograph.identity)
-    return [tuple(sorted(names)) for names in similar.values() if len(names) > 1]
+def without_encounters(source: ImportSource) -> ImportSource:
+    """The source as if it gave no encounters."""
+    photographs = [replace(photograph, encounter="") for photograph in source.photographs]
+    description = f"{source.description}, which is not used" if source.has_encounters else source.description
+    return replace(source, photographs=photographs, has_encounters=False, description=description)
 
 
 def _require_empty(target: Path) -> None:
@@ -120,6 +152,51 @@ def _require_empty(target: Path) -> None:
         raise NoseprintError(f"{target} is the current folder: name a new one inside it")
     if target.is_symlink() or (target.exists() and not (target.is_dir() and not any(target.iterdir()))):
         raise NoseprintError(f"{target} already exists: name a new folder; nothing is added to an existing one")
+
+
+def _name_unknown(source: ImportSource, unknown: tuple[str, ...]) -> tuple[ImportSource, list[str]]:
+    """The source with "" for each missing identity and encounter, and a remark on the identities."""
+
+    def known(name: str) -> str:
+        return "" if is_missing(name, unknown) else name
+
+    missing = [p.identity for p in source.photographs if not known(p.identity)]
+    photographs = [replace(p, identity=known(p.identity), encounter=known(p.encounter)) for p in source.photographs]
+    remark = (
+        f"Unknown individuals on {len(missing)} photographs: {count_text(missing)}. They are in no split; "
+        "unknown/images keeps them for a gallery. If a word here is a name, write it in another way."
+    )
+    return replace(source, photographs=photographs), [remark] if missing else []
+
+
+def _merge_alike(source: ImportSource, alike: Sequence[Sequence[str]]) -> ImportSource:
+    counts = Counter(photograph.identity for photograph in source.photographs)
+    name_of = {name: max(names, key=counts.__getitem__) for names in alike for name in names}
+    merged = [replace(p, identity=name_of.get(p.identity, p.identity)) for p in source.photographs]
+    return replace(source, photographs=merged)
+
+
+def _group_encounters(source: ImportSource, gap: Gap) -> ImportSource:
+    photographs = source.photographs
+    if not any(photograph.encounter for photograph in photographs):
+        raise NoseprintError("--encounter-gap: no time stamps are known; name their column with --encounter-column")
+    grouped = group_times([p.identity for p in photographs], [p.encounter for p in photographs], gap)
+    named = zip(photographs, grouped, strict=True)
+    return replace(source, photographs=[replace(photograph, encounter=encounter) for photograph, encounter in named])
+
+
+def _encounter_remarks(source: ImportSource, usable: Sequence[SourcePhotograph], *, gap: Gap | None) -> list[str]:
+    """How many encounters there are; without a gap, also what makes them useless."""
+    known = [(p.path, p.identity, p.encounter) for p in usable if p.identity]
+    paths, identities, encounters = zip(*known, strict=True)
+    table = ImageTable(paths, identities, encounters, encounter_column=source.encounter_column)
+    number, photographs = count_encounters(table)
+    if not photographs:
+        return []
+    remarks = [f"{number} encounters for {photographs} photographs."]
+    if not gap and (problem := encounter_problem(table)):
+        remarks.append(f"Caution: {problem}.")
+    return remarks
 
 
 def _check_photographs(
@@ -135,8 +212,8 @@ def _check_photographs(
             by_checksum[checksum, photograph.box].append(photograph)
     usable, copies = list[SourcePhotograph](), list[Fault]()
     for equal in by_checksum.values():
-        first, *rest = sorted(equal, key=lambda photograph: (len(photograph.path.name), photograph.path))
-        identities = sorted({photograph.identity for photograph in equal})
+        first, *rest = sorted(equal, key=lambda p: (not p.identity, len(p.path.name), p.path))
+        identities = sorted({photograph.identity for photograph in equal if photograph.identity})
         if len(identities) > 1:
             part = f", cut to the same box {first.box}," if first.box else ""
             problem = f"is the same file{part} under {' and '.join(map(repr, identities))}: keep the right one"
@@ -185,7 +262,14 @@ def _new_name(photograph: SourcePhotograph, number: int) -> str:
     word = re.sub(r"[^A-Za-z0-9]+", "-", letters)[:40].strip("-")
     suffix = re.sub(r"[^a-z0-9.]", "", photograph.path.suffix.lower())[:8]
     suffix = crop_suffix(photograph.path) if photograph.box else suffix
-    return f"{word or 'individual'}-{number:05d}{suffix}"
+    return f"{word or ('individual' if photograph.identity else 'unknown')}-{number:05d}{suffix}"
+
+
+def _alike_message(alike: Sequence[Sequence[str]]) -> str:
+    return (
+        f"{sum(map(len, alike))} names of individuals are alike: {alike_text(alike)}. If they are one individual each, "
+        "--merge-alike gives them one name; if not, --keep-alike keeps them apart. Nothing was written."
+    )
 
 
 def _fault_message(faults: Sequence[Fault], *, copies: int) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from noseprint.data.box_files import looks_like_json, read_coco_table
 from noseprint.data.boxes import StatedBox
+from noseprint.data.names import is_missing
 from noseprint.data.splits import MIN_IDENTITIES
 from noseprint.data.tables import is_spreadsheet
 from noseprint.errors import DataError, Fault
@@ -113,13 +114,16 @@ def examine_identities(table: SourceTable, at: int, image_at: int) -> None:
 
     That is, if it has one value only, another one in each row, or too few for an import where another column has more.
     """
-    counts = [Counter(_field(row, n) for row in table.rows) for n in range(len(table.names))]
+    fields = ([_field(row, n) for row in table.rows] for n in range(len(table.names)))
+    counts = [Counter(field for field in column if not is_missing(field)) for column in fields]
     repeated = [sum(number > 1 for number in count.values()) for count in counts]
     needed = sum(MIN_IDENTITIES.values())
     others = [n for n, number in enumerate(repeated) if number > 1 and n not in (at, image_at)]
-    rows = len(table.rows)
-    if rows > 1 and len(counts[at]) == 1:
-        seen = f"one value only, {_field(table.rows[0], at)!r}"
+    rows = counts[at].total()
+    if not rows:
+        seen = "no value that names an individual"
+    elif rows > 1 and len(counts[at]) == 1:
+        seen = f"one value only, {next(iter(counts[at]))!r}"
     elif rows > 1 and len(counts[at]) == rows:
         seen = f"another value in each of the {rows} rows"
     elif repeated[at] < needed and any(repeated[n] >= needed for n in others):

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from noseprint.data.encounters import only_value
 from noseprint.errors import NoseprintError
 
 T = TypeVar("T")
@@ -28,11 +29,14 @@ Shots = Mapping[str, Sequence[Shot]]
 """The photographs of each identity."""
 
 
-def split_identities(shots: Shots, *, validation: float, test: float, seed: int) -> dict[str, str]:
+def split_identities(
+    shots: Shots, *, validation: float, test: float, seed: int, encounter_column: str = ""
+) -> dict[str, str]:
     """The split ("train", "validation" or "test") of each identity.
 
     The two shares apply to the identities with two encounters or more, but each split gets at least MIN_IDENTITIES of
-    them. Identities with one encounter are split by the same shares. The rest is for training.
+    them. Identities with one encounter are split by the same shares. The rest is for training. encounter_column: named
+    if it is the reason why there are too few of them.
     Raises NoseprintError if there are too few identities.
     """
     several = sorted(identity for identity, own in shots.items() if len(_by_encounter(own)) > 1)
@@ -43,8 +47,8 @@ def split_identities(shots: Shots, *, validation: float, test: float, seed: int)
             f"{len(several)} individuals have two photographs or more (from two encounters, if encounters are "
             f"known), and at least {needed} are needed: {MIN_IDENTITIES['train']} to train (a third of them held out, "
             f"to score it), {MIN_IDENTITIES['validation']} for pseudo-labels, {MIN_IDENTITIES['test']} to test. "
-            "Photograph more individuals. With fewer, use weights that somebody else trained, with `noseprint embed` "
-            "and `noseprint search`"
+            f"{_encounter_reason(shots, len(several), encounter_column)}Photograph more individuals. With fewer, use "
+            "weights that somebody else trained, with `noseprint embed` and `noseprint search`"
         )
     several_counts = {
         "test": max(MIN_IDENTITIES["test"], round(test * len(several))),
@@ -92,6 +96,19 @@ def choose_queries(shots: Sequence[Shot], rng: np.random.Generator) -> set[str]:
         if 4 * len(queries) < len(shots):
             queries.update(shot.name for shot in encounter)
     return queries
+
+
+def _encounter_reason(shots: Shots, several: int, column: str) -> str:
+    """How encounters reduce the number of individuals that can be compared to `several`; "" where they do not."""
+    photographed = sum(len(own) > 1 for own in shots.values())
+    if photographed == several:
+        return ""
+    encounters = [shot.encounter if shot.encounter != shot.name else "" for own in shots.values() for shot in own]
+    constant = only_value(encounters, column=column) if column else ""
+    return (
+        f"{photographed} have two photographs, but {photographed - several} of these from one encounter only"
+        f"{f': {constant}' if constant else ''}. To compare photographs of one encounter, import with --no-encounters. "
+    )
 
 
 def _same_pairs(shots: Sequence[Shot], rng: np.random.Generator) -> list[tuple[str, str]]:

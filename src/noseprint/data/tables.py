@@ -7,14 +7,14 @@ import csv
 import os
 import re
 import sys
-import unicodedata
 from array import array
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self, TextIO
+from typing import Literal, Self, TextIO, TypeVar
 
+from noseprint.data.names import alike_form, is_missing
 from noseprint.errors import DataError, Fault, NoseprintError
 from noseprint.files import atomic_write
 
@@ -32,6 +32,7 @@ PAIR_TABLES: dict[Split, str] = {"validation": "valid_data.csv", "test": "test_d
 
 _MAX_LINE = 2**17  # characters, csv's own limit for a field: a file without line ends must not fill the memory
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_NONE_KNOWN = "every identity is missing (such as unknown, NA or ?): write whom the photographs show"
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
@@ -40,7 +41,7 @@ class _Table:
     def where(self, keep: Iterable[bool]) -> Self:
         """The rows for which `keep` (N,) is true."""
         keep = tuple(keep)
-        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        columns = {each.name: getattr(self, each.name) for each in fields(self)}
         for name, column in columns.items():
             if isinstance(column, tuple):
                 columns[name] = tuple(value for value, is_kept in zip(column, keep, strict=True) if is_kept)
@@ -54,6 +55,10 @@ class ImageTable(_Table):
     paths: tuple[Path, ...]
     identities: tuple[str, ...]
     encounters: tuple[str, ...] | None = None
+    unknown: Mapping[Path, str] = field(default_factory=dict)
+    """The images that are left out because their identity is missing, and what stands in its place."""
+    encounter_column: str = field(default="", compare=False)
+    """The name of the column that gave the encounters."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -86,12 +91,24 @@ class PairTable(_Table):
 
 @dataclass(frozen=True)
 class RetrievalTable(_Table):
-    """Images with their identity and their role in a search: query or gallery. `encounters` as in `ImageTable`."""
+    """Images with their identity and their role in a search: query, gallery or both. The rest as in `ImageTable`."""
 
     paths: tuple[Path, ...]
     identities: tuple[str, ...]
     is_query: tuple[bool, ...]
     encounters: tuple[str, ...] | None = None
+    is_gallery: tuple[bool, ...] = ()
+    """() stands for the images that are no queries."""
+    unknown: Mapping[Path, str] = field(default_factory=dict)
+    encounter_column: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        """Fill in `is_gallery`."""
+        if not self.is_gallery:
+            object.__setattr__(self, "is_gallery", tuple(not query for query in self.is_query))
+
+
+_Labelled = TypeVar("_Labelled", ImageTable, RetrievalTable)
 
 
 def table_paths(data: Path) -> list[Path]:
@@ -114,9 +131,10 @@ def image_folder(data: Path, split: str) -> Path:
 def read_train(data: Path, *, missing_ok: bool = False) -> ImageTable:
     """Read `data/train/train_data.csv`. Its images lie in `data/train/images/`; an identity is any text.
 
-    A column named in ENCOUNTERS may say which photographs of an identity were taken together (any text). Where its
-    field is empty, the photograph is an encounter of its own. missing_ok: accept rows whose photograph does not exist;
-    the caller must report it later.
+    Rows whose identity is missing (`is_missing`: unknown, NA, ?) are left out and stand in `unknown`; the caller must
+    report them. A column named in ENCOUNTERS may say which photographs of an identity were taken together (any text).
+    Where its field is empty or missing, the photograph is an encounter of its own. missing_ok: accept rows whose
+    photograph does not exist; the caller must report it later.
     Raises DataError with every fault: a missing table or image, a wrong header, an empty field, a name that leads out
     of the folder, an image listed twice.
     """
@@ -188,42 +206,49 @@ def read_labels(data: Path, split: Split) -> tuple[PairTable, tuple[bool, ...]] 
 def read_retrieval(data: Path) -> RetrievalTable | None:
     """Read `data/retrieval.csv` (folder,role,identity,image[, one of ENCOUNTERS]), or None if there is none.
 
-    An image whose encounter is empty is an encounter of its own. Raises DataError with every fault.
+    role: query, gallery, or both, for a leave-one-out search, in which no image finds itself. Missing identities and
+    encounters are treated as by `read_train`. Raises DataError with every fault.
     """
     path = data / "retrieval.csv"
     if not path.is_file():
         return None
     faults: list[Fault] = []
     names_in: dict[str, _ImageNames] = {}
-    first_line: dict[tuple[str, str], int] = {}
-    paths, identities, is_query, encounters = list[Path](), list[str](), list[bool](), list[str]()
+    first: dict[tuple[str, str], tuple[int, str]] = {}
+    paths, identities, roles, encounters = list[Path](), list[str](), list[str](), list[str]()
     rows = read_rows(path, RETRIEVAL_HEADER, faults=faults, optional=ENCOUNTERS)
     for line, (folder, role, identity, image, *encounter) in rows:
-        if role not in ("query", "gallery"):
-            faults.append(Fault(path, line, f"role {role!r} is neither query nor gallery"))
+        if role not in ("query", "gallery", "both"):
+            faults.append(Fault(path, line, f"role {role!r} is neither query nor gallery nor both"))
         if folder not in ("train", "validation", "test"):
             faults.append(Fault(path, line, f"folder {folder!r} is none of train, validation, test"))
             continue
         if folder not in names_in:
             names_in[folder] = _ImageNames(image_folder(data, folder), table=path, faults=faults)
         name = names_in[folder].check(image, line)
-        if (first := first_line.setdefault((folder, name), line)) != line:
-            faults.append(Fault(path, line, f"{folder}/{image} is already listed on line {first}: delete one row"))
+        first_line, first_role = first.setdefault((folder, name), (line, role))
+        if first_line != line:
+            advice = "delete one row" if role == first_role else "delete one row, and make the role of the other both"
+            faults.append(Fault(path, line, f"{folder}/{image} is already listed on line {first_line}: {advice}"))
         paths.append(names_in[folder].folder / name)
         identities.append(sys.intern(identity))
-        is_query.append(role == "query")
+        roles.append(role)
         encounters += map(sys.intern, encounter)
-    if not faults and len(set(is_query)) < 2:
-        faults.append(Fault(path, None, "a search needs both query and gallery rows"))
+    table = RetrievalTable(
+        tuple(paths),
+        tuple(identities),
+        tuple(role != "gallery" for role in roles),
+        _fill_encounters(encounters),
+        tuple(role != "query" for role in roles),
+        encounter_column=_encounter_column(path, RETRIEVAL_HEADER) if encounters else "",
+    )
+    known = _without_unknown(table)
+    if not faults and known.unknown and not known.paths:
+        faults.append(Fault(path, None, _NONE_KNOWN))
+    elif not faults and not (any(known.is_query) and any(known.is_gallery)):
+        faults.append(Fault(path, None, "a search needs both query and gallery rows (or rows of the role both)"))
     _raise_if_any(faults)
-    return RetrievalTable(tuple(paths), tuple(identities), tuple(is_query), _fill_encounters(encounters))
-
-
-def encounter_column(path: Path, header: Sequence[str]) -> str:
-    """The name of the encounter column of a readable table whose header begins with `header`."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        found = [name.strip() for name in next(csv.reader(file))]
-    return " ".join(found[at] for at in _optional_column(found, header, ENCOUNTERS))
+    return known
 
 
 def contradicting_rows(pairs: PairTable, same: Iterable[bool], identities: Mapping[Path, str]) -> list[int]:
@@ -260,8 +285,17 @@ def _read_image_table(path: Path, folder: Path, *, missing_ok: bool, may_be_empt
         lines.append(line)
     if not (faults or identities or may_be_empty):
         faults.append(Fault(path, None, "there are no images below the header"))
+    if not faults and identities and not may_be_empty and all(map(is_missing, identities)):
+        faults.append(Fault(path, None, _NONE_KNOWN))
     _raise_if_any(faults)
-    return ImageTable(tuple(folder / image for image in row_of), tuple(identities), _fill_encounters(encounters))
+    return _without_unknown(
+        ImageTable(
+            tuple(folder / image for image in row_of),
+            tuple(identities),
+            _fill_encounters(encounters),
+            encounter_column=_encounter_column(path, TRAIN_HEADER) if encounters else "",
+        )
+    )
 
 
 def _read_pair_table(path: Path, folder: Path, *, check_names: bool = True, missing_ok: bool = False) -> PairTable:
@@ -279,7 +313,25 @@ def _read_pair_table(path: Path, folder: Path, *, check_names: bool = True, miss
 
 def _fill_encounters(encounters: Sequence[str]) -> tuple[str, ...] | None:
     """Give each row without an encounter one of its own; it begins with a NUL, which no field of a table may hold."""
-    return tuple(text or f"\0{row}" for row, text in enumerate(encounters)) if any(encounters) else None
+    if all(map(is_missing, encounters)):
+        return None
+    return tuple(f"\0{row}" if is_missing(text) else text for row, text in enumerate(encounters))
+
+
+def _encounter_column(path: Path, header: Sequence[str]) -> str:
+    """The name of the encounter column of a table that was read and that begins with `header`."""
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        found = [name.strip() for name in next(csv.reader(file))]
+    return " ".join(found[at] for at in _optional_column(found, header, ENCOUNTERS))
+
+
+def _without_unknown(table: _Labelled) -> _Labelled:
+    """The rows whose identity is known; the others are in `unknown`."""
+    known = [not is_missing(identity) for identity in table.identities]
+    if all(known):
+        return table
+    rows = zip(table.paths, table.identities, known, strict=True)
+    return replace(table.where(known), unknown={path: identity for path, identity, is_known in rows if not is_known})
 
 
 def _raise_if_any(faults: Sequence[Fault]) -> None:
@@ -431,7 +483,11 @@ class _ImageNames:
         if self._is_file.get(name):
             return None
         if "/" in name or "\\" in name or name in (".", ".."):
-            return f"{name!r} is not a plain file name: put the photograph into {self.folder} and write its name alone"
+            last = re.split(r"[/\\]", name)[-1]
+            advice = f"put the photograph into {self.folder} and write its name alone"
+            if self._is_file.get(last):
+                advice = f"write {last!r} alone, which lies in {self.folder}"
+            return f"{name!r} is not a plain file name: {advice}"
         if name in self._is_file:  # a link, a folder or a pipe
             target = os.path.realpath(self.folder / name)
             if os.path.commonpath([self._real_folder, target]) != self._real_folder:
@@ -442,19 +498,15 @@ class _ImageNames:
                 return f"{name!r} in {self.folder} is not a file: put the photograph there"
         if self._missing_ok:
             return None
-        similar = self._similar_files.get(_normal_form(name), name)
+        similar = self._similar_files.get(alike_form(name), name)
         if similar == name:
             return f"image {name!r} is missing from {self.folder}: add it or delete the row"
         return (
             f"image {name!r} is missing from {self.folder}, which holds {similar!r}: they differ in case, space or how "
-            "accents are stored (Unicode NFC or NFD); rename the file to the name in the table"
+            "accents are stored (Unicode NFC or NFD), in hyphens or leading zeros; rename the file to the name in the "
+            "table"
         )
 
     @cached_property
     def _similar_files(self) -> dict[str, str]:
-        return {_normal_form(name): name for name, is_file in self._is_file.items() if is_file}
-
-
-def _normal_form(name: str) -> str:
-    """Equal for names that some systems, or some people, take for the same."""
-    return unicodedata.normalize("NFC", name).casefold().strip()
+        return {alike_form(name): name for name, is_file in self._is_file.items() if is_file}

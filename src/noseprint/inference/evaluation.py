@@ -112,9 +112,12 @@ def score_retrieval(embeddings: Embeddings, labelled: LabelledData, *, seed: int
     if table is None:
         return {}
     rows = np.array([labelled.index[path] for path in table.paths])
-    is_query = np.array(table.is_query)
     metrics = retrieval_metrics(
-        embeddings[rows], table.identities, queries=is_query, gallery=~is_query, encounters=table.encounters
+        embeddings[rows],
+        table.identities,
+        queries=np.array(table.is_query),
+        gallery=np.array(table.is_gallery),
+        encounters=table.encounters,
     )
     by_query = {"map": metrics.average_precision, "precision_at_5": metrics.precision_at_5}
     by_query |= {f"rank_{k}": hit for k, hit in zip(RANKS, metrics.hit.T, strict=True)}

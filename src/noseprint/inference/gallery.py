@@ -12,7 +12,7 @@ import torch
 
 from noseprint.data.transforms import A
 from noseprint.devices import default_workers
-from noseprint.errors import NoseprintError
+from noseprint.errors import NoseprintError, breaks_line
 from noseprint.inference.array_file import read_arrays, write_arrays
 from noseprint.models.embed import embed_images
 from noseprint.models.weights import load_network
@@ -65,11 +65,13 @@ def embed_photographs(
 
     With several weights files, the rows are joined and scaled, so that cosines are the means of the networks' cosines.
 
-    Raises NoseprintError for names that cannot be printed, and as `load_network` and `embed_images` do.
+    Raises NoseprintError for names that break a line, and as `load_network` and `embed_images` do.
     """
-    for name in names:
-        if not name.isprintable():
-            raise NoseprintError(f"{name!r}: this name cannot be written into a table; rename the photograph")
+    if broken := [name for name in names if breaks_line(name)]:
+        raise NoseprintError(
+            f"{len(broken)} names hold control characters, line ends or bytes that are not UTF-8, which no table can "
+            f"hold: rename the photographs {', '.join(map(ascii, broken[:100]))}"
+        )
     for path in weights:
         read_header(path)  # so that a bad file is found before the first network runs
     parts: list[npt.NDArray[np.float32]] = []
@@ -132,7 +134,7 @@ def read_gallery(path: Path) -> GalleryEmbeddings:
         weights = tuple((Path(file), str(fingerprint)) for file, fingerprint in json.loads(metadata["weights"]))
     except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise NoseprintError(f"{path}: its header is damaged ({type(error).__name__}); embed again") from error
-    if len(names) != len(matrix) or not weights or not all(name.isprintable() and name for name in names):
+    if len(names) != len(matrix) or not weights or not all(name and not breaks_line(name) for name in names):
         raise NoseprintError(f"{path}: is damaged: {len(names)} names for {len(matrix)} embeddings; embed again")
     for start in range(0, len(matrix), _BLOCK):
         block = matrix[start : start + _BLOCK]

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from noseprint.data.encounters import only_value
+from noseprint.data.names import alike_groups, alike_text, count_text
 from noseprint.data.tables import (
-    RETRIEVAL_HEADER,
     PairTable,
     RetrievalTable,
     contradicting_rows,
-    encounter_column,
     read_labels,
     read_retrieval,
 )
@@ -46,7 +46,8 @@ class LabelledData:
     def counts(self) -> dict[str, dict[str, int | float]]:
         """Counts under `pairs` and `search`; `least_fmr` is the lowest false match rate that the pairs support.
 
-        `without_match` counts the queries whose identity has no gallery image from another encounter.
+        `without_match` counts the queries whose identity has no gallery image from another encounter; `same_encounter`,
+        where encounters are known, those of them whose identity has only images from the same one.
         """
         counts: dict[str, dict[str, int | float]] = {}
         if self.pairs:
@@ -61,10 +62,14 @@ class LabelledData:
         if table := self.retrieval:
             counts["search"] = {
                 "queries": sum(table.is_query),
-                "gallery": len(table.paths) - sum(table.is_query),
+                "gallery": sum(table.is_gallery),
                 "identities": len(set(table.identities)),
                 "without_match": _without_match(table),
             }
+            if table.encounters:
+                counts["search"]["same_encounter"] = _without_match(table) - _without_match(
+                    replace(table, encounters=None)
+                )
         return counts
 
 
@@ -89,6 +94,8 @@ def read_labelled_data(data: Path) -> LabelledData:
     if labels:
         pairs, same, remarks = _distinct_pairs(*labels, table=data / "test" / "labels.csv")
         remarks += _contradictions(pairs, same, identity_of)
+    if retrieval:
+        remarks += _name_remarks(data / "retrieval.csv", retrieval)
     if retrieval and _without_match(retrieval) == sum(retrieval.is_query):
         remarks.append(_no_match(data / "retrieval.csv", retrieval))
         if pairs is None:
@@ -158,9 +165,26 @@ def _contradictions(pairs: PairTable, same: npt.NDArray[np.bool_], identity_of: 
 def _without_match(table: RetrievalTable) -> int:
     """Count the queries whose identity has no gallery image from another encounter."""
     rows = list(zip(table.identities, table.encounters or table.paths, table.is_query, strict=True))
-    images = Counter(identity for identity, _, is_query in rows if not is_query)
-    junk = Counter((identity, encounter) for identity, encounter, is_query in rows if not is_query)
+    gallery = [row for row, is_in_gallery in zip(rows, table.is_gallery, strict=True) if is_in_gallery]
+    images = Counter(identity for identity, *_ in gallery)
+    junk = Counter((identity, encounter) for identity, encounter, _ in gallery)
     return sum(is_query and images[i] == junk[i, e] for i, e, is_query in rows)
+
+
+def _name_remarks(file: Path, table: RetrievalTable) -> list[str]:
+    """Remarks on identities that are missing, and on those whose names are alike."""
+    remarks = []
+    if table.unknown:
+        remarks.append(
+            f"Not searched: {len(table.unknown)} photographs of {file}, whose individual is not known: "
+            f"{count_text(table.unknown.values())}."
+        )
+    if alike := alike_groups(table.identities):
+        remarks.append(
+            f"Alike names in {file} are scored as different individuals: {alike_text(alike)}. Give each individual one "
+            "name."
+        )
+    return remarks
 
 
 def _no_match(file: Path, table: RetrievalTable) -> str:
@@ -171,9 +195,10 @@ def _no_match(file: Path, table: RetrievalTable) -> str:
             f"Not searched: no gallery row of {file} has the identity of any of its {queries} queries. "
             "Spell identities the same way in both roles, or add gallery photographs of the queries' identities."
         )
-    column = encounter_column(file, RETRIEVAL_HEADER)
+    column = table.encounter_column
+    constant = only_value(table.encounters, column=column)
     return (
         f"Not searched: according to the column {column} of {file}, all gallery photographs of the {queries} queries' "
-        f"identities were taken in the same encounter as the query. Correct {column}, or remove the column if it does "
-        "not mean that."
+        f"identities were taken in the same encounter as the query{f' ({constant})' if constant else ''}. Correct "
+        f"{column}, or remove the column if it does not mean that."
     )

@@ -101,14 +101,15 @@ def find_leaks(labelled: LabelledData, learned: Sequence[Path]) -> Leaks:
     }
     table = labelled.retrieval
     pairs = {frozenset(couple) for couple in _couples(labelled)}
-    is_query = dict(zip(table.paths, table.is_query, strict=True)) if table else {}
+    queries = {path for path, is_query in zip(table.paths, table.is_query, strict=True) if is_query} if table else set()
+    gallery = {path for path, is_in in zip(table.paths, table.is_gallery, strict=True) if is_in} if table else set()
     copies: dict[Path, Path] = {}
     compared = []
     for a, b in _near_copies(summaries, known=sum(path in summaries for path in learned_only)):
         if (a in learned_set) != (b in learned_set):
             copy, original = (b, a) if a in learned_set else (a, b)
             copies.setdefault(copy, original)
-        searched = a in is_query and b in is_query and is_query[a] != is_query[b]
+        searched = (a in queries and b in gallery) or (b in queries and a in gallery)
         if searched or frozenset((a, b)) in pairs:
             compared.append((a, b))
     return Leaks(tuple(path for path in labelled.paths if path in learned_set), tuple(copies.items()), tuple(compared))

@@ -1,5 +1,6 @@
 """Pseudo-labels: unlabelled images that very likely show the same individual become training identities."""
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ import numpy.typing as npt
 from scipy.stats import binomtest
 
 from noseprint.calibration.thresholds import separating_similarity, threshold_at_precision
+from noseprint.data.names import alike_form
 from noseprint.errors import NoseprintError
 from noseprint.metrics.similarity import Pairs, pair_similarities, row_similarities
 
@@ -146,7 +148,7 @@ def produce_pseudo_labels(
         holdout_same: (H,), whether each hold-out pair is the same.
         precision: Share of same pairs that is required of the chosen ones, 0..1.
         count: Choose this many pairs instead.
-        labelled: Identities in use; the prefix is repeated until none of them starts with it.
+        labelled: Identities in use; the prefix is repeated until none of them starts with it or is alike to a new one.
 
     Returns:
         Rows that start with the identity of the most similar pair, and a summary.
@@ -213,7 +215,10 @@ def _distinct_pairs(pairs: Pairs) -> tuple[list[Pair], npt.NDArray[np.intp]]:
 
 def _name_groups(groups: list[list[str]], labelled: Collection[str]) -> list[tuple[str, str]]:
     prefix = "pseudo-"
-    while any(identity.startswith(prefix) for identity in labelled):
+    while any(
+        identity.startswith(prefix) or re.fullmatch(rf"{alike_form(prefix)}\d+", alike_form(identity))
+        for identity in labelled
+    ):
         prefix = "pseudo-" + prefix
     return [(f"{prefix}{number:04d}", image) for number, group in enumerate(groups) for image in group]
 

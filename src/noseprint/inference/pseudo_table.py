@@ -71,7 +71,9 @@ def write_pseudo_table(
         skipped = results / "skipped_pseudo.csv" if joined.is_main else None
         readable = readable_photographs(needed, skip_bad=skip_bad, skipped_csv=skipped)
         holdout, pairs = holdout.where(path in readable for path in holdout.paths), pairs.among(readable)
-        require_scorable(holdout.identities, share=share, encounters=holdout.encounters)
+        require_scorable(
+            holdout.identities, share=share, encounters=holdout.encounters, encounter_column=holdout.encounter_column
+        )
         if not len(pairs):
             raise NoseprintError(
                 "every validation pair has an unreadable photograph: replace them, or train with --no-pseudo"

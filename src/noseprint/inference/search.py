@@ -9,6 +9,7 @@ import torch
 from noseprint.calibration.curves import Calibration, calibration_from_json, identity_probabilities
 from noseprint.calibration.verifier import Verifier
 from noseprint.data.importing import IMPORTED_HEADER
+from noseprint.data.names import alike_form, alike_groups, alike_text, count_text, is_missing
 from noseprint.data.tables import TRAIN_HEADER, read_rows, write_csv
 from noseprint.errors import DataError, Fault, NoseprintError
 from noseprint.inference.gallery import GalleryEmbeddings, embed_photographs, find_weights, list_photographs
@@ -117,32 +118,44 @@ def write_matches(path: Path, matches: Sequence[Match]) -> None:
     write_csv(path, columns, ([getattr(match, column) for column in columns] for match in matches))
 
 
-def read_identities(path: Path, names: Sequence[str]) -> dict[str, str]:
-    """Read the identities of the gallery images `names`.
+def read_identities(path: Path, names: Sequence[str], *, unknown: Sequence[str] = ()) -> dict[str, str]:
+    """Read the identities of the gallery images `names`. Images whose identity is missing (`is_missing`) have none.
 
     path: a table (dog ID, nose print image) or the imported.csv of `noseprint import`. In the latter, images are named
-    both in their own folder and in the data folder.
+    both in their own folder and in the data folder. Backslashes in names may stand for slashes. unknown: further words
+    for a missing identity. Prints which identities are missing, and which names of individuals are alike.
 
     Raises DataError for faults in the table, and NoseprintError if it names none of the images.
     """
     faults: list[Fault] = []
     identity_of: dict[str, str] = {}
+    in_gallery = set(names)
     for line, identity, images in _read_image_names(path, faults):
-        for image in images:
+        for image in (name if name in in_gallery else name.replace("\\", "/") for name in images):
             if identity_of.setdefault(image, identity) != identity:
                 problem = f"image {image!r} already has identity {identity_of[image]!r}: keep one of the two"
                 faults.append(Fault(path, line, problem))
     if faults:
         raise DataError(faults)
     missing = [name for name in names if name not in identity_of]
+    similar = {alike_form(image): image for image in identity_of} if missing else {}
+    instead = next((f"; it has {similar[form]!r}" for name in missing if (form := alike_form(name)) in similar), "")
     if len(missing) == len(names):
         raise NoseprintError(
-            f"{path}: names none of the {len(names)} gallery images; the first of them is {names[0]!r}: "
+            f"{path}: names none of the {len(names)} gallery images; the first of them is {names[0]!r}{instead}: "
             "write the names as the gallery has them"
         )
     if missing:
-        print(f"{path} gives no identity for {len(missing)} of {len(names)} gallery images, such as {missing[0]!r}")
-    return identity_of
+        print(
+            f"{path} gives no identity for {len(missing)} of {len(names)} gallery images, such as {missing[0]!r}"
+            f"{instead}"
+        )
+    listed = [identity_of[name] for name in names if name in identity_of]
+    if nobody := [identity for identity in listed if is_missing(identity, tuple(unknown))]:
+        print(f"{path}: {len(nobody)} gallery images show unknown individuals: {count_text(nobody)}")
+    if alike := alike_groups(set(listed) - set(nobody)):
+        print(f"{path}: alike names count as different individuals: {alike_text(alike)}; give each individual one name")
+    return {image: identity for image, identity in identity_of.items() if not is_missing(identity, tuple(unknown))}
 
 
 def _find_calibration(
@@ -166,7 +179,8 @@ def _individual(image: str, identities: Mapping[str, str] | None) -> str:
 
 def _read_image_names(path: Path, faults: list[Fault]) -> Iterator[tuple[int, str, tuple[str, ...]]]:
     """Line, identity and names of the image of each row."""
-    for line, row in read_rows(path, IMPORTED_HEADER, TRAIN_HEADER, faults=faults, may_be_empty=("encounter",)):
+    may_be_empty = ("identity", "encounter", TRAIN_HEADER[0])
+    for line, row in read_rows(path, IMPORTED_HEADER, TRAIN_HEADER, faults=faults, may_be_empty=may_be_empty):
         if len(row) == len(TRAIN_HEADER):
             yield line, row[0], (row[1],)
         else:

@@ -7,8 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from noseprint.data.encounters import encounter_problem
+from noseprint.data.names import alike_groups, disk_form
 from noseprint.data.tables import (
+    ImageTable,
     PairTable,
+    RetrievalTable,
     contradicting_rows,
     image_folder,
     read_labels,
@@ -71,6 +75,8 @@ class _Tables:
     """Split -> each image that a table names, once. If a table cannot be read, every file of the folder as well."""
     identities: dict[Path, str] = field(default_factory=dict)
     retrieval_identities: dict[Path, str] = field(default_factory=dict)
+    named: dict[Path, ImageTable | RetrievalTable] = field(default_factory=dict)
+    """Table file -> the tables that name identities."""
     labels: list[tuple[PairTable, tuple[bool, ...]]] = field(default_factory=list)
     different: set[frozenset[Path]] = field(default_factory=set)
     """Pairs that a labels.csv calls different."""
@@ -96,6 +102,7 @@ def check(data: Path) -> DataReport:
     remarks = _find_copies(summaries, split_of, tables)
     remarks += _find_contradictions(tables)
     remarks += _find_single(data, tables)
+    remarks += _find_odd_identities(tables)
     for split in SPLITS:
         remarks += _find_odd_names(data, split, named=tables.images[split])
     tiny = {path: found.short_side for path, found in summaries.items() if found.short_side < TINY_SIDE}
@@ -121,7 +128,8 @@ def _read_tables(data: Path) -> _Tables:
     unread = set(SPLITS)
     if train := tables.read(read_train, data):
         unread.remove("train")
-        named["train"] += train.paths
+        named["train"] += [*train.paths, *train.unknown]
+        tables.named[data / "train" / "train_data.csv"] = train
         tables.identities.update(zip(train.paths, train.identities, strict=True))
     for split in ("validation", "test"):
         if pairs := tables.read(partial(read_pairs, split=split), data):
@@ -136,8 +144,10 @@ def _read_tables(data: Path) -> _Tables:
                     tables.different.add(frozenset((labelled.folder / a, labelled.folder / b)))
     if retrieval := tables.read(read_retrieval, data):
         tables.retrieval_identities.update(zip(retrieval.paths, retrieval.identities, strict=True))
-        for path, identity in tables.retrieval_identities.items():
+        tables.named[data / "retrieval.csv"] = retrieval
+        for path in (*retrieval.paths, *retrieval.unknown):
             named[path.parent.relative_to(data).parts[0]].append(path)
+        for path, identity in tables.retrieval_identities.items():
             tables.identities.setdefault(path, identity)
     for split in SPLITS:
         files = _image_files(data, split) if split in unread else []
@@ -187,12 +197,31 @@ def _find_single(data: Path, tables: _Tables) -> list[Finding]:
     return [Finding("single", data / "train" / "train_data.csv", problem)] if single else []
 
 
+def _find_odd_identities(tables: _Tables) -> list[Finding]:
+    """Identities that are missing or whose names are alike, within a table or in two, and encounters without use."""
+    findings = []
+    for file, table in tables.named.items():
+        findings += [Finding("unknown", path, f"{word!r} in {file.name}") for path, word in table.unknown.items()]
+        if problem := encounter_problem(table):
+            findings.append(Finding("encounters", file, problem))
+    files_of: dict[str, Path] = {}
+    for file, table in tables.named.items():
+        for identity in table.identities:
+            files_of.setdefault(identity, file)
+    for first, *others in alike_groups(files_of):
+        for other in others:
+            file, other_file = files_of[first], files_of[other]
+            problem = f"{first!r} and {other!r} count as two individuals"
+            findings.append(Finding("alike", file, problem, other=None if file == other_file else other_file))
+    return findings
+
+
 def _find_odd_names(data: Path, split: str, *, named: Sequence[Path]) -> list[Finding]:
     """Names of a split that some systems take for the same, and files that no table names."""
     first: dict[str, Path] = {}
     findings = []
     for path in named:
-        if (other := first.setdefault(path.name.casefold(), path)) != path:
+        if (other := first.setdefault(disk_form(path.name), path)) != path:
             findings.append(Finding("case", path, "are one file on a disk that ignores case", other=other))
     known = set(named)
     unlisted = [path for path in _image_files(data, split) if path not in known]

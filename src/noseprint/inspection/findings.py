@@ -20,7 +20,11 @@ _TITLES = {
     "two splits": "One photograph in two splits: the scores would be too high",
     "contradiction": "Pairs whose label in labels.csv contradicts the identities in retrieval.csv: one is wrong",
     "single": "Identities with one photograph: there is no pair to learn from, they only fill up batches",
-    "case": "Names that differ in upper and lower case only",
+    "alike": "Individuals whose names a person takes for the same. If they are one, give them one name",
+    "unknown": "Photographs of unknown individuals: neither trained on nor scored. If the word is a name, write it in "
+    "another way",
+    "encounters": "Encounters that do not say which photographs were taken together (docs/own_photographs.md)",
+    "case": "File names that differ in upper and lower case, or in the Unicode form, only",
     "unlisted": "Files that no table names: they are not used",
     "near copy": "Near copies of one identity, or without labels: probably bursts. A test that compares them gives "
     "scores that are too high, unless it knows encounters (docs/own_photographs.md)",

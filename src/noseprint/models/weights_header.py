@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from noseprint.errors import NoseprintError, printable
+from noseprint.errors import NoseprintError, breaks_line, printable
 
 FORMAT = "noseprint weights 2"
 _FORMAT_1 = "noseprint weights 1"  # embedding networks only; says `trunk` where format 2 says `backbone`
@@ -122,8 +122,9 @@ def check_heads(heads: Mapping[str, Sequence[str]]) -> None:
             raise TypeError(f"head {name}: its classes are not a list of names")
         if not 1 <= len(classes) <= 2**20 or len(set(classes)) != len(classes):
             raise ValueError(f"head {name}: needs between 1 and {2**20} classes, each once")
-        if bad := [one for one in classes if not (0 < len(one) <= 200 and one.isprintable())]:
-            raise ValueError(f"head {name}: class {bad[0][:50]!r} is no printable name of up to 200 characters")
+        if bad := [one for one in classes if not 0 < len(one) <= 200 or breaks_line(one)]:
+            listed = ", ".join(repr(one[:50]) for one in bad[:20])
+            raise ValueError(f"head {name}: these classes are no printable name of up to 200 characters: {listed}")
 
 
 def describe_weights(path: Path) -> dict[str, Any]:
@@ -257,7 +258,7 @@ def _three(text: str, *, low: float) -> tuple[float, ...]:
 def _check_extra(extra: Mapping[str, str]) -> None:
     """Check the extra entries that this library reads again: they must look as it writes them."""
     recipe = extra.get("recipe", "")
-    if len(recipe) > 100 or not recipe.isprintable():
+    if len(recipe) > 100 or breaks_line(recipe):
         raise ValueError(f"recipe {recipe[:100]!r}")
     if not re.fullmatch(r"([0-9a-f]{8}){0,65536}", extra.get("held_out_photographs", "")):
         raise ValueError(f"held_out_photographs {extra['held_out_photographs'][:50]!r}")

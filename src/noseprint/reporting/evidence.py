@@ -207,9 +207,12 @@ def _search(embeddings: Embeddings, labelled: LabelledData) -> tuple[Floats, npt
     table = labelled.retrieval
     assert table is not None
     rows = np.array([labelled.index[path] for path in table.paths])
-    is_query = np.array(table.is_query)
     scores = retrieval_metrics(
-        embeddings[rows], table.identities, queries=is_query, gallery=~is_query, encounters=table.encounters
+        embeddings[rows],
+        table.identities,
+        queries=np.array(table.is_query),
+        gallery=np.array(table.is_gallery),
+        encounters=table.encounters,
     )
     return scores.average_precision, np.array(table.identities)[scores.query]
 

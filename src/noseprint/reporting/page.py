@@ -220,7 +220,7 @@ def _gallery(evaluation: Evaluation) -> dict[str, Any] | None:
             table = leave_out(labelled, photographs=leaks.learned)[0].retrieval or table
         else:
             seen = "some"
-    table = table.where(not query for query in table.is_query)
+    table = table.where(table.is_gallery)
     return {"photographs": len(table.paths), "individuals": len(set(table.identities)), "seen": seen}
 
 

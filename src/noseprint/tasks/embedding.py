@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from noseprint.calibration.fitting import fit_calibration
 from noseprint.data.datasets import Sample, TrainingImages
 from noseprint.data.decode_cache import cached_decoder
+from noseprint.data.encounters import encounter_problem
 from noseprint.data.holdout import HOLDOUT_SEED, holdout_hash, photograph_hashes, require_scorable, split_holdout
+from noseprint.data.names import alike_groups, alike_text, count_text
 from noseprint.data.readable import readable_photographs
 from noseprint.data.samplers import IdentityBatches, identity_epoch_steps
 from noseprint.data.tables import ImageTable
@@ -88,7 +90,12 @@ class EmbeddingTask(Task):
         if pseudo:
             self.train = self.train + pseudo.where(path in readable for path in pseudo.paths)
         self.holdout = labelled.where(identity in self._held_out for identity in labelled.identities)
-        require_scorable(self.holdout.identities, share=options.holdout, encounters=self.holdout.encounters)
+        require_scorable(
+            self.holdout.identities,
+            share=options.holdout,
+            encounters=self.holdout.encounters,
+            encounter_column=self.holdout.encounter_column,
+        )
 
     def dataset(self) -> TrainingImages:
         """The training photographs, labelled by the number of their identity."""
@@ -174,15 +181,28 @@ class EmbeddingTask(Task):
         }
 
     def describe(self) -> str:
-        """How many photographs and identities are trained on and held out."""
+        """How many photographs and identities are trained on and held out, after what is odd about their names."""
         train, holdout = self.train, self.holdout
         counts = Counter(train.identities)
         single = sum(count == 1 for count in counts.values())
         remark = f" ({single} have one photograph: there is no pair of it, it only fills up batches)" if single else ""
-        return (
+        return "".join(f"{remark}\n" for remark in self._remarks()) + (
             f"{len(train)} photographs of {len(counts)} identities{remark} to learn from, {len(holdout)} of "
             f"{len(set(holdout.identities))} held out"
         )
+
+    def _remarks(self) -> Iterator[str]:
+        unknown = [*self._labelled.unknown.values(), *(self._pseudo.unknown.values() if self._pseudo else ())]
+        if unknown:
+            yield f"left out: {len(unknown)} photographs of unknown individuals: {count_text(unknown)}"
+        identities = {*self._labelled.identities, *(self._pseudo.identities if self._pseudo else ())}
+        if alike := alike_groups(identities):
+            yield (
+                f"caution: alike names count as different individuals: {alike_text(alike)}. If they are one, stop and "
+                "give each individual one name"
+            )
+        if problem := encounter_problem(self._labelled):
+            yield f"caution: {problem}"
 
     def identify(self, rows: Sequence[int]) -> list[tuple[str, Path]]:
         """The identity and the photograph of each row."""

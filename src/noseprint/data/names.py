@@ -1,0 +1,148 @@
+"""Names of individuals, encounters and files: which are missing, and which a person takes for the same.
+
+This is the one place that decides it; every table, import and gallery asks here.
+"""
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+_MISSING_WORDS = {
+    "na",
+    "nan",
+    "nat",
+    "none",
+    "null",
+    "nil",
+    "unknown",
+    "unk",
+    "unid",
+    "unidentified",
+    "unidentifiable",
+    "undetermined",
+    "undefined",
+    "unassigned",
+    "unnamed",
+    "unclear",
+    "notknown",
+    "notidentified",
+    "nodata",
+    "notassigned",
+    "notavailable",
+    "notapplicable",
+    "notrecorded",
+    "missing",
+    "empty",
+    "blank",
+    "tbd",
+}
+_MISSING_WORDS |= {f"{word}{whom}" for word in ("unknown", "unidentified", "no")
+                   for whom in ("individual", "animal", "dog", "id", "identity", "name")}  # fmt: skip
+_MISSING_TEXTS = {"-1", "-9", "-99", "-999", "-9999", "#ref!", "#value!", "#name?", "#div/0!", "#num!"}
+_ALIKE_CHARACTERS = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc\u00b4`", "'"))
+_NOT_SHOWN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+_NUMBER = re.compile(r"(?<!\d)(?<!\d[.,])\d+")  # 1.05 is not 1.5
+_SEPARATORS = re.compile(r"(?<!^)[\s_\u002d\u2010-\u2015\u2212]+")
+_SHOWN = 100
+
+
+def is_missing(name: str, unknown: tuple[str, ...] = ()) -> bool:
+    """Whether a name says that an identity or an encounter is not known.
+
+    Nothing but space and punctuation is (`?`, `-`, `____`), and so are NA, N/A, nan, NaT, none, null, nil, unknown,
+    unidentified, unassigned, unnamed, missing, "not known" and the like, in any case and with any punctuation; -1, -99
+    and -999; and the errors of a spreadsheet (`#REF!`). unknown: further words, compared by `alike_form`.
+    """
+    return _is_missing(name) or (bool(unknown) and alike_form(name) in set(map(alike_form, unknown)))
+
+
+@lru_cache(2**16)
+def _is_missing(name: str) -> bool:
+    text = _shown_text(name)
+    categories = {unicodedata.category(character) for character in text}
+    has_content = any(category[0] in "LN" or category == "So" for category in categories)  # So: an emoji is a name
+    return not has_content or text in _MISSING_TEXTS or re.sub(r"[\W_]", "", text) in _MISSING_WORDS
+
+
+@lru_cache(2**16)
+def alike_form(name: str) -> str:
+    """Equal for names that a person takes for the same, such as `Rex 007`, `rex_7` and `REX 7`; `7` and `7.0`.
+
+    Numbers count by their value. Case, space of any kind, invisible characters, hyphens and underscores between words,
+    the kind of apostrophe and the Unicode form do not count. The space between two numbers does: `1 12` is not `11 2`.
+    """
+    text = _NUMBER.sub(lambda digits: _number(digits[0]), _shown_text(name))
+    if whole := re.fullmatch(r"(-?\d+)\.0+", text):
+        return whole[1]
+    return re.sub(r"(?<!\d) | (?!\d)", "", _SEPARATORS.sub(" ", text))
+
+
+def alike_groups(names: Iterable[str]) -> list[tuple[str, ...]]:
+    """The distinct names that a person takes for the same, in groups of two or more."""
+    groups: dict[str, set[str]] = defaultdict(set)
+    for name in set(names):
+        groups[alike_form(name)].add(name)
+    return sorted(tuple(sorted(group)) for group in groups.values() if len(group) > 1)
+
+
+def disk_form(name: str) -> str:
+    """Equal for file names that are one file on a disk that ignores case and the Unicode form."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+class SimilarFiles:
+    """Finds existing files by names that a person takes for theirs; lists each folder once."""
+
+    def __init__(self) -> None:
+        self._entries: dict[Path, dict[str, str]] = {}
+
+    def find(self, path: Path) -> Path | None:
+        """An existing path whose parts are alike to those of `path` (`alike_form`), or None."""
+        found = Path(path.anchor)
+        for part in path.parts[len(found.parts) :]:
+            exists = part == ".." or (found / part).exists()
+            similar = part if exists else self._list(found).get(alike_form(part))
+            if similar is None:
+                return None
+            found /= similar
+        return found
+
+    def _list(self, folder: Path) -> dict[str, str]:
+        if folder not in self._entries:
+            names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+            self._entries[folder] = {alike_form(name): name for name in reversed(names)}
+        return self._entries[folder]
+
+
+def alike_text(groups: Sequence[Sequence[str]]) -> str:
+    """Groups of alike names for a message, at most 100: "'007' and '7'; 'Rex' and 'rex'"."""
+    text = "; ".join(" and ".join(map(_quoted(group), group)) for group in groups[:_SHOWN])
+    return f"{text}; and {len(groups) - _SHOWN} more" if len(groups) > _SHOWN else text
+
+
+def count_text(names: Iterable[str]) -> str:
+    """Each distinct name with its number, the most frequent first, at most 100: "'unknown' (30), empty (1)"."""
+    counts: Mapping[str, int] = Counter(names)
+    ordered = sorted(counts, key=lambda name: (-counts[name], name))
+    text = ", ".join(f"{repr(name) if name else 'empty'} ({counts[name]})" for name in ordered[:_SHOWN])
+    return f"{text} and {len(counts) - _SHOWN} more" if len(counts) > _SHOWN else text
+
+
+def _quoted(group: Sequence[str]) -> Callable[[str], str]:
+    """Writes accents as escapes where names differ in nothing else."""
+    return repr if len({unicodedata.normalize("NFC", name) for name in group}) == len(group) else ascii
+
+
+def _shown_text(name: str) -> str:
+    """The name in one Unicode form and one case, without what is not shown; one space for any space."""
+    text = unicodedata.normalize("NFKC", name.translate(_ALIKE_CHARACTERS)).casefold()
+    text = re.sub(r"\s+", " ", text)
+    text = "".join(character for character in text if unicodedata.category(character) not in ("Cf", "Cc"))
+    return _NOT_SHOWN.sub("", text).strip()
+
+
+def _number(digits: str) -> str:
+    return "".join(str(unicodedata.decimal(digit)) for digit in digits).lstrip("0") or "0"
