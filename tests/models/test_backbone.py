@@ -237,7 +237,8 @@ def test_a_backbone_of_another_precision_is_converted_and_said(tmp_path, capsys,
     assert len(floats) > 50
     assert all(tensor.dtype == torch.float32 for tensor in floats.values())
     assert all(torch.equal(tensor, source[key].float()) for key, tensor in floats.items())
-    assert {int(tensor) for key, tensor in state.items() if key not in floats} <= {0, 99840, 100_000}
+    expected = {"float16": 0, "bfloat16": 99_840, "float64": 100_000}[dtype]
+    assert {int(tensor) for key, tensor in state.items() if key not in floats} == {expected}
 
 
 def test_a_layout_that_timm_converts_is_found_under_prefixes(tmp_path):
@@ -253,6 +254,17 @@ def test_a_layout_that_timm_converts_is_found_under_prefixes(tmp_path):
     torch.save({"epoch": 1, "model": prefixed("module.backbone.", authors)}, tmp_path / "w.pth")
     state = build_backbone(name, weights_file=tmp_path / "w.pth", image_size=64).model.state_dict()
     assert all(torch.equal(tensor, source[key]) for key, tensor in state.items())
+
+
+def test_a_file_of_clip_is_left_to_timm(tmp_path, capsys):
+    """Its text network and its projection may be parts of the conversion."""
+    name = "test_convnext.r160_in1k"
+    source = timm.create_model(name, pretrained=False, num_classes=0).state_dict()
+    other = {"logit_scale": torch.ones(()), "text.projection": torch.ones(4, 4)}
+    torch.save(prefixed("visual.trunk.", source) | other, tmp_path / "w.pth")
+    state = build_backbone(name, weights_file=tmp_path / "w.pth", image_size=64).model.state_dict()
+    assert all(torch.equal(tensor, source[key]) for key, tensor in state.items())
+    assert capsys.readouterr().err == ""
 
 
 def test_a_local_file_for_another_image_size_is_resampled(tmp_path):

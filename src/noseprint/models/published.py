@@ -84,8 +84,7 @@ def describe_published(path: Path) -> dict[str, Any]:
     tensors, old_keys, note = _read_renamed(path)
     name = _recognise(tensors)
     if name is None:
-        specs = tensor_specs({old_keys[key]: tensor for key, tensor in tensors.items()})
-        raise NoseprintError(f"{path}: none of the four published checkpoints: {summarise_tensors(specs)}")
+        raise _foreign(path, {old_keys[key]: tensor for key, tensor in tensors.items()})
     backbone, image_size, _ = _NETWORKS[name]
     with torch.device("meta"):  # takes no memory
         plan = SupConNet(backbone, descriptors=_DESCRIPTORS, image_size=image_size, pretrained=False)
@@ -108,10 +107,17 @@ def _read_renamed(path: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:
     if not path.is_file():
         raise NoseprintError(f"{path}: no such checkpoint; download it and put it there")
     found = find_tensors(path, _prefix_of_2022, at_least=1, ignored=_IGNORED)
+    if not any(_OLD_KEY.match(key) for key in found.tensors):
+        raise _foreign(path, {found.name_in_file[key]: tensor for key, tensor in found.tensors.items()})
     family = "Swin" if any("features.2.0.blocks." in key for key in found.tensors) else "EfficientNet"
     renamed = {_rename(key, family): key for key in found.tensors}
     tensors = {new: found.tensors[old] for new, old in renamed.items()}
     return tensors, {new: found.name_in_file[old] for new, old in renamed.items()}, found.note
+
+
+def _foreign(path: Path, tensors: Mapping[str, Tensor]) -> NoseprintError:
+    summary = summarise_tensors(tensor_specs(tensors))
+    return NoseprintError(f"{path}: none of the four published checkpoints: {summary}; give one of them")
 
 
 def _prefix_of_2022(key: str) -> list[str]:
