@@ -115,6 +115,12 @@ weights, data, out = map(Path, sys.argv[1:])
 options = InferOptions(data=data, workers=0, device="cpu")
 infer(load_network(weights), transforms=[A.Resize(32, 32)], calibration=None, results=out, options=options)
 """
+EXPORT = """
+from pathlib import Path
+from noseprint.deploy.export import export
+weights, out = map(Path, sys.argv[1:])
+export(weights, out, onnx=True)
+"""
 
 
 def python(code: str, *args: object) -> subprocess.CompletedProcess[str]:
@@ -128,6 +134,12 @@ def test_inference_makes_no_network_connection(demo, tmp_path, write_weights):
     done = python(NO_NETWORK + INFER, write_weights(tmp_path / "best.safetensors"), demo, tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "similarity.csv").is_file()
+
+
+def test_an_export_to_onnx_makes_no_network_connection(tmp_path, write_weights):
+    done = python(NO_NETWORK + EXPORT, write_weights(tmp_path / "best.safetensors"), tmp_path / "bundle")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "bundle" / "model.onnx").is_file()
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import argparse
 import importlib.util
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ from safetensors.torch import save_file
 
 from noseprint.errors import NoseprintError
 from noseprint.models.backbone import WHEELS, build_backbone
+from noseprint.models.weights import save_weights
 
 
 @pytest.mark.parametrize(
@@ -178,6 +180,93 @@ def test_a_backbone_starts_from_a_local_file(tmp_path, name, classes, suffix):
     assert all(torch.equal(tensor, source[key]) for key, tensor in state.items())
 
 
+def prefixed(prefix, table):
+    return {f"{prefix}{key}": tensor for key, tensor in table.items()}
+
+
+def zeros(table):
+    return {key: torch.zeros_like(tensor) for key, tensor in table.items()}
+
+
+@pytest.mark.parametrize(
+    ("wrap", "says"),
+    [
+        (lambda t: {"state_dict": t, "epoch": 3, "optimizer": {"state": {0: {"exp_avg": torch.zeros(2)}}}},
+         "reads state_dict; leaves out epoch, optimizer"),
+        (lambda t: {"model": prefixed("module.", t), "args": argparse.Namespace(lr=1)}, "reads model; leaves out args"),
+        (lambda t: {"net": prefixed("_orig_mod.", t)}, "reads net"),
+        (lambda t: {"state_dict": zeros(t), "state_dict_ema": t}, "reads state_dict_ema; leaves out state_dict"),
+        (lambda t: prefixed("backbone.", t) | {"head.x": torch.zeros(9)}, "reads backbone.*; leaves out head.x"),
+        (lambda t: {"student": prefixed("head.", {"0.weight": torch.zeros(9)}), "teacher": prefixed("backbone.", t)},
+         "reads teacher; leaves out student"),
+        (lambda t: prefixed("module.encoder.", t), ""),
+    ],
+)  # fmt: skip
+def test_a_backbone_is_found_in_what_training_programs_save(tmp_path, capsys, wrap, says):
+    name = "test_efficientnet.r160_in1k"
+    torch.manual_seed(1)
+    source = timm.create_model(name, pretrained=False).state_dict()
+    path = tmp_path / "weights.pth"
+    torch.save(wrap(source), path)
+    state = build_backbone(name, weights_file=path, image_size=64).model.state_dict()
+    assert all(torch.equal(tensor, source[key]) for key, tensor in state.items())
+    assert capsys.readouterr().err == (f"{path}: {says}\n" if says else "")
+
+
+def test_a_backbone_starts_from_weights_of_noseprint(tmp_path, capsys, tiny):
+    save_weights(tmp_path / "best.safetensors", tiny, extra={})
+    backbone = build_backbone("test_efficientnet.r160_in1k", weights_file=tmp_path / "best.safetensors", image_size=64)
+    own = tiny.backbone.model.state_dict()
+    assert all(torch.equal(tensor, own[key]) for key, tensor in backbone.model.state_dict().items())
+    assert "reads backbone.model.*; leaves out heads.0.weight, heads.1.weight" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_a_backbone_of_another_precision_is_converted_and_said(tmp_path, capsys, dtype, suffix):
+    name, number = "test_efficientnet.r160_in1k", getattr(torch, dtype)
+    model = timm.create_model(name, pretrained=False)
+    for counter in (tensor for key, tensor in model.state_dict().items() if key.endswith("num_batches_tracked")):
+        counter.fill_(100_000)
+    source = {key: tensor.to(number) for key, tensor in model.state_dict().items()}
+    path = tmp_path / f"weights.{suffix}"
+    (save_file if suffix == "safetensors" else torch.save)(source, path)
+    state = build_backbone(name, weights_file=path, image_size=64).model.state_dict()
+    assert capsys.readouterr().err == f"{path}: converts {len(source)} tensors from {dtype} to float32\n"
+    floats = {key: tensor for key, tensor in state.items() if tensor.is_floating_point()}
+    assert len(floats) > 50
+    assert all(tensor.dtype == torch.float32 for tensor in floats.values())
+    assert all(torch.equal(tensor, source[key].float()) for key, tensor in floats.items())
+    expected = {"float16": 0, "bfloat16": 99_840, "float64": 100_000}[dtype]
+    assert {int(tensor) for key, tensor in state.items() if key not in floats} == {expected}
+
+
+def test_a_layout_that_timm_converts_is_found_under_prefixes(tmp_path):
+    name = "test_convnext.r160_in1k"
+    source = timm.create_model(name, pretrained=False, num_classes=0).state_dict()
+    authors = {}
+    for key, tensor in source.items():
+        old = re.sub(r"^stages\.(\d+)\.blocks\.", r"stages.\1.", re.sub("^stem", "downsample_layers.0", key))
+        old = re.sub(r"^stages\.(\d+)\.downsample\.", r"downsample_layers.\1.", old)
+        old = old.replace("conv_dw", "dwconv").replace("mlp.fc", "pwconv").replace("head.norm", "norm")
+        authors[old] = tensor
+    assert len(set(authors) - set(source)) > 10
+    torch.save({"epoch": 1, "model": prefixed("module.backbone.", authors)}, tmp_path / "w.pth")
+    state = build_backbone(name, weights_file=tmp_path / "w.pth", image_size=64).model.state_dict()
+    assert all(torch.equal(tensor, source[key]) for key, tensor in state.items())
+
+
+def test_a_file_of_clip_is_left_to_timm(tmp_path, capsys):
+    """Its text network and its projection may be parts of the conversion."""
+    name = "test_convnext.r160_in1k"
+    source = timm.create_model(name, pretrained=False, num_classes=0).state_dict()
+    other = {"logit_scale": torch.ones(()), "text.projection": torch.ones(4, 4)}
+    torch.save(prefixed("visual.trunk.", source) | other, tmp_path / "w.pth")
+    state = build_backbone(name, weights_file=tmp_path / "w.pth", image_size=64).model.state_dict()
+    assert all(torch.equal(tensor, source[key]) for key, tensor in state.items())
+    assert capsys.readouterr().err == ""
+
+
 def test_a_local_file_for_another_image_size_is_resampled(tmp_path):
     name = "test_vit.r160_in1k"
     save_file(timm.create_model(name, pretrained=False).state_dict(), tmp_path / "w.safetensors")
@@ -191,6 +280,8 @@ def test_a_local_file_for_another_image_size_is_resampled(tmp_path):
         (lambda tensors: tensors.pop("blocks.0.0.bn1.weight"), r"Missing key.*blocks\.0\.0\.bn1\.weight"),
         (lambda tensors: tensors.update(extra=torch.zeros(1)), r"Unexpected key.*extra"),
         (lambda tensors: tensors.update({"bn2.bias": torch.zeros(3)}), r"size mismatch for bn2\.bias"),
+        (lambda tensors: tensors.update({"bn2.bias": tensors["bn2.bias"].int()}), r"1 wrongly typed: bn2\.bias: int32"),
+        (lambda tensors: tensors["bn2.bias"].fill_(torch.inf), r"1 not finite: bn2\.bias"),
     ],
 )
 def test_a_local_file_that_does_not_fit_is_refused(tmp_path, change, message):
@@ -202,9 +293,16 @@ def test_a_local_file_that_does_not_fit_is_refused(tmp_path, change, message):
         build_backbone(name, weights_file=path, image_size=64)
 
 
+def test_a_file_with_several_backbones_is_refused(tmp_path):
+    source = timm.create_model("test_efficientnet.r160_in1k", pretrained=False).state_dict()
+    torch.save({"student": source, "teacher": prefixed("module.", source)}, tmp_path / "w.pth")
+    with pytest.raises(NoseprintError, match=r"of several networks \('student', 'teacher\.module\.'\); save one"):
+        build_backbone("test_efficientnet.r160_in1k", weights_file=tmp_path / "w.pth", image_size=64)
+
+
 def test_a_local_file_that_is_missing_or_unreadable_is_refused(tmp_path):
     with pytest.raises(NoseprintError, match="no such weights file"):
         build_backbone("test_efficientnet.r160_in1k", weights_file=tmp_path / "w.pth", image_size=64)
     (tmp_path / "w.pth").write_bytes(b"<html>")
-    with pytest.raises(NoseprintError, match=r"w\.pth: not weights of the backbone"):
+    with pytest.raises(NoseprintError, match=r"w\.pth: not a PyTorch file of tensors, .*a web page"):
         build_backbone("test_efficientnet.r160_in1k", weights_file=tmp_path / "w.pth", image_size=64)

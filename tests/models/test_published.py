@@ -1,11 +1,13 @@
 """Imitations of the published checkpoints: today's tensors under the names of 2022, by a map written for the tests."""
 
+import argparse
 import os
 import pickle
 import re
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -117,7 +119,9 @@ def test_a_published_network_loads_to_the_same_bits(real_network, file):
     assert (network.embed(images) - used).abs().max() > 1e-6
 
 
-@pytest.mark.parametrize("fault", ["missing", "unexpected", "wrongly shaped", "not finite", "the same tensor"])
+@pytest.mark.parametrize(
+    "fault", ["missing", "unexpected", "a second time", "wrongly shaped", "not finite", "the same tensor"]
+)
 def test_a_checkpoint_that_does_not_fit_exactly_is_refused(real_network, file, fault):
     name, _, network = real_network
     table = published(hollow(network.state_dict()), kind_of(name))
@@ -134,12 +138,18 @@ def test_a_checkpoint_that_does_not_fit_exactly_is_refused(real_network, file, f
         table[key] = torch.zeros(*table[key].shape, 2)
     elif fault == "not finite":
         table[key] = torch.full((), float("inf")).expand(table[key].shape)
+    elif fault == "a second time":
+        fault, named = "1 unexpected", f"module.{key}"
+        table[named] = table[key]
     else:
-        table[f"module.{key}"] = table[key]
+        table[f"_orig_mod.{key}"] = table[key]
     torch.save(table, file)
+    with pytest.raises(NoseprintError) as described:
+        describe_published(file)
     version = network.heads[0].weight._version
-    with pytest.raises(NoseprintError, match=rf"{fault}.*{re.escape(named)}|{re.escape(named)}.*{fault}"):
+    with pytest.raises(NoseprintError, match=rf"{fault}.*{re.escape(named)}|{re.escape(named)}.*{fault}") as loaded:
         load_published(file, network)
+    assert str(described.value) == str(loaded.value)
     assert network.heads[0].weight._version == version
 
 
@@ -185,8 +195,9 @@ def test_code_in_a_file_is_refused_and_never_runs(tiny, file, tmp_path, write):
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        (torch.empty(2**50, device="meta"), "not a flat table of named tensors"),
-        (torch.zeros(1).to_sparse(), "not a flat table of named tensors"),
+        (torch.empty(2**50, device="meta"), "features.0.weight is sparse, quantised or without values"),
+        (torch.zeros(1).to_sparse(), "features.0.weight is sparse, quantised or without values"),
+        (torch.zeros(1, dtype=torch.float16).expand(2**50), "1 wrongly shaped|unexpected"),
         (torch.zeros(1).expand(2**50), "1 wrongly shaped|unexpected"),
         (torch.zeros(1, dtype=torch.complex64), "1 wrongly shaped"),
     ],
@@ -197,13 +208,142 @@ def test_unusual_tensors_are_refused(tiny, file, value, says, legacy):
         load_published(file, tiny)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int64])
-def test_numbers_of_another_type_are_refused(tiny, file, dtype):
+@pytest.mark.parametrize("dtype", ["int64", "int8", "bool", "complex64", "float8_e4m3fn"])
+def test_numbers_that_are_not_floating_point_are_refused(tiny, file, dtype):
     table = published(tiny.state_dict(), "eff")
-    table["features.0.weight"] = table["features.0.weight"].to(dtype)
+    table["features.0.weight"] = table["features.0.weight"].to(getattr(torch, dtype))
     torch.save(table, file)
-    with pytest.raises(NoseprintError, match=r"1 wrongly typed \(features\.0\.weight\)"):
+    with pytest.raises(NoseprintError, match=rf"1 wrongly typed \(features\.0\.weight: {dtype}, not float32\)"):
         load_published(file, tiny)
+
+
+@pytest.mark.parametrize("counters", ["kept", "converted"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_another_precision_is_converted_to_float32_and_said(tiny, file, capsys, dtype, counters):
+    """Also where the counters of BatchNorm were converted, too: 100,000 is infinite in float16."""
+    number = getattr(torch, dtype)
+    randomise(tiny)
+    for key, tensor in tiny.state_dict().items():
+        if key.endswith("num_batches_tracked"):
+            tensor.fill_(100_000)
+    state = {key: tensor.clone() for key, tensor in tiny.state_dict().items()}
+    convert = [key for key, tensor in state.items() if counters == "converted" or tensor.is_floating_point()]
+    torch.save(published(state | {key: state[key].to(number) for key in convert}, "eff"), file)
+    overwrite(tiny)
+    load_published(file, tiny)
+    assert capsys.readouterr().err == f"{file}: converts {len(convert)} tensors from {dtype} to float32\n"
+    loaded = tiny.state_dict()
+    for key, tensor in state.items():
+        assert loaded[key].dtype == tensor.dtype
+        if tensor.is_floating_point():
+            assert torch.equal(loaded[key], tensor.to(number).float())
+        else:
+            converted = {"float16": 0, "bfloat16": 99_840, "float64": 100_000}[dtype]
+            assert loaded[key] == (100_000 if counters == "kept" else converted)
+
+
+class Options(argparse.Namespace):
+    """What training programs save beside the weights."""
+
+
+@torch.enable_grad()
+def beside():
+    """Counters, options, scores and the state of an optimizer that has made a step."""
+    model = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    args = argparse.Namespace(lr=0.1, out=Path("runs"), sizes=[1, 2])
+    return {
+        "epoch": 3,
+        "optimizer": optimizer.state_dict(),
+        "args": args,
+        "best": np.float64(0.5),
+        "torch": torch.__version__,
+        "losses": np.ones(3),
+    }
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("wrap", "says"),
+    [
+        (lambda t: {"state_dict": t}, "reads state_dict"),
+        (lambda t: {"state_dict": t, **beside()}, "reads state_dict; leaves out epoch, optimizer, args, best, torch,"),
+        (lambda t: {**beside(), "model": t}, "reads model; leaves out epoch, optimizer, args, best"),
+        (lambda t: {"epoch": 3, "model_state_dict": t}, "reads model_state_dict; leaves out epoch"),
+        (lambda t: {"net": t, "acc": 0.9}, "reads net; leaves out acc"),
+        (lambda t: {"ema": t}, "reads ema"),
+        (lambda t: {"ema": {"decay": 0.9, "shadow": t}}, "reads ema.shadow"),
+        (lambda t: {"checkpoint": {"weights": {"student": t}}}, "reads checkpoint.weights.student"),
+        (lambda t: {"model": zeros(t), "ema": t}, "reads ema; leaves out model"),
+        (lambda t: {"state_dict": zeros(t), "state_dict_ema": t}, "reads state_dict_ema; leaves out state_dict"),
+        (lambda t: {"epoch": 3, **t}, "leaves out epoch"),
+        (lambda t: {"model": prefixed("module.", t)}, "reads model"),
+        (lambda t: prefixed("_orig_mod.module.", t), ""),
+        (lambda t: prefixed("model.backbone.", t), ""),
+        (lambda t: {"state_dict": prefixed("model.", t) | {"criterion.weight": torch.ones(2)}},
+         "reads state_dict.model.*; leaves out criterion.weight"),
+        (lambda t: prefixed("module.", t) | {"n_averaged": torch.tensor(5)}, "reads module.*; leaves out n_averaged"),
+        (lambda t: prefixed("online_model.", zeros(t)) | prefixed("ema_model.", t), "reads ema_model.*; leaves out"),
+        (lambda t: {key.replace("features.3.", "features._orig_mod.3."): one for key, one in t.items()}, ""),
+    ],
+)  # fmt: skip
+def test_the_usual_wrappings_give_the_same_network(tiny, file, capsys, wrap, says):
+    tiny.eval().set_pixel_statistics(IMAGENET_MEAN, IMAGENET_STD)
+    randomise(tiny)
+    images = probe(64)
+    used = tiny.embed(images)
+    table = published({key: tensor.clone() for key, tensor in tiny.state_dict().items()}, "eff")
+    for zipped in (True, False):
+        torch.save(wrap(table), file, _use_new_zipfile_serialization=zipped)
+        overwrite(tiny)
+        load_published(file, tiny)
+        assert torch.equal(tiny.embed(images), used)
+        message = capsys.readouterr().err
+        assert message.startswith(f"{file}: {says}") if says else not message
+
+
+def zeros(table):
+    return {key: torch.zeros_like(tensor) for key, tensor in table.items()}
+
+
+def prefixed(prefix, table):
+    return {f"{prefix}{key}": tensor for key, tensor in table.items()}
+
+
+@pytest.mark.parametrize(
+    ("wrap", "says"),
+    [
+        (lambda t: {"student": t, "teacher": zeros(t)}, "of several networks ('student', 'teacher'); save one of them"),
+        (lambda t: {"ema": {"student": t, "teacher": zeros(t)}}, "of several networks ('ema.student', 'ema.teacher')"),
+        (lambda t: prefixed("q.", t) | prefixed("k.", t), "of several networks ('q.', 'k.')"),
+        (lambda t: {"epoch": 3, "args": {}}, "not a table of named tensors (keys epoch, args); give the network's"),
+        (lambda t: {1: torch.zeros(1)}, "not a table of named tensors (keys 1)"),
+        (lambda t: [t], "not a table of named tensors (list)"),
+        (lambda t: torch.zeros(3), "not a table of named tensors (Tensor)"),
+        (lambda t: {"model": {key: one for key, one in t.items() if key != "features.0.weight"}},
+         "1 missing (backbone.model.conv_stem.weight)"),
+        (lambda t: {"model": {**t, "features.0.weight": [1.0, 2.0]}}, "1 missing (backbone.model.conv_stem.weight)"),
+        (lambda t: torch.nn.Linear(2, 2), "it holds more than tensors: torch.nn.modules.linear.Linear); none of its"),
+        (lambda t: {"model": t, "args": Options(lr=1)}, "Options); none of its code was executed; save its"),
+    ],
+)  # fmt: skip
+def test_what_holds_no_single_network_is_named(tiny, file, wrap, says):
+    torch.save(wrap(published(tiny.state_dict(), "eff")), file)
+    with pytest.raises(NoseprintError, match=re.escape(says)):
+        load_published(file, tiny)
+
+
+def test_the_description_says_how_a_wrapped_file_in_half_precision_is_read(real_network, file):
+    name, _, network = real_network
+    table = published(hollow(network.state_dict()), kind_of(name))
+    halved = {key: one.half() if key.endswith("weight") and one.ndim > 1 else one for key, one in table.items()}
+    torch.save({"epoch": 3, "model": prefixed("module.", halved)}, file)
+    described = describe_published(file)
+    count = sum(tensor.dtype == torch.float16 for tensor in halved.values())
+    assert described["network"] == name
+    assert described["reading"] == f"reads model; leaves out epoch; converts {count} tensors from float16 to float32"
 
 
 @pytest.mark.parametrize("numbers", [torch.zeros(2**20), torch.randint(-(2**62), 2**62, (2**12,))])
@@ -267,10 +407,6 @@ def test_files_that_are_not_checkpoints_are_refused(tiny, file, tmp_path):
         expected = rf"member\.pth: not a PyTorch file of tensors, or only part of one \({says}"
         with pytest.raises(NoseprintError, match=expected):
             load_published(file, tiny)
-    for value in ({"state_dict": {"a": torch.zeros(1)}}, [torch.zeros(1)], {1: torch.zeros(1)}):
-        torch.save(value, file)
-        with pytest.raises(NoseprintError, match="not a flat table"):
-            load_published(file, tiny)
     file.unlink()
     os.mkfifo(file)
     for other in (file, tmp_path):
@@ -299,24 +435,28 @@ def test_descriptors_in_another_order_are_refused(file):
 
 def test_a_foreign_checkpoint_is_described_in_the_refusal(file, tiny):
     torch.save(tiny.state_dict(), file)
-    says = r"none of the four published checkpoints: \d+ tensors \(2022:backbone\.mod"
-    with pytest.raises(NoseprintError, match=says):
-        describe_published(file)
+    says = r"none of the four published checkpoints: \d+ tensors \(backbone\.model\.conv_stem\.weight"
+    for read in (describe_published, lambda path: load_published(path, tiny)):
+        with pytest.raises(NoseprintError, match=says):
+            read(file)
     torch.save({"features.4.weight": torch.full((1280, 640, 1, 1), torch.nan)}, file)
-    with pytest.raises(NoseprintError, match=r"1 tensors are not finite \(features\.4\.weight"):
+    with pytest.raises(NoseprintError, match=r"\d+ missing \(backbone\.model"):
         describe_published(file)
     torch.save({"features.4.weight": torch.zeros(1280, 640, 1, 1), "x": torch.zeros(1).expand(2**50)}, file)
-    with pytest.raises(NoseprintError, match="none of the four"):
+    with pytest.raises(NoseprintError, match=r"1 unexpected \(x\)"):
         describe_published(file)
     torch.save({"features.4.weight": torch.zeros(1280, 640, 1, 1), "main_modules.0.0.weight": torch.zeros(())}, file)
-    assert describe_published(file)["dim"] == 0
+    with pytest.raises(NoseprintError, match=r"1 wrongly shaped \(main_modules\.0\.0\.weight: \(\), not \(256, 1280\)"):
+        describe_published(file)
 
 
 def test_control_codes_in_a_key_do_not_reach_the_terminal(file, tiny):
-    torch.save({"\x1b[2J" + "x" * 10**6: torch.zeros(1)}, file)
-    with pytest.raises(NoseprintError, match=r"unexpected \(\\x1b") as error:
-        load_published(file, tiny)
-    assert len(str(error.value)) < 1000
+    stray = {"\x1b[2J" + "x" * 10**6: torch.zeros(1)}
+    for table, says in ((stray, r"1 tensors \(\\x1b"), (stray | {"features.0.weight": torch.zeros(1)}, r"\(\\x1b")):
+        torch.save(table, file)
+        with pytest.raises(NoseprintError, match=says) as error:
+            load_published(file, tiny)
+        assert len(str(error.value)) < 1000
 
 
 def test_a_zip_that_claims_a_second_disk_is_refused(tiny, file):

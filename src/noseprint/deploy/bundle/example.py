@@ -1,31 +1,58 @@
-"""Similarity of two photographs: python example.py A.jpg B.jpg (needs openvino, opencv-python-headless, numpy)."""
+"""Similarity of two photographs: python example.py A.jpg B.jpg.
+
+It needs opencv-python-headless, numpy, and onnxruntime if the folder holds model.onnx, otherwise openvino.
+"""
 
 import json
 import sys
 from pathlib import Path
 
-sys.modules["openvino_telemetry"] = None  # otherwise importing openvino sends a report to its makers
-
 import cv2
 import numpy as np
-import openvino
+from image_headers import header_problem
 
 HERE = Path(__file__).resolve().parent
 ABOUT = json.loads((HERE / "bundle.json").read_text())
-NETWORK = openvino.Core().compile_model(HERE / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": ABOUT["precision"]})
+
+if (HERE / "model.onnx").is_file():
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(HERE / "model.onnx"), providers=["CPUExecutionProvider"])
+
+    def run(images: np.ndarray) -> np.ndarray:
+        """Embeddings (batch, size) of images (batch, 3, side, side)."""
+        return session.run(["embedding"], {"images": images})[0]
+else:
+    sys.modules["openvino_telemetry"] = None  # otherwise importing openvino sends a report to its makers
+    import openvino
+
+    network = openvino.Core().compile_model(HERE / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": ABOUT["precision"]})
+
+    def run(images: np.ndarray) -> np.ndarray:
+        """Embeddings (batch, size) of images (batch, 3, side, side)."""
+        return network([images])[0].copy()
 
 
-def embed(path: str) -> np.ndarray:
-    """The embedding of a photograph: a vector of length 1."""
-    image = cv2.imread(path, cv2.IMREAD_COLOR_RGB)
+def read(path: str) -> np.ndarray:
+    """A photograph as noseprint reads it: RGB, upright, resized to the square (3, side, side)."""
+    try:
+        data = Path(path).read_bytes()
+        if problem := header_problem(data):  # such as an animation, or a file that is cut off
+            raise SystemExit(f"{path}: {problem}")
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    except (OSError, cv2.error) as error:
+        raise SystemExit(f"{path}: cannot be read ({error})") from error
     if image is None:
-        raise SystemExit(f"{path}: not a photograph that OpenCV can read")
-    image = cv2.resize(image, (ABOUT["image_size"], ABOUT["image_size"]), interpolation=cv2.INTER_LINEAR)
-    return NETWORK([image.transpose(2, 0, 1)[None]])[0][0].copy()
+        raise SystemExit(f"{path}: OpenCV cannot decode it")
+    side = ABOUT["image_size"]
+    return cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR).transpose(2, 0, 1)
 
 
 if __name__ == "__main__":
-    similarity = float(embed(sys.argv[1]) @ embed(sys.argv[2]))
+    if len(sys.argv) != 3:
+        raise SystemExit(__doc__)
+    a, b = (run(read(path)[None])[0] for path in sys.argv[1:])
+    similarity = float(a @ b)
     answer = {"similarity": similarity}
     if knots := ABOUT["calibration"]:  # the probability if half of all pairs show the same individual
         answer["probability"] = float(1 / (1 + np.exp(-np.interp(similarity, knots["similarity"], knots["log_odds"]))))
