@@ -31,10 +31,11 @@ CHECKED_BY_HAND = {
 
 
 def runtime_packages() -> dict[str, Distribution]:
-    """By name, all packages that noseprint, its demo and its export need on this machine; not the tools of test.sh."""
+    """By name, all packages that requirements.txt is there for, on this machine; not the tools of test.sh."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    todo = list(map(Requirement, project["dependencies"] + extras["demo"] + extras["deploy"] + extras["index"]))
+    installed = [package for extra in ("demo", "deploy", "index", "excel") for package in extras[extra]]
+    todo = list(map(Requirement, project["dependencies"] + installed))
     seen: set[tuple[str, str]] = set()
     packages = {}
     while todo:
