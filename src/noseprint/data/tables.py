@@ -152,9 +152,10 @@ def read_pair_names(path: Path) -> PairTable:
     return _read_pair_table(path, path.parent, check_names=False)
 
 
-def read_labels(data: Path, split: Split) -> tuple[PairTable, tuple[bool, ...]] | None:
+def read_labels(data: Path, split: Split, *, missing_ok: bool = False) -> tuple[PairTable, tuple[bool, ...]] | None:
     """Read `data/<split>/labels.csv` (imageA,imageB,label with 1 = same), or None where there is none.
 
+    missing_ok: as for `read_train`.
     Raises DataError with every fault, such as a pair with two labels or an image labelled as different from itself.
     """
     path = data / split / "labels.csv"
@@ -162,7 +163,7 @@ def read_labels(data: Path, split: Split) -> tuple[PairTable, tuple[bool, ...]] 
         return None
     faults: list[Fault] = []
     folder = image_folder(data, split)
-    names = _ImageNames(folder, table=path, faults=faults)
+    names = _ImageNames(folder, table=path, faults=faults, missing_ok=missing_ok)
     image_a, image_b, same, lines = list[str](), list[str](), list[bool](), array("q")
     first_row: dict[tuple[str, str], int] = {}  # of each pair, whichever way round
     for line, (*pair, label) in read_rows(path, LABEL_HEADER, faults=faults):
@@ -185,10 +186,11 @@ def read_labels(data: Path, split: Split) -> tuple[PairTable, tuple[bool, ...]] 
     return PairTable(folder, tuple(image_a), tuple(image_b)), tuple(same)
 
 
-def read_retrieval(data: Path) -> RetrievalTable | None:
+def read_retrieval(data: Path, *, missing_ok: bool = False) -> RetrievalTable | None:
     """Read `data/retrieval.csv` (folder,role,identity,image[, one of ENCOUNTERS]), or None where there is none.
 
-    An image whose encounter is empty is an encounter of its own. Raises DataError with every fault.
+    An image whose encounter is empty is an encounter of its own. missing_ok: as for `read_train`. Raises DataError with
+    every fault.
     """
     path = data / "retrieval.csv"
     if not path.is_file():
@@ -205,7 +207,8 @@ def read_retrieval(data: Path) -> RetrievalTable | None:
             faults.append(Fault(path, line, f"folder {folder!r} is none of train, validation, test"))
             continue
         if folder not in names_in:
-            names_in[folder] = _ImageNames(image_folder(data, folder), table=path, faults=faults)
+            where = image_folder(data, folder)
+            names_in[folder] = _ImageNames(where, table=path, faults=faults, missing_ok=missing_ok)
         name = names_in[folder].check(image, line)
         if (first := first_line.setdefault((folder, name), line)) != line:
             faults.append(Fault(path, line, f"{folder}/{image} is already listed on line {first}: delete one row"))
