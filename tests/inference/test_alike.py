@@ -44,10 +44,12 @@ def test_one_similar_image_of_several_does_not_make_two_individuals_alike():
 
 def test_more_individuals_need_a_higher_similarity_and_suspects_a_lower_one():
     probability = found(CLOSE)[0].probability
-    many = int(4 * probability / (1 - probability) / 2)  # the probability falls to about 2/3
-    assert found(CLOSE, identities=many) == []
-    (pair,) = found(CLOSE, identities=many, suspects=[("a", "b")])
-    assert 0.5 < pair.probability < 0.9
+    even = 4 * probability / (1 - probability)
+    assert found(CLOSE, identities=int(even / 2)) == []
+    (pair,) = found(CLOSE, identities=int(even / 2), suspects=[("a", "b")])
+    assert pair.probability == pytest.approx(even / (1 + even))
+    less = [*CLOSE[:2], *(unit(1, 1.8, 0),) * 2, *CLOSE[4:]]  # about even odds
+    assert found(less, suspects=[("a", "b")]) == []
 
 
 def test_in_a_large_gallery_only_suspects_are_compared(monkeypatch):

@@ -32,7 +32,7 @@ def list_photographs(source: Path) -> tuple[Path, tuple[str, ...]]:
     for path in _walk(source):
         name, kind = path.relative_to(source).as_posix(), _why_left_out(path)
         (left_out[kind] if kind else names).append(name)
-    note = _left_out_note(left_out)
+    note = _left_out_note(left_out, photographs=len(names))
     if not names:
         raise NoseprintError(f"{source}: has no photographs ({FORMATS}){f'; {note}' if note else ''}")
     if note:
@@ -84,7 +84,7 @@ def _why_left_out(path: Path) -> str | None:
     return "folder that cannot be read" if path.is_dir() else suffix or "file without a suffix"
 
 
-def _left_out_note(left_out: dict[str, list[str]]) -> str:
+def _left_out_note(left_out: dict[str, list[str]], *, photographs: int) -> str:
     kinds = []
     for kind, names in sorted(left_out.items()):
         more = ", ..." if len(names) > _NAMED else ""
@@ -92,4 +92,6 @@ def _left_out_note(left_out: dict[str, list[str]]) -> str:
     if not kinds:
         return ""
     advice = f". To read HEIC or AVIF: {INSTALL_HEIC}" if left_out.keys() & {"HEIC", "AVIF"} else ""
-    return f"left out {sum(map(len, left_out.values()))} files that noseprint does not read: {'; '.join(kinds)}{advice}"
+    number = sum(map(len, left_out.values()))
+    files = f"{number} of {number + photographs} files are left out, which noseprint does not read"
+    return f"{files}: {'; '.join(kinds)}{advice}"
