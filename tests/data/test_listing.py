@@ -70,6 +70,7 @@ def test_linked_folders_are_followed_once(photos, tmp_path):
     shutil.copytree(photos / "rex" / "more", elsewhere / "luna")
     (elsewhere / "back").symlink_to(photos)
     (photos / "a link").symlink_to(elsewhere)
+    shutil.copytree(elsewhere / "luna", tmp_path / "other photographs")
     (photos / "above").symlink_to(tmp_path)
     (photos / "again").symlink_to(elsewhere / "luna")
     (photos / "rex" / "more" / "self").symlink_to(".")
