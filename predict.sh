@@ -10,6 +10,7 @@
 #   --members LIST    use these networks, separated by commas (default: swin224,swin384,v2,b7ns)
 #   --method METHOD   mean: mean of the similarities (default); rank: mean of their ranks;
 #                     calibrated: mean of their log-odds
+#   --skip-bad        go on without missing or broken photographs: their pairs get no answer
 #   --gpus 0,1        use these GPUs, one job on each
 #   --jobs N          run N networks at the same time (default: 1, or one for each GPU)
 #   --dry-run         show every command; change nothing
@@ -18,11 +19,12 @@
 source "$(dirname "$0")/scripts/common.sh"
 source "$ROOT/scripts/nose_prints.sh"
 
-METHOD=mean LIST=""
+METHOD=mean LIST="" SKIP_BAD=0
 while [ $# -gt 0 ]; do
   case $1 in
     --members) require_value "$@"; LIST=$2; shift 2 ;;
     --method) require_value "$@"; METHOD=$2; shift 2 ;;
+    --skip-bad) SKIP_BAD=1; shift ;;
     *) common_option "$@"; shift "$CONSUMED" ;;
   esac
 done

@@ -9,6 +9,7 @@
 #   --members LIST    use these of swin224,swin384,v2,b7ns, separated by commas (default: all that have weights)
 #   --method METHOD   mean: mean of the similarities (default); rank: mean of their ranks;
 #                     calibrated: mean of their log-odds
+#   --skip-bad        go on without missing or broken photographs: their pairs get no answer
 #   --gpus 0,1        use these GPUs, one job on each
 #   --jobs N          run N networks at the same time (default: 1, or one for each GPU)
 #   --dry-run         show every command; change nothing
@@ -17,13 +18,14 @@
 source "$(dirname "$0")/scripts/common.sh"
 source "$ROOT/scripts/nose_prints.sh"
 
-METHOD=mean LIST="" CKPTS=$ROOT/ckpts
+METHOD=mean LIST="" CKPTS=$ROOT/ckpts SKIP_BAD=0
 while [ $# -gt 0 ]; do
   case $1 in
     --ckpts) require_value "$@"; CKPTS=$(from_caller "$2"); shift 2 ;;
     --members) require_value "$@"; LIST=$2; shift 2 ;;
     --method) require_value "$@"; METHOD=$2; shift 2 ;;
     --small | --demo) usage_error "$1 is not needed here: the weights say which network they are for" ;;
+    --skip-bad) SKIP_BAD=1; shift ;;
     *) common_option "$@"; shift "$CONSUMED" ;;
   esac
 done

@@ -25,6 +25,7 @@ check_method() {
 infer() {  # MEMBER OPTION...
   local member=$1
   shift
+  [ "$SKIP_BAD" = 0 ] || set -- --skip-bad "$@"
   run_script "$(similarity_of "$member")" "${member}_stage2/infer.py" "${RUN_OPTIONS[@]}" "$@"
 }
 
@@ -64,5 +65,6 @@ score() {  # MEMBER...: the report, with scores if the data has labels
 make_report() {  # OPTION...: writes results/RUN/report.html
   local report=(python -m noseprint report --data "$DATA")
   [ -z "$RUN" ] || report+=(--run "$RUN")
+  [ "$SKIP_BAD" = 0 ] || report+=(--skip-bad)
   run_or_show "${report[@]}" "$@"
 }

@@ -8,7 +8,7 @@
 #
 #   --data DIR      the data folder, as for train.sh (default: data)
 #   --small         small networks
-#   --skip-bad      train without missing or broken photographs
+#   --skip-bad      train and answer without missing or broken photographs
 #   -- OPTION...    pass options to each train.py, for example: -- --epochs 10
 #
 # sbatch reads what else your cluster needs (partition, account, time) from SBATCH_PARTITION, SBATCH_ACCOUNT and
@@ -60,5 +60,5 @@ while read -r folder after; do
   echo "Submitted $folder: job $job"
   jobs="$jobs$folder=$job " all="$all:$job"
 done <<<"$folders"
-job=$(submit predict.sh "$all" ${OPTIONS[@]+"${OPTIONS[@]}"})
+job=$(submit predict.sh "$all" ${OPTIONS[@]+"${OPTIONS[@]}"} ${SKIP_BAD[@]+"${SKIP_BAD[@]}"})
 echo "Submitted predict.sh: job $job. The output of each job is in slurm-JOB.out"

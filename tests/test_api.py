@@ -59,6 +59,22 @@ def test_a_folder_of_unknown_individuals_is_no_individual(folder, tmp_path, writ
     assert loaded.identities == {names[0]: "rex"}
 
 
+def test_broken_photographs_are_left_out_on_request(folder, tmp_path, write_weights):
+    weights = write_weights(tmp_path / "w.safetensors")
+    first, second = sorted((folder / "photos").iterdir())[:2]
+    for individual in (first, second):
+        shutil.copytree(individual, tmp_path / "photos" / individual.name)
+    broken = sorted((tmp_path / "photos" / first.name).iterdir())[0]
+    broken.write_bytes(b"")
+    with pytest.raises(noseprint.NoseprintError, match=r"1 of \d+ photographs cannot be read"):
+        noseprint.Gallery.enrol(tmp_path / "photos", weights, device="cpu")
+    gallery = noseprint.Gallery.enrol(tmp_path / "photos", weights, device="cpu", skip_bad=True)
+    assert f"{first.name}/{broken.name}" not in gallery.identities
+    matches = gallery.search(tmp_path / "photos" / first.name, top=1, device="cpu", skip_bad=True)
+    assert {match.query for match in matches} == {path.name for path in first.iterdir()} - {broken.name}
+    assert {match.identity for match in matches} == {first.name}
+
+
 def test_the_code_of_the_page_runs(folder, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(noseprint, "train", tiny_train)

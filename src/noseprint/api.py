@@ -191,9 +191,10 @@ def train(
     return Path(results) / "best.safetensors"
 
 
-def evaluate(weights: Weights, data: StrPath, *, device: str = "auto") -> "Evaluation":
+def evaluate(weights: Weights, data: StrPath, *, device: str = "auto", skip_bad: bool = False) -> "Evaluation":
     """Score networks, and their ensemble if there are several, on the labels of a data folder.
 
+    skip_bad: score without photographs that are missing or broken instead of raising an error.
     `scores` of the result maps the name of each network, and "ensemble", to its scores.
     """
     from noseprint.devices import choose_device
@@ -203,7 +204,7 @@ def evaluate(weights: Weights, data: StrPath, *, device: str = "auto") -> "Evalu
     members, folder = _by_name(weights), Path(data)
     trained_here = trained_on(folder, members.values())
     learned = learned_photographs(folder, folder / "pseudo.csv") if trained_here else ()
-    evaluation = evaluate_members(members, folder, device=choose_device(device), learned=learned)
+    evaluation = evaluate_members(members, folder, device=choose_device(device), learned=learned, skip_bad=skip_bad)
     evaluation.other_data = not trained_here
     return evaluation
 
@@ -226,20 +227,22 @@ class Gallery:
         *,
         identities: Mapping[str, str] | None = None,
         device: str = "auto",
+        skip_bad: bool = False,
     ) -> "Gallery":
         """Embed all photographs in a folder and in the folders inside it; several weights make an ensemble.
 
         identities: the individual of each photograph, by its name in the folder. None: the photographs of an individual
         lie in a folder of its own, and that folder's name is the individual. Names such as "unknown" and "" stand for
-        individuals that are not known.
+        individuals that are not known. skip_bad: leave out photographs that cannot be read instead of raising an error.
         """
+        from noseprint.data.listing import list_photographs
         from noseprint.devices import choose_device
-        from noseprint.inference.gallery import embed_gallery, list_photographs
+        from noseprint.inference.gallery import embed_gallery
 
         folder, names = list_photographs(Path(photographs))
         paths = tuple(_by_name(weights).values())
-        embeddings = embed_gallery(paths, folder, names, device=choose_device(device))
-        return cls(embeddings, _known_identities(names, identities), paths)
+        embeddings = embed_gallery(paths, folder, names, device=choose_device(device), skip_bad=skip_bad)
+        return cls(embeddings, _known_identities(embeddings.names, identities), paths)
 
     def save(self, file: StrPath) -> None:
         """Write the embeddings (.safetensors), as the command `noseprint embed` does, without the identities."""
@@ -251,21 +254,31 @@ class Gallery:
     def load(cls, file: StrPath, weights: Weights = (), *, identities: Mapping[str, str] | None = None) -> "Gallery":
         """Read what `save` or the command `noseprint embed` wrote.
 
-        weights: the weights it was made with, if they have moved since. identities: as for `enrol`.
+        weights: the weights it was made with, if they have moved since. identities: as for `enrol`. Photographs that
+        have changed since are named on standard error.
         """
         from noseprint.inference.gallery import find_weights, read_gallery
+        from noseprint.inference.photograph_records import say_changes
 
         embeddings = read_gallery(Path(file))
+        say_changes(embeddings.folder, embeddings.names, embeddings.records)
         paths = find_weights(embeddings, tuple(_by_name(weights).values()))
         return cls(embeddings, _known_identities(embeddings.names, identities), paths)
 
     def search(
-        self, query: StrPath, *, top: int = 5, verifier: "Verifier | None" = None, device: str = "auto"
+        self,
+        query: StrPath,
+        *,
+        top: int = 5,
+        verifier: "Verifier | None" = None,
+        device: str = "auto",
+        skip_bad: bool = False,
     ) -> "list[Match]":
         """Return the `top` most similar photographs of the gallery for each query, the best first.
 
         query: a photograph, or a folder of them. verifier: gives probabilities to the matches of several networks; a
-        single network has its own calibration in its weights, if it was calibrated.
+        single network has its own calibration in its weights, if it was calibrated. skip_bad: leave out queries that
+        cannot be read instead of raising an error.
         """
         from noseprint.devices import choose_device
         from noseprint.inference.search import search_gallery
@@ -278,7 +291,8 @@ class Gallery:
             identities=self.identities,
             verifier=verifier,
             weights=self.weights,
-        )
+            skip_bad=skip_bad,
+        ).matches
 
 
 def _known_identities(photographs: Iterable[str], given: Mapping[str, str] | None) -> dict[str, str]:

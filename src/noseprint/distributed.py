@@ -141,6 +141,11 @@ def gather_lists(items: list[T]) -> list[T]:
     return list(chain.from_iterable(lists))
 
 
+def is_main_rank() -> bool:
+    """Return whether this process writes the files."""
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
 def wait_for_all() -> None:
     """Return when every rank has called this."""
     if dist.is_initialized():

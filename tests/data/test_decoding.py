@@ -1,6 +1,8 @@
 import os
 import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,6 +12,7 @@ from PIL import Image
 from noseprint.data.decoding import decode, find_faults
 from noseprint.errors import DataError, NoseprintError
 
+HEIC = Path(__file__).with_name("sideways.heic")
 UPRIGHT = np.zeros((40, 56, 3), np.uint8)
 UPRIGHT[:20], UPRIGHT[20:, :28], UPRIGHT[20:, 28:] = (200, 40, 40), (40, 200, 40), (40, 40, 200)
 
@@ -41,18 +44,44 @@ def exif(orientation):
     return tags
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "BMP"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "AVIF"])
 def test_every_format_becomes_upright_rgb(tmp_path, format):
     image = decode(saved(tmp_path / "x", format))
     assert image.dtype == np.uint8
     assert is_upright(image)
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 def test_exif_turns_the_image_upright(tmp_path, format):
     sideways = np.rot90(UPRIGHT)  # as a camera held upright stores it; 6 means: turn by 90 degrees clockwise
     image = decode(saved(tmp_path / "x", format, pixels=sideways, exif=exif(6)))
     assert is_upright(image)
+
+
+def test_heic_is_turned_upright(tmp_path):
+    assert is_upright(decode(HEIC))
+    data = HEIC.read_bytes()
+    for length in range(0, len(data), 7):
+        (tmp_path / "cut").write_bytes(data[:length])
+        assert problem_of(tmp_path / "cut")
+    for at in range(data.index(b"mdat"), len(data), 5):
+        (tmp_path / "x").write_bytes(data[:at] + b"\xff" + data[at + 1 :])
+        with suppress(DataError):
+            decode(tmp_path / "x")
+
+
+@pytest.mark.parametrize(("path", "kind"), [(HEIC, "HEIC"), (None, "AVIF")])
+def test_what_reads_heic_and_avif_is_named_where_it_is_not_installed(tmp_path, monkeypatch, path, kind):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    monkeypatch.setattr("PIL.features.check", lambda _: False)
+    problem = problem_of(path or saved(tmp_path / "x", "AVIF"))
+    assert problem.startswith(f"is {kind}, which an extra package reads: pip install noseprint[heic], or convert")
+
+
+def test_the_first_of_several_pictures_in_a_jpeg_is_taken(tmp_path):
+    images = [Image.fromarray(UPRIGHT), Image.fromarray(255 - UPRIGHT)]
+    images[0].save(tmp_path / "x.mpo", "MPO", save_all=True, append_images=images[1:])
+    assert is_upright(decode(tmp_path / "x.mpo"))
 
 
 @pytest.mark.parametrize(("format", "mode"), [("PNG", "L"), ("PNG", "1"), ("PNG", "LA"), ("JPEG", "L"), ("TIFF", "L")])
@@ -81,6 +110,23 @@ def test_16_bit_images_keep_the_upper_8_bits(tmp_path, kind):
     assert np.abs(decode(tmp_path / "x").astype(int) - UPRIGHT).max() <= 1
 
 
+@pytest.mark.parametrize("kind", [".png", ".tif"])
+@pytest.mark.parametrize("bits", [8, 10, 12])
+def test_16_bit_files_that_use_fewer_bits_are_not_black(tmp_path, kind, bits):
+    deep = np.left_shift(UPRIGHT[..., ::-1], bits - 8, dtype=np.uint16)
+    (tmp_path / "x").write_bytes(cv2.imencode(kind, deep)[1].tobytes())
+    assert (decode(tmp_path / "x") == UPRIGHT).all()
+    (tmp_path / "grey").write_bytes(cv2.imencode(kind, deep[..., 2])[1].tobytes())
+    assert (decode(tmp_path / "grey") == UPRIGHT[..., :1]).all()
+
+
+@pytest.mark.parametrize("kind", [".png", ".tif"])
+def test_a_dark_image_of_16_or_8_bits_stays_dark(tmp_path, kind):
+    for dark in (UPRIGHT.astype(np.uint16) * 21, UPRIGHT // 16):  # up to 4200 of 65535, and 12 of 255
+        (tmp_path / "x").write_bytes(cv2.imencode(kind, dark)[1].tobytes())
+        assert decode(tmp_path / "x").max() in (12, 16)
+
+
 def test_one_pixel_is_an_image(tmp_path):
     assert decode(saved(tmp_path / "x", "PNG", pixels=UPRIGHT[:1, :1])).tolist() == [[[200, 40, 40]]]
 
@@ -96,7 +142,7 @@ def test_any_file_name_is_accepted(tmp_path, name):
 def test_a_file_that_is_not_an_image_is_rejected(tmp_path):
     for content, message in {
         b"": "is empty",
-        b"not an image": "is not a JPEG, PNG, WebP, TIFF or BMP image",
+        b"not an image": "is not a JPEG, PNG, WebP, TIFF, BMP, HEIC or AVIF image",
         b"\x89PNG\r\n\x1a\n": "cut off",
         b"\xff\xd8\xff\xd9": "cut off",
         b"GIF89a": "is not a JPEG",

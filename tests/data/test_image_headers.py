@@ -1,11 +1,13 @@
 import io
+import struct
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from noseprint.data.image_headers import header_problem
+from noseprint.data.image_headers import header_problem, image_format
 
 PIXELS = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 255, (40, 56, 3), np.uint8), (0, 0), 2)
 FORMATS = {
@@ -100,5 +102,35 @@ def test_an_image_without_a_size_is_damaged(at):
     assert "no size" in header_problem(bytes(data))
 
 
-def test_heic_is_reported_with_the_fix():
-    assert "convert it to JPEG" in (header_problem(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic") or "")
+HEIC = Path(__file__).with_name("sideways.heic").read_bytes()
+
+
+@pytest.mark.parametrize("data", [HEIC, encoded("AVIF")], ids=["heic", "avif"])
+def test_the_size_in_a_heic_or_avif_file_is_read(data, monkeypatch):
+    assert header_problem(data) is None
+    largest = (64, 64) if data is HEIC else (56, 40)  # HEIC is coded in blocks of 64 x 64, and cut off
+    assert is_read_as(data, *largest, monkeypatch)
+    monkeypatch.undo()
+    assert header_problem(data + b"SEFHe\0\0\0") is None  # what some phones append
+    assert all(header_problem(data[:length]) for length in range(len(data)))
+
+
+def test_a_huge_heic_image_and_a_sequence_are_rejected():
+    at = HEIC.index(b"ispe") + 8
+    huge = HEIC[:at] + (20_000).to_bytes(4, "big") * 2 + HEIC[at + 8 :]
+    assert "20000 x 20000 pixels, above the limit" in header_problem(huge)
+    assert "several images" in header_problem(HEIC.replace(b"ftypheic", b"ftyphevc"))
+    assert "not a JPEG" in header_problem(HEIC.replace(b"heic", b"mp42").replace(b"mif1", b"isom"))
+
+
+@pytest.mark.parametrize("tag", [(254, 1), (262, 32803), (50706, 4)], ids=["preview", "CFA", "DNGVersion"])
+def test_the_preview_in_a_raw_file_is_not_taken_for_the_photograph(tag):
+    tags = sorted([(256, 160), (257, 120), tag])
+    data = b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags))
+    data += b"".join(struct.pack("<HHII", number, 4, 1, value) for number, value in tags) + bytes(4)
+    assert "raw file" in header_problem(data)
+    assert "raw file" not in (header_problem(data.replace(struct.pack("<H", tag[0]), struct.pack("<H", 305))) or "")
+
+
+def test_text_that_begins_with_the_letters_of_a_bitmap_is_no_image():
+    assert image_format(b"BMI of the dogs, in spring") is None

@@ -18,6 +18,7 @@ from noseprint.inference.evaluation import (
     score_embeddings,
 )
 from noseprint.inference.labelled_data import read_labelled_data
+from noseprint.inference.leaks import leave_out
 from noseprint.inference.similarity_table import write_similarities
 from noseprint.metrics.similarity import ensemble_embeddings, row_similarities
 from noseprint.metrics.verification import roc_auc
@@ -139,3 +140,28 @@ def test_similarity_tables_are_scored_without_a_network(tmp_path, demo):
 def test_a_folder_without_labels_is_refused(tmp_path):
     with pytest.raises(NoseprintError, match=r"has no labels .*labels\.csv"):
         read_labelled_data(tmp_path)
+
+
+def test_photographs_that_cannot_be_read_are_left_out_of_the_scores(demo, tmp_path, write_weights):
+    data = shutil.copytree(demo, tmp_path / "data")
+    weights = {"one": write_weights(tmp_path / "w.safetensors")}
+    labelled = read_labelled_data(data)
+    broken, missing, also = labelled.paths[1], labelled.paths[4], labelled.paths[-1]
+    broken.write_bytes(broken.read_bytes()[:300])
+    also.write_bytes(b"")
+    with pytest.raises(NoseprintError, match=f"2 of {len(labelled.paths)} .*--skip-bad") as error:
+        evaluate_members(weights, data, device=CPU)
+    assert broken.name in str(error.value)
+    assert also.name in str(error.value)
+    missing.unlink()
+    skipped = tmp_path / "s.csv"
+    found = evaluate_members(weights, data, device=CPU, skip_bad=True, skipped_csv=skipped, learned=[])
+    rest = read_labelled_data(data, missing_ok=True)
+    rest, keep = leave_out(rest, photographs={broken, missing, also})
+    assert set(found.labelled.paths) == set(labelled.paths) - {broken, missing, also}
+    assert found.embeddings["one"].shape[0] == len(labelled.paths) - 3
+    assert len(found.similarity["one"]) == keep.sum() < len(keep)
+    assert found.labelled.retrieval.paths == rest.retrieval.paths
+    assert found.scores["one"].auc.value == pytest.approx(roc_auc(found.similarity["one"], labelled.same[keep]))
+    assert f"Not scored: 3 of {len(labelled.paths)} photographs" in found.labelled.remarks[-1]
+    assert len(skipped.read_text().splitlines()) == 4

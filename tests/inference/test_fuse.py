@@ -103,3 +103,17 @@ def test_no_members_and_unknown_methods_are_refused():
         fuse({}, PAIRS)
     with pytest.raises(NoseprintError, match="'median' is unknown"):
         fuse({"one": ONE}, PAIRS, method="median")
+
+
+def test_a_pair_to_which_a_member_has_no_answer_has_none():
+    holes = ONE.assign(prediction=[0.9, np.nan, 0.5], probability=[0.9, np.nan, 0.5])
+    whole = ONE.assign(probability=[0.8, 0.7, 0.6])
+    pairs = Table(("a", "a", "b"), ("b", "c", "c"))
+    for method, expected in (("mean", [0.9, np.nan, 0.5]), ("rank", [1, np.nan, 0.25]), ("calibrated", None)):
+        fused = fuse({"holes": pd.concat([holes, holes]), "whole": whole}, pairs, method=method)
+        assert np.isnan(fused).tolist() == [False, True, False]
+        if expected:
+            np.testing.assert_allclose(fused, expected)
+    np.testing.assert_array_equal(
+        fuse({"m": holes.iloc[:2]}, Table(("a", "a"), ("b", "c")), method="rank"), [0.5, np.nan]
+    )

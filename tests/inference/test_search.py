@@ -3,6 +3,7 @@ import csv
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from noseprint.calibration.curves import Platt
 from noseprint.data.importing import IMPORTED_HEADER
@@ -10,6 +11,7 @@ from noseprint.errors import DataError, NoseprintError
 from noseprint.inference import search as module
 from noseprint.inference.gallery import GalleryEmbeddings
 from noseprint.inference.nearest import expand_queries
+from noseprint.inference.photograph_records import check_photographs
 from noseprint.inference.search import Match, read_identities, search_gallery, write_matches
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import save_weights
@@ -38,13 +40,16 @@ def search(tmp_path, monkeypatch):
     paths = [tmp_path / "one.safetensors", tmp_path / "two.safetensors"]
     for path, extra in zip(paths, ({"calibration": CURVE.to_json()}, {"recipe": "two"}), strict=True):
         save_weights(path, network, extra=extra)
-    (tmp_path / "q.jpg").write_bytes(b"")
-    monkeypatch.setattr(module, "embed_photographs", lambda *_, **__: QUERY)
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "q.jpg")
 
-    def search(*, members=1, verifier_of=0, **options):
-        gallery = GalleryEmbeddings(GALLERY, NAMES, tuple((path, fingerprint(path)) for path in paths[:members]), "")
+    def search(*, members=1, verifier_of=0, query=QUERY, names=NAMES, matrix=GALLERY, records=None, **options):
+        monkeypatch.setattr(module, "embed_photographs", lambda *_, **__: query)
+        files = tuple((path, fingerprint(path)) for path in paths[:members])
+        gallery = GalleryEmbeddings(matrix, names, files, "", tmp_path, records)
         verifier = FakeVerifier(paths[:verifier_of]) if verifier_of else None
-        return search_gallery(tmp_path / "q.jpg", gallery, verifier=verifier, device=torch.device("cpu"), **options)
+        result = search_gallery(tmp_path / "q.jpg", gallery, verifier=verifier, device=torch.device("cpu"), **options)
+        search.result = result
+        return result.matches
 
     return search
 
@@ -101,11 +106,43 @@ def test_an_expanded_query_has_no_probability(search):
         search(top=0)
 
 
+def test_the_very_picture_in_the_gallery_is_the_same_individual(search, tmp_path):
+    _, records = check_photographs(tmp_path, ["q.jpg"], skip_bad=False, skipped_csv=None)
+    same = np.concatenate([np.zeros((1, 32), np.uint8), records, np.zeros((2, 32), np.uint8)])
+    for rows in (same, None):  # without records, a cosine of 1 within the rounding
+        query = QUERY if rows is not None else np.array([[0, 1 - 2e-7, 0, 0]], np.float32)
+        matches = search(identities=IDENTITIES, records=rows, query=query)
+        probability = {match.image: match.probability for match in matches}
+        assert probability[NAMES[1]] > 0.999
+        assert matches[0].none < 1e-6
+    two = dict(zip(NAMES, "abbc", strict=True))
+    same[0] = same[1]  # the same picture under two names
+    probability = {match.image: match.probability for match in search(identities=two, records=same)}
+    assert probability[NAMES[0]] == pytest.approx(0.5)
+    assert probability[NAMES[1]] == pytest.approx(0.5)
+
+
+def test_a_similar_picture_is_judged_by_the_calibration(search, tmp_path):
+    records = np.zeros((4, 32), np.uint8)
+    (first, *_) = search(identities=IDENTITIES, query=GALLERY[:1], records=records)
+    assert first.probability == pytest.approx(np.exp(5) / 3 / (1 + (np.exp(5) + 2 * np.exp(-5)) / 3), rel=1e-5)
+
+
+def test_no_similarity_is_above_one(search):
+    matrix = np.full((4, 512), 1 / np.sqrt(512), np.float32) * np.float32(1 + 1e-7)
+    matches = search(query=matrix[:1], matrix=matrix)
+    assert np.einsum("nd,nd->n", matrix, matrix).max() > 1
+    assert [match.similarity for match in matches] == [1.0] * 4
+
+
 def test_only_known_columns_are_written(tmp_path):
     write_matches(tmp_path / "a.csv", [Match("q.jpg", 1, "a.jpg", 0.5)])
     assert (tmp_path / "a.csv").read_text() == "query,rank,image,similarity\nq.jpg,1,a.jpg,0.5\n"
     write_matches(tmp_path / "a.csv", [Match("q.jpg", 1, "a.jpg", 0.5, "Rex", 0.25, 0.75)])
     assert (tmp_path / "a.csv").read_text().splitlines()[1] == "q.jpg,1,a.jpg,0.5,Rex,0.25,0.75"
+    write_matches(tmp_path / "a.csv", [Match(q, 1, "a.jpg", 0.5, "Rex", 0.25, 0.75) for q in "ac"], skipped=["b"])
+    lines = (tmp_path / "a.csv").read_text().splitlines()[1:]
+    assert lines == ["a,1,a.jpg,0.5,Rex,0.25,0.75", "b,,,,,,", "c,1,a.jpg,0.5,Rex,0.25,0.75"]
 
 
 def test_an_import_names_images_in_two_ways(tmp_path):
@@ -161,6 +198,18 @@ def test_names_may_have_backslashes_and_alike_ones_are_named(tmp_path, capsys):
 def test_identities_of_other_images_are_refused(tmp_path, capsys):
     table = write_table(tmp_path / "t.csv", [("a", NAMES[0])])
     assert read_identities(table, NAMES) == {NAMES[0]: "a"}
-    assert "no identity for 3 of 4 gallery images" in capsys.readouterr().out
+    assert "no identity for 3 of 4 gallery images" in capsys.readouterr().err
     with pytest.raises(NoseprintError, match="names none of the 1 gallery images"):
         read_identities(table, ["b.jpg"])
+
+
+def test_photographs_and_individuals_that_the_gallery_lacks_are_named(tmp_path, capsys):
+    read_identities(imported(tmp_path), NAMES)
+    assert capsys.readouterr().err == ""
+    read_identities(imported(tmp_path), NAMES[1:3])  # of a, one of two; of c, none
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "imported.csv names 2 photographs that are not in the gallery, such as 'train/images/a1.jpg'" in told.err
+    assert "No photograph of 1 individuals is in it (c), so they cannot be found: embed their" in told.err
+    read_identities(imported(tmp_path), NAMES[1:])
+    assert "cannot be found" not in capsys.readouterr().err

@@ -59,3 +59,11 @@ def test_a_similarity_that_is_not_finite_is_refused():
     x[1, 2] = np.nan
     with pytest.raises(NoseprintError, match=r"1 of 2 similarities .* that of 'a' and 'b' \(pair 2: nan\)"):
         pair_similarities(x, {"a": 0, "b": 1}, Table(("a", "a"), ("a", "b")))
+
+
+def test_rounding_puts_no_cosine_outside_its_range():
+    rows = np.full((2, 512), 1 / np.sqrt(512), np.float32) * np.float32([[1 + 1e-7], [-1 - 1e-7]])
+    assert np.einsum("nd,nd->n", rows, rows).max() > 1
+    first, second = np.array([0, 0]), np.array([0, 1])
+    assert row_similarities(rows, first, second).tolist() == [1.0, -1.0]
+    assert row_similarities(2 * rows, first, second)[0] == pytest.approx(4)  # no cosine: not hidden

@@ -66,6 +66,13 @@ def test_small_networks_answer_pairs_of_a_data_folder_elsewhere(trained, tmp_pat
     assert calls[-1]["args"] == ["--data", str(data), "--run", "small", "--members", *STAGE_2]
 
 
+def test_skip_bad_reaches_what_reads_the_photographs(trained):
+    trained.ok("predict.sh", "--skip-bad", "--members", "v2,b7ns")
+    *infer, fuse, calibrate, report = trained.calls()
+    assert all("--skip-bad" in call["args"] for call in (*infer, report))
+    assert not any("--skip-bad" in call["args"] for call in (fuse, calibrate))  # calibrate leaves them out by itself
+
+
 def test_a_missing_network_is_named_with_the_command_before_anything_runs(trained):
     (trained.root / "v2_stage2/results/best.safetensors").unlink()
     error = trained.fails("predict.sh")

@@ -39,7 +39,7 @@ def test_each_job_waits_for_the_jobs_it_starts_from_and_all_get_the_same_data(su
         ]
     expected = [f"{command} --small --data {data} --skip-bad -- --epochs 1" for command in expected]
     all_jobs = ":".join(map(str, range(1, 10)))
-    expected.append(f"--dependency afterok:{all_jobs} slurm/script.sbatch predict.sh --small --data {data}")
+    expected.append(f"--dependency afterok:{all_jobs} slurm/script.sbatch predict.sh --small --data {data} --skip-bad")
     common = "--parsable --kill-on-invalid-dep yes --cpus-per-task 2 "
     assert [job.strip() for job in jobs] == [common + command for command in expected]
 

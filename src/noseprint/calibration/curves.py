@@ -19,6 +19,9 @@ Factor = Annotated[float, Field(ge=0, le=1e300)]
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 """For dataclasses that are read from JSON: no conversions, no unknown names, only finite numbers."""
 
+SAME_PIXELS_LOG_ODDS = math.log(1e12)
+"""Of two photographs with the same pixels. A curve, fitted to pairs of different photographs, knows nothing of them."""
+
 _EPSILON = 1e-6  # float32 cosines are no more exact than this
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from noseprint.calibration.curves import Calibration, probability_at
+from noseprint.calibration.curves import SAME_PIXELS_LOG_ODDS, Calibration, probability_at
 from noseprint.calibration.operating_points import OperatingPoint
 from noseprint.calibration.quality_limits import Shortfall, shortfalls
 from noseprint.calibration.verifier import FEW_IDENTITIES, Verifier, check_weights
@@ -121,8 +121,11 @@ def verify(
         for shortfall in shortfalls(measured, verifier.quality)
     ]
 
+    identical = np.array_equal(first, second)
+
     def probability(calibration: Calibration, cosine: float) -> float | None:
-        return None if below_limit else float(calibration.probability(cosine, prior))
+        log_odds = np.array(SAME_PIXELS_LOG_ODDS) if identical else calibration.log_odds(cosine)
+        return None if below_limit else float(probability_at(log_odds, prior))
 
     check_weights(verifier)
     members = []
@@ -130,14 +133,14 @@ def verify(
         network = load_network(member.weights).to(device)
         resize = A.Resize(network.image_size, network.image_size)
         a, b = embed_images(network, photographs, transform=resize, device=device, workers=0, engine=engine)
-        cosine = float(a @ b)
-        if not np.isfinite(cosine):
+        if not np.isfinite(a @ b):
             raise NoseprintError(f"{member.weights}: gives embeddings that are not finite; train it again")
+        cosine = float(np.clip(a @ b, -1, 1))
         own = probability(member.calibration, cosine)
         members.append(MemberVerdict(member.name, member.fingerprint, cosine, own))
     similarity = float(np.mean([member.similarity for member in members]))
     decision, reasons = decide(similarity, point, below_limit)
-    if np.array_equal(first, second):
+    if identical:
         reasons += (Reason("identical", None, similarity, 1.0, "both are the same photograph"),)
     cautions = [verifier.caution] if verifier.caution else []
     if point.tmr.value < LOW_TMR:

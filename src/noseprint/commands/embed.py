@@ -17,20 +17,32 @@ class Embed:
     weights: tuple[Path, ...]
     """best.safetensors of a network. Several make an ensemble, whose cosines are the means of the networks' cosines."""
     out: Path = Path("embeddings.safetensors")
-    """The gallery to write."""
+    """The gallery to write. If the command is interrupted, the same command goes on from what is embedded already."""
+    skip_bad: bool = False
+    """Leave out photographs that cannot be read, and list them beside the gallery, in NAME.skipped.csv."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
 
     def __call__(self) -> None:
         """Embed and write."""
+        from noseprint.data.listing import list_photographs
         from noseprint.devices import choose_device
-        from noseprint.files import check_output
-        from noseprint.inference.gallery import embed_gallery, list_photographs, write_gallery
+        from noseprint.files import check_output, skipped_table
+        from noseprint.inference.gallery import embed_gallery, write_gallery
 
         if not self.weights:
             raise NoseprintError("--weights: name at least one weights file")
         check_output(self.out, suffix=".safetensors", inputs=self.weights)
         folder, names = list_photographs(self.source)
-        gallery = embed_gallery(self.weights, folder, names, device=choose_device(self.device))
+        skipped = skipped_table(self.out)
+        gallery = embed_gallery(
+            self.weights,
+            folder,
+            names,
+            device=choose_device(self.device),
+            skip_bad=self.skip_bad,
+            skipped_csv=skipped,
+            keep_beside=self.out if skipped else None,
+        )
         write_gallery(self.out, gallery)
-        print(f"photographs: {len(names)}, {gallery.matrix.shape[1]} dimensions: {self.out}")
+        print(f"photographs: {len(gallery.names)}, {gallery.matrix.shape[1]} dimensions: {self.out}")

@@ -35,6 +35,8 @@ class Evaluate(Campaign):
     """auto, cpu, cuda, cuda:1 or mps."""
     engine: Literal["auto", "torch", "openvino"] = "auto"
     """What runs the networks. auto: OpenVINO on a CPU if it is installed, else torch."""
+    skip_bad: bool = False
+    """Score without the photographs that are missing or broken."""
     json: Path | None = None
     """Also write the scores, and the counts behind them, to this JSON file."""
 
@@ -59,6 +61,7 @@ class Evaluate(Campaign):
     def evaluation(self) -> "Evaluation":
         """Score the networks. If none of them is there, score their similarity.csv files instead."""
         from noseprint.devices import choose_device
+        from noseprint.files import skipped_table
         from noseprint.inference.evaluation import evaluate_members, evaluate_tables
         from noseprint.inference.leaks import learned_photographs, trained_on
 
@@ -70,7 +73,14 @@ class Evaluate(Campaign):
         else:
             device = choose_device(self.device)
             evaluation = evaluate_members(
-                weights, self.data, device=device, frozen=self.frozen, engine=self.engine, learned=learned
+                weights,
+                self.data,
+                device=device,
+                frozen=self.frozen,
+                engine=self.engine,
+                learned=learned,
+                skip_bad=self.skip_bad,
+                skipped_csv=skipped_table(self.json) if self.json else None,
             )
         evaluation.other_data = not trained_here
         return evaluation

@@ -1,5 +1,6 @@
 """noseprint fuse."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,6 +25,8 @@ class Fuse:
 
     def __call__(self) -> None:
         """Fuse and write."""
+        import numpy as np
+
         from noseprint.data.tables import read_pair_names, table_paths
         from noseprint.files import check_output
         from noseprint.inference.fuse import fuse
@@ -36,5 +39,10 @@ class Fuse:
         check_output(self.out, suffix=".csv", inputs=inputs, option="--out")
         pairs = read_pair_names(self.pairs)
         tables = {str(path): read_similarities(path) for path in self.members}
-        write_similarities(self.out, pairs, fuse(tables, pairs, method=self.method))
+        fused = fuse(tables, pairs, method=self.method)
+        skipped = np.isnan(fused)
+        write_similarities(self.out, pairs, fused, skipped=skipped)
+        if skipped.any():
+            message = f"{skipped.sum()} of {len(pairs)} pairs have no answer, because a member has none: left empty"
+            print(message, file=sys.stderr)
         print(f"{len(pairs)} pairs, {self.method} of {len(tables)} members: {self.out}")

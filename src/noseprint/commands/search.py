@@ -1,5 +1,7 @@
 """noseprint search."""
 
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,9 +9,10 @@ from typing import TYPE_CHECKING
 import tyro
 
 if TYPE_CHECKING:
+    from noseprint.inference.alike import AlikeIndividuals
     from noseprint.inference.search import Match
 
-_PRINTED = 10  # queries whose best match is printed
+_PRINTED = 10  # queries whose best match is printed, and pairs of individuals
 _SAME_PHOTOGRAPH = 0.9999
 
 
@@ -41,6 +44,8 @@ class Search:
     index: bool = False
     """Search approximately (recall@10 about 0.99) with a faiss index, which is built beside the gallery: for 500,000
     images and more. Needs pip install noseprint[index]."""
+    skip_bad: bool = False
+    """Leave out queries that cannot be read: their rows in the table are empty, and NAME.skipped.csv lists them."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
 
@@ -48,9 +53,10 @@ class Search:
         """Search, write the table and print the best matches."""
         from noseprint.calibration.verifier import read_verifier
         from noseprint.devices import choose_device
-        from noseprint.files import check_output
+        from noseprint.files import check_output, skipped_table
         from noseprint.inference.gallery import read_gallery
         from noseprint.inference.index import open_index
+        from noseprint.inference.photograph_records import say_changes
         from noseprint.inference.search import read_identities, search_gallery, write_matches
 
         inputs = [self.gallery, *self.weights, *filter(None, (self.identities, self.verifier))]
@@ -58,7 +64,8 @@ class Search:
         verifier = read_verifier(self.verifier) if self.verifier else None
         gallery = read_gallery(self.gallery)
         identities = read_identities(self.identities, gallery.names, unknown=self.unknown) if self.identities else None
-        matches = search_gallery(
+        say_changes(gallery.folder, gallery.names, gallery.records)
+        result = search_gallery(
             self.query,
             gallery,
             device=choose_device(self.device),
@@ -68,13 +75,30 @@ class Search:
             weights=self.weights,
             expand=self.expand,
             index=open_index(self.gallery, gallery) if self.index else None,
+            skip_bad=self.skip_bad,
+            skipped_csv=skipped_table(self.out),
         )
-        write_matches(self.out, matches)
-        for best in [match for match in matches if match.rank == 1][:_PRINTED]:
+        write_matches(self.out, result.matches, skipped=result.skipped)
+        for best in [match for match in result.matches if match.rank == 1][:_PRINTED]:
             print(_sentence(best))
         if verifier and verifier.caution and not self.expand:
             print(f"caution: {verifier.caution}")
-        print(f"{len(matches)} rows: {self.out}")
+        for line in _alike_lines(result.alike, self.identities):
+            print(line, file=sys.stderr)
+        print(f"{len(result.matches) + len(result.skipped)} rows: {self.out}")
+
+
+def _alike_lines(alike: Sequence["AlikeIndividuals"], table: Path | None) -> list[str]:
+    """A warning about individuals that are perhaps one."""
+    if not alike:
+        return []
+    lines = [f"  {pair.a} and {pair.b} (probability {pair.probability:.3f})" for pair in alike[:_PRINTED]]
+    lines += [f"  and {len(alike) - _PRINTED} more"] if len(alike) > _PRINTED else []
+    return [
+        "These are perhaps one individual under two names, between which a search shares the probability. If so, give "
+        f"it one name in {table}:",
+        *lines,
+    ]
 
 
 def _sentence(best: "Match") -> str:

@@ -19,7 +19,7 @@ from noseprint.files import friendly_write_errors
 MIN_FREE_SHARE, MIN_FREE_BYTES = 0.1, 5 * 2**30
 """Space on the disk that the cache leaves free: the smaller of the two. Photographs that need it are not cached."""
 
-_VERSION = f"3-opencv-{cv2.__version__}"  # raise the number when `decode` returns other pixels or the format changes
+_VERSION = f"4-opencv-{cv2.__version__}"  # raise the number when `decode` returns other pixels or the format changes
 _HEADER = struct.Struct("<II")  # height, width; the pixels follow
 
 

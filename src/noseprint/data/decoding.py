@@ -1,5 +1,8 @@
 """Decodes photographs of at most 64 Mpx (MAX_PIXELS in image_headers.py)."""
 
+import hashlib
+import importlib.util
+import io
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
@@ -9,8 +12,10 @@ from typing import TypeVar
 
 import cv2
 import numpy as np
+import PIL.Image
+from PIL import ImageOps, features
 
-from noseprint.data.image_headers import header_problem
+from noseprint.data.image_headers import Format, header_problem, image_format
 from noseprint.errors import DataError, Fault
 from noseprint.progress import progress
 
@@ -21,29 +26,75 @@ T = TypeVar("T")
 MAX_BYTES = 2**29
 """The largest file that is read: 512 MiB, more than 64 Mpx of 16-bit RGB take."""
 
+INSTALL_HEIC = "pip install noseprint[heic], or convert it to JPEG"
+_NEARLY_BLACK = 2**12 // 256  # what 12 bits become, rounded up, when the upper 8 of 16 are kept
+
 # OpenCV would print every fault as well, without the name of the file. Its version 5 moved the switch.
 (cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2).setLogLevel(0)
 
 
 def decode(path: Path) -> Image:
-    """Decode a photograph (JPEG, PNG, WebP, TIFF or BMP) to RGB.
+    """Decode a photograph (JPEG, PNG, WebP, TIFF, BMP, HEIC or AVIF) to RGB.
 
     Returns (H, W, 3) uint8 in 0..255, turned upright by its EXIF orientation. Grey, palette and CMYK images become RGB.
-    Images of 16 bits keep the upper 8. An alpha channel is dropped: the colours that it hid are shown.
+    Images of 16 bits keep the upper 8. If they use the lower 12 or fewer only, as scientific cameras save them, they
+    keep the upper 8 of these. An alpha channel is dropped: the colours that it hid are shown. Of several pictures in a
+    JPEG (MPO) or a HEIC file, the first or the primary one is decoded.
     Raises DataError for a file that is missing, not a regular file, empty, truncated, not an image, animated or of
-    several pages, or above MAX_BYTES or MAX_PIXELS. The limits are checked before anything is decoded.
+    several pages, or above MAX_BYTES or MAX_PIXELS; and for HEIC and AVIF if nothing is installed that reads them. The
+    limits are checked before anything is decoded.
     """
     data = _read(path)
+    kind = image_format(data)
+    if kind and not can_decode(kind):
+        raise _bad(path, f"is {kind}, which an extra package reads", fix=INSTALL_HEIC)
     problem = header_problem(data)
     if problem is not None:
         raise _bad(path, problem)
+    if kind in ("HEIC", "AVIF"):
+        return _decode_heif(path, data, kind)
     try:
-        image: Image | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        pixels = np.frombuffer(data, np.uint8)
+        image: Image | None = cv2.imdecode(pixels, cv2.IMREAD_COLOR_RGB)
+        if image is not None and kind in ("PNG", "TIFF") and image.max() <= _NEARLY_BLACK:
+            image = _brighten(image, pixels)
     except cv2.error as error:
         raise _bad(path, f"cannot be decoded ({error.err})") from None
     if image is None:
         raise _bad(path, "is damaged (OpenCV cannot decode it)")
     return image
+
+
+def can_decode(kind: Format) -> bool:
+    """Whether what reads this format is installed."""
+    if kind == "HEIC":
+        return importlib.util.find_spec("pillow_heif") is not None
+    return kind != "AVIF" or bool(features.check("avif"))
+
+
+def pixel_digest(image: Image) -> bytes:
+    """16 bytes, equal for equal pixels, whatever the file format."""
+    return hashlib.blake2b(image.data, digest_size=16, person=str(image.shape[1]).encode()).digest()
+
+
+def _decode_heif(path: Path, data: bytes, kind: Format) -> Image:
+    if kind == "HEIC":
+        importlib.import_module("pillow_heif").register_heif_opener()
+    try:
+        with PIL.Image.open(io.BytesIO(data), formats=["HEIF" if kind == "HEIC" else "AVIF"]) as picture:
+            upright = picture if kind == "HEIC" else ImageOps.exif_transpose(picture)  # libheif turns it itself
+            return np.array(upright.convert("RGB"))
+    except Exception as error:  # these decoders raise anything at damaged files
+        raise _bad(path, f"is damaged ({error})") from None
+
+
+def _brighten(image: Image, data: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> Image:
+    """Decode again the `data` of a nearly black image (H, W, 3): keep 8 of the bits that it uses, if it has 16."""
+    deep = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if deep is None or deep.dtype != np.uint16:
+        return image
+    used = next(bits for bits in (8, 10, 12, 16) if deep.max() < 2**bits)
+    return image if used == 16 else np.ascontiguousarray((deep >> (used - 8)).astype(np.uint8)[..., ::-1])
 
 
 def find_faults(paths: Sequence[Path], *, read: Callable[[Path], Image] = decode) -> list[Fault]:
@@ -86,5 +137,5 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _bad(path: Path, problem: str) -> DataError:
-    return DataError((Fault(path, None, f"{problem}: replace it"),))
+def _bad(path: Path, problem: str, *, fix: str = "replace it") -> DataError:
+    return DataError((Fault(path, None, f"{problem}: {fix}"),))

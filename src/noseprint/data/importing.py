@@ -33,8 +33,8 @@ from noseprint.files import friendly_write_errors, require_writable, scratch_fol
 IMPORTED_HEADER = ("original", "identity", "encounter", "folder", "image")
 _SHOWN_FAULTS = 100
 _HEIC_ADVICE = (
-    "HEIC to JPEG: `magick mogrify -format jpg *.HEIC` (ImageMagick) or, on macOS, "
-    "`sips -s format jpeg *.HEIC --out .`; then move the HEIC files away"
+    "To read HEIC: `pip install noseprint[heic]`. To convert it to JPEG: `magick mogrify -format jpg *.HEIC` "
+    "(ImageMagick) or, on macOS, `sips -s format jpeg *.HEIC --out .`; then move the HEIC files away"
 )
 
 
@@ -278,5 +278,5 @@ def _fault_message(faults: Sequence[Fault], *, copies: int) -> str:
     lines = [f"{len(faults)} files cannot be used: {advice}. Nothing was written."]
     lines += [f"  {printable(fault)}" for fault in faults[:_SHOWN_FAULTS]]
     lines += [f"  and {len(faults) - _SHOWN_FAULTS} more"] if len(faults) > _SHOWN_FAULTS else []
-    lines += [_HEIC_ADVICE] if any("HEIC" in fault.problem for fault in faults) else []
+    lines += [_HEIC_ADVICE] if any("is HEIC" in fault.problem for fault in faults) else []
     return "\n".join(lines)

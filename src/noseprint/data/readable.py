@@ -1,14 +1,16 @@
-"""Which photographs can be decoded: checked once, before hours of training depend on them."""
+"""Which photographs can be decoded: checked once, before hours of work depend on them."""
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from noseprint.data.decoding import Image, decode, find_faults
 from noseprint.data.tables import write_csv
-from noseprint.distributed import gather_lists, own_rows
-from noseprint.errors import DataError, NoseprintError
+from noseprint.distributed import gather_lists, is_main_rank, own_rows
+from noseprint.errors import DataError, Fault, NoseprintError, printable
 
-_SHOWN_FAULTS = 3
+_SHOWN_FAULTS = 3  # of those that a table lists
+_NAMED_FAULTS = 100  # of those that nothing else lists
 
 
 def readable_photographs(
@@ -16,25 +18,33 @@ def readable_photographs(
 ) -> frozenset[Path]:
     """Decode every photograph and return the paths of those that can be. Under torchrun the ranks share the work.
 
-    skip_bad: leave out missing and broken photographs; without it they raise NoseprintError. skipped_csv: where to list
-    those left out (image,problem); removed if there are none. None: nothing is printed or written. read: decodes a
-    photograph (`cached_decoder`).
+    skip_bad: leave out missing and broken photographs; without it they raise NoseprintError, which names all of them.
+    skipped_csv: where to list those left out (image,problem); removed if there are none. None: they are only printed.
+    read: decodes a photograph (`cached_decoder`).
     """
     distinct = tuple(dict.fromkeys(paths))
     own = own_rows(len(distinct), block=1)
     faults = gather_lists(find_faults(distinct[own.start : own.stop], read=read))
+    if faults and len(distinct) == 1:
+        raise DataError(faults)
     if faults and not skip_bad:
         raise NoseprintError(
-            f"{DataError(faults)}. `noseprint check` on the data folder lists them all; go on without them with "
-            "--skip-bad, or remove them and the rows that name them"
+            f"{len(faults)} of {len(distinct)} photographs cannot be read. Go on without them with --skip-bad, replace "
+            f"them, or remove them and the rows that name them:\n{_lines(faults, most=_NAMED_FAULTS)}"
         )
-    if skipped_csv and not faults:
-        skipped_csv.unlink(missing_ok=True)
-    elif skipped_csv:
-        write_csv(skipped_csv, ("image", "problem"), ((fault.file, fault.problem) for fault in faults))
-        print(f"{len(faults)} of {len(distinct)} photographs are left out; {skipped_csv} lists them:")
-        for fault in faults[:_SHOWN_FAULTS]:
-            print(f"  {fault}")
-        if len(faults) > _SHOWN_FAULTS:
-            print(f"  and {len(faults) - _SHOWN_FAULTS} more", flush=True)
+    if is_main_rank():
+        if skipped_csv and not faults:
+            skipped_csv.unlink(missing_ok=True)
+        elif skipped_csv:
+            write_csv(skipped_csv, ("image", "problem"), ((fault.file, fault.problem) for fault in faults))
+        if faults:
+            listed = f"; {skipped_csv} lists them" if skipped_csv else ""
+            shown = _lines(faults, most=_SHOWN_FAULTS if skipped_csv else _NAMED_FAULTS)
+            left_out = f"{len(faults)} of {len(distinct)} photographs are left out{listed}:"
+            print(f"{left_out}\n{shown}", file=sys.stderr, flush=True)
     return frozenset(paths) - {fault.file for fault in faults}
+
+
+def _lines(faults: Sequence[Fault], *, most: int) -> str:
+    lines = [f"  {printable(fault)}" for fault in faults[:most]]
+    return "\n".join([*lines, f"  and {len(faults) - most} more"] if len(faults) > most else lines)

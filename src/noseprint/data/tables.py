@@ -170,9 +170,10 @@ def read_pair_names(path: Path) -> PairTable:
     return _read_pair_table(path, path.parent, check_names=False)
 
 
-def read_labels(data: Path, split: Split) -> tuple[PairTable, tuple[bool, ...]] | None:
+def read_labels(data: Path, split: Split, *, missing_ok: bool = False) -> tuple[PairTable, tuple[bool, ...]] | None:
     """Read `data/<split>/labels.csv` (imageA,imageB,label with 1 = same), or None if there is none.
 
+    missing_ok: as for `read_train`.
     Raises DataError with every fault, such as a pair with two labels or an image labelled as different from itself.
     """
     path = data / split / "labels.csv"
@@ -180,7 +181,7 @@ def read_labels(data: Path, split: Split) -> tuple[PairTable, tuple[bool, ...]] 
         return None
     faults: list[Fault] = []
     folder = image_folder(data, split)
-    names = _ImageNames(folder, table=path, faults=faults)
+    names = _ImageNames(folder, table=path, faults=faults, missing_ok=missing_ok)
     image_a, image_b, same, lines = list[str](), list[str](), list[bool](), array("q")
     first_row: dict[tuple[str, str], int] = {}  # of each pair, whichever way round
     for line, (*pair, label) in read_rows(path, LABEL_HEADER, faults=faults):
@@ -203,11 +204,11 @@ def read_labels(data: Path, split: Split) -> tuple[PairTable, tuple[bool, ...]] 
     return PairTable(folder, tuple(image_a), tuple(image_b)), tuple(same)
 
 
-def read_retrieval(data: Path) -> RetrievalTable | None:
+def read_retrieval(data: Path, *, missing_ok: bool = False) -> RetrievalTable | None:
     """Read `data/retrieval.csv` (folder,role,identity,image[, one of ENCOUNTERS]), or None if there is none.
 
     role: query, gallery, or both, for a leave-one-out search, in which no image finds itself. Missing identities and
-    encounters are treated as by `read_train`. Raises DataError with every fault.
+    encounters are treated as by `read_train`. missing_ok: as for `read_train`. Raises DataError with every fault.
     """
     path = data / "retrieval.csv"
     if not path.is_file():
@@ -224,7 +225,8 @@ def read_retrieval(data: Path) -> RetrievalTable | None:
             faults.append(Fault(path, line, f"folder {folder!r} is none of train, validation, test"))
             continue
         if folder not in names_in:
-            names_in[folder] = _ImageNames(image_folder(data, folder), table=path, faults=faults)
+            where = image_folder(data, folder)
+            names_in[folder] = _ImageNames(where, table=path, faults=faults, missing_ok=missing_ok)
         name = names_in[folder].check(image, line)
         first_line, first_role = first.setdefault((folder, name), (line, role))
         if first_line != line:

@@ -36,7 +36,12 @@ def write_arrays(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str,
 
 
 def read_arrays(
-    path: Path, *, what: str, format_name: str, shapes: Mapping[str, tuple[str, int]]
+    path: Path,
+    *,
+    what: str,
+    format_name: str,
+    shapes: Mapping[str, tuple[str, int]],
+    optional: Mapping[str, tuple[str, int]] = {},
 ) -> tuple[dict[str, Array], dict[str, str]]:
     """Read the arrays of a file, mapped into memory (copy on write), and its metadata.
 
@@ -45,23 +50,27 @@ def read_arrays(
         what: What the file should be, for messages.
         format_name: What its metadata must say under "format".
         shapes: The type and the number of dimensions of each array.
+        optional: Likewise, of arrays that may be missing.
 
     Raises:
         NoseprintError: The file is missing, incomplete or of another kind.
     """
     if not path.is_file():
         raise NoseprintError(f"{path}: {'is not a file' if path.exists() else f'there is no such {what}'}")
+    expected = {**shapes, **optional}
     try:
         with safe_open(path, framework="pt") as file:  # "np" would copy the arrays
             metadata: dict[str, str] = file.metadata() or {}
-            arrays = {name: file.get_tensor(name).numpy() for name in file.keys() if name in shapes}  # noqa: SIM118
+            arrays = {name: file.get_tensor(name).numpy() for name in file.keys() if name in expected}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise NoseprintError(f"{path}: not a complete {what} ({error}); make it again") from error
     if metadata.get("format") != format_name:
         found = metadata.get("format", "none")[:100]
         raise NoseprintError(f"{path}: not a {what}: its format is {found!r}, not {format_name!r}; make it again")
-    for name, (dtype, dimensions) in shapes.items():
+    for name, (dtype, dimensions) in expected.items():
         array = arrays.get(name)
+        if array is None and name in optional:
+            continue
         if array is None or array.dtype.name != dtype or array.ndim != dimensions:
             raise NoseprintError(
                 f"{path}: not a {what}: it has no {name} ({dtype}, {dimensions} dimensions); make it again"

@@ -10,11 +10,12 @@ import numpy.typing as npt
 import torch
 
 from noseprint.command_line import Engine
+from noseprint.data.readable import readable_photographs
 from noseprint.data.transforms import A
 from noseprint.devices import default_workers
 from noseprint.errors import NoseprintError
 from noseprint.inference.fuse import fuse
-from noseprint.inference.labelled_data import LabelledData, read_labelled_data
+from noseprint.inference.labelled_data import LabelledData, NothingToScoreError, read_labelled_data
 from noseprint.inference.leaks import Leaks, find_leaks, leave_out
 from noseprint.inference.similarity_table import read_similarities
 from noseprint.metrics.bootstrap import Score, bootstrap_mean, bootstrap_pairs
@@ -197,7 +198,7 @@ def evaluate_tables(
     """Score each member's similarity.csv (name -> file) and, as "ensemble", their mean.
 
     For members without a network, such as the checkpoints of 2022. Only the test pairs are scored; a search needs
-    `evaluate_members`. `learned` is as there.
+    `evaluate_members`. Pairs to which a member has no answer are left out, with a remark. `learned` is as there.
     """
     labelled = replace(read_labelled_data(data), retrieval=None)
     if labelled.pairs is None:
@@ -206,9 +207,16 @@ def evaluate_tables(
     scored = {name: {name: table} for name, table in tables.items()}
     if len(tables) > 1:
         scored["ensemble"] = tables
+    similarities = {name: fuse(fused_tables, labelled.pairs) for name, fused_tables in scored.items()}
+    answered = ~np.isnan(np.sum(list(similarities.values()), axis=0))
+    if not answered.all():
+        pairs = zip(labelled.pairs.image_a, labelled.pairs.image_b, answered, strict=True)
+        unanswered = [(labelled.pairs.folder / a, labelled.pairs.folder / b) for a, b, known in pairs if not known]
+        remark = f"Not scored: {len(unanswered)} of {len(answered)} test pairs, to which a member has no answer."
+        labelled = _require_any(leave_out(labelled, compared=unanswered)[0], remark)
     evaluation = Evaluation(labelled, None if learned is None else find_leaks(labelled, learned))
-    for name, fused_tables in scored.items():
-        evaluation.add(name, fuse(fused_tables, labelled.pairs), None, seed=seed)
+    for name, similarity in similarities.items():
+        evaluation.add(name, similarity[answered], None, seed=seed)
     return evaluation
 
 
@@ -221,6 +229,8 @@ def evaluate_members(
     seed: int = 0,
     engine: Engine = "auto",
     learned: Sequence[Path] | None = None,
+    skip_bad: bool = False,
+    skipped_csv: Path | None = None,
 ) -> Evaluation:
     """Score each member (name -> weights file) and, as "ensemble", the mean of their cosines.
 
@@ -233,9 +243,17 @@ def evaluate_members(
         engine: As in `embed_images`.
         learned: The photographs that the networks learned from (see `learned_photographs`). If given, leaks are
             searched for.
+        skip_bad: Score without the photographs that are missing or broken, with a remark.
+        skipped_csv: Where to list those.
 
     """
-    labelled = read_labelled_data(data)
+    labelled = read_labelled_data(data, missing_ok=skip_bad)
+    readable = readable_photographs(labelled.paths, skip_bad=skip_bad, skipped_csv=skipped_csv)
+    if bad := [path for path in labelled.paths if path not in readable]:
+        remark = f"Not scored: {len(bad)} of {len(labelled.paths)} photographs, which cannot be read, such as {bad[0]}."
+        labelled = _require_any(leave_out(labelled, photographs=bad)[0], remark)
+        paths = tuple(path for path in labelled.paths if path in readable)
+        labelled = replace(labelled, paths=paths, index={path: row for row, path in enumerate(paths)})
     evaluation = Evaluation(labelled, None if learned is None else find_leaks(labelled, learned))
     embed = partial(embed_labelled_data, labelled=labelled, device=device, engine=engine)
 
@@ -256,3 +274,10 @@ def evaluate_members(
     if len(members) > 1:
         add("ensemble", ensemble_embeddings(evaluation.embeddings))
     return evaluation
+
+
+def _require_any(labelled: LabelledData, remark: str) -> LabelledData:
+    """`labelled` with a remark on what was left out. Raises NothingToScoreError if too little is left."""
+    if not (labelled.pairs or labelled.retrieval):
+        raise NothingToScoreError(f"{remark} Too little is left to score: replace them")
+    return replace(labelled, remarks=(*labelled.remarks, remark))

@@ -30,7 +30,7 @@ def fuse(members: Mapping[str, pd.DataFrame], pairs: Pairs, *, method: FusionMet
             as a probability.
 
     Returns:
-        (P,) in the order of `pairs`.
+        (P,) in the order of `pairs`. NaN for a pair to which a member has no answer (NaN).
 
     Raises:
         NoseprintError: A member lacks a pair, has two different values for one pair or, for "calibrated", has no
@@ -65,7 +65,8 @@ def _select(name: str, table: pd.DataFrame, pairs: list[tuple[str, str]], column
     value_of: dict[tuple[str, str], float] = {}
     clashes: dict[tuple[str, str], float] = {}
     for a, b, value in zip(table["imageA"], table["imageB"], table[column].astype(float), strict=True):
-        if value_of.setdefault((a, b), value) != value:
+        first = value_of.setdefault((a, b), value)
+        if first != value and not np.isnan([first, value]).all():
             clashes.setdefault((a, b), value)
     if clashes:
         pair, value = next(iter(clashes.items()))
@@ -84,7 +85,8 @@ def _select(name: str, table: pd.DataFrame, pairs: list[tuple[str, str]], column
 
 
 def _scaled_ranks(values: Floats) -> Floats:
-    """Average ranks (M,) scaled to 0..1; a single value ranks 0.5."""
-    if len(values) < 2:
-        return np.full(len(values), 0.5)
-    return np.asarray((rankdata(values) - 1) / (len(values) - 1), dtype=np.float64)
+    """Average ranks (M,) scaled to 0..1; a single value ranks 0.5. NaN has no rank."""
+    answered = int(np.sum(~np.isnan(values)))
+    if answered < 2:
+        return np.where(np.isnan(values), np.nan, 0.5)
+    return np.asarray((rankdata(values, nan_policy="omit") - 1) / (answered - 1), dtype=np.float64)

@@ -2,25 +2,30 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from noseprint.data.transforms import A
-from noseprint.devices import default_workers
+from noseprint.devices import default_workers, reuse_freed_memory
 from noseprint.errors import NoseprintError, breaks_line
 from noseprint.inference.array_file import read_arrays, write_arrays
-from noseprint.models.embed import embed_images
+from noseprint.inference.kept_rows import forget_rows, keep_rows, kept_file
+from noseprint.inference.photograph_records import RECORD_BYTES, Records, check_photographs
+from noseprint.models.embed import embed_with, embedder
 from noseprint.models.weights import load_network
 from noseprint.models.weights_header import fingerprint, read_header
 from noseprint.version import __version__
 
 FORMAT = "noseprint embeddings 1"
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"}
+BATCH_SIZE = 64
 _BLOCK = 2**14
 
 
@@ -35,6 +40,10 @@ class GalleryEmbeddings:
     """The weights file of each network, and its fingerprint."""
     fingerprint: str
     """Of matrix and names."""
+    folder: Path | None = None
+    """Where the photographs are. None if an older version made the gallery."""
+    records: Records | None = None
+    """Of each photograph (N, RECORD_BYTES). None if an older version made the gallery."""
 
     @property
     def network(self) -> str:
@@ -42,51 +51,53 @@ class GalleryEmbeddings:
         return "+".join(fingerprint for _, fingerprint in self.weights)
 
 
-def list_photographs(source: Path) -> tuple[Path, tuple[str, ...]]:
-    """List one photograph, or all photographs in a folder and the folders inside it, except hidden ones.
-
-    Returns the folder and the names in it, sorted. Raises NoseprintError if there are no photographs.
-    """
-    if source.is_file():
-        return source.parent, (source.name,)
-    if not source.is_dir():
-        raise NoseprintError(f"{source}: no such photograph or folder")
-    paths = (path.relative_to(source) for path in source.rglob("*") if path.suffix.lower() in _SUFFIXES)
-    names = sorted(path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
-    if not names:
-        raise NoseprintError(f"{source}: has no photographs ({', '.join(sorted(_SUFFIXES))})")
-    return source, tuple(names)
-
-
 def embed_photographs(
-    weights: Sequence[Path], folder: Path, names: Sequence[str], *, device: torch.device
+    weights: Sequence[Path],
+    folder: Path,
+    names: Sequence[str],
+    *,
+    device: torch.device,
+    keep_beside: Path | None = None,
+    records: bytes = b"",
 ) -> npt.NDArray[np.float32]:
     """Embed the photographs `names` in `folder`: (N, D), rows of length 1.
 
     With several weights files, the rows are joined and scaled, so that cosines are the means of the networks' cosines.
+    keep_beside: keep finished rows beside this file, so that the same call goes on if this one is interrupted
+    (`forget_rows` removes them). records: if rows are kept, bytes that differ if the photographs do.
 
-    Raises NoseprintError for names that break a line, and as `load_network` and `embed_images` do.
+    Raises NoseprintError as `load_network`, `embed_with` and `keep_rows` do.
     """
-    if broken := [name for name in names if breaks_line(name)]:
-        raise NoseprintError(
-            f"{len(broken)} names hold control characters, line ends or bytes that are not UTF-8, which no table can "
-            f"hold: rename the photographs {', '.join(map(ascii, broken[:100]))}"
-        )
     for path in weights:
         read_header(path)  # so that a bad file is found before the first network runs
+    reuse_freed_memory()
+    key = _pack(names).tobytes() + records
     parts: list[npt.NDArray[np.float32]] = []
     for path in weights:
-        network = load_network(path)
-        size = network.image_size
-        part = embed_images(
-            network.to(device),
-            [folder / name for name in names],
-            transform=A.Resize(size, size),
-            device=device,
-            workers=default_workers(device),
-            label=path.name,
-            engine="auto",
-        )
+        network = load_network(path).to(device).eval()
+        compute = embedder(network, device=device, engine="auto")
+        kept: npt.NDArray[np.float32] = np.empty((0, network.embedding_size), np.float32)
+        with ExitStack() as stack:
+            if keep_beside:
+                file = kept_file(keep_beside, network=fingerprint(path), device=device.type, photographs=key)
+                kept, compute = stack.enter_context(
+                    keep_rows(file, compute, width=network.embedding_size, batch_size=BATCH_SIZE)
+                )
+            if len(kept):
+                print(f"{path}: {len(kept)} of {len(names)} photographs are embedded already", file=sys.stderr)
+            part = kept
+            if len(kept) < len(names):
+                new = embed_with(
+                    compute,
+                    [folder / name for name in names],
+                    transform=A.Resize(network.image_size, network.image_size),
+                    workers=default_workers(device),
+                    batch_size=BATCH_SIZE,
+                    label=path.name,
+                    rows=range(len(kept), len(names)),
+                    pin_memory=device.type == "cuda",
+                )
+                part = np.concatenate([kept, new])
         if not np.isfinite(part.sum()):
             raise NoseprintError(f"{path}: gives embeddings that are not finite; train it again")
         parts.append(np.divide(part, np.sqrt(len(weights)), dtype=np.float32))
@@ -94,23 +105,41 @@ def embed_photographs(
 
 
 def embed_gallery(
-    weights: Sequence[Path], folder: Path, names: Sequence[str], *, device: torch.device
+    weights: Sequence[Path],
+    folder: Path,
+    names: Sequence[str],
+    *,
+    device: torch.device,
+    skip_bad: bool = False,
+    skipped_csv: Path | None = None,
+    keep_beside: Path | None = None,
 ) -> GalleryEmbeddings:
     """Embed photographs, as `embed_photographs` does, for a gallery.
 
-    Raises NoseprintError if two of the weights files are the same, and as `embed_photographs` does.
+    skip_bad: leave out photographs that cannot be read; without it they raise NoseprintError, before anything is
+    embedded. skipped_csv: where to list those left out. keep_beside: as for `embed_photographs`; `write_gallery`
+    removes what is kept there.
+
+    Raises NoseprintError if two of the weights files are the same, and as `check_photographs` and `embed_photographs`
+    do.
     """
     for path in weights:
         read_header(path)
     stored = tuple((path.resolve(), fingerprint(path)) for path in weights)
     if len({file_hash for _, file_hash in stored}) < len(stored):
         raise NoseprintError(f"two of these weights files are the same: {', '.join(map(str, weights))}")
-    matrix = embed_photographs(weights, folder, names, device=device)
-    return GalleryEmbeddings(matrix, tuple(names), stored, _fingerprint(matrix, _pack(names)))
+    names, records = check_photographs(folder, names, skip_bad=skip_bad, skipped_csv=skipped_csv)
+    matrix = embed_photographs(
+        weights, folder, names, device=device, keep_beside=keep_beside, records=records.tobytes()
+    )
+    return GalleryEmbeddings(matrix, names, stored, _fingerprint(matrix, _pack(names)), folder.resolve(), records)
 
 
 def write_gallery(path: Path, gallery: GalleryEmbeddings) -> None:
-    """Write a gallery, completely or not at all; the same gallery gives the same bytes."""
+    """Write a gallery, completely or not at all; the same gallery gives the same bytes.
+
+    Rows that were kept beside `path` while it was made are removed.
+    """
     metadata = {
         "format": FORMAT,
         "version": __version__,
@@ -118,7 +147,12 @@ def write_gallery(path: Path, gallery: GalleryEmbeddings) -> None:
         "weights": json.dumps([[str(file), fingerprint] for file, fingerprint in gallery.weights]),
         "fingerprint": gallery.fingerprint,
     }
-    write_arrays(path, {"embeddings": gallery.matrix, "names": _pack(gallery.names)}, metadata)
+    arrays: dict[str, npt.NDArray[Any]] = {"embeddings": gallery.matrix, "names": _pack(gallery.names)}
+    if gallery.records is not None:
+        arrays["records"] = gallery.records
+        metadata["folder"] = str(gallery.folder).encode(errors="backslashreplace").decode()
+    write_arrays(path, arrays, metadata)
+    forget_rows(path)
 
 
 def read_gallery(path: Path) -> GalleryEmbeddings:
@@ -127,8 +161,9 @@ def read_gallery(path: Path) -> GalleryEmbeddings:
     Raises NoseprintError if the file is not a gallery, is damaged, or was changed after it was written.
     """
     shapes = {"embeddings": ("float32", 2), "names": ("uint8", 1)}
-    arrays, metadata = read_arrays(path, what="gallery", format_name=FORMAT, shapes=shapes)
-    matrix = arrays["embeddings"]
+    optional = {"records": ("uint8", 2)}
+    arrays, metadata = read_arrays(path, what="gallery", format_name=FORMAT, shapes=shapes, optional=optional)
+    matrix, records = arrays["embeddings"], arrays.get("records")
     try:
         names = tuple(arrays["names"].tobytes().decode().split("\0"))
         weights = tuple((Path(file), str(fingerprint)) for file, fingerprint in json.loads(metadata["weights"]))
@@ -145,7 +180,11 @@ def read_gallery(path: Path) -> GalleryEmbeddings:
             )
     if _fingerprint(matrix, arrays["names"]) != metadata.get("fingerprint"):
         raise NoseprintError(f"{path}: was changed after it was written; embed again")
-    return GalleryEmbeddings(matrix, names, weights, metadata["fingerprint"])
+    if records is None:
+        return GalleryEmbeddings(matrix, names, weights, metadata["fingerprint"])
+    if records.shape != (len(names), RECORD_BYTES) or "folder" not in metadata:
+        raise NoseprintError(f"{path}: is damaged: {len(names)} names for {len(records)} records; embed again")
+    return GalleryEmbeddings(matrix, names, weights, metadata["fingerprint"], Path(metadata["folder"]), records)
 
 
 def find_weights(gallery: GalleryEmbeddings, given: Sequence[Path] = ()) -> tuple[Path, ...]:

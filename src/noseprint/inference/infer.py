@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from noseprint.calibration.curves import Calibration, calibration_from_json
+from noseprint.data.readable import readable_photographs
 from noseprint.data.tables import Split, read_pairs
 from noseprint.data.transforms import Transform
 from noseprint.devices import default_workers
 from noseprint.distributed import join_world, report_lost_ranks
+from noseprint.errors import NoseprintError
+from noseprint.files import skipped_table
 from noseprint.inference.infer_options import InferOptions
 from noseprint.inference.similarity_table import write_similarities
 from noseprint.lock import lock
@@ -66,8 +69,9 @@ def infer(
     """Write a row imageA,imageB,prediction[,probability] for each pair of a split.
 
     `prediction` is the cosine of the two embeddings, averaged over `transforms`. `probability` is the share of same
-    pairs among pairs with this similarity, if half of all pairs are the same; it needs a calibration. Under torchrun
-    the processes share the images, and rank 0 writes.
+    pairs among pairs with this similarity, if half of all pairs are the same; it needs a calibration. Both are empty if
+    a photograph of the pair is skipped (`options.skip_bad`). Under torchrun the processes share the images, and rank 0
+    writes.
 
     Args:
         network: Embeds the images.
@@ -75,14 +79,28 @@ def infer(
         calibration: Of the network's cosines.
         results: Folder for similarity.csv (test pairs) or similarity_validation.csv (validation pairs).
         options: Options of infer.py.
+
+    Raises:
+        NoseprintError: A photograph cannot be read, and `options.skip_bad` is not set or no pair is left.
     """
     with (
         join_world(options.device) as world,
         lock(results) if world.is_main else nullcontext(),
         report_lost_ranks(world.size),
     ):
-        pairs = read_pairs(options.data, options.split)
-        names = pairs.names()
+        out = results / _SIMILARITY[options.split]
+        pairs = read_pairs(options.data, options.split, missing_ok=options.skip_bad)
+        readable = readable_photographs(
+            [pairs.folder / name for name in pairs.names()],
+            skip_bad=options.skip_bad,
+            skipped_csv=skipped_table(out),
+        )
+        good = {name for name in pairs.names() if pairs.folder / name in readable}
+        kept = np.array([a in good and b in good for a, b in zip(pairs.image_a, pairs.image_b, strict=True)])
+        answered = pairs.where(kept)
+        if not len(answered):
+            raise NoseprintError(f"{pairs.folder}: every pair has a photograph that cannot be read: replace them")
+        names = answered.names()
         index = {name: row for row, name in enumerate(names)}
         network.to(world.device)
         start = time.monotonic()
@@ -90,7 +108,7 @@ def infer(
         for transform in transforms:
             embeddings = embed_images(
                 network,
-                [pairs.folder / name for name in names],
+                [answered.folder / name for name in names],
                 transform=transform,
                 device=world.device,
                 workers=default_workers(world.device) if options.workers is None else options.workers,
@@ -99,13 +117,12 @@ def infer(
                 engine=options.engine,
             )
             if world.is_main:
-                similarity += pair_similarities(embeddings, index, pairs) / np.float32(len(transforms))
+                similarity[kept] += pair_similarities(embeddings, index, answered) / np.float32(len(transforms))
         if not world.is_main:
             return
-        out = results / _SIMILARITY[options.split]
         probability = calibration.probability(similarity) if calibration else None
-        write_similarities(out, pairs, similarity, probability=probability)
-        print(f"{len(pairs)} pairs of {len(names)} images in {time.monotonic() - start:.1f} s: {out}", flush=True)
+        write_similarities(out, pairs, similarity, probability=probability, skipped=~kept)
+        print(f"{len(answered)} pairs of {len(names)} images in {time.monotonic() - start:.1f} s: {out}", flush=True)
 
 
 def stored_calibration(weights: Path) -> Calibration | None:

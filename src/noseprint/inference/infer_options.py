@@ -38,6 +38,9 @@ class InferOptions:
     """What runs the network. auto: OpenVINO on a CPU if it is installed (several times as fast), else torch."""
     workers: int | None = None
     """Processes that decode photographs. None: as many as suit the machine."""
+    skip_bad: bool = False
+    """Go on without the photographs that are missing or broken: their pairs get no similarity, and
+    similarity.skipped.csv lists them."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""

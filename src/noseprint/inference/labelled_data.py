@@ -73,17 +73,18 @@ class LabelledData:
         return counts
 
 
-def read_labelled_data(data: Path) -> LabelledData:
+def read_labelled_data(data: Path, *, missing_ok: bool = False) -> LabelledData:
     """Read `data/test/labels.csv` and `data/retrieval.csv`.
 
     The identities of the pairs' images come from retrieval.csv if it names all of these images. Otherwise images that
     are joined by same-pairs are one identity. A search in which no query has a match is left out, with a remark.
+    missing_ok: as for `read_train`.
 
     Raises:
         NothingToScoreError: Neither table exists, or neither can be scored.
 
     """
-    labels, retrieval = read_labels(data, "test"), read_retrieval(data)
+    labels, retrieval = read_labels(data, "test", missing_ok=missing_ok), read_retrieval(data, missing_ok=missing_ok)
     if labels is None and retrieval is None:
         raise NothingToScoreError(
             f"{data} has no labels to score against: add test/labels.csv (imageA,imageB,label) "

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from noseprint.errors import NoseprintError
-from noseprint.metrics.similarity import blocks
+from noseprint.metrics.similarity import blocks, clip_cosines
 
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.intp]
@@ -117,7 +117,7 @@ def _similarities(queries: Floats, gallery: Floats, query: Rows, row: Rows) -> F
     """Similarities (P,) of the pairs (query, row), as by `row_similarities`."""
     out = np.empty(len(query), dtype=np.float32)
     for part in blocks(np.arange(len(query)), queries.shape[1]):
-        out[part] = np.einsum("pd,pd->p", queries[query[part]], gallery[row[part]])
+        out[part] = clip_cosines(np.einsum("pd,pd->p", queries[query[part]], gallery[row[part]]))
     return out
 
 

@@ -68,8 +68,7 @@ def write_pseudo_table(
         holdout = labelled.where(identity in held_out for identity in labelled.identities)
         pairs = read_pairs(data, "validation", missing_ok=True)
         needed = [*holdout.paths, *(pairs.folder / name for name in pairs.names())]
-        skipped = results / "skipped_pseudo.csv" if joined.is_main else None
-        readable = readable_photographs(needed, skip_bad=skip_bad, skipped_csv=skipped)
+        readable = readable_photographs(needed, skip_bad=skip_bad, skipped_csv=results / "skipped_pseudo.csv")
         holdout, pairs = holdout.where(path in readable for path in holdout.paths), pairs.among(readable)
         require_scorable(
             holdout.identities, share=share, encounters=holdout.encounters, encounter_column=holdout.encounter_column

@@ -1,23 +1,37 @@
 """Which individual does a photograph show, if any? Search photographs in a gallery."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from noseprint.calibration.curves import Calibration, calibration_from_json, identity_probabilities
+from noseprint.calibration.curves import (
+    SAME_PIXELS_LOG_ODDS,
+    Calibration,
+    calibration_from_json,
+    identity_probabilities,
+)
 from noseprint.calibration.verifier import Verifier
 from noseprint.data.importing import IMPORTED_HEADER
+from noseprint.data.listing import list_photographs
 from noseprint.data.names import alike_form, alike_groups, alike_text, count_text, is_missing
 from noseprint.data.tables import TRAIN_HEADER, read_rows, write_csv
 from noseprint.errors import DataError, Fault, NoseprintError
-from noseprint.inference.gallery import GalleryEmbeddings, embed_photographs, find_weights, list_photographs
+from noseprint.inference.alike import AlikeIndividuals, alike_individuals
+from noseprint.inference.gallery import GalleryEmbeddings, embed_photographs, find_weights
 from noseprint.inference.index import Index, search_index
-from noseprint.inference.nearest import expand_queries, nearest_images
+from noseprint.inference.nearest import Floats, Rows, expand_queries, nearest_images
+from noseprint.inference.photograph_records import Records, check_photographs, digest_of
 from noseprint.models.weights_header import read_header
 
 _WEIGHED_IMAGES = 50  # best images whose identities share the probability, even if fewer are requested
+_LARGE_SHARE = 0.25  # of a query's probability, for which an individual must not need another name's help
+_SAME_PIXELS = 1 - 1e-5  # similarity from which a gallery without records is taken to hold the query itself
+_NAMED = 5  # individuals that a note names
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,18 @@ class Match:
     """Probability that the query shows no identity of the gallery. None without a calibration."""
 
 
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found."""
+
+    matches: list[Match]
+    """Of each query, the most similar first."""
+    skipped: tuple[str, ...] = ()
+    """The queries that cannot be read."""
+    alike: tuple[AlikeIndividuals, ...] = ()
+    """Individuals of the gallery that are perhaps one. Empty without a calibration or identities."""
+
+
 def search_gallery(
     query: Path,
     gallery: GalleryEmbeddings,
@@ -51,12 +77,14 @@ def search_gallery(
     weights: Sequence[Path] = (),
     expand: int = 0,
     index: Index | None = None,
-) -> list[Match]:
+    skip_bad: bool = False,
+    skipped_csv: Path | None = None,
+) -> SearchResult:
     """Find the `top` most similar gallery images of each query.
 
     Probabilities come from the verifier's calibration or, if a single network made the gallery, from its weights. They
     are shared among the identities of the 50 best images (of the `top`, if that is more). An image without an identity
-    counts as an individual of its own.
+    counts as an individual of its own. An image with the same pixels as the query certainly shows the same individual.
 
     Args:
         query: A photograph, or a folder of them.
@@ -69,21 +97,21 @@ def search_gallery(
         expand: Move each query towards this many of its nearest images (see `expand_queries`). The similarities are
             then those of the moved query, which no calibration fits, so there are no probabilities.
         index: Search approximately (see `open_index`).
-
-    Returns:
-        The matches of each query, the most similar first.
+        skip_bad: Leave out queries that cannot be read.
+        skipped_csv: Where to list those.
 
     Raises:
-        NoseprintError: An argument is out of range, there are no photographs, or the weights or the verifier's networks
-            are not those of the gallery.
+        NoseprintError: An argument is out of range, there are no photographs, some cannot be read, or the weights or
+            the verifier's networks are not those of the gallery.
     """
     if top < 1:
         raise NoseprintError(f"--top {top}: must be at least 1")
     if expand < 0:
         raise NoseprintError(f"--expand {expand}: must be 0 (off) or more, such as 1")
-    folder, names = list_photographs(query)
+    folder, listed = list_photographs(query)
     paths = find_weights(gallery, weights)
     calibration = None if expand else _find_calibration(gallery, paths, verifier)
+    names, records = check_photographs(folder, listed, skip_bad=skip_bad, skipped_csv=skipped_csv)
     queries = embed_photographs(paths, folder, names, device=device)
     if expand:
         queries = expand_queries(queries, gallery.matrix, k=expand)
@@ -94,28 +122,41 @@ def search_gallery(
         rows, similarities = search_index(index, queries, gallery.matrix, k=k)
     gallery_identities = len({_individual(image, identities) for image in gallery.names})
     matches: list[Match] = []
-    for name, query_rows, similarity in zip(names, rows, similarities, strict=True):
+    suspects: set[tuple[str, str]] = set()
+    for name, record, query_rows, similarity in zip(names, records, rows, similarities, strict=True):
         images = [gallery.names[row] for row in query_rows]
         probability: Sequence[float | None] = [None] * len(images)
         none = None
         if calibration:
+            log_odds = calibration.log_odds(similarity)
+            log_odds[_has_pixels_of(record, gallery, query_rows, similarity)] = SAME_PIXELS_LOG_ODDS
             shares, none = identity_probabilities(
-                calibration.log_odds(similarity),
-                [_individual(image, identities) for image in images],
-                gallery_identities=gallery_identities,
+                log_odds, [_individual(image, identities) for image in images], gallery_identities=gallery_identities
             )
             probability = shares.tolist()
+            large = {(identities or {}).get(image) for image, p in zip(images, shares, strict=True) if p > _LARGE_SHARE}
+            suspects |= set(combinations(sorted(filter(None, large)), 2))
         for rank, row in enumerate(zip(images[:top], similarity[:top], probability[:top], strict=True), start=1):
             image = row[0]
             identity = None if identities is None else identities.get(image, "")
             matches.append(Match(name, rank, image, row[1], identity, row[2], none))
-    return matches
+    alike: list[AlikeIndividuals] = []
+    if calibration and identities:
+        alike = alike_individuals(
+            gallery, identities, calibration, gallery_identities=gallery_identities, suspects=suspects
+        )
+    return SearchResult(matches, tuple(name for name in listed if name not in set(names)), tuple(alike))
 
 
-def write_matches(path: Path, matches: Sequence[Match]) -> None:
-    """Write a CSV with a column for each field of `Match` that is known."""
+def write_matches(path: Path, matches: Sequence[Match], *, skipped: Sequence[str] = ()) -> None:
+    """Write a CSV with a column for each field of `Match` that is known.
+
+    skipped: queries without matches. Each gets a row, in which the other fields are empty, where its name belongs.
+    """
     columns = [name for name, value in vars(matches[0]).items() if value is not None]
-    write_csv(path, columns, ([getattr(match, column) for column in columns] for match in matches))
+    rows = [[getattr(match, column) for column in columns] for match in matches]
+    rows += [[name, *[""] * (len(columns) - 1)] for name in skipped]
+    write_csv(path, columns, sorted(rows, key=lambda row: str(row[0])) if skipped else rows)
 
 
 def read_identities(path: Path, names: Sequence[str], *, unknown: Sequence[str] = ()) -> dict[str, str]:
@@ -125,13 +166,20 @@ def read_identities(path: Path, names: Sequence[str], *, unknown: Sequence[str] 
     both in their own folder and in the data folder. Backslashes in names may stand for slashes. unknown: further words
     for a missing identity. Prints which identities are missing, and which names of individuals are alike.
 
-    Raises DataError for faults in the table, and NoseprintError if it names none of the images.
+    Photographs that only the table or only the gallery has are counted and named on standard error, and so are
+    individuals that the gallery lacks. Raises DataError for faults in the table, and NoseprintError if it names none of
+    the images.
     """
     faults: list[Fault] = []
     identity_of: dict[str, str] = {}
-    in_gallery = set(names)
-    for line, identity, images in _read_image_names(path, faults):
-        for image in (name if name in in_gallery else name.replace("\\", "/") for name in images):
+    known, found, elsewhere = set(names), set[str](), dict[str, str]()
+    for line, identity, written in _read_image_names(path, faults):
+        images = [name if name in known else name.replace("\\", "/") for name in written]
+        if known.isdisjoint(images):
+            elsewhere[images[-1]] = identity
+        else:
+            found.add(identity)
+        for image in images:
             if identity_of.setdefault(image, identity) != identity:
                 problem = f"image {image!r} already has identity {identity_of[image]!r}: keep one of the two"
                 faults.append(Fault(path, line, problem))
@@ -146,16 +194,28 @@ def read_identities(path: Path, names: Sequence[str], *, unknown: Sequence[str] 
             "write the names as the gallery has them"
         )
     if missing:
-        print(
+        _say(
             f"{path} gives no identity for {len(missing)} of {len(names)} gallery images, such as {missing[0]!r}"
-            f"{instead}"
+            f"{instead}: each counts as an individual of its own"
+        )
+    if elsewhere:
+        absent = list(dict.fromkeys(identity for identity in elsewhere.values() if identity not in found))
+        more = ", ..." if len(absent) > _NAMED else ""
+        _say(
+            f"{path} names {len(elsewhere)} photographs that are not in the gallery, such as {next(iter(elsewhere))!r}"
+            + f". No photograph of {len(absent)} individuals is in it ({', '.join(absent[:_NAMED])}{more}), so they "
+            "cannot be found: embed their photographs too" * bool(absent)
         )
     listed = [identity_of[name] for name in names if name in identity_of]
     if nobody := [identity for identity in listed if is_missing(identity, tuple(unknown))]:
-        print(f"{path}: {len(nobody)} gallery images show unknown individuals: {count_text(nobody)}")
+        _say(f"{path}: {len(nobody)} gallery images show unknown individuals: {count_text(nobody)}")
     if alike := alike_groups(set(listed) - set(nobody)):
-        print(f"{path}: alike names count as different individuals: {alike_text(alike)}; give each individual one name")
+        _say(f"{path}: alike names count as different individuals: {alike_text(alike)}; give each individual one name")
     return {image: identity for image, identity in identity_of.items() if not is_missing(identity, tuple(unknown))}
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _find_calibration(
@@ -170,6 +230,13 @@ def _find_calibration(
         return verifier.calibration
     stored = read_header(weights[0]).extra.get("calibration") if len(weights) == 1 else None
     return calibration_from_json(stored) if stored else None
+
+
+def _has_pixels_of(record: Records, gallery: GalleryEmbeddings, rows: Rows, similarity: Floats) -> np.ndarray:
+    """Whether each of the gallery's `rows` (K,) is the very picture that a query with this record shows: (K,) bool."""
+    if gallery.records is None:
+        return np.asarray(similarity >= _SAME_PIXELS)
+    return np.array([digest_of(gallery.records[row]) == digest_of(record) for row in rows])
 
 
 def _individual(image: str, identities: Mapping[str, str] | None) -> str:

@@ -23,6 +23,7 @@ def write_similarities(
     predictions: npt.NDArray[np.floating],
     *,
     probability: npt.NDArray[np.floating] | None = None,
+    skipped: npt.NDArray[np.bool_] | None = None,
 ) -> None:
     """Write a row imageA,imageB,prediction[,probability] for each pair, in order.
 
@@ -33,20 +34,22 @@ def write_similarities(
         pairs: P pairs of image names.
         predictions: (P,).
         probability: (P,), each that its pair is the same.
+        skipped: (P,), the pairs without an answer, whose numbers are left empty.
 
     Raises:
         NoseprintError: A number is not finite; an older file is left as it was.
     """
+    answered = np.ones(len(predictions), bool) if skipped is None else ~skipped
     columns = [predictions] if probability is None else [predictions, probability]
     header = HEADER if probability is None else (*HEADER, "probability")
     for name, column in zip(header[2:], columns, strict=True):
-        wrong = np.flatnonzero(~np.isfinite(column))
+        wrong = np.flatnonzero(~np.isfinite(column) & answered)
         if len(wrong):
             raise NoseprintError(
                 f"{path}: not written, because the {name} of pair {wrong[0] + 1} ({pairs.image_a[wrong[0]]!r}, "
                 f"{pairs.image_b[wrong[0]]!r}) is {column[wrong[0]]}; check the network's weights"
             )
-    texts = [[str(value) for value in column] for column in columns]
+    texts = [[str(value) if known else "" for value, known in zip(column, answered, strict=True)] for column in columns]
     with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
@@ -56,6 +59,8 @@ def write_similarities(
 def read_similarities(path: Path) -> pd.DataFrame:
     """Read what `write_similarities` wrote: columns imageA, imageB (str), prediction[, probability] (float64).
 
+    A pair without an answer has NaN.
+
     Raises DataError with all faults: a missing file, a wrong header, a row that is too short or too long, an empty
     name, a number that is not finite, or a probability outside 0..1.
     """
@@ -63,7 +68,8 @@ def read_similarities(path: Path) -> pd.DataFrame:
     names: dict[str, str] = {}  # equal names share one string
     image_a, image_b = list[str](), list[str]()
     columns = {"prediction": array("d"), "probability": array("d")}
-    for line, (a, b, *texts) in read_rows(path, (*HEADER, "probability"), HEADER, faults=faults):
+    headers = (*HEADER, "probability"), HEADER
+    for line, (a, b, *texts) in read_rows(path, *headers, faults=faults, may_be_empty=tuple(columns)):
         image_a.append(names.setdefault(a, a))
         image_b.append(names.setdefault(b, b))
         for (name, column), text in zip(columns.items(), texts, strict=False):
@@ -71,7 +77,9 @@ def read_similarities(path: Path) -> pd.DataFrame:
                 value = float(text)
             except ValueError:
                 value = math.nan
-            if not math.isfinite(value):
+            if not text:
+                pass  # no answer
+            elif not math.isfinite(value):
                 faults.append(Fault(path, line, f"{name} {text!r} is not a finite number: write the file again"))
             elif name == "probability" and not 0 <= value <= 1:
                 faults.append(Fault(path, line, f"probability {text!r} is not between 0 and 1: write the file again"))

@@ -1,6 +1,5 @@
 """Summaries of photographs, to check a whole data folder without keeping its pixels."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from noseprint.data.decoding import decode, in_threads
+from noseprint.data.decoding import decode, in_threads, pixel_digest
 from noseprint.data.photo_quality import grey_square, measure_quality
 from noseprint.errors import DataError, Fault
 
@@ -47,6 +46,6 @@ def _summarise_one(path: Path) -> PhotoSummary | Fault:
         short_side=quality.short_side,
         sharpness=quality.sharpness,
         brightness=quality.brightness,
-        digest=hashlib.blake2b(image.data, digest_size=16, person=str(image.shape[1]).encode()).digest(),
+        digest=pixel_digest(image),
         thumbnail=cv2.resize(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA),
     )

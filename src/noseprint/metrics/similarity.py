@@ -15,6 +15,7 @@ Indices = npt.NDArray[np.intp]
 Labels = Sequence[str] | npt.NDArray[Any]
 BLOCK_VALUES = 2**22
 """Values in one block of a large matrix, such as queries x gallery or replicates x pairs."""
+_ROUNDING = 1e-3  # as much as the length of a stored embedding may differ from 1
 
 
 class Pairs(Protocol):
@@ -33,6 +34,12 @@ def blocks(items: Indices, width: int) -> Iterator[Indices]:
     return (items[start : start + step] for start in range(0, len(items), step))
 
 
+def clip_cosines(values: Floats) -> Floats:
+    """`values`, in place: cosines that rounding put just outside -1..1 become -1 or 1. Others are left as they are."""
+    size = np.abs(values)
+    return np.clip(values, -1, 1, out=values, where=size < 1 + _ROUNDING)
+
+
 def row_similarities(embeddings: Embeddings, a: Indices, b: Indices) -> npt.NDArray[np.float32]:
     """Dot products of rows `a` (P,) and `b` (P,) of `embeddings` (N, D): the cosines if rows have length 1.
 
@@ -40,7 +47,7 @@ def row_similarities(embeddings: Embeddings, a: Indices, b: Indices) -> npt.NDAr
     """
     out = np.empty(len(a), dtype=np.float32)
     for rows in blocks(np.arange(len(a)), embeddings.shape[1]):
-        out[rows] = np.einsum("pd,pd->p", embeddings[a[rows]], embeddings[b[rows]])
+        out[rows] = clip_cosines(np.einsum("pd,pd->p", embeddings[a[rows]], embeddings[b[rows]]))
     return out
 
 

@@ -83,7 +83,7 @@ class EmbeddingTask(Task):
             labelled.paths + (pseudo.paths if pseudo else ()),
             skip_bad=options.skip_bad,
             read=cached_decoder(options.cache),
-            skipped_csv=results / "skipped.csv" if world.is_main else None,
+            skipped_csv=results / "skipped.csv",
         )
         labelled = labelled.where(path in readable for path in labelled.paths)
         self.train = labelled.where(identity not in self._held_out for identity in labelled.identities)
