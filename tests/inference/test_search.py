@@ -172,7 +172,7 @@ def test_images_of_unknown_individuals_have_no_identity(tmp_path, capsys):
     table.write_text(text.replace(",a,", ",,", 1).replace(",b,", ",NA,").replace(",c,", ",Fremd,"))
     found = read_identities(table, NAMES, unknown=("fremd",))
     assert {name: found.get(name) for name in NAMES} == {NAMES[0]: None, NAMES[1]: "a", NAMES[2]: None, NAMES[3]: None}
-    assert "3 gallery images show unknown individuals: empty (1), 'Fremd' (1), 'NA' (1)" in capsys.readouterr().out
+    assert "3 gallery images show unknown individuals: empty (1), 'Fremd' (1), 'NA' (1)" in capsys.readouterr().err
     assert read_identities(table, NAMES)[NAMES[3]] == "Fremd"
     labelled = write_table(tmp_path / "t.csv", [("", NAMES[0]), ("?", NAMES[1]), ("b", NAMES[2]), ("b", NAMES[3])])
     assert set(read_identities(labelled, NAMES)) == set(NAMES[2:])
@@ -181,7 +181,7 @@ def test_images_of_unknown_individuals_have_no_identity(tmp_path, capsys):
 def test_alike_names_of_individuals_are_told(tmp_path, capsys):
     table = write_table(tmp_path / "t.csv", [("7", NAMES[0]), ("007", NAMES[1]), ("b", NAMES[2]), ("c", NAMES[3])])
     assert len(set(read_identities(table, NAMES).values())) == 4
-    assert "alike names count as different individuals: '007' and '7'" in capsys.readouterr().out
+    assert "alike names count as different individuals: '007' and '7'" in capsys.readouterr().err
 
 
 def test_names_may_have_backslashes_and_alike_ones_are_named(tmp_path, capsys):
@@ -192,7 +192,7 @@ def test_names_may_have_backslashes_and_alike_ones_are_named(tmp_path, capsys):
         read_identities(table, NAMES)
     write_table(table, [("a", NAMES[0].upper()), *((name[-6], name) for name in NAMES[1:])])
     read_identities(table, NAMES)
-    assert f"such as '{NAMES[0]}'; it has '{NAMES[0].upper()}'" in capsys.readouterr().out
+    assert f"such as '{NAMES[0]}'; it has '{NAMES[0].upper()}'" in capsys.rea.errerr().out
 
 
 def test_identities_of_other_images_are_refused(tmp_path, capsys):
