@@ -192,7 +192,7 @@ def test_names_may_have_backslashes_and_alike_ones_are_named(tmp_path, capsys):
         read_identities(table, NAMES)
     write_table(table, [("a", NAMES[0].upper()), *((name[-6], name) for name in NAMES[1:])])
     read_identities(table, NAMES)
-    assert f"such as '{NAMES[0]}'; it has '{NAMES[0].upper()}'" in capsys.rea.errerr().out
+    assert f"such as '{NAMES[0]}'; it has '{NAMES[0].upper()}'" in capsys.readouterr().err
 
 
 def test_identities_of_other_images_are_refused(tmp_path, capsys):
