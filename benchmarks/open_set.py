@@ -53,7 +53,8 @@ def main() -> None:
             best = np.argsort(-similarity)[:TOP]
             found = identity[others[best]]
             log_odds = verifier.calibration.log_odds(similarity[best])
-            each, none = identity_probabilities(log_odds, found, gallery_identities=len(known))
+            images = [int(np.sum(identity[others] == one)) for one in found]
+            each, none = identity_probabilities(log_odds, found, images=images, gallery_identities=len(known))
             answers.append((identity[row], each[0], found[0] == identity[row], none, identity[row] not in known))
     identities, best, right, none, unknown = (np.array(column) for column in zip(*answers, strict=True))
     print(f"{len(known)} of {len(everyone)} identities in the gallery; {is_query.sum()} queries, {options.draws} draws")

@@ -75,7 +75,7 @@ def test_identity_probabilities_are_right_as_often_as_they_say():
     rng = np.random.default_rng(0)
     shown = rng.integers(0, 8, 20_000)  # from 4 on: none of the 4
     similarity = rng.standard_normal((len(shown), 4)) + 2.0 * (shown[:, None] == np.arange(4))
-    found = [identity_probabilities(2 * row - 2, "abcd", gallery_identities=4) for row in similarity]
+    found = [identity_probabilities(2 * row - 2, "abcd", images=[1] * 4, gallery_identities=4) for row in similarity]
     probability = np.array([[*each, none] for each, none in found])
     np.testing.assert_allclose(probability.sum(axis=1), 1)
     truth = np.minimum(shown, 4)[:, None] == np.arange(5)
@@ -85,7 +85,27 @@ def test_identity_probabilities_are_right_as_often_as_they_say():
             assert truth[:, columns][inside].mean() == pytest.approx(probability[:, columns][inside].mean(), abs=0.03)
 
 
-def test_an_identity_counts_by_its_best_image_and_nothing_overflows():
-    each, none = identity_probabilities(np.array([800.0, 3.0, -800.0]), ["a", "a", "b"], gallery_identities=10)
+def test_images_that_many_of_an_identity_find_by_chance_count_for_less():
+    """Each individual has 1 or 9 images, and a query is like one of them, as above; 8 are mere chance."""
+    rng = np.random.default_rng(0)
+    images = np.array([1, 9, 1, 9])
+    owner = np.repeat(np.arange(4), images)
+    shown = rng.integers(0, 8, 20_000)
+    similar = np.cumsum(images)[np.minimum(shown, 3)] - 1
+    similarity = rng.standard_normal((len(shown), 20))
+    similarity += 2.0 * ((shown[:, None] < 4) & (similar[:, None] == np.arange(20)))
+    names = [str(i) for i in owner]
+    found = [
+        identity_probabilities(2 * row - 2, names, images=images[owner].tolist(), gallery_identities=4)[1]
+        for row in similarity
+    ]
+    for low in (0.1, 0.3, 0.5, 0.7):
+        inside = (np.array(found) >= low) & (np.array(found) < low + 0.2)
+        assert np.mean(shown[inside] >= 4) == pytest.approx(np.array(found)[inside].mean(), abs=0.03)
+
+
+def test_identity_probabilities_do_not_overflow():
+    log_odds = np.array([800.0, 3.0, -800.0])
+    each, none = identity_probabilities(log_odds, ["a", "a", "b"], images=[2, 2, 1], gallery_identities=10)
     np.testing.assert_allclose([*each, none], [1, 1, 0, 0], atol=1e-12)
-    assert identity_probabilities(np.array([-800.0]), ["a"], gallery_identities=1)[1] == 1
+    assert identity_probabilities(np.array([-800.0]), ["a"], images=[1], gallery_identities=1)[1] == 1

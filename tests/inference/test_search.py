@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from noseprint.calibration.curves import Platt
+from noseprint.calibration.quality_limits import MEASURES, Limit, Limits
 from noseprint.data.importing import IMPORTED_HEADER
 from noseprint.errors import DataError, NoseprintError
 from noseprint.inference import search as module
@@ -28,6 +29,7 @@ class FakeVerifier:
     """The part of a verifier that a search uses."""
 
     caution, calibration = None, CURVE
+    quality = Limits(0.01, 10, *(Limit(None, ()) for _ in MEASURES))
 
     def __init__(self, paths):
         self.members = [type("Member", (), {"fingerprint": fingerprint(path)}) for path in paths]
@@ -70,8 +72,8 @@ def test_the_calibration_of_a_single_network_gives_probabilities(search):
     assert [(match.image, match.rank, match.identity) for match in matches] == [
         (name, rank, IDENTITIES[name]) for rank, name in enumerate(NAMES, start=1)
     ]
-    a, b, none = np.exp(10 * 0.96 - 5) / 3, np.exp(-5.0) / 3, 1.0
-    total = a + 2 * b + none  # a counts by its better image; there are three individuals
+    a, b, none = (np.exp(10 * 0.96 - 5) + np.exp(10 * 0.28 - 5)) / 2 / 3, np.exp(-5.0) / 3, 1.0
+    total = a + 2 * b + none  # a counts by the mean of its two images; there are three individuals
     np.testing.assert_allclose([match.probability for match in matches], np.array([a, a, b, b]) / total, rtol=1e-5)
     assert matches[0].none == pytest.approx(none / total, rel=1e-5)
 
@@ -79,7 +81,8 @@ def test_the_calibration_of_a_single_network_gives_probabilities(search):
 def test_images_without_an_identity_are_individuals_of_their_own(search):
     few = {NAMES[0]: "a", NAMES[1]: "a"}
     assert search(identities=few)[0].none == pytest.approx(search(identities=IDENTITIES)[0].none)
-    assert search()[0].none > search(identities=few)[0].none  # four individuals
+    four = np.exp([10 * 0.96 - 5, 10 * 0.28 - 5, -5, -5]).sum() / 4
+    assert search()[0].none == pytest.approx(1 / (1 + four), rel=1e-5)
     assert [match.identity for match in search(identities=few)] == ["a", "a", "", ""]
 
 
@@ -125,7 +128,8 @@ def test_the_very_picture_in_the_gallery_is_the_same_individual(search, tmp_path
 def test_a_similar_picture_is_judged_by_the_calibration(search, tmp_path):
     records = np.zeros((4, 32), np.uint8)
     (first, *_) = search(identities=IDENTITIES, query=GALLERY[:1], records=records)
-    assert first.probability == pytest.approx(np.exp(5) / 3 / (1 + (np.exp(5) + 2 * np.exp(-5)) / 3), rel=1e-5)
+    a, b = (np.exp(5) + np.exp(-5)) / 2, np.exp(-5)  # of two images, and of one
+    assert first.probability == pytest.approx(a / (3 + a + 2 * b), rel=1e-5)
 
 
 def test_no_similarity_is_above_one(search):
@@ -213,3 +217,16 @@ def test_photographs_and_individuals_that_the_gallery_lacks_are_named(tmp_path, 
     assert "No photograph of 1 individuals is in it (c), so they cannot be found: embed their" in told.err
     read_identities(imported(tmp_path), NAMES[1:])
     assert "cannot be found" not in capsys.readouterr().err
+
+
+def test_a_query_below_the_verifiers_limits_gets_no_probability(search, tmp_path, monkeypatch):
+    sharp = Limit(5.0, ())  # the query is one colour
+    monkeypatch.setattr(FakeVerifier, "quality", Limits(0.01, 10, Limit(None, ()), sharp, Limit(None, ())))
+    matches = search(members=2, verifier_of=2, identities=IDENTITIES)
+    assert {(match.probability, match.none) for match in matches} == {(None, None)}
+    assert search.result.shortfalls.keys() == {"q.jpg"}
+    assert "too blurred" in search.result.shortfalls["q.jpg"]
+    known = Match("z.jpg", 1, "a.jpg", 0.5, "Rex", 0.25, 0.75)
+    write_matches(tmp_path / "a.csv", [*matches, known])
+    first, *_, last = csv.DictReader((tmp_path / "a.csv").open(newline=""))
+    assert (first["probability"], first["none"], last["probability"]) == ("", "", "0.25")

@@ -123,23 +123,26 @@ def probability_at(log_odds: Floats, prior: float = 0.5) -> Floats:
 
 
 def identity_probabilities(
-    log_odds: Values, identities: Sequence[str], *, gallery_identities: int
+    log_odds: Values, identities: Sequence[str], *, images: Sequence[int], gallery_identities: int
 ) -> tuple[Floats, float]:
     """For a query's K best gallery images, the probability that each shows the query's identity, and that none does.
 
     Before the search, the query is equally likely to be in the gallery or not, and equally likely to be each of its
-    identities. By Bayes' rule an identity then has the weight exp(log-odds) / N, "none of them" the weight 1. An
-    identity's log-odds are those of its best image. Identities without an image among the K are ignored.
+    identities. A photograph of an identity is taken to be like one of its gallery images, each equally likely: an
+    identity that has many images finds a similar one by chance more often. By Bayes' rule an identity then has the
+    weight (the mean of exp(log-odds) over its images) / N, "none of them" the weight 1. Images that are not among the K
+    count as 0, and identities without an image among them are left out.
 
     log_odds: (K,) of each image with the query, at even prior odds. identities: (K,) of the images; images of one
-    identity get the same probability. gallery_identities: N, the number of identities in the whole gallery.
+    identity get the same probability. images: (K,) how many images each of these identities has in the whole gallery.
+    gallery_identities: N, the number of identities there.
     """
-    best: dict[str, float] = {}
-    for name, value in zip(identities, np.asarray(log_odds, np.float64).tolist(), strict=True):
-        best[name] = max(best.get(name, -np.inf), value)
-    weights = np.append(np.array(list(best.values())) - math.log(gallery_identities), 0.0)
+    weight: dict[str, float] = {}
+    for name, value, number in zip(identities, np.asarray(log_odds, np.float64).tolist(), images, strict=True):
+        weight[name] = float(np.logaddexp(weight.get(name, -np.inf), value - math.log(number)))
+    weights = np.append(np.array(list(weight.values())) - math.log(gallery_identities), 0.0)
     share = np.exp(weights - np.logaddexp.reduce(weights))
-    probability = dict(zip(best, share, strict=False))
+    probability = dict(zip(weight, share, strict=False))
     return np.array([probability[name] for name in identities]), float(share[-1])
 
 

@@ -83,6 +83,8 @@ class Search:
             print(_sentence(best))
         if verifier and verifier.caution and not self.expand:
             print(f"caution: {verifier.caution}")
+        for query, problem in list(result.shortfalls.items())[:_PRINTED]:
+            print(f"{query} is {problem}: it gets no probability", file=sys.stderr)
         for line in _alike_lines(result.alike, self.identities):
             print(line, file=sys.stderr)
         print(f"{len(result.matches) + len(result.skipped)} rows: {self.out}")

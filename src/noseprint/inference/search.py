@@ -1,8 +1,9 @@
 """Which individual does a photograph show, if any? Search photographs in a gallery."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from itertools import combinations
 from pathlib import Path
 
@@ -15,10 +16,13 @@ from noseprint.calibration.curves import (
     calibration_from_json,
     identity_probabilities,
 )
+from noseprint.calibration.quality_limits import shortfalls
 from noseprint.calibration.verifier import Verifier
+from noseprint.data.decoding import decode, in_threads
 from noseprint.data.importing import IMPORTED_HEADER
 from noseprint.data.listing import list_photographs
 from noseprint.data.names import alike_form, alike_groups, alike_text, count_text, is_missing
+from noseprint.data.photo_quality import measure_quality
 from noseprint.data.tables import TRAIN_HEADER, read_rows, write_csv
 from noseprint.errors import DataError, Fault, NoseprintError
 from noseprint.inference.alike import AlikeIndividuals, alike_individuals
@@ -49,9 +53,9 @@ class Match:
     identity: str | None = None
     """Of the image. None if no identities are known; "" if only this image's is not."""
     probability: float | None = None
-    """That the query shows the image's identity. None without a calibration."""
+    """That the query shows the image's identity. None without a calibration, or if the query has a shortfall."""
     none: float | None = None
-    """Probability that the query shows no identity of the gallery. None without a calibration."""
+    """Probability that the query shows no identity of the gallery; None as for `probability`."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ class SearchResult:
     """The queries that cannot be read."""
     alike: tuple[AlikeIndividuals, ...] = ()
     """Individuals of the gallery that are perhaps one. Empty without a calibration or identities."""
+    shortfalls: Mapping[str, str] = field(default_factory=dict)
+    """Queries that are too small, too blurred or too dark for a probability, and what is wrong with each."""
 
 
 def search_gallery(
@@ -85,6 +91,7 @@ def search_gallery(
     Probabilities come from the verifier's calibration or, if a single network made the gallery, from its weights. They
     are shared among the identities of the 50 best images (of the `top`, if that is more). An image without an identity
     counts as an individual of its own. An image with the same pixels as the query certainly shows the same individual.
+    A query below the verifier's limits gets no probability, as it gets no decision from `verify`.
 
     Args:
         query: A photograph, or a folder of them.
@@ -120,18 +127,21 @@ def search_gallery(
         rows, similarities = nearest_images(queries, gallery.matrix, k=k)
     else:
         rows, similarities = search_index(index, queries, gallery.matrix, k=k)
-    gallery_identities = len({_individual(image, identities) for image in gallery.names})
+    images_of = Counter(_individual(image, identities) for image in gallery.names)
+    shortfalls_of = _find_shortfalls(folder, names, verifier) if calibration and verifier else {}
     matches: list[Match] = []
     suspects: set[tuple[str, str]] = set()
     for name, record, query_rows, similarity in zip(names, records, rows, similarities, strict=True):
         images = [gallery.names[row] for row in query_rows]
         probability: Sequence[float | None] = [None] * len(images)
         none = None
-        if calibration:
-            log_odds = calibration.log_odds(similarity)
-            log_odds[_has_pixels_of(record, gallery, query_rows, similarity)] = SAME_PIXELS_LOG_ODDS
+        if calibration and name not in shortfalls_of:
+            individuals = [_individual(image, identities) for image in images]
+            numbers = np.array([images_of[individual] for individual in individuals])
+            same = _has_pixels_of(record, gallery, query_rows, similarity)
+            log_odds = np.where(same, SAME_PIXELS_LOG_ODDS + np.log(numbers), calibration.log_odds(similarity))
             shares, none = identity_probabilities(
-                log_odds, [_individual(image, identities) for image in images], gallery_identities=gallery_identities
+                log_odds, individuals, images=numbers.tolist(), gallery_identities=len(images_of)
             )
             probability = shares.tolist()
             large = {(identities or {}).get(image) for image, p in zip(images, shares, strict=True) if p > _LARGE_SHARE}
@@ -143,9 +153,10 @@ def search_gallery(
     alike: list[AlikeIndividuals] = []
     if calibration and identities:
         alike = alike_individuals(
-            gallery, identities, calibration, gallery_identities=gallery_identities, suspects=suspects
+            gallery, identities, calibration, gallery_identities=len(images_of), suspects=suspects
         )
-    return SearchResult(matches, tuple(name for name in listed if name not in set(names)), tuple(alike))
+    skipped = tuple(name for name in listed if name not in set(names))
+    return SearchResult(matches, skipped, tuple(alike), shortfalls_of)
 
 
 def write_matches(path: Path, matches: Sequence[Match], *, skipped: Sequence[str] = ()) -> None:
@@ -153,7 +164,8 @@ def write_matches(path: Path, matches: Sequence[Match], *, skipped: Sequence[str
 
     skipped: queries without matches. Each gets a row, in which the other fields are empty, where its name belongs.
     """
-    columns = [name for name, value in vars(matches[0]).items() if value is not None]
+    names = [column.name for column in fields(Match)]
+    columns = [name for name in names if any(getattr(match, name) is not None for match in matches)]
     rows = [[getattr(match, column) for column in columns] for match in matches]
     rows += [[name, *[""] * (len(columns) - 1)] for name in skipped]
     write_csv(path, columns, sorted(rows, key=lambda row: str(row[0])) if skipped else rows)
@@ -230,6 +242,16 @@ def _find_calibration(
         return verifier.calibration
     stored = read_header(weights[0]).extra.get("calibration") if len(weights) == 1 else None
     return calibration_from_json(stored) if stored else None
+
+
+def _find_shortfalls(folder: Path, names: Sequence[str], verifier: Verifier) -> dict[str, str]:
+    """What is wrong with the photographs that are below the verifier's limits: "too blurred: ..."."""
+    found = in_threads(lambda name: measure_quality(decode(folder / name)), names, label="quality")
+    return {
+        name: " and ".join(map(str, below))
+        for name, quality in zip(names, found, strict=True)
+        if (below := shortfalls(quality, verifier.quality))
+    }
 
 
 def _has_pixels_of(record: Records, gallery: GalleryEmbeddings, rows: Rows, similarity: Floats) -> np.ndarray:
