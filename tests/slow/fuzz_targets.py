@@ -20,6 +20,7 @@ from unittest import mock
 import cv2
 import numpy as np
 import pandas as pd
+import PIL.Image
 import torch
 
 from noseprint.calibration.curves import Beta, Calibration, Isotonic, Platt, calibration_from_json
@@ -130,12 +131,16 @@ def _images(folder: Path) -> dict[str, Target]:
     colour = np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8)
     alpha = np.dstack([colour, colour[:, :, 0]])
     pngs = (encoded(".png", colour), encoded(".png", alpha), encoded(".png", colour.astype(np.uint16) * 257))
+    dim = encoded(".png", colour.astype(np.uint16) * 16)  # 12 bits
+    avif = io.BytesIO()
+    PIL.Image.fromarray(colour).save(avif, "AVIF")
+    heic = (Path(__file__).parents[1] / "data" / "sideways.heic").read_bytes()
     progressive = encoded(".jpg", colour, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
     seeds = (
         *(encoded(".jpg", colour), encoded(".jpg", colour[:, :, 0]), progressive),
         *(encoded(".webp", colour), encoded(".webp", alpha, cv2.IMWRITE_WEBP_QUALITY, 101)),
         *(encoded(".tiff", colour), encoded(".tiff", colour, cv2.IMWRITE_TIFF_COMPRESSION, 1), encoded(".bmp", colour)),
-        *pngs,
+        *(avif.getvalue(), heic, dim, *pngs),
     )
     return {"image": Target(seeds, see), "png": Target(pngs, lambda content: see(_with_checksums(content)))}
 

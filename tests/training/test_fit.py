@@ -200,7 +200,7 @@ def test_a_newly_broken_photograph_restarts_the_training_only_with_skip_bad(tmp_
     held_out = split_holdout(table.identities, share=0.2, seed=0)
     newly_broken = next(p for p, i in zip(moved.paths, moved.identities, strict=True) if i not in held_out)
     newly_broken.write_bytes(b"")
-    with pytest.raises(NoseprintError, match=r"is empty.*--skip-bad"):
+    with pytest.raises(NoseprintError, match=r"(?s)--skip-bad.*is empty"):
         train(tmp_path / "out", moved, options(demo))
     with pytest.raises(NoseprintError, match=r"lr was 0\.001"):
         train(tmp_path / "out", moved, options(demo, skip_bad=True, lr=0.002))
@@ -305,7 +305,7 @@ def test_a_broken_photograph_gives_the_same_message_with_and_without_workers(tmp
     paths = (*table.paths[:-1], broken)
     with pytest.raises(NoseprintError) as raised:
         train(tmp_path / "out", ImageTable(paths, table.identities), options(demo, holdout=0, workers=workers))
-    assert str(raised.value).startswith(str(broken))
+    assert f"{broken}: is not a JPEG" in str(raised.value)
 
 
 def test_a_full_disk_leaves_the_last_good_state_and_the_run_resumes_when_there_is_room(tmp_path, demo, table):

@@ -15,7 +15,7 @@ from noseprint.inference.photograph_records import digest_of
 ALIKE = 0.9
 """Individuals are named if the probability that they are one is at least this. Tried with galleries of 10 and 40 drawn
 noses or dogs, of which two to five had two names: where a query's probability was halved, 67 to 100 % of the pairs were
-named, and 0 to 1.3 pairs of different individuals a search."""
+named, and at most 1.4 pairs of different individuals a search."""
 MAX_IMAGES, MAX_INDIVIDUALS = 20_000, 2_000
 """In a larger gallery, only suspects are compared: all individuals would take more than a few seconds."""
 
