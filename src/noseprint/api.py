@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from noseprint.calibration.verifier import Verifier
     from noseprint.calibration.verify import Verdict
-    from noseprint.data.importing import ImportSummary
     from noseprint.data.transforms import Transform
+    from noseprint.importing.data_folder import ImportSummary
     from noseprint.inference.evaluation import Evaluation
     from noseprint.inference.gallery import GalleryEmbeddings
     from noseprint.inference.search import Match
@@ -56,13 +56,13 @@ def import_photographs(
     "split/individual"; None guesses it. boxes: MegaDetector's results or COCO (JSON), for a source without boxes.
     test, validation: shares of the individuals in these splits. encounter_folders: the folders inside an individual's
     folder are days or visits. skip_bad: leave out unusable files instead of raising an error. options: other arguments
-    of `noseprint.data.importing.import_photographs`, such as merge_alike=True or encounter_gap="30min".
+    of `noseprint.importing.data_folder.import_photographs`, such as merge_alike=True or encounter_gap="30min".
     """
-    from noseprint.data import importing
-    from noseprint.data.boxes import BoxOptions
-    from noseprint.data.import_sources import read_source
+    from noseprint.importing import data_folder
+    from noseprint.importing.boxes import BoxOptions
+    from noseprint.importing.sources import read_source
 
-    return importing.import_photographs(
+    return data_folder.import_photographs(
         read_source(
             Path(source),
             encounter_folders=encounter_folders,

@@ -134,10 +134,8 @@ def require_writable(path: Path) -> None:
 
 
 def skipped_table(out: Path) -> Path | None:
-    """Where to list what is left out of `out`: beside it, in NAME.skipped.csv; None if `out` is no file on a disk."""
-    if str(out) == "-" or out.is_relative_to("/dev") or (out.exists() and not out.is_file()):
-        return None
-    return out.with_name(f"{out.stem}.skipped.csv")
+    """Where to list what is left out of `out`: beside it, in NAME.skipped.csv; None if `out` is a stream."""
+    return None if stream_of(out) is not None else out.with_name(f"{out.stem}.skipped.csv")
 
 
 @contextmanager

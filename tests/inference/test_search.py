@@ -7,8 +7,8 @@ from PIL import Image
 
 from noseprint.calibration.curves import Platt
 from noseprint.calibration.quality_limits import MEASURES, Limit, Limits
-from noseprint.data.importing import IMPORTED_HEADER
 from noseprint.errors import DataError, NoseprintError
+from noseprint.importing.data_folder import IMPORTED_HEADER
 from noseprint.inference import search as module
 from noseprint.inference.gallery import GalleryEmbeddings
 from noseprint.inference.nearest import expand_queries

@@ -95,9 +95,9 @@ class Import:
 
     def __call__(self) -> None:
         """Read the source, split the individuals and copy the photographs."""
-        from noseprint.data.boxes import BoxOptions
-        from noseprint.data.import_sources import read_source
-        from noseprint.data.importing import import_photographs, without_encounters
+        from noseprint.importing.boxes import BoxOptions
+        from noseprint.importing.data_folder import import_photographs, without_encounters
+        from noseprint.importing.sources import read_source
 
         if self.source.is_dir() and self.target.resolve().is_relative_to(self.source.resolve()):
             raise NoseprintError(f"{self.target} lies inside {self.source}: name a folder outside it")

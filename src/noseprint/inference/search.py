@@ -19,12 +19,12 @@ from noseprint.calibration.curves import (
 from noseprint.calibration.quality_limits import shortfalls
 from noseprint.calibration.verifier import Verifier
 from noseprint.data.decoding import decode, in_threads
-from noseprint.data.importing import IMPORTED_HEADER
 from noseprint.data.listing import list_photographs
 from noseprint.data.names import alike_form, alike_groups, alike_text, count_text, is_missing
 from noseprint.data.photo_quality import measure_quality
 from noseprint.data.tables import TRAIN_HEADER, read_rows, write_csv
 from noseprint.errors import DataError, Fault, NoseprintError
+from noseprint.importing.data_folder import IMPORTED_HEADER
 from noseprint.inference.alike import AlikeIndividuals, alike_individuals
 from noseprint.inference.gallery import GalleryEmbeddings, embed_photographs, find_weights
 from noseprint.inference.index import Index, search_index

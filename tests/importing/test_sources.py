@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from noseprint.data.boxes import Box, BoxOptions
-from noseprint.data.import_sources import read_source
 from noseprint.errors import DataError, NoseprintError
+from noseprint.importing.boxes import Box, BoxOptions
+from noseprint.importing.sources import read_source
 
 DOGS = tuple(f"dog{k}" for k in range(12))
 

@@ -11,12 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from noseprint.data.boxes import Box, crop_suffix, write_crop
 from noseprint.data.decoding import decode, in_threads
 from noseprint.data.encounters import Gap, count_encounters, encounter_problem, group_times, parse_gap
-from noseprint.data.import_sources import ImportSource, SourcePhotograph
 from noseprint.data.names import alike_groups, alike_text, count_text, is_missing
-from noseprint.data.splits import Shot, Shots, choose_queries, make_pairs, split_identities
 from noseprint.data.tables import (
     ENCOUNTERS,
     LABEL_HEADER,
@@ -29,6 +26,9 @@ from noseprint.data.tables import (
 )
 from noseprint.errors import DataError, Fault, NoseprintError, printable
 from noseprint.files import friendly_write_errors, require_writable, scratch_folder
+from noseprint.importing.boxes import Box, crop_suffix, write_crop
+from noseprint.importing.sources import ImportSource, SourcePhotograph
+from noseprint.importing.splits import Shot, Shots, choose_queries, make_pairs, split_identities
 
 IMPORTED_HEADER = ("original", "identity", "encounter", "folder", "image")
 _SHOWN_FAULTS = 100

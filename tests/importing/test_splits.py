@@ -3,8 +3,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from noseprint.data.splits import MIN_IDENTITIES, Shot, choose_queries, make_pairs, split_identities
 from noseprint.errors import NoseprintError
+from noseprint.importing.splits import MIN_IDENTITIES, Shot, choose_queries, make_pairs, split_identities
 
 
 def shots(sizes, encounters=None):

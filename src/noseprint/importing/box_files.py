@@ -10,8 +10,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from noseprint.data.boxes import BoxFormat, Numbers, Orientation, StatedBox
 from noseprint.errors import DataError, Fault
+from noseprint.importing.boxes import BoxFormat, Numbers, Orientation, StatedBox
 
 T = TypeVar("T")
 Text = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]

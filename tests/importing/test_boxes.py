@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from noseprint.data.boxes import (
+from noseprint.data.decoding import decode
+from noseprint.errors import NoseprintError
+from noseprint.importing.boxes import (
     Box,
     BoxOptions,
     StatedBox,
@@ -14,8 +16,6 @@ from noseprint.data.boxes import (
     place_boxes,
     write_crop,
 )
-from noseprint.data.decoding import decode
-from noseprint.errors import NoseprintError
 
 WIDTH, HEIGHT = 40, 20
 

@@ -3,8 +3,9 @@
 import pandas as pd
 import pytest
 
-from noseprint.data import source_tables
-from noseprint.data.source_tables import (
+from noseprint.errors import DataError
+from noseprint.importing import source_tables
+from noseprint.importing.source_tables import (
     ENCOUNTER_COLUMNS,
     IDENTITY_COLUMNS,
     IMAGE_COLUMNS,
@@ -15,7 +16,6 @@ from noseprint.data.source_tables import (
     find_column,
     read_source_table,
 )
-from noseprint.errors import DataError
 
 
 def table(names, rows=(), path="table.csv"):

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from noseprint.data.box_files import looks_like_json, read_coco_table
-from noseprint.data.boxes import StatedBox
 from noseprint.data.names import is_missing
-from noseprint.data.splits import MIN_IDENTITIES
 from noseprint.data.tables import is_spreadsheet
 from noseprint.errors import DataError, Fault
+from noseprint.importing.box_files import looks_like_json, read_coco_table
+from noseprint.importing.boxes import StatedBox
+from noseprint.importing.splits import MIN_IDENTITIES
 
 # Patterns of column names as `_words` writes them. The first that a column has is taken.
 IMAGE_COLUMNS = (

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from mimetypes import guess_type
 from pathlib import Path
 
-from noseprint.data.box_files import match_names, read_box_file
-from noseprint.data.boxes import (
+from noseprint.data.names import SimilarFiles
+from noseprint.errors import DataError, Fault, NoseprintError, breaks_line
+from noseprint.importing.box_files import match_names, read_box_file
+from noseprint.importing.boxes import (
     Box,
     BoxFormat,
     BoxOptions,
@@ -18,8 +20,7 @@ from noseprint.data.boxes import (
     parse_box,
     place_boxes,
 )
-from noseprint.data.names import SimilarFiles
-from noseprint.data.source_tables import (
+from noseprint.importing.source_tables import (
     ENCOUNTER_COLUMNS,
     IDENTITY_COLUMNS,
     IMAGE_COLUMNS,
@@ -31,7 +32,6 @@ from noseprint.data.source_tables import (
     has_column,
     read_source_table,
 )
-from noseprint.errors import DataError, Fault, NoseprintError, breaks_line
 
 _IGNORED_FILES = {"thumbs.db", "desktop.ini"}
 _SPLIT = re.compile(

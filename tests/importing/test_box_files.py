@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from noseprint.data.box_files import match_names, read_box_file, read_coco_table
 from noseprint.errors import DataError
+from noseprint.importing.box_files import match_names, read_box_file, read_coco_table
 
 MEGADETECTOR = {
     "info": {"format_version": "1.4"},
