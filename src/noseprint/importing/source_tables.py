@@ -120,7 +120,7 @@ def examine_identities(table: SourceTable, at: int, image_at: int) -> None:
     needed = sum(MIN_IDENTITIES.values())
     others = [n for n, number in enumerate(repeated) if number > 1 and n not in (at, image_at)]
     rows = counts[at].total()
-    if not rows:
+    if len(table.rows) > 1 and not rows:
         seen = "no value that names an individual"
     elif rows > 1 and len(counts[at]) == 1:
         seen = f"one value only, {next(iter(counts[at]))!r}"
