@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import cv2
 import numpy as np
@@ -16,6 +16,7 @@ import PIL.Image
 from PIL import ImageOps, features
 
 from noseprint.data.image_headers import Format, header_problem, image_format
+from noseprint.data.opencv_image import decode_with_opencv
 from noseprint.errors import DataError, Fault
 from noseprint.progress import progress
 
@@ -27,7 +28,6 @@ MAX_BYTES = 2**29
 """The largest file that is read: 512 MiB, more than 64 Mpx of 16-bit RGB take."""
 
 INSTALL_HEIC = "pip install noseprint[heic], or convert it to JPEG"
-_NEARLY_BLACK = 2**12 // 256  # what 12 bits become, rounded up, when the upper 8 of 16 are kept
 
 # OpenCV would print every fault as well, without the name of the file. Its version 5 moved the switch.
 (cv2.utils.logging if hasattr(cv2.utils, "logging") else cv2).setLogLevel(0)
@@ -54,15 +54,12 @@ def decode(path: Path) -> Image:
     if kind in ("HEIC", "AVIF"):
         return _decode_heif(path, data, kind)
     try:
-        pixels = np.frombuffer(data, np.uint8)
-        image: Image | None = cv2.imdecode(pixels, cv2.IMREAD_COLOR_RGB)
-        if image is not None and kind in ("PNG", "TIFF") and image.max() <= _NEARLY_BLACK:
-            image = _brighten(image, pixels)
+        image = decode_with_opencv(data)
     except cv2.error as error:
         raise _bad(path, f"cannot be decoded ({error.err})") from None
     if image is None:
         raise _bad(path, "is damaged (OpenCV cannot decode it)")
-    return image
+    return cast(Image, image)
 
 
 def can_decode(kind: Format) -> bool:
@@ -86,15 +83,6 @@ def _decode_heif(path: Path, data: bytes, kind: Format) -> Image:
             return np.array(upright.convert("RGB"))
     except Exception as error:  # these decoders raise anything at damaged files
         raise _bad(path, f"is damaged ({error})") from None
-
-
-def _brighten(image: Image, data: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> Image:
-    """Decode again the `data` of a nearly black image (H, W, 3): keep 8 of the bits that it uses, if it has 16."""
-    deep = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    if deep is None or deep.dtype != np.uint16:
-        return image
-    used = next(bits for bits in (8, 10, 12, 16) if deep.max() < 2**bits)
-    return image if used == 16 else np.ascontiguousarray((deep >> (used - 8)).astype(np.uint8)[..., ::-1])
 
 
 def find_faults(paths: Sequence[Path], *, read: Callable[[Path], Image] = decode) -> list[Fault]:

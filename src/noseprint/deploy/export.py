@@ -82,7 +82,8 @@ def export(weights: Path, out: Path, *, onnx: bool = False, int8: Path | None = 
         bundle = scratch / "bundle"
         with as_file(files("noseprint.deploy") / "bundle") as templates:
             shutil.copytree(templates, bundle, ignore=shutil.ignore_patterns("__pycache__"))
-        (bundle / "image_headers.py").write_bytes((files("noseprint.data") / "image_headers.py").read_bytes())
+        for module in ("image_headers.py", "opencv_image.py"):
+            (bundle / module).write_bytes((files("noseprint.data") / module).read_bytes())
         if onnx:
             (bundle / "model.onnx").write_bytes(model)
         else:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from image_headers import header_problem
+from image_headers import header_problem, image_format
+from opencv_image import decode_with_opencv
 
 HERE = Path(__file__).resolve().parent
 ABOUT = json.loads((HERE / "bundle.json").read_text())
@@ -39,7 +40,9 @@ def read(path: str) -> np.ndarray:
         data = Path(path).read_bytes()
         if problem := header_problem(data):  # such as an animation, or a file that is cut off
             raise SystemExit(f"{path}: {problem}")
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        if (kind := image_format(data)) in ("HEIC", "AVIF"):
+            raise SystemExit(f"{path}: is {kind}; convert it to JPEG")
+        image = decode_with_opencv(data)
     except (OSError, cv2.error) as error:
         raise SystemExit(f"{path}: cannot be read ({error})") from error
     if image is None:
@@ -52,7 +55,7 @@ if __name__ == "__main__":
     if len(sys.argv) != 3:
         raise SystemExit(__doc__)
     a, b = (run(read(path)[None])[0] for path in sys.argv[1:])
-    similarity = float(a @ b)
+    similarity = float(np.clip(a @ b, -1, 1))
     answer = {"similarity": similarity}
     if knots := ABOUT["calibration"]:  # the probability if half of all pairs show the same individual
         answer["probability"] = float(1 / (1 + np.exp(-np.interp(similarity, knots["similarity"], knots["log_odds"]))))
