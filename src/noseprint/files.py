@@ -65,8 +65,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def stream_of(path: Path) -> int | Path | None:
     """The open file, or the device or pipe, that writing to `path` leads to; None for a file on a disk.
 
-    "-" is standard output, an open file of this process: 1. Others are named /dev/stdout, /dev/fd/3 and the like, also
-    by a link. What they lead to may be a file (`>> all.txt`), which must be added to, not replaced.
+    "-" is standard output: 1. Open files have names such as /dev/stdout and /dev/fd/3, or links to these. They may lead
+    to a file on a disk (`>> all.txt`), to which the output must be added.
     """
     if str(path) == "-":
         return STDOUT
@@ -109,7 +109,7 @@ def check_output(path: Path, *, suffix: str, inputs: Iterable[Path], option: str
     """Raise NoseprintError, before any work is done, if `path` must not or cannot be written.
 
     It must not have another suffix, be a folder, or be one of the `inputs`: files that must not be lost, such as
-    `table_paths`. A missing parent folder will be made. A stream (see `stream_of`) may be anything.
+    `table_paths`. A missing parent folder will be made. A stream (see `stream_of`) is not checked.
     """
     with friendly_write_errors(path):
         if stream_of(path) is not None:
@@ -179,7 +179,7 @@ def _locked_temporary_file(path: Path) -> tuple[Path, IO[bytes]]:
 
 
 def _part_prefix(path: Path) -> str:
-    """How the names of the temporary files of `path` begin; of a long name a hash, since disks allow 255 bytes."""
+    """How the names of the temporary files of `path` begin: its name or, as disks allow 255 bytes, a hash of it."""
     name = os.fsencode(path.name)
     return f".{path.name if len(name) <= 200 else hashlib.sha256(name).hexdigest()[:32]}."
 
