@@ -4,7 +4,7 @@ from typing import Annotated
 
 import tyro
 
-from noseprint.command_line import friendly_errors, prose_apart_from_data
+from noseprint.command_line import friendly_errors, keep_stdout_for_data
 from noseprint.commands.calibrate import Calibrate
 from noseprint.commands.check import Check
 from noseprint.commands.demo_data import DemoData
@@ -38,7 +38,7 @@ def main() -> None:
     """Run the command that the command line names."""
     with friendly_errors():
         command = tyro.cli(Command, prog="noseprint", description="Turn photographs into identities.")
-        with prose_apart_from_data(command):
+        with keep_stdout_for_data(command):
             command()
 
 

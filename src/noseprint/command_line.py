@@ -34,7 +34,7 @@ def run(main: Callable[[T], None], *, full: T, small: T) -> None:
         is_first = os.environ.get("LOCAL_RANK", "0") == "0"
         description = getattr(main, "__globals__", {}).get("__doc__")
         options = tyro.cli(type(default), default=default, console_outputs=is_first, description=description)
-        with prose_apart_from_data(options):
+        with keep_stdout_for_data(options):
             main(options)
 
 
@@ -51,8 +51,8 @@ def check_workers(workers: int | None) -> None:
 
 
 @contextmanager
-def prose_apart_from_data(options: object) -> Iterator[None]:
-    """Print to standard error if one of the options, which are fields, is a path that leads to standard output."""
+def keep_stdout_for_data(options: object) -> Iterator[None]:
+    """Print messages to standard error if a field of `options` is a path that leads to standard output."""
     paths = [value for value in vars(options).values() if isinstance(value, Path)]
     with redirect_stdout(sys.stderr) if any(stream_of(path) == STDOUT for path in paths) else nullcontext():
         yield

@@ -35,7 +35,7 @@ class DataError(NoseprintError):
 
 
 def breaks_line(text: str) -> bool:
-    """Whether a text holds a control character, a line end, or bytes that are not UTF-8, which no line of a table can.
+    """Whether a text holds a control character, a line end, or bytes that are not UTF-8: no line of a table can.
 
     Any space, any letter and any invisible character is allowed, unlike in `str.isprintable`.
     """

@@ -65,8 +65,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
 def stream_of(path: Path) -> int | Path | None:
     """The open file, or the device or pipe, that writing to `path` leads to; None for a file on a disk.
 
-    "-" is standard output, an open file of this process: 1. Others are named /dev/stdout, /dev/fd/3 and the like, also
-    by a link. What they lead to may be a file (`>> all.txt`), which must be added to, not replaced.
+    "-" is standard output: 1. Open files have names such as /dev/stdout and /dev/fd/3, or links to these. They may lead
+    to a file on a disk (`>> all.txt`), to which the output must be added.
     """
     if str(path) == "-":
         return STDOUT
@@ -96,7 +96,7 @@ def scratch_folder(beside: Path) -> Iterator[Path]:
     """
     beside.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(beside)
-    with tempfile.TemporaryDirectory(dir=beside.parent, prefix=_part_prefix(beside), suffix=".part") as name:
+    with tempfile.TemporaryDirectory(dir=beside.parent, prefix=part_prefix(beside), suffix=".part") as name:
         handle = os.open(name, os.O_RDONLY)
         try:
             try_lock(handle)
@@ -109,7 +109,7 @@ def check_output(path: Path, *, suffix: str, inputs: Iterable[Path], option: str
     """Raise NoseprintError, before any work is done, if `path` must not or cannot be written.
 
     It must not have another suffix, be a folder, or be one of the `inputs`: files that must not be lost, such as
-    `table_paths`. A missing parent folder will be made. A stream (see `stream_of`) may be anything.
+    `table_paths`. A missing parent folder will be made. A stream (see `stream_of`) is not checked.
     """
     with friendly_write_errors(path):
         if stream_of(path) is not None:
@@ -171,15 +171,15 @@ def try_lock(file: IO[Any] | int) -> bool:
 def _locked_temporary_file(path: Path) -> tuple[Path, IO[bytes]]:
     """Make a temporary file beside `path`; the lock tells other writers that it is not abandoned."""
     while True:  # another writer may remove the file before it is locked
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=_part_prefix(path), suffix=".part")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=part_prefix(path), suffix=".part")
         part, file = Path(name), os.fdopen(handle, "rb+")
         if try_lock(file) and part.exists():
             return part, file
         file.close()
 
 
-def _part_prefix(path: Path) -> str:
-    """How the names of the temporary files of `path` begin; of a long name a hash, since disks allow 255 bytes."""
+def part_prefix(path: Path) -> str:
+    """How the names of the temporary files of `path` begin: its name or, as disks allow 255 bytes, a hash of it."""
     name = os.fsencode(path.name)
     return f".{path.name if len(name) <= 200 else hashlib.sha256(name).hexdigest()[:32]}."
 
@@ -187,7 +187,7 @@ def _part_prefix(path: Path) -> str:
 def _remove_abandoned(path: Path) -> None:
     """Remove the temporary files and folders that killed writers of `path` left beside it."""
     for entry in list(os.scandir(path.parent)):
-        if not (entry.name.startswith(_part_prefix(path)) and entry.name.endswith(".part")):
+        if not (entry.name.startswith(part_prefix(path)) and entry.name.endswith(".part")):
             continue
         with contextlib.suppress(FileNotFoundError):
             handle = os.open(entry, os.O_RDONLY)

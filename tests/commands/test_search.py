@@ -144,7 +144,7 @@ def test_an_individual_under_two_names_is_named(campaign, probable, tmp_path, ca
     best, *_ = found(tmp_path, twin, tmp_path / "f.csv", identities=table, verifier=campaign.path)
     assert float(best["probability"]) == pytest.approx(0.5, abs=0.01)
     told = capsys.readouterr().err
-    assert "These are perhaps one individual under two names" in told
+    assert "Each of these pairs is perhaps one individual under two names" in told
     assert f"{rows[0][0]} and under another name (probability 1.000)" in told
 
 

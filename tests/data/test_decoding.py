@@ -75,7 +75,7 @@ def test_what_reads_heic_and_avif_is_named_where_it_is_not_installed(tmp_path, m
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     monkeypatch.setattr("PIL.features.check", lambda _: False)
     problem = problem_of(path or saved(tmp_path / "x", "AVIF"))
-    assert problem.startswith(f"is {kind}, which an extra package reads: pip install noseprint[heic], or convert")
+    assert problem.startswith(f"is {kind}, which needs an extra package: pip install noseprint[heic], or convert")
 
 
 def test_the_first_of_several_pictures_in_a_jpeg_is_taken(tmp_path):

@@ -69,7 +69,7 @@ def test_day_and_month_may_be_exchanged_where_the_encounters_are_the_same():
 
 
 def test_what_is_no_time_stamp_is_named():
-    with pytest.raises(NoseprintError, match=r"2 of 3 encounters are no time stamps.*'north', '17'"):
+    with pytest.raises(NoseprintError, match=r"2 of 3 encounters are not time stamps.*'north', '17'"):
         grouped(["2024-05-01", "north", "17"], "1h")
 
 

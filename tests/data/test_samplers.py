@@ -126,7 +126,7 @@ def test_an_epoch_has_as_many_steps_as_the_images_fill_batches():
         (["1", "1"], {}, "at least 2 identities"),
         (["1", "2", "3"], {}, "single image"),
         (IDENTITIES, {"batch_size": 7}, "does not hold 2 identities"),
-        (IDENTITIES, {"world_size": 5}, "5 processes cannot share 4"),
+        (IDENTITIES, {"world_size": 5}, "5 processes cannot share the 4"),
     ],
 )
 def test_data_that_cannot_be_trained_on_are_refused(identities, options, message):

@@ -106,7 +106,7 @@ def test_pseudo_identities_are_validation_images_and_may_be_empty(data):
         ("test/labels.csv", "A*n1.jpg,b 2.jpg,1\n", "both labels"),
         ("test/labels.csv", "", "both labels"),
         ("retrieval.csv", "test,query,9,b 2.jpg\ntest,gallery,9,b 2.jpg\n", "test/b 2.jpg is already listed on line 2"),
-        ("retrieval.csv", "test,probe,9,b 2.jpg\n", "role 'probe'"),
+        ("retrieval.csv", "test,probe,9,b 2.jpg\n", "must be query, gallery or both, not 'probe'"),
         ("retrieval.csv", "test,query,9,b 2.jpg\n", "both query and gallery"),
         ("retrieval.csv", "", "both query and gallery"),
     ],
@@ -190,7 +190,7 @@ def test_an_image_may_be_both_query_and_gallery(data):
     assert found.is_gallery == (True, True, False)
     assert found.where([False, True, True]).is_gallery == (True, False)
     search.write_text("folder,role,identity,image\ntest,query,9,b 2.jpg\ntest,gallery,9,b 2.jpg\n")
-    with pytest.raises(DataError, match="on line 2: delete one row, and make the role of the other both"):
+    with pytest.raises(DataError, match="on line 2: delete one row, and give the other the role both"):
         read_retrieval(data)
 
 

@@ -63,7 +63,7 @@ def bundle(request, weights, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("bundles") / request.param
     lines = export(weights, out, onnx=request.param == "onnx")
     assert [re.sub(r"(0\.99999|1\.00000)\d\d", "1", line) for line in lines] == [
-        "cosine to torch on two test images: 1 at least (0.99999 is required)"
+        "lowest cosine to torch on two test images: 1 (0.99999 is required)"
     ]
     return out
 
@@ -197,7 +197,7 @@ def test_an_export_that_computes_something_else_is_refused(weights, tmp_path, mo
     monkeypatch.setattr(export_module, "convert_to_onnx", lambda _: b"a model")
     name = "run_onnx" if onnx else "compile_model"
     monkeypatch.setattr(export_module, name, lambda *_: lambda images: wrong.expand(len(images), -1))
-    with pytest.raises(NoseprintError, match=r"gives other embeddings than torch .* at least \(0\.99999 is required"):
+    with pytest.raises(NoseprintError, match=r"gives other embeddings than torch .lowest .* \(0\.99999 is required"):
         export(weights, tmp_path / "bundle", onnx=onnx)
     assert list(tmp_path.iterdir()) == []
 

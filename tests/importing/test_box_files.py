@@ -136,9 +136,9 @@ def test_relative_boxes_of_coco_camera_traps_are_read(write):
     [
         ("path,identity\n", "line 1: is not JSON"),
         ("[" * 100_000, "is not JSON"),
-        ({"shapes": [], "imagePath": "a.jpg"}, "is no file of boxes that noseprint knows"),
-        ([1, 2], "is no file of boxes"),
-        ({"a": [1, 2]}, "is no file of boxes"),
+        ({"shapes": [], "imagePath": "a.jpg"}, "is not a file of boxes that noseprint knows"),
+        ([1, 2], "is not a file of boxes"),
+        ({"a": [1, 2]}, "is not a file of boxes"),
         (
             {"images": [{"file": "a.jpg", "detections": [{"conf": 0.9, "bbox": [1, 2, 3]}]}]},
             "images.0.detections.0.bbox",

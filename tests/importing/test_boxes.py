@@ -72,7 +72,8 @@ def test_boxes_are_in_the_upright_image_and_the_description_says_so(photo, tmp_p
     np.testing.assert_array_equal(decode(tmp_path / "crop.png"), decode(path)[22:34, 4:14])
     assert "in the upright images (1 photographs are turned by EXIF" in description
     (problem,), _ = place(path, (22, 4, 12, 10))
-    assert "leaves the photograph of 20 x 40 pixels, which EXIF turns: are boxes in the stored images" in problem
+    assert "extends beyond the photograph of 20 x 40 pixels, which EXIF turns" in problem
+    assert "are the boxes in the stored images" in problem
 
 
 def test_a_stated_size_tells_which_image_the_box_is_in(photo):
@@ -87,7 +88,7 @@ def test_of_two_possible_formats_the_one_with_which_most_boxes_fit_is_taken(phot
     corners = [(4, 2, 16, 12), (20, 5, 38, 18), (1, 1, 9, 9)]
     boxes, description = place(photo(), *corners, formats=("xywh", "xyxy"))
     assert boxes == [Box(*each) for each in corners]
-    assert description == "x1,y1,x2,y2 in pixels (so 3 of 3 fit, and 2 as x,y,w,h; --box-format settles it)"
+    assert description == "x1,y1,x2,y2 in pixels (so 3 of 3 fit; 2 as x,y,w,h; --box-format changes it)"
     boxes, description = place(photo(), (4, 2, 12, 10), formats=("xywh", "xyxy"))
     assert boxes == [Box(4, 2, 16, 12)]  # both fit: the first
     assert "1 as x1,y1,x2,y2" in description
@@ -97,13 +98,13 @@ def test_of_two_possible_formats_the_one_with_which_most_boxes_fit_is_taken(phot
     ("numbers", "expected"),
     [
         ((-1.5, 0, 43, 20), Box(0, 0, 40, 20)),  # 2 pixels over the edge are cut
-        ((-3, 0, 43, 20), "leaves the photograph of 40 x 20 pixels"),
-        ((30, 5, 12.5, 5), "leaves the photograph"),
-        ((50, 30, 5, 5), "leaves the photograph"),
+        ((-3, 0, 43, 20), "extends beyond the photograph of 40 x 20 pixels"),
+        ((30, 5, 12.5, 5), "extends beyond the photograph"),
+        ((50, 30, 5, 5), "extends beyond the photograph"),
         ((4, 2, 0, 10), "is empty"),
         ((4, 2, -5, 10), "is empty"),
         ((4, 2, 0.3, 10), "less than a pixel"),
-        ((4, 2, float("nan"), 10), "no number"),
+        ((4, 2, float("nan"), 10), "not finite"),
         ((4.4, 2.6, 12.2, 10.2), Box(4, 3, 17, 13)),
     ],
 )
@@ -115,7 +116,7 @@ def test_a_box_that_is_empty_or_outside_is_a_problem(photo, numbers, expected):
 def test_one_box_in_pixels_does_not_make_pixels_of_fractions(photo):
     boxes, _ = place(photo(), (0.1, 0.1, 0.5, 0.5), (0.5, 0.5, 0.5, 0.5), (3, 3, 5, 5))
     assert boxes[:2] == [Box(4, 2, 24, 12), Box(20, 10, 40, 20)]
-    assert "leaves the photograph" in boxes[2]
+    assert "extends beyond the photograph" in boxes[2]
 
 
 def test_a_photograph_that_cannot_be_read_is_the_problem_of_its_box(tmp_path):
@@ -184,7 +185,7 @@ def test_columns_and_format_that_the_user_names():
         (["10", "20,5", "30", "40"], (10, 20.5, 30, 40)),
         ([""], None),
         (["nan", "NaN", "", "None"], None),
-        (["[1, 2, 3]"], "3 numbers, of four"),
+        (["[1, 2, 3]"], "3 numbers, not four"),
         (["1", "2", "", "4"], "3 numbers"),
         (["[[1, 2, 3, 4], [5, 6, 7, 8]]"], "8 numbers: write a row for each box"),
         (["yes"], "0 numbers"),

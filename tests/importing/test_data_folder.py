@@ -129,7 +129,8 @@ def test_all_unusable_files_are_listed_at_once_and_nothing_is_written(photos, tm
     before = everything(tmp_path)
     with pytest.raises(NoseprintError) as error:
         Import(photos, tmp_path / "data")()
-    parts = ("5 files cannot be used", "(and the copies: 1)", "notes.txt", "is HEIC", "magick mogrify", "stray.jpg")
+    summary = "5 files cannot be used", "(copies are left out, too: 1)"
+    parts = (*summary, "notes.txt", "is HEIC", "magick mogrify", "stray.jpg")
     assert [part for part in parts if part not in str(error.value)] == []
     assert "'Réx, 4' and 'Réx, 5'" in str(error.value)
     assert everything(tmp_path) == before
@@ -330,7 +331,7 @@ def test_a_constant_encounter_column_is_named_as_the_reason(table, tmp_path, cap
         Import(table, tmp_path / "data")()
     assert "--no-encounters" in str(error.value)
     Import(table, tmp_path / "data", encounters=False)()
-    assert "encounter 'camera', which is not used" in capsys.readouterr().out
+    assert "encounter 'camera'; encounters are not used" in capsys.readouterr().out
     assert "encounter" not in rows(tmp_path / "data" / "retrieval.csv")[0]
     with pytest.raises(NoseprintError, match="--no-encounters contradicts"):
         Import(table, tmp_path / "new", encounters=False, encounter_gap="1h")
@@ -347,7 +348,7 @@ def test_paths_may_have_backslashes_and_files_that_differ_in_case_are_named(tabl
         Import(table, tmp_path / "new")()
     images = sorted((tmp_path / "photos" / "Réx, 0").glob("*.JPG"))
     assert f"{len(images)} files cannot be used" in str(error.value)
-    assert all(f"but {path}: write the path as the file has it" in str(error.value) for path in images)
+    assert all(f"but {path}: write the path as it is on the disk" in str(error.value) for path in images)
 
 
 def test_any_name_that_a_table_can_hold_is_imported(photos, tmp_path):
@@ -428,7 +429,7 @@ def test_one_box_of_two_individuals_and_boxes_that_do_not_fit_are_faults_with_th
     with pytest.raises(NoseprintError) as error:
         Import(frames, tmp_path / "data")()
     for message in (
-        "frames.csv, line 4: the box [42, 1, 25, 29] as x,y,w,h leaves the photograph of 60 x 30 pixels",
+        "frames.csv, line 4: the box [42, 1, 25, 29] as x,y,w,h extends beyond the photograph of 60 x 30 pixels",
         "frames.csv, line 6: the box [2, 1, 0, 29] as x,y,w,h is empty",
         "frames.csv, line 8: there is no box",
         "0.png: is the same file, cut to the same box [2, 1, 25, 29], under 'dog 0' and 'dog 5'",

@@ -74,7 +74,7 @@ def rows(columns, *, count=24):
     [
         ("one", "has one value only, 'dog'"),
         ("empty", "has no value that names an individual"),
-        ("each", "has another value in each of the 24 rows"),
+        ("each", "has a different value in each of the 24 rows"),
         ("few", "has 3 values that repeat, and 10 are needed"),
     ],
 )
@@ -83,7 +83,8 @@ def test_a_guessed_identity_that_cannot_be_one_is_refused_and_the_others_named(k
     with pytest.raises(DataError) as error:
         examine_identities(found, 1, 0)
     assert f"the column 'class' was taken for the identity because of its name, but it {seen}" in str(error.value)
-    assert str(error.value).endswith("--identity-column (this one if it is right). Others: 'whose' (12 values repeat)")
+    assert str(error.value).endswith("(or this one, if it is right). Others: 'whose' (12 values repeat)")
+    assert "--identity-column" in str(error.value)
 
 
 def test_a_guessed_identity_that_may_be_one_is_accepted():

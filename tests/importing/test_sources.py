@@ -37,7 +37,7 @@ def test_folders_of_splits_are_looked_through_and_equal_names_are_one_individual
     source = read_source(photos)
     assert identities(source) == sorted(DOGS)
     assert len(source.photographs) == 2 * (8 + 6)
-    assert "12 individuals, whose folders are on level 2 (as Val/dog10); equal names are one" in source.description
+    assert "12 individuals, whose folders are on level 2 (such as Val/dog10); equal names are one" in source.description
     assert [fault.file.name for fault in source.faults] == ["labels.csv"]
 
 
@@ -46,7 +46,7 @@ def test_a_single_folder_of_folders_is_looked_through(folder):
         folder(*(f"export/images/train/{dog}" for dog in DOGS), *(f"export/images/test/{dog}" for dog in DOGS))
     )
     assert identities(source) == sorted(DOGS)
-    assert "on level 4 (as export/images/test/dog0)" in source.description
+    assert "on level 4 (such as export/images/test/dog0)" in source.description
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_boxes_of_detections_join_the_photographs_of_a_folder(photos):
     assert [(photograph.identity, photograph.box) for photograph in source.photographs] == [("rex", Box(4, 2, 24, 12))]
     problems = {str(fault.file.relative_to(photos)): fault.problem for fault in source.faults}
     assert set(problems) == {"rex/2.jpg", "luna/1.jpg", "luna/2.jpg"}  # and not md.json itself
-    assert "has 2 boxes of confidence 0.2 or more, and shows one individual" in problems["rex/2.jpg"]
+    assert "has 2 boxes of confidence 0.2 or more, but shows one individual" in problems["rex/2.jpg"]
     assert "has no box of confidence 0.2 or more" in problems["luna/1.jpg"]
     assert problems["luna/2.jpg"] == f"is not in {file}"
     expected = "boxes from MegaDetector's results (confidence 0.2 or more) as x,y,w,h in fractions of the photograph"
@@ -195,13 +195,14 @@ def test_the_confidence_and_the_surest_box_settle_which_counts(photos):
 def test_one_name_for_two_photographs_is_told(photos):
     source = read_source(photos, boxes=BoxOptions(file=results(photos / "md.json", **{"1.jpg": ONE})))
     assert [fault.problem.partition(" in ")[0] for fault in source.faults].count(
-        "cannot be told from others of its name"
+        "cannot be matched to a name of its own"
     ) == 2
     assert not source.photographs
 
 
 def test_a_file_of_other_photographs_is_one_message(photos):
-    with pytest.raises(DataError, match=r"names none of the 4 photographs: it begins with 'cat/7.jpg', they with"):
+    expected = "names none of the 4 photographs: its first name is 'cat/7.jpg', the first photograph"
+    with pytest.raises(DataError, match=expected):
         read_source(photos, boxes=BoxOptions(file=results(photos / "md.json", **{"cat/7.jpg": ONE})))
 
 

@@ -192,11 +192,11 @@ def test_names_may_have_backslashes_and_alike_ones_are_named(tmp_path, capsys):
     table = write_table(tmp_path / "t.csv", [(name[-6], name.replace("/", "\\")) for name in NAMES])
     assert read_identities(table, NAMES) == IDENTITIES
     write_table(table, [(name[-6], name.replace("images", "Images")) for name in NAMES])
-    with pytest.raises(NoseprintError, match=f"the first of them is '{NAMES[0]}'; it has 'train/Images/a1.jpg'"):
+    with pytest.raises(NoseprintError, match=f"the first of them is '{NAMES[0]}'; the table has 'train/Images/a1.jpg'"):
         read_identities(table, NAMES)
     write_table(table, [("a", NAMES[0].upper()), *((name[-6], name) for name in NAMES[1:])])
     read_identities(table, NAMES)
-    assert f"such as '{NAMES[0]}'; it has '{NAMES[0].upper()}'" in capsys.readouterr().err
+    assert f"such as '{NAMES[0]}'; the table has '{NAMES[0].upper()}'" in capsys.readouterr().err
 
 
 def test_identities_of_other_images_are_refused(tmp_path, capsys):
@@ -214,7 +214,7 @@ def test_photographs_and_individuals_that_the_gallery_lacks_are_named(tmp_path, 
     told = capsys.readouterr()
     assert told.out == ""
     assert "imported.csv names 2 photographs that are not in the gallery, such as 'train/images/a1.jpg'" in told.err
-    assert "No photograph of 1 individuals is in it (c), so they cannot be found: embed their" in told.err
+    assert "The gallery has no photograph of 1 individuals (c), so they cannot be found: embed their" in told.err
     read_identities(imported(tmp_path), NAMES[1:])
     assert "cannot be found" not in capsys.readouterr().err
 

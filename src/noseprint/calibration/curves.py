@@ -20,7 +20,7 @@ STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 """For dataclasses that are read from JSON: no conversions, no unknown names, only finite numbers."""
 
 SAME_PIXELS_LOG_ODDS = math.log(1e12)
-"""Of two photographs with the same pixels. A curve, fitted to pairs of different photographs, knows nothing of them."""
+"""The log-odds of two photographs with the same pixels. No curve gives them: it is fitted to other pairs."""
 
 _EPSILON = 1e-6  # float32 cosines are no more exact than this
 
@@ -128,10 +128,10 @@ def identity_probabilities(
     """For a query's K best gallery images, the probability that each shows the query's identity, and that none does.
 
     Before the search, the query is equally likely to be in the gallery or not, and equally likely to be each of its
-    identities. A photograph of an identity is taken to be like one of its gallery images, each equally likely: an
-    identity that has many images finds a similar one by chance more often. By Bayes' rule an identity then has the
-    weight (the mean of exp(log-odds) over its images) / N, "none of them" the weight 1. Images that are not among the K
-    count as 0, and identities without an image among them are left out.
+    identities. A photograph of an identity resembles one of its gallery images, each with the same probability. So the
+    mean over its images counts: among many images, one is more often similar by chance. By Bayes' rule an identity has
+    the weight (the mean of exp(log-odds) over its images) / N, and "none of them" has the weight 1. Images that are not
+    among the K count as 0, and identities without an image among them are left out.
 
     log_odds: (K,) of each image with the query, at even prior odds. identities: (K,) of the images; images of one
     identity get the same probability. images: (K,) how many images each of these identities has in the whole gallery.

@@ -41,31 +41,31 @@ class Import:
     confidence: float = 0.2
     """Boxes of --boxes below this confidence do not count."""
     surest_box: bool = False
-    """If several boxes count in a photograph of one individual, take the surest. Without it, such photographs are
-    reported."""
+    """If several boxes count in a photograph of one individual, take the one of highest confidence. Without this
+    option, such photographs are reported."""
     box_columns: tuple[str, ...] = ()
     """The table's column of boxes, or its four columns. Empty: guess them by their names."""
     box_format: Literal["xywh", "xyxy", "cxcywh", "yxyx"] | None = None
     """The numbers of a box: xywh (left, top, width, height), xyxy (left, top, right, bottom), cxcywh (centre, width,
     height) or yxyx; in pixels, or in fractions of the photograph. None: what the source says, or what fits."""
     box_image: Literal["upright", "stored"] | None = None
-    """The image that the boxes are in: turned upright by its EXIF orientation, or as it is stored. None: what the
-    source says, else upright."""
+    """The image in which the boxes were drawn: turned upright by its EXIF orientation, or as it is stored. None: what
+    the source says, else upright."""
     crop: bool = True
     """Crop photographs to the boxes of SOURCE, if it has any."""
     encounter_gap: str | None = None
-    """The encounters are time stamps, and a new encounter begins after a pause that is longer than this: 30min, 1h, 1d;
-    or day, for each calendar day."""
+    """Read the encounters as time stamps. A new encounter begins after a pause longer than this (30min, 1h, 1d), or
+    with each calendar day (day)."""
     encounters: bool = True
     """Use encounters. --no-encounters: also compare photographs that were taken together."""
     unknown: tuple[str, ...] = ()
-    """Further words for individuals and encounters that are not known. An empty field, unknown, unidentified, NA, N/A,
-    nan, none, null, ?, - and the like always are: such photographs are kept for a gallery, but not trained on."""
+    """Further words for an unknown individual or encounter, beside an empty field, unknown, unidentified, NA, N/A, nan,
+    none, null, ?, - and the like. Photographs of unknown individuals are kept for a gallery, but not trained on."""
     merge_alike: bool = False
-    """Individuals whose names a person takes for the same (Rex and rex, 7 and 007) are one. Without this option or the
-    next, they are refused."""
+    """Make one individual of those whose names a person takes for the same (Rex and rex, 7 and 007). Without this
+    option or --keep-alike, such names are refused."""
     keep_alike: bool = False
-    """They are different individuals."""
+    """Keep individuals with such names apart."""
     test: float = 0.2
     """Share of the individuals in the test split (at least 2 individuals)."""
     validation: float = 0.1
@@ -89,7 +89,7 @@ class Import:
         if self.merge_alike and self.keep_alike:
             raise NoseprintError("--merge-alike and --keep-alike contradict each other: give one of them")
         if not self.encounters and (self.encounter_folders or self.encounter_column or self.encounter_gap):
-            raise NoseprintError("--no-encounters contradicts the other options of encounters: leave one of them out")
+            raise NoseprintError("--no-encounters contradicts the other options for encounters: leave it or them out")
         if self.pairs < 2 or self.seed < 0:
             raise NoseprintError(f"--pairs {self.pairs} --seed {self.seed}: at least 2 pairs, seed at least 0")
 

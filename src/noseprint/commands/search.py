@@ -97,8 +97,8 @@ def _alike_lines(alike: Sequence["AlikeIndividuals"], table: Path | None) -> lis
     lines = [f"  {pair.a} and {pair.b} (probability {pair.probability:.3f})" for pair in alike[:_PRINTED]]
     lines += [f"  and {len(alike) - _PRINTED} more"] if len(alike) > _PRINTED else []
     return [
-        "These are perhaps one individual under two names, between which a search shares the probability. If so, give "
-        f"it one name in {table}:",
+        "Each of these pairs is perhaps one individual under two names. A search divides its probability between them. "
+        f"If it is one individual, give it one name in {table}:",
         *lines,
     ]
 

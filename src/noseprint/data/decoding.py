@@ -37,9 +37,9 @@ def decode(path: Path) -> Image:
     """Decode a photograph (JPEG, PNG, WebP, TIFF, BMP, HEIC or AVIF) to RGB.
 
     Returns (H, W, 3) uint8 in 0..255, turned upright by its EXIF orientation. Grey, palette and CMYK images become RGB.
-    Images of 16 bits keep the upper 8. If they use the lower 12 or fewer only, as scientific cameras save them, they
-    keep the upper 8 of these. An alpha channel is dropped: the colours that it hid are shown. Of several pictures in a
-    JPEG (MPO) or a HEIC file, the first or the primary one is decoded.
+    A 16-bit image keeps its upper 8 bits. If it uses only the lower 12 bits or fewer, as images of scientific cameras
+    do, it keeps the upper 8 of these. An alpha channel is dropped: the colours that it hid are shown. If a JPEG (MPO)
+    holds several pictures, the first is decoded; if a HEIC file does, the primary one.
     Raises DataError for a file that is missing, not a regular file, empty, truncated, not an image, animated or of
     several pages, or above MAX_BYTES or MAX_PIXELS; and for HEIC and AVIF if nothing is installed that reads them. The
     limits are checked before anything is decoded.
@@ -47,7 +47,7 @@ def decode(path: Path) -> Image:
     data = _read(path)
     kind = image_format(data)
     if kind and not can_decode(kind):
-        raise _bad(path, f"is {kind}, which an extra package reads", fix=INSTALL_HEIC)
+        raise _bad(path, f"is {kind}, which needs an extra package", fix=INSTALL_HEIC)
     problem = header_problem(data)
     if problem is not None:
         raise _bad(path, problem)
@@ -63,7 +63,7 @@ def decode(path: Path) -> Image:
 
 
 def can_decode(kind: Format) -> bool:
-    """Whether what reads this format is installed."""
+    """Whether the package that reads this format is installed."""
     if kind == "HEIC":
         return importlib.util.find_spec("pillow_heif") is not None
     return kind != "AVIF" or bool(features.check("avif"))

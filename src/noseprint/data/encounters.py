@@ -14,7 +14,7 @@ Gap = timedelta | Literal["day"]
 """A new encounter begins after a pause that is longer than this, or with each day."""
 
 BURST = timedelta(minutes=30)
-"""Time stamps of an individual that are this close to the next are probably of one encounter."""
+"""Photographs of an individual that follow one another within this time are probably of one encounter."""
 
 _UNITS = {"s": 1, "sec": 1, "second": 1, "m": 60, "min": 60, "minute": 60, "h": 3600, "hr": 3600, "hour": 3600,
           "d": 86400, "day": 86400, "w": 604800, "week": 604800}  # fmt: skip
@@ -32,7 +32,7 @@ def parse_gap(text: str) -> Gap:
     if text in ("day", "date"):
         return "day"
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]+)", text)
-    unit = _UNITS.get(found[2]) or _UNITS.get(found[2].removesuffix("s")) if found else None
+    unit = _UNITS.get(found[2]) or _UNITS.get(found[2].removesuffix("s"), 0) if found and found[2] != "ms" else None
     if not (found and unit and float(found[1]) > 0):
         raise NoseprintError(f"--encounter-gap {text}: give a time with its unit, such as 30min, 1h or 1d, or day")
     try:
@@ -42,11 +42,11 @@ def parse_gap(text: str) -> Gap:
 
 
 def group_times(identities: Sequence[str], stamps: Sequence[str], gap: Gap) -> list[str]:
-    """Name the encounter of each photograph by the first time stamp in it; "" where `stamps` has "".
+    """Name the encounter of each photograph by the first time stamp in it; "" if its own stamp is "".
 
     identities, stamps: (N,). Days and times may be written in any usual way: ISO 8601, as in EXIF, with the day or the
     month first, or as seconds since 1970.
-    Raises NoseprintError where a stamp is no time, or where the encounters depend on whether the day or the month is
+    Raises NoseprintError if a stamp is not a time, or if the encounters depend on whether the day or the month is
     first.
     """
     distinct = list(dict.fromkeys(filter(None, stamps)))
@@ -54,7 +54,7 @@ def group_times(identities: Sequence[str], stamps: Sequence[str], gap: Gap) -> l
     bad = min(([text for text in distinct if text not in times] for times in readings), key=len)
     if bad:
         raise NoseprintError(
-            f"{len(bad)} of {len(distinct)} encounters are no time stamps, so no time lies between them: "
+            f"{len(bad)} of {len(distinct)} encounters are not time stamps, so they have no gaps: "
             f"{', '.join(map(repr, bad[:5]))}; write them as 2024-05-31 14:30:00, or leave out --encounter-gap"
         )
     groupings = [_group(identities, stamps, times, gap) for times in readings if len(times) == len(distinct)]
@@ -69,22 +69,22 @@ def group_times(identities: Sequence[str], stamps: Sequence[str], gap: Gap) -> l
 
 
 def only_value(encounters: Sequence[str] | None, *, column: str) -> str:
-    """How a message says that the column of these encounters (N,) has one value; "" where it has more, or none."""
+    """For a message: that the column of these encounters (N,) has one value only; "" if it has several, or none."""
     values = {encounter for encounter in encounters or () if encounter and encounter[0] != "\0"}
     return f"the column {column!r} has one value only, {values.pop()!r}" if len(values) == 1 else ""
 
 
 def count_encounters(table: ImageTable | RetrievalTable) -> tuple[int, int]:
-    """How many encounters a table knows (one of two individuals counts twice), and how many photographs they have."""
+    """The numbers of known encounters in a table, and of photographs in them. One of two individuals counts twice."""
     known = list(_known(table))
     return len(set(known)), len(known)
 
 
 def encounter_problem(table: ImageTable | RetrievalTable) -> str | None:
-    """What makes the encounters of a table useless, for the user to fix; None where nothing does.
+    """Why the encounters of a table are useless, and how to fix them; None if they are useful.
 
-    They have one value only; or time stamps split bursts; or each photograph is an encounter of its own, though its
-    text is no day.
+    They are useless if they have one value only, if time stamps split bursts, or if nearly each photograph is an
+    encounter of its own, whose text is not a day.
     """
     known = list(_known(table))
     identities, encounters = [identity for identity, _ in known], [encounter for _, encounter in known]
@@ -107,11 +107,17 @@ def encounter_problem(table: ImageTable | RetrievalTable) -> str | None:
         )
     if number < _OWN * len(known):
         return None
-    return f"{counted}: write one text for all photographs of an occasion, or bursts are compared like different days"
+    return (
+        f"{counted}: write one text for all photographs of an occasion; otherwise photographs of a burst are compared "
+        "as if they were from different days"
+    )
 
 
 def _known(table: ImageTable | RetrievalTable) -> Iterator[tuple[str, str]]:
-    """Identity and encounter of each photograph whose encounter is known. An import writes the name for the others."""
+    """Identity and encounter of each photograph whose encounter is known.
+
+    If it is not known, `noseprint import` writes the photograph's own name.
+    """
     for path, identity, encounter in zip(table.paths, table.identities, table.encounters or (), strict=False):
         if encounter and encounter[0] != "\0" and encounter != path.name:
             yield identity, encounter

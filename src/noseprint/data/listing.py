@@ -17,10 +17,10 @@ _NAMED = 3  # of each kind of file that is left out
 def list_photographs(source: Path) -> tuple[Path, tuple[str, ...]]:
     """List one photograph, or all photographs in a folder and the folders inside it, except hidden ones.
 
-    Whether a file is a photograph is decided by its first bytes. What has another content but the name of a photograph
-    (such as an empty .jpg) is listed too, so that it is reported as broken. A linked folder is followed, unless it
-    leads to a folder that is listed already or that holds `source`. What is left out is counted and named on standard
-    error.
+    The first bytes of a file decide whether it is a photograph. A file that has the name of a photograph but other
+    content (such as an empty .jpg) is listed, too, so that it is reported as broken. A linked folder is followed,
+    unless it leads to a folder that is listed already or that holds `source`. Other files are left out; they are
+    counted and named on standard error.
 
     Returns the folder and the names in it, sorted. Raises NoseprintError if there are no photographs.
     """
@@ -68,7 +68,7 @@ def _walk(source: Path) -> Iterator[Path]:
 
 
 def _why_left_out(path: Path) -> str | None:
-    """What kind of file this is, if it is no photograph that noseprint reads."""
+    """The kind of a file that noseprint does not read; None for a photograph."""
     suffix = path.suffix.lower()
     kind = None
     if path.is_file():  # opening a pipe would wait for ever
@@ -93,5 +93,5 @@ def _left_out_note(left_out: dict[str, list[str]], *, photographs: int) -> str:
         return ""
     advice = f". To read HEIC or AVIF: {INSTALL_HEIC}" if left_out.keys() & {"HEIC", "AVIF"} else ""
     number = sum(map(len, left_out.values()))
-    files = f"{number} of {number + photographs} files are left out, which noseprint does not read"
+    files = f"{number} of {number + photographs} files are left out, because noseprint does not read them"
     return f"{files}: {'; '.join(kinds)}{advice}"

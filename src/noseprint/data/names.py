@@ -1,6 +1,6 @@
 """Names of individuals, encounters and files: which are missing, and which a person takes for the same.
 
-This is the one place that decides it; every table, import and gallery asks here.
+Every table, import and gallery uses these rules.
 """
 
 import re
@@ -52,9 +52,9 @@ _SHOWN = 100
 def is_missing(name: str, unknown: tuple[str, ...] = ()) -> bool:
     """Whether a name says that an identity or an encounter is not known.
 
-    Nothing but space and punctuation is (`?`, `-`, `____`), and so are NA, N/A, nan, NaT, none, null, nil, unknown,
-    unidentified, unassigned, unnamed, missing, "not known" and the like, in any case and with any punctuation; -1, -99
-    and -999; and the errors of a spreadsheet (`#REF!`). unknown: further words, compared by `alike_form`.
+    These names say so: nothing but space and punctuation (`?`, `-`, `____`); NA, N/A, nan, NaT, none, null, nil,
+    unknown, unidentified, unassigned, unnamed, missing, "not known" and the like, in any case and with any punctuation;
+    -1, -99 and -999; and the errors of a spreadsheet (`#REF!`). unknown: further words, compared by `alike_form`.
     """
     return _is_missing(name) or (bool(unknown) and alike_form(name) in set(map(alike_form, unknown)))
 
@@ -94,13 +94,13 @@ def disk_form(name: str) -> str:
 
 
 class SimilarFiles:
-    """Finds existing files by names that a person takes for theirs; lists each folder once."""
+    """Finds existing files by names that a person takes for the same; lists each folder once."""
 
     def __init__(self) -> None:
         self._entries: dict[Path, dict[str, str]] = {}
 
     def find(self, path: Path) -> Path | None:
-        """An existing path whose parts are alike to those of `path` (`alike_form`), or None."""
+        """An existing path, each part of which has the `alike_form` of that part of `path`; None if there is none."""
         found = Path(path.anchor)
         for part in path.parts[len(found.parts) :]:
             exists = part == ".." or (found / part).exists()
@@ -132,7 +132,7 @@ def count_text(names: Iterable[str]) -> str:
 
 
 def _quoted(group: Sequence[str]) -> Callable[[str], str]:
-    """Writes accents as escapes where names differ in nothing else."""
+    """`repr`, or `ascii` if names differ only in the Unicode form of their accents."""
     return repr if len({unicodedata.normalize("NFC", name) for name in group}) == len(group) else ascii
 
 

@@ -33,7 +33,7 @@ class Batches(ABC):
             yield self.batch(step)
 
     def batch(self, step: int, *, of_all_processes: bool = False) -> list[Index]:
-        """The part of this process of batch number `step`, or the whole batch, as (step, row)."""
+        """Return this process's part of batch number `step`, or the whole batch, as (step, row)."""
         groups = self._groups(step)
         mine = groups if of_all_processes else groups[self._rank :: self._world_size]
         return [(step, int(row)) for rows in mine for row in rows]
@@ -46,10 +46,10 @@ class Batches(ABC):
 class IdentityBatches(Batches):
     """Batches of images of several identities, up to K images of each, for the whole training.
 
-    Identities with two images or more are drawn uniformly, without repetition inside a batch, until it is full: of each
-    K images without repetition, or all if it has fewer. Images that are the only one of their identity get a share of
-    the batch as large as their share of all images, but a quarter at most, since there is no pair of theirs to learn
-    from. They get more where the other identities do not fill a batch.
+    Identities with two images or more are drawn uniformly until the batch is full, each at most once. Of each, K
+    different images are drawn, or all if it has fewer. Identities with one image give no same pair to learn from.
+    Their share of the batch is their share of all images, but at most a quarter, or more if the others do not fill the
+    batch.
     The identities of a batch are shared by the processes: rank, rank + world_size, ...
 
     identities: (N,) the identity of each row. images_per_identity: K.
@@ -83,7 +83,7 @@ class IdentityBatches(Batches):
             )
         self._for_single = min(batch_size * len(self._single) / len(identities), batch_size / 4)
         if (least := min(batch_size // images_per_identity, len(rows))) < world_size:
-            raise NoseprintError(f"{world_size} processes cannot share {least} identities a batch")
+            raise NoseprintError(f"{world_size} processes cannot share the {least} identities of a batch")
         self._batch_size, self._images_per_identity = batch_size, images_per_identity
         super().__init__(steps=steps, seed=seed, first_step=first_step, rank=rank, world_size=world_size)
 
@@ -100,13 +100,18 @@ class IdentityBatches(Batches):
         free = self._batch_size - sum(map(len, groups))
         for i in random.permutation(np.delete(np.arange(len(self._several)), first)) if free else ():
             rows = random.choice(self._several[i], min(most, len(self._several[i]), free), replace=False)
-            groups += [rows] if len(rows) else []
+            groups.append(rows)
             free -= len(rows)
+            if not free:
+                break
         return groups + [self._single[i] for i in single[for_single:][:free]]
 
 
 def identity_epoch_steps(identities: Sequence[str], *, batch_size: int, images_per_identity: int) -> int:
-    """Steps of an epoch of `IdentityBatches`: the images (N,) by those of a batch, which few identities do not fill."""
+    """Number of steps in an epoch of `IdentityBatches`, which shows as many images as there are (N,).
+
+    A batch is smaller than `batch_size` if the identities do not fill it.
+    """
     most = sum(min(images, images_per_identity) for images in Counter(identities).values())
     return epoch_steps(len(identities), min(batch_size, most))
 

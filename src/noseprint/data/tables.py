@@ -220,7 +220,7 @@ def read_retrieval(data: Path, *, missing_ok: bool = False) -> RetrievalTable | 
     rows = read_rows(path, RETRIEVAL_HEADER, faults=faults, optional=ENCOUNTERS)
     for line, (folder, role, identity, image, *encounter) in rows:
         if role not in ("query", "gallery", "both"):
-            faults.append(Fault(path, line, f"role {role!r} is neither query nor gallery nor both"))
+            faults.append(Fault(path, line, f"the role must be query, gallery or both, not {role!r}"))
         if folder not in ("train", "validation", "test"):
             faults.append(Fault(path, line, f"folder {folder!r} is none of train, validation, test"))
             continue
@@ -230,7 +230,7 @@ def read_retrieval(data: Path, *, missing_ok: bool = False) -> RetrievalTable | 
         name = names_in[folder].check(image, line)
         first_line, first_role = first.setdefault((folder, name), (line, role))
         if first_line != line:
-            advice = "delete one row" if role == first_role else "delete one row, and make the role of the other both"
+            advice = "delete one row" if role == first_role else "delete one row, and give the other the role both"
             faults.append(Fault(path, line, f"{folder}/{image} is already listed on line {first_line}: {advice}"))
         paths.append(names_in[folder].folder / name)
         identities.append(sys.intern(identity))

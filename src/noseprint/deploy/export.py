@@ -38,9 +38,9 @@ def export(weights: Path, out: Path, *, onnx: bool = False, int8: Path | None = 
     """Write `weights` as a bundle into the new folder `out`, completely or not at all.
 
     weights: of an embedding network. out: it must be missing or empty. onnx: write the network as ONNX, not for
-    OpenVINO; int8 must be None then. int8: quantise the network to 8 bits
-    (post-training quantisation, arXiv 2002.08679) with up to CALIBRATION_IMAGES training photographs of this data
-    folder, drawn by `seed`, and compare it with float32.
+    OpenVINO; int8 must be None then. int8: quantise the network to 8 bits (post-training quantisation, arXiv
+    2002.08679) with up to CALIBRATION_IMAGES training photographs of this data folder, drawn by `seed`, and compare it
+    with float32.
     Returns how the exported network compares with torch, or what int8 costs, as lines of text. Raises NoseprintError if
     a package is missing, `out` is not empty, the weights are bad, or the embeddings differ from those of torch by more
     than MIN_COSINE allows.
@@ -133,7 +133,7 @@ def _operations_after_backbone(model: Any) -> list[str]:
 
 
 def _compare_with_torch(model: Any, network: SupConNet, weights: Path) -> str:
-    """A line about two test images; raise NoseprintError where their embeddings differ from torch's."""
+    """Compare the embeddings of two test images; return a line of text. Raises NoseprintError if they differ."""
     onnx = isinstance(model, bytes)
     if onnx and importlib.util.find_spec("onnxruntime") is None:
         return "not compared with torch: onnxruntime is not installed (pip install noseprint[onnx])"
@@ -147,7 +147,7 @@ def _compare_with_torch(model: Any, network: SupConNet, weights: Path) -> str:
             f"{weights}: {runtime} cannot run the exported {network.backbone_name} ({error})"
         ) from error
     least = MIN_COSINE["f32"]
-    found = f"cosine to torch on two test images: {cosine:.7f} at least ({least} is required)"
+    found = f"lowest cosine to torch on two test images: {cosine:.7f} ({least} is required)"
     if not cosine >= least:
         raise NoseprintError(
             f"{weights}: the exported {network.backbone_name} gives other embeddings than torch ({found}): the "

@@ -21,7 +21,7 @@ _ANIMAL = "animal"
 _MEGADETECTOR = {"1": _ANIMAL, "2": "person", "3": "vehicle"}
 _PYTORCH_WILDLIFE = {"0": _ANIMAL, "1": "person", "2": "vehicle"}
 _KNOWN = (
-    "is no file of boxes that noseprint knows: it reads MegaDetector's results "
+    "is not a file of boxes that noseprint knows: noseprint reads MegaDetector's results "
     "(https://lila.science/megadetector-output-format, and those of Microsoft's MegaDetector and PyTorch-Wildlife) "
     "and COCO Camera Traps (https://lila.science/coco-camera-traps)"
 )
@@ -54,7 +54,7 @@ class CocoTable:
     rows: list[list[str]]
     boxes: list[StatedBox | None]
     without_annotation: int
-    """Photographs that no annotation is of."""
+    """Number of photographs without an annotation."""
 
 
 class _Detection(BaseModel):
@@ -118,7 +118,7 @@ class _Coco(BaseModel):
 
 
 def looks_like_json(data: bytes) -> bool:
-    """Whether a file begins as JSON does, and as no table."""
+    """Whether a file begins as JSON does, and not as a table."""
     return data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
 
 
@@ -142,7 +142,7 @@ def read_box_file(path: Path) -> BoxFile:
                 image = images[found.image_id]
                 stated = StatedBox(found.bbox, _size(image))
                 boxes[image.file_name].append(DetectedBox(stated, names.get(found.category_id, ""), found.score))
-        return BoxFile("COCO", boxes, ("xywh",))
+        return BoxFile("COCO", _animals(boxes), ("xywh",))
     if isinstance(data, dict) and "annotations" in data:
         wildlife = _parse(path, _Wildlife, data)
         names = wildlife.categories or _PYTORCH_WILDLIFE
@@ -181,8 +181,9 @@ def read_box_file(path: Path) -> BoxFile:
 def read_coco_table(path: Path) -> CocoTable:
     """Read a COCO file as a table: a row for each annotation.
 
-    Its columns: file_name; what the annotation says in one word or number, and what its image says (`seq_id` is called
-    encounter); category, by name. Raises DataError if the file is no COCO, or an annotation is of no image.
+    Its columns: file_name; each field of the annotation and of its image that holds one word or number (`seq_id` is
+    called encounter); category, by name. Raises DataError if the file is not COCO, or the image of an annotation is
+    missing.
     """
     data = _load(path)
     if not _is_coco(data):
@@ -219,9 +220,10 @@ def read_coco_table(path: Path) -> CocoTable:
 def match_names(photographs: Sequence[Path], root: Path, names: Sequence[str]) -> list[list[str]]:
     """The names in a box file that each photograph may have: one if it is clear, none, or several.
 
-    A name is a photograph's if its whole path ends the photograph's, or the other way round: the photograph's path in
-    `root` ends the name's. Of several, those that agree in most folders. If that is so for no photograph, file names
-    alone decide, provided that each photograph has one and all are different: the photographs may have been moved.
+    A name fits a photograph if the photograph's path ends with the name, or the name ends with the photograph's path in
+    `root`. If several names fit, those count that agree in most folders. If no name fits any photograph, the
+    photographs may have been moved: file names alone then decide, if each photograph has exactly one and all are
+    different.
     Backslashes are slashes; the Unicode form is ignored.
     """
     by_file: dict[str, list[tuple[str, list[str]]]] = defaultdict(list)
@@ -280,7 +282,7 @@ def _detected(images: Sequence[_DetectedImage], names: Mapping[str, str]) -> dic
 
 
 def _animals(boxes: dict[str, list[DetectedBox]]) -> dict[str, list[DetectedBox]]:
-    """Only the animals, if there are any: people and cars are no individuals then."""
+    """Only the boxes of animals, if there are any: people and cars are then not the individuals."""
     if not any(box.category.casefold() == _ANIMAL for found in boxes.values() for box in found):
         return boxes
     return {name: [box for box in found if box.category.casefold() == _ANIMAL] for name, found in boxes.items()}

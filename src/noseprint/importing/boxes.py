@@ -77,7 +77,7 @@ class BoxOptions:
     file: Path | None = None
     """JSON with the boxes of a source that has none: MegaDetector's results, or COCO."""
     confidence: float = 0.2
-    """Detections below it are no boxes."""
+    """Detections below it do not count."""
     surest: bool = False
     """If a photograph of one individual has several boxes, take the one of highest confidence."""
     columns: tuple[str, ...] = ()
@@ -113,7 +113,7 @@ def find_box_columns(names: Sequence[str], rows: Sequence[Sequence[str]], option
             raise NoseprintError(f"--box-columns: {problem}; the columns are {', '.join(map(repr, names))}")
         positions = tuple(lower.index(name.casefold()) for name in options.columns)
     found = _guess_columns([names[at] for at in positions] or names, rows)
-    if positions:  # names that are known tell the order
+    if positions:  # known names give the order
         found = replace(found, positions=tuple(positions[at] for at in found.positions)) if found else None
         found = found or BoxColumns(positions, ("xywh", "xyxy"))
     return replace(found, formats=(options.format,)) if found and options.format else found
@@ -129,7 +129,7 @@ def parse_box(fields: Sequence[str]) -> Numbers | str | None:
     text = ", ".join(field.replace(",", ".") for field in fields) if len(fields) > 1 else fields[0]
     numbers = [float(number) for number in _NUMBER.findall(text)]
     if len(numbers) != 4:
-        several = ": write a row for each box" if len(numbers) > 4 else ", of four"
+        several = ": write a row for each box" if len(numbers) > 4 else ", not four"
         return f"the box {text!r} has {len(numbers)} numbers{several}"
     return numbers[0], numbers[1], numbers[2], numbers[3]
 
@@ -144,9 +144,9 @@ def place_boxes(
     """Place each box in its photograph. Return the boxes, or what is wrong with them, and how they were read.
 
     formats: those that are possible, the likeliest first; the first with which most boxes fit is taken. The numbers are
-    fractions of the photograph if those of most boxes are at most 1, and pixels otherwise. A box that leaves its
-    photograph by up to 1 % of a side (or 2 pixels) is cut there. Where a source states the size of a photograph, it
-    must be the true one, and decides about the `orientation` if the photograph was taken upright.
+    fractions of the photograph if those of most boxes are at most 1, and pixels otherwise. A box that extends beyond
+    its photograph by up to 1 % of a side (or 2 pixels) is cut at the edge. If a source states the size of a photograph,
+    it must be that of the stored or the upright image. If these two differ, it decides about the `orientation`.
     """
     distinct = list(dict.fromkeys(photographs))
     frames = dict(zip(distinct, in_threads(_read_frame, distinct, label="photographs"), strict=True))
@@ -165,7 +165,7 @@ def place_boxes(
     description = f"{BOX_FORMATS[form]} in {'fractions of the photograph' if fractions else 'pixels'}"
     if len(formats) > 1:
         others = [f"{n} as {BOX_FORMATS[other]}" for other, n in fit.items() if other != form]
-        description += f" (so {fit[form]} of {len(stated)} fit, and {', '.join(others)}; --box-format settles it)"
+        description += f" (so {fit[form]} of {len(stated)} fit; {', '.join(others)}; --box-format changes it)"
     if turned:
         description += f", in the {orientation} images ({turned} photographs are turned by EXIF; see --box-image)"
     return readings[form], description
@@ -181,7 +181,9 @@ def write_crop(photograph: Path, box: Box, new: Path) -> None:
     """Cut the box out of the upright photograph: as JPEG (quality 95, no subsampling of colours) or PNG, by suffix."""
     image = decode(photograph)[box.top : box.bottom, box.left : box.right]
     quality = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    _, data = cv2.imencode(new.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality * (new.suffix == ".jpg"))
+    done, data = cv2.imencode(new.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality * (new.suffix == ".jpg"))
+    if not done:
+        raise NoseprintError(f"{photograph}: the crop {box} cannot be encoded")
     new.write_bytes(data.tobytes())
 
 
@@ -226,13 +228,14 @@ def _place(
     upright = stored[::-1] if turn > 4 else stored
     if stated.size and list(stated.size) not in (stored, upright):
         size = "{} x {}".format(*stated.size)
-        return f"the box is for a photograph of {size} pixels, and this one has {upright[0]} x {upright[1]}: replace it"
+        found = f"{upright[0]} x {upright[1]}"
+        return f"the box is for a photograph of {size} pixels, and this one has {found}: replace the photograph"
     if stated.size and stored != upright:
         orientation = "upright" if list(stated.size) == upright else "stored"
     width, height = upright if orientation == "upright" else stored
     text = f"[{', '.join(f'{number:g}' for number in stated.numbers)}] as {BOX_FORMATS[form]}"
     if not all(map(math.isfinite, stated.numbers)):
-        return f"the box {text} holds what is no number"
+        return f"the box {text} holds a number that is not finite"
     left, top, right, bottom = _corners(stated.numbers, form)
     if right <= left or bottom <= top:
         return f"the box {text} is empty: its width and height must be above 0"
@@ -240,9 +243,9 @@ def _place(
         left, top, right, bottom = left * width, top * height, right * width, bottom * height
     over_x, over_y = (max(2, _OVERHANG * side) for side in (width, height))
     if left < -over_x or top < -over_y or right > width + over_x or bottom > height + over_y:
-        problem = f"the box {text} leaves the photograph of {width} x {height} pixels"
+        problem = f"the box {text} extends beyond the photograph of {width} x {height} pixels"
         other: Orientation = "stored" if orientation == "upright" else "upright"
-        return problem + f", which EXIF turns: are boxes in the {other} images (--box-image {other})?" * (turn > 1)
+        return problem + f", which EXIF turns: are the boxes in the {other} images (--box-image {other})?" * (turn > 1)
     left, top, right, bottom = max(left, 0), max(top, 0), min(right, width), min(bottom, height)
     if orientation == "stored":
         left, top, right, bottom = _turn((left, top, right, bottom), (width, height), turn)
@@ -260,7 +263,7 @@ def _corners(numbers: Numbers, form: BoxFormat) -> Numbers:
 
 
 def _turn(corners: Numbers, size: tuple[int, int], turn: int) -> Numbers:
-    """Corners in the upright image, of those in the stored one. turn: its EXIF orientation (CIPA DC-008, 4.6.4)."""
+    """Map corners in the stored image to the upright one. turn: the EXIF orientation (CIPA DC-008, 4.6.4)."""
     (left, top, right, bottom), (width, height) = corners, size
     if turn > 4:
         left, top, right, bottom, width, height = top, left, bottom, right, height, width

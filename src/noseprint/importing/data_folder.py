@@ -76,8 +76,8 @@ def import_photographs(
     validation, test: shares of the individuals. pairs: the largest number of pairs in a split. link: make hard links
     instead of copies. skip_bad: leave out photographs that cannot be used, and list them in skipped.csv as well.
     unknown: further words for a missing individual or encounter. merge_alike: give individuals whose names a person
-    takes for the same (`alike_form`) the most frequent of their names; keep_alike: they are different ones.
-    encounter_gap: encounters are time stamps, and a pause that is longer begins a new one (`parse_gap`).
+    takes for the same (`alike_form`) the most frequent of their names; keep_alike: keep them apart.
+    encounter_gap: read encounters as time stamps; a longer pause begins a new encounter (`parse_gap`).
     Raises NoseprintError, before anything is written, if photographs cannot be used (broken, another format, one
     photograph under two individuals), if names of individuals are alike and neither `merge_alike` nor `keep_alike` is
     given, if `target` is not empty, and as `parse_gap`, `group_times` and `split_identities` do.
@@ -142,7 +142,7 @@ def import_photographs(
 def without_encounters(source: ImportSource) -> ImportSource:
     """The source as if it gave no encounters."""
     photographs = [replace(photograph, encounter="") for photograph in source.photographs]
-    description = f"{source.description}, which is not used" if source.has_encounters else source.description
+    description = f"{source.description}; encounters are not used" if source.has_encounters else source.description
     return replace(source, photographs=photographs, has_encounters=False, description=description)
 
 
@@ -163,8 +163,8 @@ def _name_unknown(source: ImportSource, unknown: tuple[str, ...]) -> tuple[Impor
     missing = [p.identity for p in source.photographs if not known(p.identity)]
     photographs = [replace(p, identity=known(p.identity), encounter=known(p.encounter)) for p in source.photographs]
     remark = (
-        f"Unknown individuals on {len(missing)} photographs: {count_text(missing)}. They are in no split; "
-        "unknown/images keeps them for a gallery. If a word here is a name, write it in another way."
+        f"Unknown individuals on {len(missing)} photographs: {count_text(missing)}. These photographs are in no split; "
+        "unknown/images keeps them for a gallery. If one of these words is a name, write it in another way."
     )
     return replace(source, photographs=photographs), [remark] if missing else []
 
@@ -273,7 +273,7 @@ def _alike_message(alike: Sequence[Sequence[str]]) -> str:
 
 
 def _fault_message(faults: Sequence[Fault], *, copies: int) -> str:
-    also = f" (and the copies: {copies})" if copies else ""
+    also = f" (copies are left out, too: {copies})" if copies else ""
     advice = f"move them away, or leave them out with --skip-bad{also}"
     lines = [f"{len(faults)} files cannot be used: {advice}. Nothing was written."]
     lines += [f"  {printable(fault)}" for fault in faults[:_SHOWN_FAULTS]]

@@ -58,7 +58,7 @@ class SourceRow:
 
 @dataclass(frozen=True)
 class SourceTable:
-    """A table's column names and its rows; blank ones are left out. `note`: what the user should know, or ""."""
+    """A table's column names and its rows, without blank rows. `note`: what the user should know, or ""."""
 
     path: Path
     names: Sequence[str]
@@ -112,7 +112,8 @@ def has_column(table: SourceTable, guesses: Sequence[str]) -> bool:
 def examine_identities(table: SourceTable, at: int, image_at: int) -> None:
     """Raise DataError if a guessed column is unlikely to hold the identities.
 
-    That is, if it has one value only, another one in each row, or too few for an import where another column has more.
+    It is unlikely if it has one value only, a different value in each row, or too few values that repeat while another
+    column has enough.
     """
     fields = ([_field(row, n) for row in table.rows] for n in range(len(table.names)))
     counts = [Counter(field for field in column if not is_missing(field)) for column in fields]
@@ -125,7 +126,7 @@ def examine_identities(table: SourceTable, at: int, image_at: int) -> None:
     elif rows > 1 and len(counts[at]) == 1:
         seen = f"one value only, {next(iter(counts[at]))!r}"
     elif rows > 1 and len(counts[at]) == rows:
-        seen = f"another value in each of the {rows} rows"
+        seen = f"a different value in each of the {rows} rows"
     elif repeated[at] < needed and any(repeated[n] >= needed for n in others):
         seen = f"{repeated[at]} values that repeat, and {needed} are needed"
     else:
@@ -140,14 +141,15 @@ def examine_images(table: SourceTable, at: int, is_file: Callable[[str], bool]) 
     counts = [sum(is_file(_field(row, n)) for row in sample) for n in range(len(table.names))]
     if counts[at] == 0 and any(counts):
         files = [(n, f"{count} of {len(sample)} are files") for n, count in enumerate(counts) if count]
-        _refuse_guess(table, at, f"no file, only such as {table.rows[0].fields[at]!r}", files, what="image")
+        seen = f"no names of files, but values such as {table.rows[0].fields[at]!r}"
+        _refuse_guess(table, at, seen, files, what="image")
 
 
 def _refuse_guess(table: SourceTable, at: int, seen: str, others: Sequence[tuple[int, str]], *, what: str) -> None:
     name, option = table.names[at], f"--{what}-column"
     could_be = ", ".join(f"{table.names[n]!r} ({why})" for n, why in others) or "none has values that repeat"
     problem = f"the column {name!r} was taken for the {what} because of its name, but it has {seen}"
-    advice = f"name the right one with {option} (this one if it is right). Others: {could_be}"
+    advice = f"name the right one with {option} (or this one, if it is right). Others: {could_be}"
     raise DataError([Fault(table.path, table.header_line, f"{problem}: {advice}")])
 
 

@@ -91,15 +91,14 @@ def read_source(
     folders are splits (train, test, ...), or a single folder, that hold nothing but folders.
     encounter_folders: the folders inside an individual's folder are its encounters. images: the folder that the table's
     paths start from; None: the table's own folder. image_column, identity_column, encounter_column: None guesses the
-    column by its name, in any case. An empty field means that the
-    encounter is not known.
-    Raises NoseprintError if there are no files, or no folders, or if they may be read in two ways; DataError if the
-    table as a whole cannot be read, a column does not exist, or a guessed one cannot be what it was taken for.
+    column by its name, in any case. An empty field means that the encounter is not known.
+    Raises NoseprintError if there are no files or no folders, or if the folders may be read in two ways. Raises
+    DataError if the table as a whole cannot be read, a column does not exist, or a guessed column cannot be right.
     """
     if folders is not None and not source.is_dir():
-        raise NoseprintError(f"--folders {folders} is for a folder of photographs, and {source} is none")
+        raise NoseprintError(f"--folders {folders} is for a folder of photographs, and {source} is not one")
     if boxes.columns and not source.is_file():
-        raise NoseprintError(f"--box-columns is for a table, and {source} is none")
+        raise NoseprintError(f"--box-columns is for a table, and {source} is not one")
     root = source if source.is_dir() else images or source.parent
     if source.is_dir():
         found = _read_folders(source, encounters=encounter_folders, levels=folders, ignored=boxes.file)
@@ -146,7 +145,7 @@ def _read_folders(source: Path, *, encounters: bool, levels: str | None, ignored
     counts = Counter(photograph.identity for photograph in photographs)
     if given is None and len(counts) > 1 and set(counts.values()) == {1}:
         raise NoseprintError(
-            f"{source}: each of the {len(counts)} folders holds one photograph, so no two would show one individual. "
+            f"{source}: each of the {len(counts)} folders holds one photograph, so no two show one individual. "
             "Put all photographs of an individual into one folder, or name the individuals in a table; if this is "
             f"right, pass --folders {'/'.join(guessed)}"
         )
@@ -163,7 +162,8 @@ def _parse_levels(text: str) -> tuple[str, ...]:
     if levels[-1] != "individual" or set(levels[:-1]) - {"split", "group"}:
         raise NoseprintError(
             f"--folders {text}: say what each level of folders is, the outermost first: individual, split/individual "
-            "(equal names in two of them are one individual) or group/individual (they are two), or more levels"
+            "(equal names in two splits are one individual) or group/individual (equal names in two groups are two); "
+            "more levels are possible"
         )
     return levels
 
@@ -207,8 +207,8 @@ def _guess_levels(source: Path, files: Sequence[tuple[str, ...]], *, encounters:
         return here
     raise NoseprintError(
         f"{source}: its {len(inside)} folders ({_some(inside)}) hold only folders ({_some(names)}). Which are the "
-        f"individuals? If the {len(inside)}, pass {options}, or --encounter-folders. If those inside, pass {deeper[0]} "
-        f"(equal names in two folders are two individuals) or {deeper[1]} (they are one)"
+        f"individuals? If the outer folders, pass {options}, or --encounter-folders. If the inner folders, pass "
+        f"{deeper[0]} (equal names in two outer folders are two individuals) or {deeper[1]} (equal names are one)"
     )
 
 
@@ -228,7 +228,7 @@ def _describe_levels(levels: Sequence[str], photographs: Sequence[SourcePhotogra
     folder = "/".join(photographs[0].path.relative_to(source).parts[: len(levels)])
     one = "; equal names are one individual" if "split" in levels[:-1] else ""
     individuals = len({photograph.identity for photograph in photographs})
-    return f"{individuals} individuals, whose folders are on level {len(levels)} (as {folder}){one}"
+    return f"{individuals} individuals, whose folders are on level {len(levels)} (such as {folder}){one}"
 
 
 # -- tables ------------------------------------------------------------------------------------------------------------
@@ -293,13 +293,13 @@ def _cut_table(found: ImportSource, table: SourceTable, rows: Sequence[SourceRow
 
 
 def _add_boxes(found: ImportSource, root: Path, options: BoxOptions, file: Path) -> ImportSource:
-    """Add the boxes of `file` to photographs of which each shows one individual. root: the folder of their names."""
+    """Add the boxes in `file` to photographs that each show one individual. root: the folder their names start from."""
     box_file = read_box_file(file)
     paths = [photograph.path for photograph in found.photographs]
     matches = match_names(paths, root, list(box_file.boxes))
     if paths and not any(matches):
         first = next(iter(box_file.boxes), "nothing")
-        different = f"it begins with {first!r}, they with {str(paths[0])!r}"
+        different = f"its first name is {first!r}, the first photograph {str(paths[0])!r}"
         raise DataError([Fault(file, None, f"names none of the {len(paths)} photographs: {different}")])
     users, shown = defaultdict[str, set[Path]](set), defaultdict[Path, set[str]](set)
     for photograph, names in zip(found.photographs, matches, strict=True):
@@ -315,7 +315,7 @@ def _add_boxes(found: ImportSource, root: Path, options: BoxOptions, file: Path)
             problem = f"is not in {file}"
         elif len(names) > 1 or len(users[names[0]]) > 1:
             problem = (
-                f"cannot be told from others of its name in {file}: give the folder that the names there start from"
+                f"cannot be matched to a name of its own in {file}: give the folder that the names there start from"
             )
         elif not sure:
             problem = f"has no box of confidence {options.confidence:g} or more in {file}: lower --confidence"
@@ -326,7 +326,7 @@ def _add_boxes(found: ImportSource, root: Path, options: BoxOptions, file: Path)
             )
         elif len(sure) > 1 and not options.surest:
             problem = (
-                f"has {len(sure)} boxes of confidence {options.confidence:g} or more, and shows one individual: raise "
+                f"has {len(sure)} boxes of confidence {options.confidence:g} or more, but shows one individual: raise "
                 "--confidence, or take the surest box with --surest-box"
             )
         stated.append(None if problem else sure[0].stated)
@@ -371,7 +371,7 @@ def _place(
     if len(boxes) > 3 and 2 * sum(isinstance(box, Box) for box in boxes) < len(boxes):
         raise NoseprintError(
             f"{what}: {fit} of {len(boxes)} fit into their photographs, read as {how}. Say how to read them with "
-            f"--box-format or --box-columns, or take whole photographs with --no-crop. The first: {faults[0]}"
+            f"--box-format or --box-columns, or take whole photographs with --no-crop. The first problem: {faults[0]}"
         )
     photographs = [
         replace(photograph, box=result)
@@ -400,7 +400,7 @@ def _row_problem(
         return problem
     if not photograph.path.is_file():
         if (found := similar.find(photograph.path)) and found.is_file():
-            return f"there is no photograph {photograph.path}, but {found}: write the path as the file has it"
+            return f"there is no photograph {photograph.path}, but {found}: write the path as it is on the disk"
         return f"there is no photograph {photograph.path}: fix the path, or name the folder of the paths with --images"
     return None
 

@@ -45,10 +45,11 @@ def split_identities(
     if len(several) < needed:
         raise NoseprintError(
             f"{len(several)} individuals have two photographs or more (from two encounters, if encounters are "
-            f"known), and at least {needed} are needed: {MIN_IDENTITIES['train']} to train (a third of them held out, "
-            f"to score it), {MIN_IDENTITIES['validation']} for pseudo-labels, {MIN_IDENTITIES['test']} to test. "
-            f"{_encounter_reason(shots, len(several), encounter_column)}Photograph more individuals. With fewer, use "
-            "weights that somebody else trained, with `noseprint embed` and `noseprint search`"
+            f"known), and at least {needed} are needed: {MIN_IDENTITIES['train']} to train (a third of them held out "
+            f"to score the training), {MIN_IDENTITIES['validation']} for pseudo-labels, "
+            f"{MIN_IDENTITIES['test']} to test. {_encounter_reason(shots, len(several), encounter_column)}"
+            "Photograph more individuals. With fewer, use weights that somebody else trained, with `noseprint embed` "
+            "and `noseprint search`"
         )
     several_counts = {
         "test": max(MIN_IDENTITIES["test"], round(test * len(several))),
@@ -99,7 +100,7 @@ def choose_queries(shots: Sequence[Shot], rng: np.random.Generator) -> set[str]:
 
 
 def _encounter_reason(shots: Shots, several: int, column: str) -> str:
-    """How encounters reduce the number of individuals that can be compared to `several`; "" where they do not."""
+    """How encounters leave only `several` individuals with two photographs to compare; "" if they do not."""
     photographed = sum(len(own) > 1 for own in shots.values())
     if photographed == several:
         return ""

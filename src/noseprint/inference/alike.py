@@ -41,9 +41,9 @@ def alike_individuals(
 ) -> list[AlikeIndividuals]:
     """Find individuals that are perhaps one, enrolled under two names; the surest first.
 
-    The similarity of two individuals is the mean cosine of their images. Its probability is that which a search would
-    give: each individual is equally likely to be in the rest of the gallery or not. The probability of suspects is that
-    at even odds. Two individuals that share a picture are one.
+    The similarity of two individuals is the mean cosine of their images. It becomes a probability as in a search: an
+    individual is as likely to be in the rest of the gallery as not. For suspects, even prior odds are used. Two
+    individuals that share a picture are one.
 
     identities: of the gallery's images, by name. gallery_identities: as for `identity_probabilities`. suspects: pairs
     of individuals, in alphabetical order, between which a query shares its probability.

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from noseprint.errors import NoseprintError
-from noseprint.files import friendly_write_errors, try_lock
+from noseprint.files import friendly_write_errors, part_prefix, try_lock
 from noseprint.version import __version__
 
 Floats = npt.NDArray[np.float32]
@@ -22,7 +22,7 @@ def kept_file(out: Path, *, network: str, device: str, photographs: bytes) -> Pa
     network: the fingerprint of the weights. photographs: bytes that differ if the photographs do.
     """
     key = hashlib.sha256(f"{__version__} {network} {device} ".encode() + photographs).hexdigest()[:16]
-    return out.with_name(f".{out.name}.{key}.rows")
+    return out.with_name(f"{part_prefix(out)}{key}.rows")
 
 
 @contextmanager
@@ -60,5 +60,5 @@ def keep_rows(
 def forget_rows(out: Path) -> None:
     """Remove all rows that were kept for `out`."""
     for path in out.parent.iterdir():
-        if path.name.startswith(f".{out.name}.") and path.suffix == ".rows":
+        if path.name.startswith(part_prefix(out)) and path.suffix == ".rows":
             path.unlink(missing_ok=True)

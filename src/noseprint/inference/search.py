@@ -33,7 +33,7 @@ from noseprint.inference.photograph_records import Records, check_photographs, d
 from noseprint.models.weights_header import read_header
 
 _WEIGHED_IMAGES = 50  # best images whose identities share the probability, even if fewer are requested
-_LARGE_SHARE = 0.25  # of a query's probability, for which an individual must not need another name's help
+_LARGE_SHARE = 0.25  # of a query's probability: two individuals that both have more are perhaps one
 _SAME_PIXELS = 1 - 1e-5  # similarity from which a gallery without records is taken to hold the query itself
 _NAMED = 5  # individuals that a note names
 
@@ -53,7 +53,7 @@ class Match:
     identity: str | None = None
     """Of the image. None if no identities are known; "" if only this image's is not."""
     probability: float | None = None
-    """That the query shows the image's identity. None without a calibration, or if the query has a shortfall."""
+    """Probability that the query shows the image's identity. None without a calibration, or if it has a shortfall."""
     none: float | None = None
     """Probability that the query shows no identity of the gallery; None as for `probability`."""
 
@@ -155,7 +155,8 @@ def search_gallery(
         alike = alike_individuals(
             gallery, identities, calibration, gallery_identities=len(images_of), suspects=suspects
         )
-    skipped = tuple(name for name in listed if name not in set(names))
+    kept = set(names)
+    skipped = tuple(name for name in listed if name not in kept)
     return SearchResult(matches, skipped, tuple(alike), shortfalls_of)
 
 
@@ -199,7 +200,8 @@ def read_identities(path: Path, names: Sequence[str], *, unknown: Sequence[str] 
         raise DataError(faults)
     missing = [name for name in names if name not in identity_of]
     similar = {alike_form(image): image for image in identity_of} if missing else {}
-    instead = next((f"; it has {similar[form]!r}" for name in missing if (form := alike_form(name)) in similar), "")
+    forms = map(alike_form, missing)
+    instead = next((f"; the table has {similar[form]!r}" for form in forms if form in similar), "")
     if len(missing) == len(names):
         raise NoseprintError(
             f"{path}: names none of the {len(names)} gallery images; the first of them is {names[0]!r}{instead}: "
@@ -215,8 +217,8 @@ def read_identities(path: Path, names: Sequence[str], *, unknown: Sequence[str] 
         more = ", ..." if len(absent) > _NAMED else ""
         _say(
             f"{path} names {len(elsewhere)} photographs that are not in the gallery, such as {next(iter(elsewhere))!r}"
-            + f". No photograph of {len(absent)} individuals is in it ({', '.join(absent[:_NAMED])}{more}), so they "
-            "cannot be found: embed their photographs too" * bool(absent)
+            + f". The gallery has no photograph of {len(absent)} individuals ({', '.join(absent[:_NAMED])}{more}), so "
+            "they cannot be found: embed their photographs too" * bool(absent)
         )
     listed = [identity_of[name] for name in names if name in identity_of]
     if nobody := [identity for identity in listed if is_missing(identity, tuple(unknown))]:

@@ -19,12 +19,12 @@ _TITLES = {
     "labelled different": "One photograph in a pair that labels.csv calls different: probably a wrong label",
     "two splits": "One photograph in two splits: the scores would be too high",
     "contradiction": "Pairs whose label in labels.csv contradicts the identities in retrieval.csv: one is wrong",
-    "single": "Identities with one photograph: there is no pair to learn from, they only fill up batches",
+    "single": "Identities with one photograph: they give no same pair to learn from, and only fill up batches",
     "alike": "Individuals whose names a person takes for the same. If they are one, give them one name",
     "unknown": "Photographs of unknown individuals: neither trained on nor scored. If the word is a name, write it in "
     "another way",
     "encounters": "Encounters that do not say which photographs were taken together (docs/own_photographs.md)",
-    "case": "File names that differ in upper and lower case, or in the Unicode form, only",
+    "case": "File names that differ only in upper and lower case, or in the Unicode form",
     "unlisted": "Files that no table names: they are not used",
     "near copy": "Near copies of one identity, or without labels: probably bursts. A test that compares them gives "
     "scores that are too high, unless it knows encounters (docs/own_photographs.md)",

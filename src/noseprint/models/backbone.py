@@ -185,7 +185,7 @@ def _load_file(model: nn.Module, path: Path, name: str, options: Mapping[str, An
         whole = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **whole_options).state_dict()
         if infinite := [key for key, tensor in whole.items() if not torch.isfinite(tensor).all()]:
             raise ValueError(f"{len(infinite)} not finite: {infinite[0]}")
-    except Exception as error:  # converters raise anything at a stranger's bytes
+    except Exception as error:  # converters may raise any exception for a strange file
         reason = printable(" ".join(str(error).split()))[:300] or type(error).__name__
         raise NoseprintError(f"{path}: not weights of the backbone {name} ({reason}); give another file") from error
     model.load_state_dict(whole, strict=False)

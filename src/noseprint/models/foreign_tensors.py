@@ -55,13 +55,13 @@ def find_tensors(
 ) -> FoundTensors:
     """Read a .safetensors or PyTorch file, and find the tensors of one network in it. No code in it is executed.
 
-    prefixes: from the key of a tensor to what may stand before the network's own key in it, such as "module."; nothing
-    where the tensor cannot belong to the network. at_least: the number of such tensors by which the network is
-    recognised. ignored: matches the keys to pass over.
+    prefixes: maps the key of a tensor to the prefixes, such as "module.", that may stand before the network's own key;
+    to none if the tensor cannot belong to the network. at_least: the number of tensors with such a prefix by which the
+    network is recognised. ignored: matches the keys to pass over.
 
     A candidate is a prefix with more than half as many such tensors as any other prefix. Of several candidates the
-    averaged one (`ema`) is taken. Where the network is not recognised, the largest table is taken. Raises
-    NoseprintError for other files, several equal candidates, and tensors that are sparse, quantised or without values.
+    averaged one (`ema`) is taken. If the network is not recognised, the largest table is taken. Raises NoseprintError
+    for other files, several equal candidates, and tensors that are sparse, quantised or without values.
     """
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pytorch(path)
     tables = dict(_tables(content))
@@ -102,7 +102,7 @@ def _read_pytorch(path: Path) -> Any:
             _check_zip(path)
         with torch.serialization.safe_globals([(_Ignored, name) for name in _IGNORED_CLASSES]):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except Exception as error:  # parsers raise anything at a stranger's bytes
+    except Exception as error:  # parsers may raise any exception for a damaged file
         reason = printable(str(error).partition("\n")[0][:100])
         fix = "download it again from where its authors published it"
         if isinstance(error, pickle.UnpicklingError):
@@ -148,7 +148,7 @@ def _tables(content: Any) -> Iterator[tuple[str, dict[str, Tensor]]]:
 
 
 def _uncompiled_names(path: Path, keys: list[str]) -> dict[str, str]:
-    """Each key by the name that it has without the marks of `torch.compile`."""
+    """Each key by its name without the `_orig_mod.` that `torch.compile` adds."""
     names: dict[str, str] = {}
     for key in keys:
         name = key.replace("_orig_mod.", "")

@@ -124,7 +124,7 @@ def check_heads(heads: Mapping[str, Sequence[str]]) -> None:
             raise ValueError(f"head {name}: needs between 1 and {2**20} classes, each once")
         if bad := [one for one in classes if not 0 < len(one) <= 200 or breaks_line(one)]:
             listed = ", ".join(repr(one[:50]) for one in bad[:20])
-            raise ValueError(f"head {name}: these classes are no printable name of up to 200 characters: {listed}")
+            raise ValueError(f"head {name}: a class needs a printable name of 1 to 200 characters, unlike {listed}")
 
 
 def describe_weights(path: Path) -> dict[str, Any]:

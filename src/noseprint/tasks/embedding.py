@@ -110,7 +110,7 @@ class EmbeddingTask(Task):
 
     @property
     def epoch_steps(self) -> int:
-        """As many batches as show as many photographs as there are."""
+        """The number of batches that show as many photographs as there are."""
         return identity_epoch_steps(
             self.train.identities,
             batch_size=self._options.batch_size,
@@ -185,8 +185,8 @@ class EmbeddingTask(Task):
         train, holdout = self.train, self.holdout
         counts = Counter(train.identities)
         single = sum(count == 1 for count in counts.values())
-        remark = f" ({single} have one photograph: there is no pair of it, it only fills up batches)" if single else ""
-        return "".join(f"{remark}\n" for remark in self._remarks()) + (
+        remark = f" ({single} have one photograph, which gives no same pair but fills up batches)" if single else ""
+        return "".join(f"{line}\n" for line in self._remarks()) + (
             f"{len(train)} photographs of {len(counts)} identities{remark} to learn from, {len(holdout)} of "
             f"{len(set(holdout.identities))} held out"
         )
