@@ -73,7 +73,7 @@ def test_what_is_no_time_stamp_is_named():
         grouped(["2024-05-01", "north", "17"], "1h")
 
 
-@pytest.mark.parametrize("gap", ["30", "0h", "-1h", "3 months", "1e3d", "", "h", "nan h"])
+@pytest.mark.parametrize("gap", ["30", "0h", "-1h", "500ms", "3 months", "1e3d", "", "h", "nan h"])
 def test_other_gaps_are_refused(gap):
     with pytest.raises(NoseprintError, match=r"--encounter-gap .*such as 30min, 1h or 1d, or day"):
         parse_gap(gap)
