@@ -267,6 +267,12 @@ def test_individuals_with_alike_names_are_refused_or_merged_or_kept(photos, tmp_
         Import(photos, tmp_path / "new", keep_alike=True, merge_alike=True)
 
 
+def test_numbers_that_a_spreadsheet_has_rounded_are_told(table, tmp_path, capsys):
+    table.write_text(table.read_text("utf-8-sig").replace('"Réx, 3"', "9.85112E+14"), encoding="utf-8")
+    Import(table, tmp_path / "data")()
+    assert "Caution: a program has rounded the numbers of individuals" in capsys.readouterr().out
+
+
 def test_photographs_of_unknown_individuals_are_in_no_split_but_kept_for_a_gallery(photos, tmp_path, capsys):
     Import(photos, tmp_path / "before")()
     known = everything(tmp_path / "before")

@@ -230,6 +230,21 @@ def test_columns_that_are_no_boxes_after_all_are_told_and_not_trained(photos, tm
     assert len(read_source(tmp_path / "table.csv", images=photos, boxes=BoxOptions(crop=False)).photographs) == 4
 
 
+def test_boxes_that_are_not_read_are_told(photos, tmp_path):
+    (tmp_path / "table.csv").write_text("path,dog,head_bbox\nrex/1.jpg,Rex,1 2 3 4\nrex/2.jpg,Rex,\nluna/1.jpg,Luna,\n")
+    source = read_source(tmp_path / "table.csv", images=photos)
+    assert source.description.endswith("; whole photographs, though boxes may be in 'head_bbox': see --box-columns")
+    assert "boxes" not in read_source(tmp_path / "table.csv", images=photos, boxes=BoxOptions(crop=False)).description
+
+
+def test_fields_too_long_for_a_file_name_are_no_files(photos, tmp_path):
+    note = "x" * 5000
+    (tmp_path / "table.csv").write_text(f"file,note,dog\nrex/1.jpg,{note},Rex\nrex/2.jpg,{note},Rex\n{note},,Luna\n")
+    source = read_source(tmp_path / "table.csv", images=photos, identity_column="dog")
+    assert len(source.photographs) == 2
+    assert "there is no photograph" in source.faults[0].problem
+
+
 def test_an_empty_column_of_boxes_is_none(photos, tmp_path):
     (tmp_path / "table.csv").write_text("path,dog,bbox\nrex/1.jpg,Rex,\nrex/2.jpg,Rex,nan\nluna/1.jpg,Luna,\n")
     assert [p.box for p in read_source(tmp_path / "table.csv", images=photos).photographs] == [None] * 3

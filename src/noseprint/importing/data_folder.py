@@ -13,7 +13,7 @@ import numpy as np
 
 from noseprint.data.decoding import decode, in_threads
 from noseprint.data.encounters import Gap, count_encounters, encounter_problem, group_times, parse_gap
-from noseprint.data.names import alike_groups, alike_text, count_text, is_missing
+from noseprint.data.names import alike_groups, alike_text, count_text, is_missing, rounded_numbers, rounded_text
 from noseprint.data.tables import (
     ENCOUNTERS,
     LABEL_HEADER,
@@ -87,6 +87,8 @@ def import_photographs(
     require_writable(target)
     source, remarks = _name_unknown(source, tuple(unknown))
     alike = alike_groups(photograph.identity for photograph in source.photographs)
+    if rounded := rounded_numbers(photograph.identity for photograph in source.photographs):
+        remarks.append(f"Caution: {rounded_text(rounded)}.")
     if alike and merge_alike:
         source = _merge_alike(source, alike)
         remarks.append(f"Taken for one individual each: {alike_text(alike)}.")
