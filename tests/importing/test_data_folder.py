@@ -1,6 +1,7 @@
 """`noseprint import`: from folders or a table to a data folder, without changing the user's files."""
 
 import csv
+import errno
 import json
 import re
 import shutil
@@ -469,6 +470,22 @@ def test_without_boxes_nothing_is_cropped(photos, frames, tmp_path):
 def test_a_confidence_out_of_range_is_rejected(confidence):
     with pytest.raises(NoseprintError, match="--confidence"):
         Import(Path("a"), Path("b"), confidence=confidence)
+
+
+def test_folders_of_a_storage_device_are_no_individuals(photos, tmp_path):
+    shutil.copytree(photos / "Réx, 2", photos / "@eaDir" / "Réx, 2")
+    Import(photos, tmp_path / "data")()
+    assert {row["identity"] for row in rows(tmp_path / "data" / "imported.csv")} == {f"Réx, {n}" for n in range(12)}
+
+
+def test_a_disk_without_hard_links_is_told(photos, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    with pytest.raises(NoseprintError, match=r"--link: .*cannot be linked into .*data.*leave --link out, or name a"):
+        Import(photos, tmp_path / "data", link=True)()
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_link_to_a_folder_is_reported(photos, tmp_path):

@@ -157,6 +157,10 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
+def read_boxes(photos, file):
+    return read_source(photos, boxes=BoxOptions(file=file))
+
+
 def results(path, **boxes):
     images = [
         {"file": name, "detections": [{"category": "1", "conf": conf, "bbox": box} for conf, *box in own]}
@@ -177,10 +181,25 @@ def test_boxes_of_detections_join_the_photographs_of_a_folder(photos):
     problems = {str(fault.file.relative_to(photos)): fault.problem for fault in source.faults}
     assert set(problems) == {"rex/2.jpg", "luna/1.jpg", "luna/2.jpg"}  # and not md.json itself
     assert "has 2 boxes of confidence 0.2 or more, and shows one individual" in problems["rex/2.jpg"]
-    assert "has no box of confidence 0.2 or more" in problems["luna/1.jpg"]
+    assert problems["luna/1.jpg"] == f"has no box in {file}: draw one, or leave the photograph out"
     assert problems["luna/2.jpg"] == f"is not in {file}"
     expected = "boxes from MegaDetector's results (confidence 0.2 or more) as x,y,w,h in fractions of the photograph"
     assert source.description.endswith(expected)
+
+
+def test_a_photograph_that_the_detector_could_not_read_is_told(photos):
+    file = results(photos / "md.json", **{"rex/1.jpg": ONE, "rex/2.jpg": [(0.1, 0, 0, 0.2, 0.2)], "luna/2.jpg": ONE})
+    written = json.loads(file.read_text())
+    written["images"] += [{"file": "luna/1.jpg", "detections": None, "failure": "image access"}]
+    file.write_text(json.dumps(written))
+    problems = {fault.file.relative_to(photos).as_posix(): fault.problem for fault in read_boxes(photos, file).faults}
+    assert problems == {
+        "luna/1.jpg": f"was not read by the detector (image access), says {file}: run it again",
+        "rex/2.jpg": f"has no box of confidence 0.2 or more in {file}: lower --confidence",
+    }
+    predictions = [{"filepath": "luna/1.jpg", "failures": ["DETECTOR"]}, {"filepath": "rex/1.jpg", "detections": []}]
+    file.write_text(json.dumps({"predictions": predictions}))
+    assert any("was not read by the detector (DETECTOR)" in fault.problem for fault in read_boxes(photos, file).faults)
 
 
 def test_the_confidence_and_the_surest_box_settle_which_counts(photos):

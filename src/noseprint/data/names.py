@@ -58,8 +58,8 @@ def is_missing(name: str, unknown: tuple[str, ...] = ()) -> bool:
     r"""Whether a name says that an identity or an encounter is not known.
 
     Nothing but space and punctuation is (`?`, `-`, `____`), and so are NA, N/A, nan, NaT, none, null, nil, unknown,
-    unidentified, unassigned, unnamed, missing, "not known" and the like, in any case and with any punctuation; "unknown"
-    with what kind of animal it is ("unknown zebra"); -1, -99 and -999; `\N`, a database's NULL; and the errors of a
+    unidentified, unassigned, unnamed, missing, "not known" and the like, in any case and with any punctuation;
+    "unknown" with the kind of animal ("unknown zebra"); -1, -99 and -999; `\N`, a database's NULL; and the errors of a
     spreadsheet (`#REF!`). unknown: further words, compared by `alike_form`.
     """
     return _is_missing(name) or (bool(unknown) and alike_form(name) in set(map(alike_form, unknown)))

@@ -125,7 +125,7 @@ def import_photographs(
             if photograph.box:
                 write_crop(photograph.path, photograph.box, new)
             else:
-                new.hardlink_to(photograph.path.resolve()) if link else shutil.copyfile(photograph.path, new)
+                _link(photograph.path, new, target) if link else shutil.copyfile(photograph.path, new)
             whole = (photograph.path.absolute(), photograph.identity, photograph.encounter, split, name)
             rows.append((*whole, photograph.box) if photograph.box else whole)
         has_boxes = any(photograph.box for photograph in usable)
@@ -256,6 +256,14 @@ def _write_tables(
         search += [("test", role, identity, shot.name, shot.encounter) for role, shot in zip(roles, own, strict=True)]
     write_csv(folder / "retrieval.csv", (*RETRIEVAL_HEADER, *column), (row[: 4 + encounters] for row in search))
     return pair_counts
+
+
+def _link(photograph: Path, new: Path, target: Path) -> None:
+    try:
+        new.hardlink_to(photograph.resolve())
+    except OSError as error:
+        problem = f"--link: {photograph} cannot be linked into {target} ({error.strerror})"
+        raise NoseprintError(f"{problem}: leave --link out, or name a target on the disk of the photographs") from error
 
 
 def _new_name(photograph: SourcePhotograph, number: int) -> str:

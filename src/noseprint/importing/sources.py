@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from mimetypes import guess_type
 from pathlib import Path
 
+from noseprint.data.listing import is_hidden
 from noseprint.data.names import SimilarFiles
 from noseprint.errors import DataError, Fault, NoseprintError, breaks_line
 from noseprint.importing.box_files import match_names, read_box_file
@@ -35,7 +36,6 @@ from noseprint.importing.source_tables import (
     read_source_table,
 )
 
-_IGNORED_FILES = {"thumbs.db", "desktop.ini"}
 _SPLIT = re.compile(
     r"(train(ing|val)?|val(id(ation)?)?|test(ing)?|dev|eval(uation)?|quer(y|ies)|gallery|probe|hold-?out|fold)"
     r"([-_ ]?(set|data|images?|split|\d+))?",
@@ -120,7 +120,7 @@ def _read_folders(source: Path, *, encounters: bool, levels: str | None, ignored
     files, faults = list[Path](), list[Fault]()
     for path in sorted(source.rglob("*")):
         parts = path.relative_to(source).parts
-        if any(part.startswith(".") for part in parts) or path.name.lower() in _IGNORED_FILES:
+        if any(map(is_hidden, parts)):
             continue
         if path.is_dir() and path.is_symlink():
             faults.append(Fault(path, None, "is a link to a folder, which is not followed: copy the folder here"))
@@ -321,6 +321,10 @@ def _add_boxes(found: ImportSource, root: Path, options: BoxOptions, file: Path)
             problem = (
                 f"cannot be told from others of its name in {file}: give the folder that the names there start from"
             )
+        elif names[0] in box_file.failed:
+            problem = f"was not read by the detector ({box_file.failed[names[0]]}), says {file}: run it again"
+        elif not of_name:
+            problem = f"has no box in {file}: draw one, or leave the photograph out"
         elif not sure:
             problem = f"has no box of confidence {options.confidence:g} or more in {file}: lower --confidence"
         elif len(shown[path]) > 1:
