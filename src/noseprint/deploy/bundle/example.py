@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from image_headers import header_problem
+from image_headers import header_problem, image_format
 
 HERE = Path(__file__).resolve().parent
 ABOUT = json.loads((HERE / "bundle.json").read_text())
@@ -36,16 +36,32 @@ else:
 def read(path: str) -> np.ndarray:
     """A photograph as noseprint reads it: RGB, upright, resized to the square (3, side, side)."""
     try:
+        if Path(path).exists() and not Path(path).is_file():  # reading a pipe would wait for ever
+            raise SystemExit(f"{path}: is not a regular file")
         data = Path(path).read_bytes()
         if problem := header_problem(data):  # such as an animation, or a file that is cut off
             raise SystemExit(f"{path}: {problem}")
+        if (kind := image_format(data)) in ("HEIC", "AVIF"):  # OpenCV reads some of them, and does not turn them
+            raise SystemExit(f"{path}: is {kind}, which this program does not read: convert it to JPEG")
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+        if image is not None and kind in ("PNG", "TIFF"):
+            image = brighten(image, data)
     except (OSError, cv2.error) as error:
         raise SystemExit(f"{path}: cannot be read ({error})") from error
     if image is None:
         raise SystemExit(f"{path}: OpenCV cannot decode it")
     side = ABOUT["image_size"]
     return cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR).transpose(2, 0, 1)
+
+
+def brighten(image: np.ndarray, data: bytes) -> np.ndarray:
+    """The upper 8 of the bits that an image uses, if it has 16 and uses 12 or fewer, as scientific cameras do."""
+    if image.max() <= 2**12 // 256:
+        deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        if deep is not None and deep.dtype == np.uint16 and deep.max() < 2**12:
+            used = next(bits for bits in (8, 10, 12) if deep.max() < 2**bits)
+            return np.ascontiguousarray((deep >> (used - 8)).astype(np.uint8)[..., ::-1])
+    return image
 
 
 if __name__ == "__main__":
