@@ -92,3 +92,20 @@ def main(options):
 run(main, full=Options(), small=Options())
 """)
     assert (done.returncode, done.stdout, done.stderr) == (0, "data", "prose\n")
+
+
+def test_too_long_a_name_of_an_output_is_told_with_the_way_to_fix_it():
+    done = python(f"""
+from dataclasses import dataclass
+from pathlib import Path
+from noseprint.command_line import run
+from noseprint.files import check_output
+
+@dataclass
+class Options:
+    out: Path = Path({"a" * 300 + ".csv"!r})
+
+run(lambda options: check_output(options.out, suffix=".csv", inputs=[]), full=Options(), small=Options())
+""")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "cannot be written (File name too long): choose a shorter name" in done.stderr

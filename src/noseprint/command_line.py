@@ -54,8 +54,15 @@ def check_workers(workers: int | None) -> None:
 def keep_stdout_for_data(options: object) -> Iterator[None]:
     """Print messages to standard error if a field of `options` is a path that leads to standard output."""
     paths = [value for value in vars(options).values() if isinstance(value, Path)]
-    with redirect_stdout(sys.stderr) if any(stream_of(path) == STDOUT for path in paths) else nullcontext():
+    with redirect_stdout(sys.stderr) if any(map(_is_stdout, paths)) else nullcontext():
         yield
+
+
+def _is_stdout(path: Path) -> bool:
+    try:
+        return stream_of(path) == STDOUT
+    except OSError:  # such as too long a name: who opens it says what it is for, and how to fix it
+        return False
 
 
 class friendly_errors:  # noqa: N801 - reads as a statement

@@ -40,7 +40,8 @@ def test_each_individual_has_its_own_encounters_in_order_of_time_and_unknown_one
     [
         ("2024:05:01 10:00:00", "2024:05:01 10:00:09"),
         ("2024-05-01T10:00:00Z", "2024-05-01T12:00:09+02:00"),
-        ("2024-05-01T10:00:00.123456789", "2024-05-01 10:00:09 UTC"),
+        ("2024-05-01T10:00:00.123456789", "2024-05-01 10:00:09"),
+        ("2024-05-01T10:00:00Z", "2024-05-01 10:00:09 UTC"),
         ("20240501_100000", "20240501100009"),
         ("2024/5/1 9:59", "2024.05.01 10.00.00"),
         ("1.5.2024 10:00", "01.05.24 10:01"),
@@ -66,6 +67,13 @@ def test_day_and_month_may_be_exchanged_where_the_encounters_are_the_same():
     with pytest.raises(NoseprintError, match="is '01/05/2024 23:50' 01 May or 05 January"):
         grouped(["01/05/2024 23:50", "02/05/2024 00:05"], "30min")
     assert grouped(["30/05/2024 23:50", "31/05/2024 00:05"], "30min") == [0, 0]
+
+
+@pytest.mark.parametrize("zoned", ["2024-05-01T10:00Z", "2024-05-01T12:00:00+02:00", "2024-05-01 10:00:00 UTC"])
+def test_times_of_which_only_some_have_a_time_zone_are_refused(zoned):
+    with pytest.raises(NoseprintError, match=r"has a time zone, and '2024-05-01 12:00:09' has none.*write all with"):
+        grouped([zoned, "2024-05-01 12:00:09"], "30min")
+    assert grouped([zoned, "2024-05-03"], "30min") == [0, 1]  # a day has no time to be exchanged
 
 
 def test_what_is_no_time_stamp_is_named():

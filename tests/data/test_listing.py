@@ -47,6 +47,13 @@ def test_photographs_are_known_by_their_content_and_the_rest_is_named(photos, ca
     assert len(told.err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("name", ["@eaDir", "__MACOSX", "$RECYCLE.BIN", "lost+found", ".thumbnails"])
+def test_folders_of_a_system_or_an_archive_hold_no_photographs(photos, capsys, name):
+    shutil.copytree(photos / "rex" / "more", photos / "rex" / name)
+    assert list_photographs(photos / "rex")[1] == tuple(each.removeprefix("rex/") for each in IN_REX)
+    assert capsys.readouterr().err == ""
+
+
 def test_nothing_is_said_if_nothing_is_left_out(photos, capsys):
     assert list_photographs(photos / "rex")[1] == tuple(name.removeprefix("rex/") for name in IN_REX)
     assert list_photographs(photos / "i.gif") == (photos, ("i.gif",))  # decoding it says what is wrong

@@ -10,11 +10,15 @@ from noseprint.data.names import (
     count_text,
     disk_form,
     is_missing,
+    positions,
+    rounded_numbers,
+    rounded_text,
 )
 
 MISSING = [
     *("", " ", "NA", "N/A", "n.a.", "<NA>", "#N/A", "nan", "NaN", "-nan", "NaT", "None", "none", "NULL", "nil"),
     *("unknown", "Unknown ", "(unknown)", "unknown?", "UNKNOWN\u00a0", "un\u00adknown", "\uff35\uff2e\uff2b"),
+    *("-1.0", "-999.00", r"\N", "new_whale", "New individual", "unknown zebra", "Unidentified (male)", "unknown-calf"),
     *("unidentified", "Not known", "not-identified", "no id", "No_ID", "unknown individual", "unnamed", "TBD"),
     *(
         "?",
@@ -35,6 +39,7 @@ MISSING = [
     ),
 ]
 NAMES = ["0", "7", "x", "A", "Nana", "Nanook", "Noname2", "unknown 1", "Rex?", "NA12", "\u72ac", "\U0001f436", "-1e9"]
+NAMES += ["N", "1.0", "Newt", "unknown A", "unknown zebra 2"]
 
 
 @pytest.mark.parametrize("name", MISSING)
@@ -67,6 +72,8 @@ def test_further_words_are_compared_as_a_person_compares_them():
         ("1 2", "1_2", "01-02"),
         ("Stra\u00dfe", "STRASSE"),
         ("\u2764\ufe0f", "\u2764"),
+        ("Rex", "Rex?", "rex.", "'Rex'", "\u201eRex\u201c", "(REX)", "Rex (?)", "Rex *", "rex,"),
+        ("7", "#7", "#007", "7.", "[7]", "'7"),
     ],
 )
 def test_names_that_a_person_takes_for_the_same_are_alike(names):
@@ -78,7 +85,15 @@ def test_names_that_a_person_takes_for_the_same_are_alike(names):
     "names",
     [
         *(("1", "-1"), ("1", "10"), ("12", "1 2"), ("1 12", "11 2"), ("1.5", "1.05"), ("1.5", "15"), ("1/2", "12")),
-        *(("Rex", "Rex 2"), ("Rex", "R x"), ("Zoe", "Zo\u00eb"), ("0", "00a")),
+        *(
+            ("Rex", "Rex 2"),
+            ("Rex", "R x"),
+            ("Zoe", "Zo\u00eb"),
+            ("0", "00a"),
+            ("St. Rex", "Rex"),
+            ("-7", "7"),
+            ("B+", "B"),
+        ),
     ],
 )
 def test_names_that_a_person_tells_apart_are_not_alike(names):
@@ -87,6 +102,19 @@ def test_names_that_a_person_tells_apart_are_not_alike(names):
 
 def test_a_number_of_any_length_can_be_compared():
     assert alike_groups(["1" * 10_000, "0" + "1" * 10_000, "1" * 9_999]) == [("0" + "1" * 10_000, "1" * 10_000)]
+
+
+def test_numbers_that_a_spreadsheet_has_rounded_are_found():
+    rounded = ["9,85112E+14", "9.85112E+14", "9.85112e+14", "9E+14"]
+    exact = ["985112003456789", "985112003456789.0", "1e10", "9.8", "E+14", "9.85112E+14b"]
+    assert rounded_numbers([*rounded, *exact, rounded[0]]) == rounded
+    assert "'9,85112E+14', '9.85112E+14'" in rounded_text(rounded)
+
+
+def test_columns_are_found_by_their_exact_name_before_another_case():
+    assert positions("id", ["ID", "x", "id"]) == [2]
+    assert positions("Id", ["ID", "x", "id"]) == [0, 2]
+    assert positions("y", ["ID"]) == []
 
 
 def test_messages_show_how_names_differ():
@@ -112,3 +140,4 @@ def test_a_similar_file_is_found_in_similar_folders(tmp_path):
         assert similar.find(tmp_path / path).samefile(found)
     assert similar.find(tmp_path / "photos" / "rex" / "img 2.jpg") is None
     assert similar.find(tmp_path / "photos" / "rex" / "img 1.jpg" / "x") is None
+    assert similar.find(tmp_path / ("x" * 300)) is None

@@ -1,6 +1,8 @@
 import importlib.util
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +111,7 @@ def write_all_kinds(folder: Path) -> list[Path]:
         cv2.imwrite(str(folder / f"rgb16.{suffix}"), pixels.astype(np.uint16) * 257)
         cv2.imwrite(str(folder / f"grey16.{suffix}"), pixels[..., 0].astype(np.uint16) * 257)
         cv2.imwrite(str(folder / f"grey12.{suffix}"), pixels[..., 0].astype(np.uint16) * 16)
+        cv2.imwrite(str(folder / f"rgb10.{suffix}"), pixels.astype(np.uint16) * 4)
     photograph.save(folder / "progressive 犬.jpg", progressive=True)
     photograph.resize((48, 48)).save(folder / "exact.png")
     # Files that noseprint refuses.
@@ -133,11 +136,26 @@ def test_the_example_reads_every_kind_of_photograph_as_noseprint_does(bundle, tm
             expected[path] = PlainImages([path], transform=A.Resize(48, 48))[0].numpy()
         except NoseprintError:
             refused.append(path)
-    assert (len(expected), len(refused)) == (58, 7)
+    assert (len(expected), len(refused)) == (60, 7)
     assert [line.partition(": ")[0] for line in done.stdout.splitlines()] == list(map(str, refused))
     with np.load(tmp_path / "read.npz") as read:
         assert set(read) == set(map(str, expected))
         assert [path.name for path, pixels in expected.items() if not np.array_equal(read[str(path)], pixels)] == []
+
+
+def test_the_example_refuses_what_opencv_may_read_differently(bundle, tmp_path):
+    Image.new("RGB", (60, 40)).save(tmp_path / "a.avif")
+    shutil.copy(Path(__file__).parents[1] / "data" / "sideways.heic", tmp_path / "b.heic")
+    for name, kind in (("a.avif", "AVIF"), ("b.heic", "HEIC")):
+        done = run_example(bundle, tmp_path / name, tmp_path / name)
+        assert done.returncode == 1
+        assert f"is {kind}, which this program does not read: convert it to JPEG" in done.stderr
+
+
+def test_the_example_refuses_a_pipe(bundle, tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    done = run_example(bundle, tmp_path / "pipe.jpg", tmp_path / "pipe.jpg")
+    assert (done.returncode, done.stderr) == (1, f"{tmp_path / 'pipe.jpg'}: is not a regular file\n")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from noseprint.importing.boxes import (
     find_box_columns,
     parse_box,
     place_boxes,
+    unread_box_columns,
     write_crop,
 )
 
@@ -145,6 +146,10 @@ def test_tiff_is_upright_already(photo):
         (("bbox1", "bbox2", "bbox3", "bbox4"), (0, 1, 2, 3), ("xywh", "xyxy")),
         (("bbox_0", "bbox_1", "bbox_2", "bbox_3"), (0, 1, 2, 3), ("xywh", "xyxy")),
         (("x_center", "y_center", "width", "height"), (0, 1, 2, 3), ("cxcywh",)),
+        (("center_x", "center_y", "width", "height"), (0, 1, 2, 3), ("cxcywh",)),
+        (("xbr", "ybr", "xtl", "ytl"), (2, 3, 0, 1), ("xyxy",)),
+        (("bbox_yolo",), (0,), ("cxcywh",)),
+        (("bbox_pascal_voc",), (0,), ("xyxy",)),
     ],
 )
 def test_columns_of_boxes_are_known_by_their_names(names, positions, formats):
@@ -161,6 +166,22 @@ def test_other_columns_are_no_boxes(names):
 
 def test_a_column_named_box_is_one_if_boxes_are_in_it():
     assert find_box_columns(("box",), [[""], ["1 2 3 4"]], BoxOptions()).positions == (0,)
+
+
+def test_the_names_in_a_field_tell_the_format():
+    field = '{"xmin": 1, "ymin": 2, "xmax": 3, "ymax": 4}'
+    for names, columns in ((("BoundingBox",), ()), (("where",), ("where",))):
+        found = find_box_columns(names, [[""], [field]], BoxOptions(columns=columns))
+        assert (found.positions, found.formats) == ((0,), ("xyxy",))
+
+
+def test_columns_that_perhaps_hold_boxes_are_named():
+    rows = [["", "", "7", "a.jpg", ""], ["0.5 0.5 0.1 0.1", "nan", "8", "b.jpg", "polygon"]]
+    assert unread_box_columns(["yolo", "head_bbox", "site", "file", "face bbox"], rows) == ["yolo", "face bbox"]
+
+
+def test_a_column_of_boxes_that_the_user_names_is_the_one_in_the_same_case():
+    assert find_box_columns(("BOX", "box"), [["", "1 2 3 4"]], BoxOptions(columns=("box",))).positions == (1,)
 
 
 def test_columns_and_format_that_the_user_names():
@@ -183,6 +204,9 @@ def test_columns_and_format_that_the_user_names():
         (["[np.float64(10.0), np.float64(.2), np.float64(30.0), np.float64(-4)]"], (10, 0.2, 30, -4)),
         (["{'x': 10, 'y': 20, 'width': 30, 'height': 40}"], (10, 20, 30, 40)),
         (["10", "20,5", "30", "40"], (10, 20.5, 30, 40)),
+        (["{'Width': .3, 'Height': .4, 'Left': .1, 'Top': .2}"], (0.1, 0.2, 0.3, 0.4)),
+        (["BoundingBox(ymax=40, xmax=30, ymin=20, xmin=10)"], (10, 20, 30, 40)),
+        (["{'east': 10, 'north': 20, 'south': 30, 'west': 40}"], "other names than x, y, width, height"),
         ([""], None),
         (["nan", "NaN", "", "None"], None),
         (["[1, 2, 3]"], "3 numbers, not four"),

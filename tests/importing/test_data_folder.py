@@ -1,6 +1,7 @@
 """`noseprint import`: from folders or a table to a data folder, without changing the user's files."""
 
 import csv
+import errno
 import json
 import re
 import shutil
@@ -268,6 +269,12 @@ def test_individuals_with_alike_names_are_refused_or_merged_or_kept(photos, tmp_
         Import(photos, tmp_path / "new", keep_alike=True, merge_alike=True)
 
 
+def test_numbers_that_a_spreadsheet_has_rounded_are_told(table, tmp_path, capsys):
+    table.write_text(table.read_text("utf-8-sig").replace('"Réx, 3"', "9.85112E+14"), encoding="utf-8")
+    Import(table, tmp_path / "data")()
+    assert "Caution: a program has rounded the numbers of individuals" in capsys.readouterr().out
+
+
 def test_photographs_of_unknown_individuals_are_in_no_split_but_kept_for_a_gallery(photos, tmp_path, capsys):
     Import(photos, tmp_path / "before")()
     known = everything(tmp_path / "before")
@@ -464,6 +471,22 @@ def test_without_boxes_nothing_is_cropped(photos, frames, tmp_path):
 def test_a_confidence_out_of_range_is_rejected(confidence):
     with pytest.raises(NoseprintError, match="--confidence"):
         Import(Path("a"), Path("b"), confidence=confidence)
+
+
+def test_folders_of_a_storage_device_are_no_individuals(photos, tmp_path):
+    shutil.copytree(photos / "Réx, 2", photos / "@eaDir" / "Réx, 2")
+    Import(photos, tmp_path / "data")()
+    assert {row["identity"] for row in rows(tmp_path / "data" / "imported.csv")} == {f"Réx, {n}" for n in range(12)}
+
+
+def test_a_disk_without_hard_links_is_told(photos, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    with pytest.raises(NoseprintError, match=r"--link: .*cannot be linked into .*data.*leave --link out, or name a"):
+        Import(photos, tmp_path / "data", link=True)()
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_link_to_a_folder_is_reported(photos, tmp_path):

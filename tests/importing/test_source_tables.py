@@ -57,6 +57,20 @@ def test_columns_of_images(name):
     assert find_column(table(("note", name)), None, IMAGE_COLUMNS, what="image") == 1
 
 
+def test_a_column_that_the_user_names_is_the_one_in_the_same_case():
+    assert find_column(table(("ID", "id")), "id", (), what="identity") == 1
+    assert find_column(table(("ID", "id")), "ID", (), what="identity") == 0
+
+
+def test_two_columns_of_one_name_are_refused_if_they_differ():
+    found = table(("name", "file", "name"), [("Rex", "1", "Rex"), ("Rex", "2", "Luna")])
+    for given in (None, "name"):
+        with pytest.raises(DataError, match=r"line 3: 2 columns are named 'name', and they differ \('Rex', 'Luna'\)"):
+            find_column(found, given, IDENTITY_COLUMNS, what="identity")
+    equal = table(("name", "file", "name"), [("Rex", "1", "Rex")])
+    assert find_column(equal, None, IDENTITY_COLUMNS, what="identity") == 0
+
+
 def test_columns_that_nobody_can_guess():
     for guesses, what in ((IDENTITY_COLUMNS, "identity"), (ENCOUNTER_COLUMNS, "encounter")):
         with pytest.raises(DataError, match=f"which column is the {what}.* the columns are 'who', 'camera id'"):
@@ -108,6 +122,27 @@ def test_a_first_line_that_names_the_separator_is_read(tmp_path, first):
     assert list(found.names) == ["file, name", "dog"]
     assert [(row.line, row.fields) for row in found.rows] == [(3, ["a,b", "rex"]), (5, ["c", "luna", "x"])]
     assert found.header_line == 2
+
+
+def test_row_names_of_r_have_a_column_without_a_name(tmp_path):
+    path = tmp_path / "table.txt"
+    path.write_text('"file" "dog"\n'.replace(" ", "\t") + '"1"\t"a.jpg"\t"rex"\n"2"\t"b.jpg"\t"luna"\n')
+    found = read_source_table(path)
+    assert list(found.names) == ["", "file", "dog"]
+    assert [row.fields for row in found.rows] == [["1", "a.jpg", "rex"], ["2", "b.jpg", "luna"]]
+    path.write_text("file,dog\na.jpg,rex,\nb.jpg,luna,\n")  # a spreadsheet's empty last column
+    assert list(read_source_table(path).names) == ["file", "dog"]
+
+
+def test_a_separator_within_quotes_is_none(tmp_path):
+    (tmp_path / "table.csv").write_text('"dog, by name";file\nrex;a.jpg\n')
+    assert list(read_source_table(tmp_path / "table.csv").names) == ["dog, by name", "file"]
+
+
+def test_utf_16_without_a_mark_is_told(tmp_path):
+    (tmp_path / "table.csv").write_bytes("file,dog\na.jpg,rex\n".encode("utf-16-le"))
+    with pytest.raises(DataError, match="is not a table in UTF-8: save it as CSV in UTF-8"):
+        read_source_table(tmp_path / "table.csv")
 
 
 @pytest.mark.parametrize("start", [b"PK\3\4", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"])

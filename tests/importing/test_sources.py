@@ -157,6 +157,10 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
+def read_boxes(photos, file):
+    return read_source(photos, boxes=BoxOptions(file=file))
+
+
 def results(path, **boxes):
     images = [
         {"file": name, "detections": [{"category": "1", "conf": conf, "bbox": box} for conf, *box in own]}
@@ -177,10 +181,25 @@ def test_boxes_of_detections_join_the_photographs_of_a_folder(photos):
     problems = {str(fault.file.relative_to(photos)): fault.problem for fault in source.faults}
     assert set(problems) == {"rex/2.jpg", "luna/1.jpg", "luna/2.jpg"}  # and not md.json itself
     assert "has 2 boxes of confidence 0.2 or more, but shows one individual" in problems["rex/2.jpg"]
-    assert "has no box of confidence 0.2 or more" in problems["luna/1.jpg"]
+    assert problems["luna/1.jpg"] == f"has no box in {file}: draw one, or leave the photograph out"
     assert problems["luna/2.jpg"] == f"is not in {file}"
     expected = "boxes from MegaDetector's results (confidence 0.2 or more) as x,y,w,h in fractions of the photograph"
     assert source.description.endswith(expected)
+
+
+def test_a_photograph_that_the_detector_could_not_read_is_told(photos):
+    file = results(photos / "md.json", **{"rex/1.jpg": ONE, "rex/2.jpg": [(0.1, 0, 0, 0.2, 0.2)], "luna/2.jpg": ONE})
+    written = json.loads(file.read_text())
+    written["images"] += [{"file": "luna/1.jpg", "detections": None, "failure": "image access"}]
+    file.write_text(json.dumps(written))
+    problems = {fault.file.relative_to(photos).as_posix(): fault.problem for fault in read_boxes(photos, file).faults}
+    assert problems == {
+        "luna/1.jpg": f"was not read by the detector (image access), says {file}: run it again",
+        "rex/2.jpg": f"has no box of confidence 0.2 or more in {file}: lower --confidence",
+    }
+    predictions = [{"filepath": "luna/1.jpg", "failures": ["DETECTOR"]}, {"filepath": "rex/1.jpg", "detections": []}]
+    file.write_text(json.dumps({"predictions": predictions}))
+    assert any("was not read by the detector (DETECTOR)" in fault.problem for fault in read_boxes(photos, file).faults)
 
 
 def test_the_confidence_and_the_surest_box_settle_which_counts(photos):
@@ -229,6 +248,21 @@ def test_columns_that_are_no_boxes_after_all_are_told_and_not_trained(photos, tm
     with pytest.raises(NoseprintError, match=r"box 'x', 'y', 'width', 'height': 0 of 4 fit .*--no-crop"):
         read_source(tmp_path / "table.csv", images=photos)
     assert len(read_source(tmp_path / "table.csv", images=photos, boxes=BoxOptions(crop=False)).photographs) == 4
+
+
+def test_boxes_that_are_not_read_are_told(photos, tmp_path):
+    (tmp_path / "table.csv").write_text("path,dog,head_bbox\nrex/1.jpg,Rex,1 2 3 4\nrex/2.jpg,Rex,\nluna/1.jpg,Luna,\n")
+    source = read_source(tmp_path / "table.csv", images=photos)
+    assert source.description.endswith("; whole photographs, though boxes may be in 'head_bbox': see --box-columns")
+    assert "boxes" not in read_source(tmp_path / "table.csv", images=photos, boxes=BoxOptions(crop=False)).description
+
+
+def test_fields_too_long_for_a_file_name_are_no_files(photos, tmp_path):
+    note = "x" * 5000
+    (tmp_path / "table.csv").write_text(f"file,note,dog\nrex/1.jpg,{note},Rex\nrex/2.jpg,{note},Rex\n{note},,Luna\n")
+    source = read_source(tmp_path / "table.csv", images=photos, identity_column="dog")
+    assert len(source.photographs) == 2
+    assert "there is no photograph" in source.faults[0].problem
 
 
 def test_an_empty_column_of_boxes_is_none(photos, tmp_path):

@@ -126,11 +126,12 @@ def test_names_that_differ_in_case_and_files_that_no_table_names_are_remarked(da
     assert report.faults == []
 
 
-def test_individuals_that_are_missing_or_have_alike_names(data):
+def test_individuals_that_are_missing_or_rounded_or_have_alike_names(data):
     a, b, c, *_ = images(data, "train")
     table = rows(data, "train/train_data.csv")
     owner = {row[1]: row for row in table}
     owner[a.name][0], owner[b.name][0], owner[c.name][0] = "Rex", "r\u200bex", "unknown"
+    table[-1][0] = "9.85112E+14"
     search = rows(data, "retrieval.csv")
     search[1][2] = "REX"
     for name, content in (("train/train_data.csv", table), ("retrieval.csv", search)):
@@ -142,6 +143,8 @@ def test_individuals_that_are_missing_or_have_alike_names(data):
         (test, train, "'REX' and 'Rex' count as two individuals"),
         (test, train, "'REX' and 'r\\u200bex' count as two individuals"),
     ]
+    rounded = "'9.85112E+14' is a number that a program has rounded"
+    assert [(f.file, f.problem) for f in findings(report, "rounded")] == [(train, rounded)]
     assert [(f.file, f.problem) for f in findings(report, "unknown")] == [(c, "'unknown' in train_data.csv")]
     assert findings(report, "unlisted") == []
     assert report.faults == []

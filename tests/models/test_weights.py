@@ -180,6 +180,8 @@ def test_files_that_are_not_weights_are_refused(saved, tmp_path):
         bad.write_bytes(content)
         with pytest.raises(NoseprintError, match=f"not a safetensors file, or only part of one .*({says})"):
             read_header(bad)
+    with pytest.raises(NoseprintError, match=r"a\.pth: a PyTorch file by its name.*give the best\.safetensors"):
+        read_header(tmp_path / "a.pth")
     os.mkfifo(tmp_path / "pipe.safetensors")
     for other in (tmp_path, tmp_path / "pipe.safetensors"):
         with pytest.raises(NoseprintError, match="not a regular file"):

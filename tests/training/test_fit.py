@@ -65,12 +65,13 @@ def test_held_out_identities_are_never_trained_on_and_pseudo_identities_never_he
 
 
 def test_the_first_lines_say_what_is_odd_about_names_and_encounters(tmp_path, demo, table, capsys):
-    names = ("Rex", "rex", *table.identities[2:])
+    names = ("Rex", "rex", "9.85112E+14", *table.identities[3:])
     stamps = tuple(f"2024-05-01 10:00:{n % 60:02}.{n:03}" for n in range(len(table)))
     odd = ImageTable(table.paths, names, stamps, unknown={Path("x.jpg"): "NA"}, encounter_column="date")
     train(tmp_path, odd, options(demo))
     printed = capsys.readouterr().out
-    assert printed.startswith("left out: 1 photographs of unknown individuals: 'NA' (1)\ncaution: alike names count as")
+    assert printed.startswith("left out: 1 photographs of unknown individuals: 'NA' (1)\ncaution: a program has r")
+    assert "caution: alike names count as" in printed
     assert "'Rex' and 'rex'" in printed
     assert f"caution: the column 'date' gives {len(table)} encounters for {len(table)} photographs" in printed
     train(tmp_path / "plain", table, options(demo))

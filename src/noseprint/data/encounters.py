@@ -46,8 +46,8 @@ def group_times(identities: Sequence[str], stamps: Sequence[str], gap: Gap) -> l
 
     identities, stamps: (N,). Days and times may be written in any usual way: ISO 8601, as in EXIF, with the day or the
     month first, or as seconds since 1970.
-    Raises NoseprintError if a stamp is not a time, or if the encounters depend on whether the day or the month is
-    first.
+    Raises NoseprintError if a stamp is not a time, if only some of the times of day have a time zone, or if the
+    encounters depend on whether the day or the month is first.
     """
     distinct = list(dict.fromkeys(filter(None, stamps)))
     readings = [_read_times(distinct, dates) for dates in ((*_DATES, *_DAY_FIRST), (*_DATES, *_MONTH_FIRST))]
@@ -56,6 +56,12 @@ def group_times(identities: Sequence[str], stamps: Sequence[str], gap: Gap) -> l
         raise NoseprintError(
             f"{len(bad)} of {len(distinct)} encounters are not time stamps, so they have no gaps: "
             f"{', '.join(map(repr, bad[:5]))}; write them as 2024-05-31 14:30:00, or leave out --encounter-gap"
+        )
+    clock_times = {_has_zone(text): text for text in distinct if re.search(r" \d+[:h]| \d{6}", _plain(text))}
+    if len(clock_times) == 2:
+        raise NoseprintError(
+            f"{clock_times[True]!r} has a time zone, and {clock_times[False]!r} has none, so the time between them is "
+            "not known: write all with a time zone, or none"
         )
     groupings = [_group(identities, stamps, times, gap) for times in readings if len(times) == len(distinct)]
     if any(grouping != groupings[0] for grouping in groupings):
@@ -163,6 +169,10 @@ def _read_times(stamps: Iterable[str], dates: Sequence[str]) -> dict[str, dateti
             formats.insert(0, each)
             break
     return times
+
+
+def _has_zone(stamp: str) -> bool:
+    return bool(re.search(r"(\d ?Z|[+-]\d\d(:?\d\d)?|UTC|GMT)$", stamp.strip().partition(":")[2]))
 
 
 def _plain(stamp: str) -> str:

@@ -10,12 +10,19 @@ from noseprint.data.image_headers import FORMATS, HEAD_BYTES, image_format
 from noseprint.errors import NoseprintError, printable
 
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
+_SYSTEM_FOLDERS = {"@eadir", "#recycle", "#snapshot", "__macosx", "$recycle.bin", "system volume information"}
+_SYSTEM_FOLDERS |= {"lost+found"}
 _SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".avif"}
 _NAMED = 3  # of each kind of file that is left out
 
 
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is hidden, or one that a system, a storage device or an archive adds to a user's own."""
+    return name.startswith(".") or name.lower() in _SYSTEM_FILES | _SYSTEM_FOLDERS
+
+
 def list_photographs(source: Path) -> tuple[Path, tuple[str, ...]]:
-    """List one photograph, or all photographs in a folder and the folders inside it, except hidden ones.
+    """List one photograph, or all photographs in a folder and the folders inside it, except hidden ones (`is_hidden`).
 
     The first bytes of a file decide whether it is a photograph. A file that has the name of a photograph but other
     content (such as an empty .jpg) is listed, too, so that it is reported as broken. A linked folder is followed,
@@ -57,7 +64,7 @@ def _walk(source: Path) -> Iterator[Path]:
             yield folder
             continue
         for entry in entries:
-            if entry.name.startswith(".") or entry.name.lower() in _SYSTEM_FILES:
+            if is_hidden(entry.name):
                 continue
             if not entry.is_dir():
                 yield entry

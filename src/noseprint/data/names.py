@@ -3,6 +3,7 @@
 Every table, import and gallery uses these rules.
 """
 
+import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -39,9 +40,13 @@ _MISSING_WORDS = {
     "blank",
     "tbd",
 }
-_MISSING_WORDS |= {f"{word}{whom}" for word in ("unknown", "unidentified", "no")
-                   for whom in ("individual", "animal", "dog", "id", "identity", "name")}  # fmt: skip
-_MISSING_TEXTS = {"-1", "-9", "-99", "-999", "-9999", "#ref!", "#value!", "#name?", "#div/0!", "#num!"}
+_MISSING_WORDS |= {f"{word}{whom}" for word in ("unknown", "unidentified", "no", "new")
+                   for whom in ("individual", "animal", "dog", "whale", "id", "identity", "name")}  # fmt: skip
+_MISSING_TEXTS = {"-1", "-9", "-99", "-999", "-9999", "#ref!", "#value!", "#name?", "#div/0!", "#num!", r"\n"}
+_UNKNOWN_KIND = re.compile(r"(unknown|unidentified)[\W_]+[^\W\d_]{3,}[\W_]*")  # unknown zebra, unidentified male
+_ZEROS_AFTER_POINT = re.compile(r"(?<=\d)\.0+$")
+_ROUNDED = re.compile(r"\d([.,]\d+)?E\+\d{2,3}", re.IGNORECASE)
+_BEFORE_NAME, _AFTER_NAME = "#*\"'([{<\u00ab\u201c\u201e ", ".,;:!?*\"'()[]{}<>\u00bb\u201c\u201d "
 _ALIKE_CHARACTERS = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc\u00b4`", "'"))
 _NOT_SHOWN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 _NUMBER = re.compile(r"(?<!\d)(?<!\d[.,])\d+")  # 1.05 is not 1.5
@@ -50,31 +55,36 @@ _SHOWN = 100
 
 
 def is_missing(name: str, unknown: tuple[str, ...] = ()) -> bool:
-    """Whether a name says that an identity or an encounter is not known.
+    r"""Whether a name says that an identity or an encounter is not known.
 
     These names say so: nothing but space and punctuation (`?`, `-`, `____`); NA, N/A, nan, NaT, none, null, nil,
     unknown, unidentified, unassigned, unnamed, missing, "not known" and the like, in any case and with any punctuation;
-    -1, -99 and -999; and the errors of a spreadsheet (`#REF!`). unknown: further words, compared by `alike_form`.
+    "unknown" with the kind of animal ("unknown zebra"); -1, -99 and -999; `\N`, a database's NULL; and the errors of a
+    spreadsheet (`#REF!`). unknown: further words, compared by `alike_form`.
     """
     return _is_missing(name) or (bool(unknown) and alike_form(name) in set(map(alike_form, unknown)))
 
 
 @lru_cache(2**16)
 def _is_missing(name: str) -> bool:
-    text = _shown_text(name)
+    text = _ZEROS_AFTER_POINT.sub("", _shown_text(name))
     categories = {unicodedata.category(character) for character in text}
     has_content = any(category[0] in "LN" or category == "So" for category in categories)  # So: an emoji is a name
-    return not has_content or text in _MISSING_TEXTS or re.sub(r"[\W_]", "", text) in _MISSING_WORDS
+    is_unknown = re.sub(r"[\W_]", "", text) in _MISSING_WORDS or _UNKNOWN_KIND.fullmatch(text)
+    return not has_content or text in _MISSING_TEXTS or bool(is_unknown)
 
 
 @lru_cache(2**16)
 def alike_form(name: str) -> str:
     """Equal for names that a person takes for the same, such as `Rex 007`, `rex_7` and `REX 7`; `7` and `7.0`.
 
-    Numbers count by their value. Case, space of any kind, invisible characters, hyphens and underscores between words,
-    the kind of apostrophe and the Unicode form do not count. The space between two numbers does: `1 12` is not `11 2`.
+    Numbers count by their value. What does not count: case, space of any kind, invisible characters, hyphens and
+    underscores between words, quotes, brackets and punctuation around the name (`Rex?`, `#7`), the kind of apostrophe
+    and the Unicode form. The space between two numbers does: `1 12` is not `11 2`.
     """
-    text = _NUMBER.sub(lambda digits: _number(digits[0]), _shown_text(name))
+    shown = _shown_text(name)
+    bare = shown.lstrip(_BEFORE_NAME).rstrip(_AFTER_NAME) or shown
+    text = _NUMBER.sub(lambda digits: _number(digits[0]), bare)
     if whole := re.fullmatch(r"(-?\d+)\.0+", text):
         return whole[1]
     return re.sub(r"(?<!\d) | (?!\d)", "", _SEPARATORS.sub(" ", text))
@@ -86,6 +96,26 @@ def alike_groups(names: Iterable[str]) -> list[tuple[str, ...]]:
     for name in set(names):
         groups[alike_form(name)].add(name)
     return sorted(tuple(sorted(group)) for group in groups.values() if len(group) > 1)
+
+
+def rounded_numbers(names: Iterable[str]) -> list[str]:
+    """The distinct names that are numbers as a spreadsheet rounds them, such as 9.85112E+14 for a chip's number."""
+    return sorted(name for name in set(names) if _ROUNDED.fullmatch(name.strip()))
+
+
+def rounded_text(names: Sequence[str]) -> str:
+    """What is wrong with such numbers and how to fix it, in one line."""
+    text = ", ".join(map(repr, names[:_SHOWN])) + f" and {len(names) - _SHOWN} more" * (len(names) > _SHOWN)
+    return (
+        f"a program has rounded the numbers of individuals, so that several may have one: {text}. Write their digits: "
+        "in a spreadsheet, format the column as text before you enter or load them"
+    )
+
+
+def positions(name: str, names: Sequence[str]) -> list[int]:
+    """Where `name` is among the names of columns; if it is not, where it is in another case."""
+    exact = [at for at, other in enumerate(names) if other == name]
+    return exact or [at for at, other in enumerate(names) if other.casefold() == name.casefold()]
 
 
 def disk_form(name: str) -> str:
@@ -103,7 +133,7 @@ class SimilarFiles:
         """An existing path, each part of which has the `alike_form` of that part of `path`; None if there is none."""
         found = Path(path.anchor)
         for part in path.parts[len(found.parts) :]:
-            exists = part == ".." or (found / part).exists()
+            exists = part == ".." or os.path.exists(found / part)  # noqa: PTH110 - False, and no error, for too long a name
             similar = part if exists else self._list(found).get(alike_form(part))
             if similar is None:
                 return None

@@ -4,7 +4,7 @@ import json
 import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -44,6 +44,8 @@ class BoxFile:
     boxes: Mapping[str, Sequence[DetectedBox]]
     formats: tuple[BoxFormat, ...]
     orientation: Orientation = "upright"
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """The photographs that the detector could not read, and why."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class _Detection(BaseModel):
 class _DetectedImage(BaseModel):
     file: str = Field(validation_alias=AliasChoices("file", "filepath"))
     detections: list[_Detection] | None = None
+    failure: str | list[str] | None = Field(None, validation_alias=AliasChoices("failure", "failures"))
     width: int | None = None
     height: int | None = None
 
@@ -160,12 +163,12 @@ def read_box_file(path: Path) -> BoxFile:
     if isinstance(data, dict) and data.keys() & {"images", "predictions"}:
         results = _parse(path, _Detections, data)
         boxes = _detected(results.images, results.detection_categories or _MEGADETECTOR)
-        return BoxFile("MegaDetector's results", _animals(boxes), ("xywh",))
+        return BoxFile("MegaDetector's results", _animals(boxes), ("xywh",), failed=_failed(results.images))
     if isinstance(data, list) and data and all(isinstance(image, dict) and "file" in image for image in data):
         images_found = _parse(path, list[_DetectedImage], data)
         boxes = _animals(_detected(images_found, _MEGADETECTOR))
         if any("conf" in found for image in data for found in image.get("detections") or ()):
-            return BoxFile("MegaDetector's results", boxes, ("xywh",))
+            return BoxFile("MegaDetector's results", boxes, ("xywh",), failed=_failed(images_found))
         return BoxFile("results of Microsoft's MegaDetector", boxes, ("xyxy",), "stored")
     if isinstance(data, dict) and data and all(_is_list_of_lists(found) for found in data.values()):
         of_api = _parse(path, dict[str, list[tuple[float, float, float, float, float, Text]]], data)
@@ -279,6 +282,12 @@ def _detected(images: Sequence[_DetectedImage], names: Mapping[str, str]) -> dic
         ]
         for image in images
     }
+
+
+def _failed(images: Sequence[_DetectedImage]) -> dict[str, str]:
+    """Why there are no detections of an image: SpeciesNet also lists what failed after the detector."""
+    reasons = {image.file: image.failure for image in images if image.failure and image.detections is None}
+    return {name: reason if isinstance(reason, str) else ", ".join(reason) for name, reason in reasons.items()}
 
 
 def _animals(boxes: dict[str, list[DetectedBox]]) -> dict[str, list[DetectedBox]]:

@@ -12,6 +12,7 @@ import cv2
 from PIL import Image
 
 from noseprint.data.decoding import decode, in_threads
+from noseprint.data.names import positions as positions_of
 from noseprint.errors import DataError, NoseprintError
 
 BoxFormat = Literal["xywh", "xyxy", "cxcywh", "yxyx"]
@@ -31,17 +32,26 @@ _FOUR_COLUMNS: tuple[tuple[BoxFormat | None, tuple[str, str, str, str]], ...] = 
     ("xywh", ("x", "y", "width", "height")),
     ("xywh", ("left", "top", "width", "height")),
     ("xywh", ("xmin", "ymin", "width", "height")),
+    ("xywh", ("xmin", "ymin", "w", "h")),
+    ("xywh", ("left", "top", "w", "h")),
     ("xyxy", ("xmin", "ymin", "xmax", "ymax")),
     ("xyxy", ("minx", "miny", "maxx", "maxy")),
     ("xyxy", ("x1", "y1", "x2", "y2")),
     ("xyxy", ("x0", "y0", "x1", "y1")),
     ("xyxy", ("left", "top", "right", "bottom")),
+    ("xyxy", ("xtl", "ytl", "xbr", "ybr")),
     ("cxcywh", ("xcenter", "ycenter", "width", "height")),
+    ("cxcywh", ("xcenter", "ycenter", "w", "h")),
+    ("cxcywh", ("centerx", "centery", "width", "height")),
+    ("cxcywh", ("centerx", "centery", "w", "h")),
+    ("cxcywh", ("cx", "cy", "width", "height")),
     ("cxcywh", ("cx", "cy", "w", "h")),
     (None, ("1", "2", "3", "4")),
     (None, ("0", "1", "2", "3")),
 )
+_FORMATS_OF: dict[str, BoxFormat] = {"coco": "xywh", "yolo": "cxcywh", "voc": "xyxy", "pascalvoc": "xyxy"}
 _NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?", re.IGNORECASE)
+_NAMED_NUMBER = re.compile(rf"""["']?([a-z][\w ]*?)["']?\s*[:=]\s*["']?({_NUMBER.pattern})""", re.IGNORECASE)
 _ONLY_NUMBERS = r"[\[(]?\s*([-+\d.e]+[\s,;]+){3}[-+\d.e]+\s*[\])]?"
 _NO_BOX = {"", "na", "nan", "none", "null", "[]"}
 _OVERHANG = 0.01  # of a side, at least 2 pixels: what a detector or a hand may draw outside the photograph
@@ -106,26 +116,31 @@ def find_box_columns(names: Sequence[str], rows: Sequence[Sequence[str]], option
     """
     positions: tuple[int, ...] = ()
     if options.columns:
-        lower = [name.casefold() for name in names]
-        missing = [name for name in options.columns if name.casefold() not in lower]
+        found_at = {name: positions_of(name, names) for name in options.columns}
+        missing = [name for name, at in found_at.items() if not at]
         if missing or len(options.columns) not in (1, 4):
             problem = f"there is no column {missing[0]!r}" if missing else "name one column, or four"
             raise NoseprintError(f"--box-columns: {problem}; the columns are {', '.join(map(repr, names))}")
-        positions = tuple(lower.index(name.casefold()) for name in options.columns)
-    found = _guess_columns([names[at] for at in positions] or names, rows)
+        positions = tuple(found_at[name][0] for name in options.columns)
+    chosen = positions or range(len(names))
+    found = _guess_columns([names[at] for at in chosen], [[row[at] for at in chosen] for row in rows])
     if positions:  # known names give the order
         found = replace(found, positions=tuple(positions[at] for at in found.positions)) if found else None
-        found = found or BoxColumns(positions, ("xywh", "xyxy"))
+        found = found or BoxColumns(positions, _formats_in(rows, positions))
     return replace(found, formats=(options.format,)) if found and options.format else found
 
 
 def parse_box(fields: Sequence[str]) -> Numbers | str | None:
     """Read the four numbers of a box from one field such as "[10, 20, 300, 200]", or from four.
 
+    Where the field names its numbers ({"Width": 0.3, ...}), they are in the order of the format that the names tell.
     Return None if the fields are empty, and what is wrong if they hold something else.
     """
     if all(field.casefold() in _NO_BOX for field in fields):
         return None
+    if len(fields) == 1 and _NAMED_NUMBER.search(fields[0]):
+        named = _named_numbers(fields[0])
+        return named[1] if named else f"the box {fields[0]!r} has other names than x, y, width, height and the like"
     text = ", ".join(field.replace(",", ".") for field in fields) if len(fields) > 1 else fields[0]
     numbers = [float(number) for number in _NUMBER.findall(text)]
     if len(numbers) != 4:
@@ -187,13 +202,43 @@ def write_crop(photograph: Path, box: Box, new: Path) -> None:
     new.write_bytes(data.tobytes())
 
 
+def unread_box_columns(names: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The names of columns that perhaps hold boxes: by their names, or because four numbers are in a field."""
+
+    def may_hold_boxes(at: int) -> bool:
+        fields = [row[at] for row in rows if row[at].casefold() not in _NO_BOX]
+        named = re.search(r"(bbox|boundingbox)", _key(names[at]))
+        return any(named or re.fullmatch(_ONLY_NUMBERS, field) for field in fields)
+
+    return [name for at, name in enumerate(names) if may_hold_boxes(at)]
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name.casefold())
+
+
+def _named_numbers(field: str) -> tuple[BoxFormat, Numbers] | None:
+    """The format and the numbers of a box such as {"x": 10, "y": 20, "width": 300, "height": 200}, in any order."""
+    of = {_key(name): float(number) for name, number in _NAMED_NUMBER.findall(field)}
+    for form, (a, b, c, d) in _FOUR_COLUMNS:
+        if form and of.keys() >= {a, b, c, d}:
+            return form, (of[a], of[b], of[c], of[d])
+    return None
+
+
+def _formats_in(rows: Sequence[Sequence[str]], positions: Sequence[int]) -> tuple[BoxFormat, ...]:
+    """The formats that a column of boxes may have: the one that its fields name, or else two."""
+    named = next(filter(None, (_named_numbers(row[positions[0]]) for row in rows)), None)
+    return (named[0],) if named else ("xywh", "xyxy")
+
+
 def _guess_columns(names: Sequence[str], rows: Sequence[Sequence[str]]) -> BoxColumns | None:
-    at = {re.sub(r"[\W_]+", "", name.casefold()): position for position, name in reversed(list(enumerate(names)))}
+    at = {_key(name): position for position, name in reversed(list(enumerate(names)))}
     for key, position in at.items():
         if match := re.fullmatch(r"(bbox|boundingbox)(\w*)", key):
-            known = [form for form in BOX_FORMATS if form == match[2]]
+            known = [form for form in BOX_FORMATS if form == _FORMATS_OF.get(match[2], match[2])]
             if known or not match[2]:
-                return BoxColumns((position,), tuple(known) or ("xywh", "xyxy"))
+                return BoxColumns((position,), tuple(known) or _formats_in(rows, (position,)))
     for prefix, (form, parts) in itertools.product((*_PREFIXES, ""), _FOUR_COLUMNS):
         keys = [prefix + part for part in parts]
         if all(key in at for key in keys) and (prefix or form):

@@ -13,7 +13,7 @@ import numpy as np
 
 from noseprint.data.decoding import decode, in_threads
 from noseprint.data.encounters import Gap, count_encounters, encounter_problem, group_times, parse_gap
-from noseprint.data.names import alike_groups, alike_text, count_text, is_missing
+from noseprint.data.names import alike_groups, alike_text, count_text, is_missing, rounded_numbers, rounded_text
 from noseprint.data.tables import (
     ENCOUNTERS,
     LABEL_HEADER,
@@ -87,6 +87,8 @@ def import_photographs(
     require_writable(target)
     source, remarks = _name_unknown(source, tuple(unknown))
     alike = alike_groups(photograph.identity for photograph in source.photographs)
+    if rounded := rounded_numbers(photograph.identity for photograph in source.photographs):
+        remarks.append(f"Caution: {rounded_text(rounded)}.")
     if alike and merge_alike:
         source = _merge_alike(source, alike)
         remarks.append(f"Taken for one individual each: {alike_text(alike)}.")
@@ -123,7 +125,7 @@ def import_photographs(
             if photograph.box:
                 write_crop(photograph.path, photograph.box, new)
             else:
-                new.hardlink_to(photograph.path.resolve()) if link else shutil.copyfile(photograph.path, new)
+                _link(photograph.path, new, target) if link else shutil.copyfile(photograph.path, new)
             whole = (photograph.path.absolute(), photograph.identity, photograph.encounter, split, name)
             rows.append((*whole, photograph.box) if photograph.box else whole)
         has_boxes = any(photograph.box for photograph in usable)
@@ -254,6 +256,14 @@ def _write_tables(
         search += [("test", role, identity, shot.name, shot.encounter) for role, shot in zip(roles, own, strict=True)]
     write_csv(folder / "retrieval.csv", (*RETRIEVAL_HEADER, *column), (row[: 4 + encounters] for row in search))
     return pair_counts
+
+
+def _link(photograph: Path, new: Path, target: Path) -> None:
+    try:
+        new.hardlink_to(photograph.resolve())
+    except OSError as error:
+        problem = f"--link: {photograph} cannot be linked into {target} ({error.strerror})"
+        raise NoseprintError(f"{problem}: leave --link out, or name a target on the disk of the photographs") from error
 
 
 def _new_name(photograph: SourcePhotograph, number: int) -> str:

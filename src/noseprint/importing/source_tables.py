@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from noseprint.data.names import is_missing
+from noseprint.data.names import is_missing, positions
 from noseprint.data.tables import is_spreadsheet
 from noseprint.errors import DataError, Fault
 from noseprint.importing.box_files import looks_like_json, read_coco_table
@@ -94,14 +94,28 @@ def find_column(table: SourceTable, given: str | None, guesses: Sequence[str], *
         for guess in guesses:
             for at, words in enumerate(named):
                 if re.fullmatch(guess, words):
+                    _require_one_meaning(table, positions(table.names[at], table.names))
                     return at
     else:
-        for at, name in enumerate(table.names):
-            if name.casefold() == given.casefold():
-                return at
+        found = positions(given, table.names)
+        _require_one_meaning(table, found)
+        if found:
+            return found[0]
     problem = f"which column is the {what}?" if given is None else f"there is no column {given!r}."
     advice = f"Name one with --{what}-column; the columns are {', '.join(map(repr, table.names))}"
     raise DataError([Fault(table.path, table.header_line, f"{problem} {advice}")])
+
+
+def _require_one_meaning(table: SourceTable, equal: Sequence[int]) -> None:
+    """Raise DataError if the columns `equal`, of one name, hold different things."""
+    for row in table.rows:
+        values = [_field(row, at) for at in equal]
+        if len(set(values)) > 1:
+            problem = (
+                f"{len(equal)} columns are named {table.names[equal[0]]!r}, and they differ ("
+                f"{', '.join(map(repr, values))}): rename or delete the others"
+            )
+            raise DataError([Fault(table.path, row.line, problem)])
 
 
 def has_column(table: SourceTable, guesses: Sequence[str]) -> bool:
@@ -168,10 +182,12 @@ def _read_csv(path: Path) -> SourceTable:
         text = path.read_text("utf-8-sig")
     except UnicodeDecodeError:
         raise DataError([Fault(path, None, "is not a table in UTF-8: save it as CSV in UTF-8")]) from None
+    if "\0" in text:
+        raise DataError([Fault(path, None, "is not a table in UTF-8: save it as CSV in UTF-8")])
     skipped = 0
     if stated := re.match(r'"?sep=([,;\t|])[,;\t|"]*\s*?(\r\n|\n|\r|$)', text, re.IGNORECASE):
         text, skipped = text[stated.end() :], 1
-    header = text.partition("\n")[0]
+    header = re.sub(r'"[^"]*"', "", text.partition("\n")[0])
     separator = stated[1] if stated else max(",;\t|", key=header.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     rows = list[SourceRow]()
@@ -186,6 +202,8 @@ def _read_csv(path: Path) -> SourceTable:
     except csv.Error as error:
         fault = Fault(path, reader.line_num + skipped, f"{error}: check the quotes in this row")
         raise DataError([fault]) from None
+    if rows and all(len(row.fields) == len(names) + 1 and row.fields[0].isdecimal() for row in rows):
+        names.insert(0, "")  # R's write.table leaves the name of its first column out: numbers of rows
     return SourceTable(path, names, rows, header_line=1 + skipped)
 
 

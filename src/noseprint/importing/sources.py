@@ -1,5 +1,6 @@
 """A user's own photographs and the individuals that they show: read from a folder for each individual, or a table."""
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -7,6 +8,7 @@ from dataclasses import dataclass, replace
 from mimetypes import guess_type
 from pathlib import Path
 
+from noseprint.data.listing import is_hidden
 from noseprint.data.names import SimilarFiles
 from noseprint.errors import DataError, Fault, NoseprintError, breaks_line
 from noseprint.importing.box_files import match_names, read_box_file
@@ -19,6 +21,7 @@ from noseprint.importing.boxes import (
     find_box_columns,
     parse_box,
     place_boxes,
+    unread_box_columns,
 )
 from noseprint.importing.source_tables import (
     ENCOUNTER_COLUMNS,
@@ -33,7 +36,6 @@ from noseprint.importing.source_tables import (
     read_source_table,
 )
 
-_IGNORED_FILES = {"thumbs.db", "desktop.ini"}
 _SPLIT = re.compile(
     r"(train(ing|val)?|val(id(ation)?)?|test(ing)?|dev|eval(uation)?|quer(y|ies)|gallery|probe|hold-?out|fold)"
     r"([-_ ]?(set|data|images?|split|\d+))?",
@@ -117,7 +119,7 @@ def _read_folders(source: Path, *, encounters: bool, levels: str | None, ignored
     files, faults = list[Path](), list[Fault]()
     for path in sorted(source.rglob("*")):
         parts = path.relative_to(source).parts
-        if any(part.startswith(".") for part in parts) or path.name.lower() in _IGNORED_FILES:
+        if any(map(is_hidden, parts)):
             continue
         if path.is_dir() and path.is_symlink():
             faults.append(Fault(path, None, "is a link to a folder, which is not followed: copy the folder here"))
@@ -244,7 +246,7 @@ def _read_table(table: SourceTable, root: Path, given: Mapping[str, str | None],
     if not table.rows:
         raise DataError([Fault(table.path, None, "there are no photographs below the header")])
     if given["image"] is None:
-        examine_images(table, image_at, lambda name: bool(name) and _find_photograph(root, name).is_file())
+        examine_images(table, image_at, lambda name: bool(name) and _is_file(_find_photograph(root, name)))
     if given["identity"] is None:
         examine_identities(table, identity_at, image_at)
     photographs, faults, rows, similar = list[SourcePhotograph](), list[Fault](), list[SourceRow](), SimilarFiles()
@@ -282,7 +284,9 @@ def _cut_table(found: ImportSource, table: SourceTable, rows: Sequence[SourceRow
             stated.append(StatedBox(numbers) if isinstance(numbers, tuple) else numbers)
         names = ", ".join(repr(table.names[at]) for at in columns.positions)
     if not any(stated):
-        return found
+        unread = [] if options.file else unread_box_columns(table.names, [row.fields for row in rows])
+        note = f"; whole photographs, though boxes may be in {', '.join(map(repr, unread))}: see --box-columns"
+        return replace(found, description=found.description + note) if unread else found
     if options.file:
         raise NoseprintError(f"{table.path} has boxes ({names}), and so has {options.file}: leave --boxes out")
     missing = "there is no box: write one, or delete the row (or pass --no-crop, for whole photographs)"
@@ -317,6 +321,10 @@ def _add_boxes(found: ImportSource, root: Path, options: BoxOptions, file: Path)
             problem = (
                 f"cannot be matched to a name of its own in {file}: give the folder that the names there start from"
             )
+        elif names[0] in box_file.failed:
+            problem = f"was not read by the detector ({box_file.failed[names[0]]}), says {file}: run it again"
+        elif not of_name:
+            problem = f"has no box in {file}: draw one, or leave the photograph out"
         elif not sure:
             problem = f"has no box of confidence {options.confidence:g} or more in {file}: lower --confidence"
         elif len(shown[path]) > 1:
@@ -388,7 +396,11 @@ def _place(
 def _find_photograph(images: Path, name: str) -> Path:
     """The photograph of a table, whose paths may have the backslashes of Windows."""
     path = images / name
-    return images / name.replace("\\", "/") if "\\" in name and not path.exists() else path
+    return images / name.replace("\\", "/") if "\\" in name and not _is_file(path) else path
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113 - False, and no error, for a text that no file can be named
 
 
 def _row_problem(
@@ -398,7 +410,7 @@ def _row_problem(
         return f"{len(fields)} fields, the header has {len(names)}: put quotes around a field that holds a separator"
     if problem := _name_problem("".join(fields)):
         return problem
-    if not photograph.path.is_file():
+    if not _is_file(photograph.path):
         if (found := similar.find(photograph.path)) and found.is_file():
             return f"there is no photograph {photograph.path}, but {found}: write the path as it is on the disk"
         return f"there is no photograph {photograph.path}: fix the path, or name the folder of the paths with --images"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from noseprint.data.encounters import encounter_problem
-from noseprint.data.names import alike_groups, disk_form
+from noseprint.data.names import alike_groups, disk_form, rounded_numbers
 from noseprint.data.tables import (
     ImageTable,
     PairTable,
@@ -198,7 +198,7 @@ def _find_single(data: Path, tables: _Tables) -> list[Finding]:
 
 
 def _find_odd_identities(tables: _Tables) -> list[Finding]:
-    """Identities that are missing or whose names are alike, within a table or in two, and encounters without use."""
+    """Identities that are missing, rounded, or have alike names, in one table or two, and encounters without use."""
     findings = []
     for file, table in tables.named.items():
         findings += [Finding("unknown", path, f"{word!r} in {file.name}") for path, word in table.unknown.items()]
@@ -208,6 +208,8 @@ def _find_odd_identities(tables: _Tables) -> list[Finding]:
     for file, table in tables.named.items():
         for identity in table.identities:
             files_of.setdefault(identity, file)
+    for identity in rounded_numbers(files_of):
+        findings.append(Finding("rounded", files_of[identity], f"{identity!r} is a number that a program has rounded"))
     for first, *others in alike_groups(files_of):
         for other in others:
             file, other_file = files_of[first], files_of[other]

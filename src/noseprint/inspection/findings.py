@@ -20,6 +20,7 @@ _TITLES = {
     "two splits": "One photograph in two splits: the scores would be too high",
     "contradiction": "Pairs whose label in labels.csv contradicts the identities in retrieval.csv: one is wrong",
     "single": "Identities with one photograph: they give no same pair to learn from, and only fill up batches",
+    "rounded": "Individuals named by a rounded number, which several may have. Write its digits",
     "alike": "Individuals whose names a person takes for the same. If they are one, give them one name",
     "unknown": "Photographs of unknown individuals: neither trained on nor scored. If the word is a name, write it in "
     "another way",

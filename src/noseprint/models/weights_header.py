@@ -89,6 +89,9 @@ def read_header(path: Path) -> WeightsHeader:
                 for key, part in slices.items()
             }
     except (SafetensorError, OSError) as error:
+        if path.suffix in (".pth", ".pt", ".ckpt", ".bin"):
+            advice = "give the best.safetensors of a training; bash predict_ckpt.sh reads published .pth files"
+            raise NoseprintError(f"{path}: a PyTorch file by its name, which is not read here: {advice}") from error
         reason = guess_file_type(path) or error
         raise NoseprintError(
             f"{path}: not a safetensors file, or only part of one ({reason}); copy it again or train it again"

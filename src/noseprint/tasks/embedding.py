@@ -14,7 +14,7 @@ from noseprint.data.datasets import Sample, TrainingImages
 from noseprint.data.decode_cache import cached_decoder
 from noseprint.data.encounters import encounter_problem
 from noseprint.data.holdout import HOLDOUT_SEED, holdout_hash, photograph_hashes, require_scorable, split_holdout
-from noseprint.data.names import alike_groups, alike_text, count_text
+from noseprint.data.names import alike_groups, alike_text, count_text, rounded_numbers, rounded_text
 from noseprint.data.readable import readable_photographs
 from noseprint.data.samplers import IdentityBatches, identity_epoch_steps
 from noseprint.data.tables import ImageTable
@@ -196,6 +196,8 @@ class EmbeddingTask(Task):
         if unknown:
             yield f"left out: {len(unknown)} photographs of unknown individuals: {count_text(unknown)}"
         identities = {*self._labelled.identities, *(self._pseudo.identities if self._pseudo else ())}
+        if rounded := rounded_numbers(identities):
+            yield f"caution: {rounded_text(rounded)}"
         if alike := alike_groups(identities):
             yield (
                 f"caution: alike names count as different individuals: {alike_text(alike)}. If they are one, stop and "

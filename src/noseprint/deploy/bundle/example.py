@@ -37,11 +37,13 @@ else:
 def read(path: str) -> np.ndarray:
     """A photograph as noseprint reads it: RGB, upright, resized to the square (3, side, side)."""
     try:
+        if Path(path).exists() and not Path(path).is_file():  # reading a pipe would wait for ever
+            raise SystemExit(f"{path}: is not a regular file")
         data = Path(path).read_bytes()
         if problem := header_problem(data):  # such as an animation, or a file that is cut off
             raise SystemExit(f"{path}: {problem}")
-        if (kind := image_format(data)) in ("HEIC", "AVIF"):
-            raise SystemExit(f"{path}: is {kind}; convert it to JPEG")
+        if (kind := image_format(data)) in ("HEIC", "AVIF"):  # OpenCV reads some of them, and does not turn them
+            raise SystemExit(f"{path}: is {kind}, which this program does not read: convert it to JPEG")
         image = decode_with_opencv(data)
     except (OSError, cv2.error) as error:
         raise SystemExit(f"{path}: cannot be read ({error})") from error
