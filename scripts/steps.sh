@@ -143,7 +143,7 @@ continue_with() {  # NAME.sh, of the same family: in the demo, runs it with the 
   [ "$JOBS" = 1 ] || next+=(--jobs "$JOBS")
   [ -z "$GPUS" ] || next+=(--gpus "$GPUS")
   if [ "$DRY_RUN" = 1 ]; then
-    show_command run "${next[@]}"
+    if [ "$SIZE" = demo ]; then show_command run "${next[@]}"; else show_command next "${next[@]}"; fi
   elif [ "$SIZE" = demo ]; then
     cd "$ROOT" && exec "${next[@]}"
   else

@@ -63,7 +63,9 @@ def test_folders_become_a_data_folder_without_findings(photos, tmp_path, capsys)
     before, target = everything(photos), tmp_path / "new" / "data"
     Import(photos, target)()
     assert everything(photos) == before
-    assert "train.sh --check --data" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "train.sh --check --data" in printed
+    assert "at least 15 in the training split" in printed  # there are 8
     report = check(target)
     assert report.faults == []
     assert {remark.kind for remark in report.remarks} == {"single"}
@@ -320,7 +322,7 @@ def test_time_stamps_become_encounters(table, tmp_path, capsys):
     printed = capsys.readouterr().out
     imported = rows(tmp_path / "grouped" / "imported.csv")
     groups = {(row["identity"], row["encounter"]) for row in imported}
-    assert f"{len(groups)} encounters for {number} photographs.\nNext" in printed
+    assert f"{len(groups)} encounters for {number} photographs.\nNote: noseprint verify" in printed
     assert len(groups) == 23  # two days of 11 individuals, one of the individual with one photograph
     assert {encounter[:10] for _, encounter in groups} == {"2024-05-01", "2024-05-02"}
     with pytest.raises(NoseprintError, match="such as 30min"):

@@ -127,10 +127,14 @@ def evaluation_lines(evaluation: "Evaluation", data: Path) -> Iterator[str]:
         )
     if leaks := evaluation.leaks:
         if copies := [*leaks.copies, *leaks.compared]:
+            learned = (
+                f"{len(leaks.copies)} scored photographs are near copies of photographs that the networks learned "
+                "from, and "
+            )
             yield _filled(
-                f"Near copies: {len(leaks.copies)} scored photographs are near copies of photographs that the networks "
-                f"learned from, and {len(leaks.compared)} comparisons are between near copies, such as "
-                f"{copies[0][0].name} and {copies[0][1].name}. " + _change(evaluation.scores, evaluation.without_copies)
+                f"Near copies: {'' if evaluation.other_data else learned}{len(leaks.compared)} comparisons are between "
+                f"near copies, such as {copies[0][0].name} and {copies[0][1].name}. "
+                + _change(evaluation.scores, evaluation.without_copies)
             )
         if leaks.learned:
             yield _filled(

@@ -98,6 +98,7 @@ class Import:
         from noseprint.importing.boxes import BoxOptions
         from noseprint.importing.data_folder import import_photographs, without_encounters
         from noseprint.importing.sources import read_source
+        from noseprint.metrics.bootstrap import MIN_IDENTITIES
 
         if self.source.is_dir() and self.target.resolve().is_relative_to(self.source.resolve()):
             raise NoseprintError(f"{self.target} lies inside {self.source}: name a folder outside it")
@@ -146,4 +147,9 @@ class Import:
         if done.unusable or done.copies:
             listed = self.target / "skipped.csv"
             print(f"Skipped: {done.unusable} unusable files and {done.copies} copies, listed in {listed}")
+        if done.splits[0][1] < 3 * MIN_IDENTITIES:  # a third is held out at most
+            print(
+                f"Note: noseprint verify needs {MIN_IDENTITIES} individuals that are held out of the training, so at "
+                f"least {3 * MIN_IDENTITIES} in the training split. A training is possible without it."
+            )
         print(f"Next: bash train.sh --check --data {quote(str(self.target))}")
