@@ -27,10 +27,11 @@ from ladder_scores import CONDITIONS, Floats, of_holdout, of_test, tables
 from scipy.stats import rankdata
 
 from noseprint.calibration.fitting import fit_platt
+from noseprint.data.csv_rows import write_csv
 from noseprint.data.demo import write_demo
 from noseprint.data.holdout import HOLDOUT_SEED, split_holdout
 from noseprint.data.samplers import epoch_steps
-from noseprint.data.tables import read_labels, read_pairs, read_pseudo, read_retrieval, read_train, write_csv
+from noseprint.data.tables import read_labels, read_pairs, read_pseudo, read_retrieval, read_train
 from noseprint.data.transforms import Transform
 from noseprint.devices import default_workers
 from noseprint.inference.pseudo_labels import produce_pseudo_labels

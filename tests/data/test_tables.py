@@ -5,6 +5,7 @@ import unicodedata
 
 import pytest
 
+from noseprint.data.csv_rows import write_csv
 from noseprint.data.tables import (
     ImageTable,
     RetrievalTable,
@@ -14,7 +15,6 @@ from noseprint.data.tables import (
     read_pseudo,
     read_retrieval,
     read_train,
-    write_csv,
 )
 from noseprint.errors import DataError, NoseprintError
 

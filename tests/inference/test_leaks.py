@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from noseprint.data.csv_rows import write_csv
 from noseprint.data.holdout import HOLDOUT_SEED, holdout_hash, photograph_hashes, split_holdout
-from noseprint.data.tables import PairTable, RetrievalTable, read_retrieval, read_train, write_csv
+from noseprint.data.tables import PairTable, RetrievalTable, read_retrieval, read_train
 from noseprint.inference.evaluation import evaluate_members
 from noseprint.inference.labelled_data import LabelledData, read_labelled_data
 from noseprint.inference.leaks import find_leaks, learned_photographs, leave_out, trained_on

@@ -9,7 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from noseprint.data.tables import read_labels, read_pairs, read_train, write_csv
+from noseprint.data.csv_rows import write_csv
+from noseprint.data.tables import read_labels, read_pairs, read_train
 from noseprint.inference.similarity_table import read_similarities
 
 READERS = {

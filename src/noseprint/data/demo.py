@@ -7,8 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from noseprint.data.csv_rows import write_csv
 from noseprint.data.demo_noses import LOOKS, draw_nose, photograph
-from noseprint.data.tables import LABEL_HEADER, PAIR_HEADER, RETRIEVAL_HEADER, TRAIN_HEADER, write_csv
+from noseprint.data.tables import LABEL_HEADER, PAIR_HEADER, RETRIEVAL_HEADER, TRAIN_HEADER
 from noseprint.errors import NoseprintError
 from noseprint.files import scratch_folder
 

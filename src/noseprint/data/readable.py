@@ -4,8 +4,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from noseprint.data.csv_rows import write_csv
 from noseprint.data.decoding import Image, decode, find_faults
-from noseprint.data.tables import write_csv
 from noseprint.distributed import gather_lists, is_main_rank, own_rows
 from noseprint.errors import DataError, Fault, NoseprintError, printable
 

@@ -3,20 +3,19 @@
 Each table is checked once, row by row as it is read. The error lists every fault with its line.
 """
 
-import csv
 import os
 import re
 import sys
 from array import array
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self, TextIO, TypeVar
+from typing import Literal, Self, TypeVar
 
+from noseprint.data.csv_rows import find_optional_column, read_rows
 from noseprint.data.names import alike_form, is_missing
 from noseprint.errors import DataError, Fault, NoseprintError
-from noseprint.files import atomic_write
 
 TRAIN_HEADER = ("dog ID", "nose print image")
 PSEUDO_HEADER = TRAIN_HEADER
@@ -30,10 +29,7 @@ together share its value."""
 Split = Literal["validation", "test"]
 PAIR_TABLES: dict[Split, str] = {"validation": "valid_data.csv", "test": "test_data.csv"}
 
-_MAX_LINE = 2**17  # characters, csv's own limit for a field: a file without line ends must not fill the memory
-_SURROGATES = re.compile("[\ud800-\udfff]")
 _NONE_KNOWN = "every identity is missing (such as unknown, NA or ?): write whom the photographs show"
-_OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 @dataclass(frozen=True)
@@ -242,7 +238,7 @@ def read_retrieval(data: Path, *, missing_ok: bool = False) -> RetrievalTable | 
         tuple(role != "gallery" for role in roles),
         _fill_encounters(encounters),
         tuple(role != "query" for role in roles),
-        encounter_column=_encounter_column(path, RETRIEVAL_HEADER) if encounters else "",
+        encounter_column=find_optional_column(path, RETRIEVAL_HEADER, ENCOUNTERS) if encounters else "",
     )
     known = _without_unknown(table)
     if not faults and known.unknown and not known.paths:
@@ -258,14 +254,6 @@ def contradicting_rows(pairs: PairTable, same: Iterable[bool], identities: Mappi
     known = [[identities.get(pairs.folder / name) for name in side] for side in (pairs.image_a, pairs.image_b)]
     rows = enumerate(zip(*known, same, strict=True))
     return [row for row, (one, other, is_same) in rows if one and other and (one == other) != is_same]
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a CSV aside and rename it into place. Bytes of a file name that are not UTF-8 are escaped."""
-    with atomic_write(path) as part, part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
 
 
 def _read_image_table(path: Path, folder: Path, *, missing_ok: bool, may_be_empty: bool = False) -> ImageTable:
@@ -295,7 +283,7 @@ def _read_image_table(path: Path, folder: Path, *, missing_ok: bool, may_be_empt
             tuple(folder / image for image in row_of),
             tuple(identities),
             _fill_encounters(encounters),
-            encounter_column=_encounter_column(path, TRAIN_HEADER) if encounters else "",
+            encounter_column=find_optional_column(path, TRAIN_HEADER, ENCOUNTERS) if encounters else "",
         )
     )
 
@@ -320,13 +308,6 @@ def _fill_encounters(encounters: Sequence[str]) -> tuple[str, ...] | None:
     return tuple(f"\0{row}" if is_missing(text) else text for row, text in enumerate(encounters))
 
 
-def _encounter_column(path: Path, header: Sequence[str]) -> str:
-    """The name of the encounter column of a table that was read and that begins with `header`."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        found = [name.strip() for name in next(csv.reader(file))]
-    return " ".join(found[at] for at in _optional_column(found, header, ENCOUNTERS))
-
-
 def _without_unknown(table: _Labelled) -> _Labelled:
     """The rows whose identity is known; the others are in `unknown`."""
     known = [not is_missing(identity) for identity in table.identities]
@@ -339,122 +320,6 @@ def _without_unknown(table: _Labelled) -> _Labelled:
 def _raise_if_any(faults: Sequence[Fault]) -> None:
     if faults:
         raise DataError(faults)
-
-
-# -- the rows of any CSV -----------------------------------------------------------------------------------------------
-
-
-def is_spreadsheet(path: Path) -> bool:
-    """Whether a file begins as those of Excel (.xlsx, .xls) and OpenDocument (.ods) do, whatever its name is."""
-    with path.open("rb") as file:
-        return file.read(4) in (b"PK\3\4", b"\xd0\xcf\x11\xe0")
-
-
-def read_rows(
-    path: Path,
-    *headers: Sequence[str],
-    faults: list[Fault],
-    optional: Sequence[str] = (),
-    may_be_empty: Sequence[str] = (),
-) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line, fields) for each row below the header, and append what is wrong to `faults`.
-
-    A row with a fault is not yielded; a file with a wrong header yields nothing. Further columns, blank lines and the
-    space around a field are ignored. The file is UTF-8 with or without a byte order mark; lines end in LF, CRLF or CR.
-    Memory holds one row.
-
-    headers: what the file may begin with, the longest first. A row has the fields of the first header that fits.
-    optional: column names in lower case; the first of them that follows the header (in any case) adds a field, which
-    may be empty. may_be_empty: columns of the header whose fields may be empty.
-    """
-    if not path.is_file():
-        state = "not a file" if path.exists() else "missing"
-        faults.append(Fault(path, None, f"the table is {state}: put it there, or name another folder with --data DIR"))
-        return
-    if is_spreadsheet(path):
-        faults.append(Fault(path, None, "is an Excel or OpenDocument file: save it as CSV in UTF-8 (File, Save As)"))
-        return
-    # Bytes that are not UTF-8 become surrogates, so that each can be reported with its own line.
-    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-        rows = _parse_csv(file, path, faults)
-        faults_before = len(faults)
-        _, found = next(rows, (1, []))
-        if len(faults) > faults_before:  # the first row cannot be parsed
-            return
-        header = next((header for header in headers if tuple(found[: len(header)]) == tuple(header)), None)
-        if header is None:
-            faults.append(Fault(path, 1, _header_problem(",".join(found), headers)))
-            return
-        columns = {at: found[at] for at in [*range(len(header)), *_optional_column(found, header, optional)]}
-        required = {at for at, name in enumerate(header) if name not in may_be_empty}
-        for line, fields in rows:
-            if not any(fields):
-                continue
-            problems = list(_row_problems(fields, columns, required=required, width=len(found)))
-            faults.extend(Fault(path, line, problem) for problem in problems)
-            if not problems:
-                yield line, [fields[at] for at in columns]
-
-
-def _parse_csv(file: TextIO, path: Path, faults: list[Fault]) -> Iterator[tuple[int, list[str]]]:
-    """Yield (first line, fields) for each row of a CSV; a row that cannot be parsed becomes a fault."""
-    reader = csv.reader(_limited_lines(file), strict=True)
-    while True:
-        line = reader.line_num + 1
-        try:
-            fields = [field.strip() for field in next(reader)]
-        except StopIteration:
-            return
-        except csv.Error as error:
-            faults.append(Fault(path, line, f"{error}: check the quotes in this row"))
-            continue
-        yield line, fields
-
-
-def _limited_lines(file: TextIO) -> Iterator[str]:
-    while line := file.readline(_MAX_LINE):
-        if len(line) == _MAX_LINE:
-            raise csv.Error(f"a line has {_MAX_LINE} characters or more; nothing after it was read")
-        yield line
-
-
-def _optional_column(found: Sequence[str], header: Sequence[str], optional: Sequence[str]) -> list[int]:
-    """The position in the first row `found` of the first `optional` column after `header`, as a list; [] if none."""
-    at = {name.casefold(): column for column, name in reversed(list(enumerate(found))) if column >= len(header)}
-    return [at[name] for name in optional if name in at][:1]
-
-
-def _row_problems(
-    fields: Sequence[str], columns: Mapping[int, str], *, required: Collection[int], width: int
-) -> Iterator[str]:
-    """What is wrong with a row. columns: position -> name of those that are read; width: fields of the first row."""
-    if len(fields) <= max(columns):
-        yield f"{len(fields)} fields, expected {width} ({','.join(columns.values())})"
-    elif any(fields[width:]):
-        yield f"{len(fields)} fields, the header has {width}: put quotes around a field that holds a comma"
-    else:
-        for column, name in columns.items():
-            field = fields[column]
-            if not field and column in required:
-                yield f"{name} is empty"
-            elif "\0" in field:
-                yield f"{name} {field!r} holds a NUL: the table is damaged or UTF-16, save it as UTF-8"
-            elif "\r" in field:  # Python's csv would write it unquoted, as the end of a row
-                yield f"{name} {field!r} holds a carriage return: give it another name"
-            elif not field.isascii() and _SURROGATES.search(field):
-                text = field.encode("utf-8", "surrogateescape").decode("latin-1")
-                yield f"{name} {text!r} (read as Latin-1) is not UTF-8: save the table as UTF-8"
-
-
-def _header_problem(found: str, headers: Sequence[Sequence[str]]) -> str:
-    if "\0" in found:
-        return "the table is UTF-16: save it as UTF-8"
-    if found.casefold().startswith("sep="):
-        return f"the first line is {found[:20]!r}, which is for Excel: delete it, and separate the fields with commas"
-    for separator, name in _OTHER_SEPARATORS.items():
-        if found.replace(separator, ",").startswith(tuple(map(",".join, headers))):
-            return f"the fields are separated by {name}: save the table with commas"
-    return f"the header is {found[:200]!r}, expected {','.join(headers[-1])!r}"
 
 
 # -- the image names of a table ----------------------------------------------------------------------------------------

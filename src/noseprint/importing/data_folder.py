@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from noseprint.data.csv_rows import write_csv
 from noseprint.data.decoding import decode, in_threads
 from noseprint.data.encounters import Gap, count_encounters, encounter_problem, group_times, parse_gap
 from noseprint.data.names import alike_groups, alike_text, count_text, is_missing, rounded_numbers, rounded_text
@@ -22,7 +23,6 @@ from noseprint.data.tables import (
     RETRIEVAL_HEADER,
     TRAIN_HEADER,
     ImageTable,
-    write_csv,
 )
 from noseprint.errors import DataError, Fault, NoseprintError, printable
 from noseprint.files import friendly_write_errors, require_writable, scratch_folder

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from noseprint.data.csv_rows import is_spreadsheet
 from noseprint.data.names import is_missing, positions
-from noseprint.data.tables import is_spreadsheet
 from noseprint.errors import DataError, Fault
 from noseprint.importing.box_files import looks_like_json, read_coco_table
 from noseprint.importing.boxes import StatedBox

@@ -1,11 +1,9 @@
 """A user's own photographs and the individuals that they show: read from a folder for each individual, or a table."""
 
 import os
-import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from mimetypes import guess_type
 from pathlib import Path
 
 from noseprint.data.listing import is_hidden
@@ -23,6 +21,7 @@ from noseprint.importing.boxes import (
     place_boxes,
     unread_box_columns,
 )
+from noseprint.importing.folder_levels import guess_levels, parse_levels
 from noseprint.importing.source_tables import (
     ENCOUNTER_COLUMNS,
     IDENTITY_COLUMNS,
@@ -35,19 +34,6 @@ from noseprint.importing.source_tables import (
     has_column,
     read_source_table,
 )
-
-_SPLIT = re.compile(
-    r"(train(ing|val)?|val(id(ation)?)?|test(ing)?|dev|eval(uation)?|quer(y|ies)|gallery|probe|hold-?out|fold)"
-    r"([-_ ]?(set|data|images?|split|\d+))?",
-    re.IGNORECASE,
-)
-_OCCASION = re.compile(
-    r"(19|20)\d\d([-_. ]?\d\d?.*)?|(day|visit|session|encounter|occasion|date|trip|season|week|month|year)[-_ ]?\w*|"
-    r"(spring|summer|autumn|fall|winter)\b.*|(cam|camera)[-_ ]?\d*|left|right|front|back|head|face|body|side|"
-    r"images?|imgs?|photos?|pictures?|raw|jpe?g|crops?|originals?|\d*dcim\d*",
-    re.IGNORECASE,
-)
-"""Folders that are named for when or how an individual was photographed, and not for individuals."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +75,7 @@ def read_source(
     """Read a folder, or a table (see `read_source_table`), with the boxes that it or the file of `boxes` has.
 
     In a folder, every file is read except hidden ones. folders: what each level of folders inside `source` is, such
-    as "split/individual" (see `_parse_levels`); None guesses it: the first level names the individuals, unless its
+    as "split/individual" (see `parse_levels`); None guesses it: the first level names the individuals, unless its
     folders are splits (train, test, ...), or a single folder, that hold nothing but folders.
     encounter_folders: the folders inside an individual's folder are its encounters. images: the folder that the table's
     paths start from; None: the table's own folder. image_column, identity_column, encounter_column: None guesses the
@@ -125,8 +111,8 @@ def _read_folders(source: Path, *, encounters: bool, levels: str | None, ignored
             faults.append(Fault(path, None, "is a link to a folder, which is not followed: copy the folder here"))
         elif not path.is_dir() and not (ignored and ignored.exists() and path.exists() and path.samefile(ignored)):
             files.append(path)
-    given = _parse_levels(levels) if levels is not None else None
-    guessed = given or _guess_levels(source, [path.relative_to(source).parts for path in files], encounters=encounters)
+    given = parse_levels(levels) if levels is not None else None
+    guessed = given or guess_levels(source, [path.relative_to(source).parts for path in files], encounters=encounters)
     depth = len(guessed)
     photographs = list[SourcePhotograph]()
     for path in files:
@@ -153,75 +139,6 @@ def _read_folders(source: Path, *, encounters: bool, levels: str | None, ignored
         )
     faults.sort(key=lambda fault: fault.file)
     return ImportSource(photographs, faults, encounters, _describe_levels(guessed, photographs, source))
-
-
-def _parse_levels(text: str) -> tuple[str, ...]:
-    """Split "group/individual" into its levels. split: left out of the name; group: part of it; individual: the last.
-
-    With split/individual, train/rex and test/rex are one individual; with group/individual, lion/1 and zebra/1 are two.
-    """
-    levels = tuple(text.split("/"))
-    if levels[-1] != "individual" or set(levels[:-1]) - {"split", "group"}:
-        raise NoseprintError(
-            f"--folders {text}: say what each level of folders is, the outermost first: individual, split/individual "
-            "(equal names in two splits are one individual) or group/individual (equal names in two groups are two); "
-            "more levels are possible"
-        )
-    return levels
-
-
-def _guess_levels(source: Path, files: Sequence[tuple[str, ...]], *, encounters: bool) -> tuple[str, ...]:
-    """Guess the levels of folders. Raise NoseprintError if the individuals' folders may be on either of two levels."""
-    files = [parts for parts in files if len(parts) > 1 and _may_be_photograph(parts[-1])]
-    levels: tuple[str, ...] = ()
-    while True:
-        inside: dict[str, set[str]] = defaultdict(set)  # the folders in each folder of this level
-        holds_files = set[str]()
-        for parts in files:
-            inside[parts[0]].update(parts[1:-1][:1])
-            holds_files |= {parts[0]} if len(parts) == 2 else set()
-        splits = set(filter(_SPLIT.fullmatch, inside))
-        only_folders = inside.keys() - holds_files
-        names = set[str]().union(*inside.values())
-        occasions = all(map(_OCCASION.fullmatch, names))
-        single = len(inside) == 1 and only_folders and not (occasions and len(names) > 1)
-        if not (names and (splits == inside.keys() or single)):
-            break
-        levels = (*levels, "split")
-        files = [parts[1:] for parts in files if len(parts) > 2]
-    if inside and (splits == inside.keys() or (levels and len(inside) == 1 and holds_files)):
-        raise NoseprintError(
-            f"{source}: the photographs lie in folders named {_some(inside)}, and not in a folder for each individual: "
-            "name the individuals in a table, or pass --folders individual if these are individuals"
-        )
-    here = (*levels, "individual")
-    if not only_folders or encounters:
-        return here
-    options = f"--folders {'/'.join(here)}"
-    deeper = [f"--folders {'/'.join((*levels, level, 'individual'))}" for level in ("group", "split")]
-    if mixed := splits & only_folders:
-        raise NoseprintError(
-            f"{source}: {_some(mixed)} has the name of a split and holds only folders, beside the folders "
-            f"{_some(inside.keys() - mixed)}: move it away, or pass {options} if it is an individual"
-        )
-    several = any(len(inner) > 1 for inner in inside.values())
-    if only_folders < inside.keys() or not several or occasions:
-        return here
-    raise NoseprintError(
-        f"{source}: its {len(inside)} folders ({_some(inside)}) hold only folders ({_some(names)}). Which are the "
-        f"individuals? If the outer folders, pass {options}, or --encounter-folders. If the inner folders, pass "
-        f"{deeper[0]} (equal names in two outer folders are two individuals) or {deeper[1]} (equal names are one)"
-    )
-
-
-def _may_be_photograph(name: str) -> bool:
-    """False for what its suffix says is a text, a table, a film or a sound."""
-    kind = (guess_type(name)[0] or "").partition("/")[0]
-    return kind in ("", "image")
-
-
-def _some(names: Collection[str]) -> str:
-    return ", ".join(sorted(names)[:3]) + ", ..." * (len(names) > 3)
 
 
 def _describe_levels(levels: Sequence[str], photographs: Sequence[SourcePhotograph], source: Path) -> str:

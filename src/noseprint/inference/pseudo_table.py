@@ -6,9 +6,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from noseprint.data.csv_rows import write_csv
 from noseprint.data.holdout import HOLDOUT_SEED, require_scorable, split_holdout
 from noseprint.data.readable import readable_photographs
-from noseprint.data.tables import PSEUDO_HEADER, ImageTable, read_pairs, write_csv
+from noseprint.data.tables import PSEUDO_HEADER, ImageTable, read_pairs
 from noseprint.data.transforms import Transform
 from noseprint.devices import default_workers
 from noseprint.distributed import join_world, report_lost_ranks

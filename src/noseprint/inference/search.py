@@ -18,11 +18,12 @@ from noseprint.calibration.curves import (
 )
 from noseprint.calibration.quality_limits import shortfalls
 from noseprint.calibration.verifier import Verifier
+from noseprint.data.csv_rows import read_rows, write_csv
 from noseprint.data.decoding import decode, in_threads
 from noseprint.data.listing import list_photographs
 from noseprint.data.names import alike_form, alike_groups, alike_text, count_text, is_missing
 from noseprint.data.photo_quality import measure_quality
-from noseprint.data.tables import TRAIN_HEADER, read_rows, write_csv
+from noseprint.data.tables import TRAIN_HEADER
 from noseprint.errors import DataError, Fault, NoseprintError
 from noseprint.importing.data_folder import IMPORTED_HEADER
 from noseprint.inference.alike import AlikeIndividuals, alike_individuals

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from noseprint.data.tables import read_rows
+from noseprint.data.csv_rows import read_rows
 from noseprint.errors import DataError, Fault, NoseprintError
 from noseprint.files import atomic_write
 from noseprint.metrics.similarity import Pairs

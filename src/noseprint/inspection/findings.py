@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from noseprint.data.tables import write_csv
+from noseprint.data.csv_rows import write_csv
 from noseprint.errors import printable
 from noseprint.inspection.check import DARK_GREY, TINY_SIDE, DataReport, Finding, SplitFigures
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from noseprint.data.tables import write_csv
+from noseprint.data.csv_rows import write_csv
 from noseprint.errors import NoseprintError
 
 _COLLAPSED = 0.01
