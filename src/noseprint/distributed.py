@@ -9,7 +9,7 @@ Every function here also works in a run of one process; it then returns its argu
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -159,6 +159,15 @@ def any_rank(flag: bool, device: torch.device) -> bool:
     value = torch.tensor([float(flag)], device=device)
     dist.all_reduce(value, dist.ReduceOp.MAX)
     return bool(value.item())
+
+
+def from_main(values: Sequence[float], device: torch.device) -> list[float]:
+    """Return the `values` that rank 0 gives."""
+    if not dist.is_initialized():
+        return list(values)
+    tensor = torch.tensor(values, device=device, dtype=torch.float32)
+    dist.broadcast(tensor, src=0)
+    return [float(value) for value in tensor.tolist()]
 
 
 def _gather_padded(tensor: torch.Tensor, sizes: list[int]) -> list[torch.Tensor]:

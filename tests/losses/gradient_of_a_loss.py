@@ -13,6 +13,7 @@ from noseprint.distributed import join_world
 from noseprint.models.network import SupConNet
 from noseprint.tasks.embedding import EmbeddingTask
 from noseprint.tasks.embedding_options import EmbeddingOptions
+from noseprint.training.plan import Plan
 from noseprint.training.step import TrainingStep
 
 torch.set_num_threads(1)
@@ -35,7 +36,9 @@ with join_world("cpu") as world:
             training_transform=lambda size: A.Resize(size, size),
             evaluation_transform=lambda size: A.Resize(size, size),
         )
-        step = TrainingStep(task, options=options, world=world, epoch_steps=1, results=Path())
+        step = TrainingStep(
+            task, options=options, world=world, plan=Plan(options, epoch_steps=1), epoch_steps=1, results=Path()
+        )
         mine = share[world.rank] if world.size > 1 else torch.ones_like(labels, dtype=torch.bool)
         gradients[f"{name} value"] = step.update(0, Sample(images[mine], labels[mine], torch.arange(12)[mine]))
         parts: dict[str, nn.Module] = {"network": network, "loss": task.criterion}

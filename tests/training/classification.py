@@ -23,12 +23,10 @@ from noseprint.distributed import gather
 from noseprint.models.classifier import ClassifierNet
 from noseprint.training.fit import fit
 from noseprint.training.fit_options import FitOptions
-from noseprint.training.task import Part, Phase, Task
+from noseprint.training.task import Part, Phase, Scores, Task
 
 
 class ClassificationTask(Task):
-    keep_by = "accuracy"
-
     def __init__(self, folder, options, *, stop_at=None):
         self.paths = sorted(folder.glob("*/*.jpg"))
         self.classes = sorted({path.parent.name for path in self.paths})
@@ -67,8 +65,8 @@ class ClassificationTask(Task):
     def parts(self):
         return Part("backbone", self.network.backbone, lr_scale=0.5), Part("heads", self.network.heads)
 
-    def phases(self, epochs):
-        return Phase(1, trains=("heads",), lr=3e-3), Phase(epochs - 1)
+    def phases(self):
+        return Phase(1 / self.options.epochs, trains=("heads",), lr=3e-3), Phase(1 - 1 / self.options.epochs)
 
     def loss(self, forward, batch):
         self.calls += 1
@@ -76,14 +74,16 @@ class ClassificationTask(Task):
             os.kill(os.getpid(), signal.SIGTERM)
         return F.cross_entropy(*gather(forward(batch.image), batch.target))
 
-    def score(self, network):
+    def score(self, network, *, untrained=False):
         if not self.world.is_main:
-            return {}
+            return None
         images = PlainImages([self.paths[row] for row in self.held_out], transform=A.Resize(32, 32))
         with torch.inference_mode():
             logits = network(torch.stack([images[i] for i in range(len(images))]))
         right = logits.argmax(1).numpy() == self.targets[self.held_out]
-        return {"accuracy": float(right.mean())}
+        groups = self.held_out.astype(str)
+        accuracy = float(right.mean())
+        return Scores({"accuracy": accuracy}, "accuracy", f"{len(right)} images", right.astype(float), groups)
 
     def header(self):
         return {}

@@ -14,11 +14,16 @@ from noseprint.metrics.verification import roc_auc
 
 @dataclass(frozen=True)
 class HoldoutScores:
-    """ROC AUC on balanced pairs (P,), Rank-1 and mAP of each image against all others, and the pairs themselves."""
+    """ROC AUC on balanced pairs (P,), Rank-1 and mAP of each image against all others, and the pairs themselves.
+
+    average_precision, queried: the average precision and the identity of each image that has a match (Q,).
+    """
 
     auc: float
     rank_1: float
     map: float
+    average_precision: npt.NDArray[np.float64]
+    queried: npt.NDArray[np.str_]
     similarity: npt.NDArray[np.float32]
     same: Flags
     identity_a: npt.NDArray[np.str_]
@@ -45,4 +50,14 @@ def evaluate_holdout(
     similarity = row_similarities(embeddings, a, b)
     names = np.asarray(identities)
     auc = roc_auc(similarity, same)
-    return HoldoutScores(auc, retrieval.rank_1, retrieval.map, similarity, same, names[a], names[b])
+    return HoldoutScores(
+        auc=auc,
+        rank_1=retrieval.rank_1,
+        map=retrieval.map,
+        average_precision=retrieval.average_precision,
+        queried=names[retrieval.query],
+        similarity=similarity,
+        same=same,
+        identity_a=names[a],
+        identity_b=names[b],
+    )

@@ -27,7 +27,7 @@ from noseprint.models.embed import embed_images
 from noseprint.models.network import Network, SupConNet
 from noseprint.tasks.embedding_options import EmbeddingOptions
 from noseprint.training.faults import require_spread
-from noseprint.training.task import Task
+from noseprint.training.task import Scores, Task
 
 COLLAPSE_SAMPLE = 32
 """Number of training photographs that show whether the network has collapsed, if nothing is held out."""
@@ -37,7 +37,7 @@ BatchLoss = Callable[[Callable[..., Tensor], Tensor, Tensor], Tensor]
 
 
 class EmbeddingTask(Task):
-    """Train `network` on the identities of `labelled` and `pseudo`; keep the weights with the best hold-out ROC AUC.
+    """Train `network` on the identities of `labelled` and `pseudo`; judge the weights by the hold-out's mAP.
 
     network: its embedding is trained.
     labelled: a share of its identities is held out and scores each epoch.
@@ -45,12 +45,10 @@ class EmbeddingTask(Task):
     training_transform, evaluation_transform: make the transform of each image, for a side in pixels.
     loss: takes the place of the one that `options.loss` names. A module's weights are trained and resumed, too.
 
-    Labels number the identities of the training part in order of first appearance. Of two epochs whose scores differ by
-    at most 0.001, which a hold-out cannot tell apart, the later one is kept; without a hold-out, the last one is kept.
+    Labels number the identities of the training part in order of first appearance. Weights are judged by the average
+    precision of each held-out photograph, searched among all others: that says more than the AUC of a few pairs.
     """
 
-    keep_by = "auc"
-    tie = 0.001
     data_settings = frozenset({"training images", "training table"})
 
     def __init__(
@@ -134,7 +132,7 @@ class EmbeddingTask(Task):
         """The loss of the batch's embeddings."""
         return self._loss(forward, batch.image, batch.target)
 
-    def score(self, network: Network) -> dict[str, float]:
+    def score(self, network: Network, *, untrained: bool = False) -> Scores | None:
         """ROC AUC, Rank-1 and mAP on the hold-out. Raises NoseprintError if the network has collapsed."""
         embeddings = embed_images(
             cast(SupConNet, network),
@@ -147,15 +145,21 @@ class EmbeddingTask(Task):
         )
         self._scores: HoldoutScores | None = None
         if not self._world.is_main:
-            return {}
-        require_spread(embeddings, results=self._results)
+            return None
+        if not untrained:
+            require_spread(embeddings, results=self._results)
         if not len(self.holdout):
-            return {}
+            return None
         holdout = self.holdout
-        self._scores = evaluate_holdout(
-            embeddings, holdout.identities, seed=HOLDOUT_SEED, encounters=holdout.encounters
+        found = evaluate_holdout(embeddings, holdout.identities, seed=HOLDOUT_SEED, encounters=holdout.encounters)
+        self._scores = found
+        return Scores(
+            values={"auc": found.auc, "rank_1": found.rank_1, "map": found.map},
+            by="mAP",
+            size=f"{len(holdout)} photographs of {len(set(holdout.identities))} identities",
+            judged=found.average_precision,
+            groups=found.queried,
         )
-        return {"auc": self._scores.auc, "rank_1": self._scores.rank_1, "map": self._scores.map}
 
     def header(self) -> dict[str, str]:
         """How the network was trained, what was held out, its scores there and the calibration fitted to them."""

@@ -1,40 +1,120 @@
-"""The best weights of a training."""
+"""Which weights of a training are kept."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from noseprint.distributed import World
+from noseprint.files import atomic_write
+from noseprint.metrics.bootstrap import MIN_IDENTITIES, Score, bootstrap_difference
 from noseprint.models.network import Network
 from noseprint.models.weights import save_weights
-from noseprint.training.task import Task
+from noseprint.training.task import Scores, Task
+
+_SEED = 0  # of the bootstrap
+UNKNOWN = 2.0
+"""Width of the interval of a difference that is not known at all."""
 
 
 class BestWeights:
-    """Scores weights by the task and keeps the best in `results`/best.safetensors; `extra` goes into their header."""
+    """Keeps the last weights in `results`/best.safetensors, unless earlier ones are better beyond doubt.
+
+    Beyond doubt: the 95 % interval of the difference on the hold-out, over its groups, is above 0. Every group is
+    scored by both weights, so the interval is that of paired scores. The earlier ones are those with the highest score
+    so far, which may be those that the training started from. `extra` goes into the header of the weights.
+    """
 
     def __init__(self, task: Task, *, world: World, results: Path, extra: dict[str, str]) -> None:
         self._task, self._world, self._results, self._extra = task, world, results, extra
-        self._highest = 0.0
+        self._start: Scores | None = None
+        self._highest: Scores | None = None
+        self.last: Scores | None = None
+        """The latest scores; None before the first, and if nothing is held out."""
+        self.overtaken = False
+        """Whether earlier weights are better than the latest beyond doubt. They are then those that are kept."""
 
-    def score_and_keep(self, network: Network) -> dict[str, float]:
-        """Score the network; keep its weights if none were better, or if there is nothing to score them by.
+    def score_and_keep(self, network: Network, *, step: int) -> dict[str, float]:
+        """Score the network after `step`, and keep its weights or those with the highest score.
 
         Every rank calls it: they share the work. Rank 0 writes and returns the scores, the others return nothing.
         """
-        scores = self._task.score(network)
+        scores = self._task.score(network, untrained=step == 0)
         if not self._world.is_main:
             return {}
-        score = scores.get(self._task.keep_by or "")
-        if score is not None:
-            self._highest = max(self._highest, score)
-        if score is None or score >= self._highest - self._task.tie:
-            save_weights(self._results / "best.safetensors", network, extra={**self._extra, **self._task.header()})
-        return scores
+        best, highest = self._results / "best.safetensors", self._results / "last" / "highest.safetensors"
+        extra = {**self._extra, **self._task.header()}
+        if scores is None:
+            if step:
+                save_weights(best, network, extra=extra)
+            return {}
+        self.last = scores
+        self._start = self._start or scores
+        self.overtaken = self._highest is not None and _difference(self._highest, scores).low > 0
+        gain, before = _difference(scores, self._start), float(self._start.judged.mean())
+        extra["gain"] = json.dumps({"by": scores.by, "size": scores.size, "step": step, "before": before, **vars(gain)})
+        if self._highest is None or scores.judged.mean() >= self._highest.judged.mean():
+            self._highest = scores
+            save_weights(highest, network, extra=extra)
+        if self.overtaken:
+            with atomic_write(best) as part:
+                shutil.copyfile(highest, part)
+        elif step:
+            save_weights(best, network, extra=extra)
+        return scores.values
+
+    def summary(self) -> list[str]:
+        """What the training gained on the hold-out, and which weights are kept, in lines of text."""
+        kept = self._highest if self.overtaken else self.last
+        if not kept or not self._start:
+            return []
+        gain = _difference(kept, self._start)
+        before, after = self._start.judged.mean(), kept.judged.mean()
+        line = (
+            f"hold-out ({kept.size}): {kept.by} {before:.4f} before this training, {after:.4f} after: {gain.value:+.4f}"
+        )
+        if gain.high - gain.low == UNKNOWN:
+            return [f"{line}, which says nothing about others: fewer than {MIN_IDENTITIES} are too few"]
+        margin = (gain.high - gain.low) / 2
+        lines = [f"{line} [{gain.low:+.4f}, {gain.high:+.4f}]; it can tell differences of about {margin:.2f}"]
+        if gain.low <= 0:
+            lines.append(
+                "this may be chance. Try longer training (--minutes), larger images (--image-size, --train-size) or "
+                "more photographs of each; a larger --holdout can tell smaller differences"
+            )
+        if self.overtaken:
+            lines.append("earlier weights are kept: on the hold-out, the last ones are worse beyond doubt")
+        return lines
 
     def state(self) -> dict[str, Any]:
-        """The highest score so far, for a resume."""
-        return {"highest_score": self._highest}
+        """What a resumed training must know."""
+        scores = {"start": self._start, "highest": self._highest, "latest": self.last}
+        return {"overtaken": self.overtaken, **{name: _packed(one) for name, one in scores.items()}}
 
     def load(self, state: dict[str, Any]) -> None:
         """Continue from what `state` returned."""
-        self._highest = state["highest_score"]
+        self.overtaken = state["overtaken"]
+        self._start, self._highest, self.last = (_unpacked(state[name]) for name in ("start", "highest", "latest"))
+
+
+def _difference(now: Scores, then: Scores) -> Score:
+    return bootstrap_difference(now.judged, then.judged, now.groups, seed=_SEED)
+
+
+def _packed(scores: Scores | None) -> dict[str, Any] | None:
+    """Scores as plain values and tensors, which torch loads without running code."""
+    if scores is None:
+        return None
+    groups = [str(group) for group in scores.groups]
+    judged = torch.from_numpy(scores.judged)
+    return {"values": scores.values, "by": scores.by, "size": scores.size, "judged": judged, "groups": groups}
+
+
+def _unpacked(packed: dict[str, Any] | None) -> Scores | None:
+    if packed is None:
+        return None
+    arrays = {"judged": packed["judged"].numpy(), "groups": np.asarray(packed["groups"])}
+    return Scores(values=packed["values"], by=packed["by"], size=packed["size"], **arrays)

@@ -90,9 +90,10 @@ class MetricsLog:
                 self._events.flush()
 
 
-def epoch_line(record: dict[str, Any], epochs: int) -> str:
-    """A record of the metrics as one line of text."""
+def score_line(record: dict[str, Any], *, steps: int | None) -> str:
+    """A record of the metrics as one line of text; `steps`: those that are planned."""
     names = {"auc": "AUC", "rank_1": "Rank-1", "map": "mAP"}
     own = {"step", "epoch", "loss", "lr", "images_per_s", "seconds"}
     scores = "".join(f", hold-out {names.get(key, key)} {value:.4f}" for key, value in record.items() if key not in own)
-    return f"epoch {record['epoch']}/{epochs}: loss {record['loss']:.4f}, {record['images_per_s']:.0f} images/s{scores}"
+    of = "" if steps is None else f"/{steps}"
+    return f"step {record['step']}{of}: loss {record['loss']:.4f}, {record['images_per_s']:.0f} images/s{scores}"

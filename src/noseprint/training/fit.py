@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterable
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,28 +14,33 @@ from tqdm import tqdm
 
 from noseprint.data.datasets import batches_of, begin_worker
 from noseprint.devices import default_workers, reuse_freed_memory
-from noseprint.distributed import World, any_rank, join_world, report_lost_ranks, wait_for_all
+from noseprint.distributed import World, any_rank, from_main, join_world, report_lost_ranks, wait_for_all
 from noseprint.errors import NoseprintError
 from noseprint.lock import lock
 from noseprint.progress import progress
 from noseprint.training.best import BestWeights
-from noseprint.training.checkpoints import MetricsLog, differing, epoch_line, load_state, require_same, save_state
+from noseprint.training.checkpoints import MetricsLog, differing, load_state, require_same, save_state, score_line
 from noseprint.training.faults import faulty_batch
 from noseprint.training.fit_options import FREE_TO_CHANGE, FitOptions
 from noseprint.training.interrupt import Interrupted, stop_requested
+from noseprint.training.plan import MEASURED_FROM, Plan, has_stopped_falling
 from noseprint.training.step import TrainingStep
 from noseprint.training.task import Task
 
 CHECK_EVERY = 20
 """Steps between two checks of the loss: each check waits for the device."""
+FIRST_STEPS = 4
+"""Steps whose mean loss counts as the loss before training."""
+_MOST_STEPS = 10**9
 
 
 def fit(task: Task, *, results: Path, options: FitOptions) -> None:
     """Train the task's network and leave its averaged weights in `results/best.safetensors`.
 
-    After each epoch (`options.eval_every`) the task scores the averaged weights; the best are kept. Interrupted, the
-    same call continues from the last save; on a CPU the final weights are the same bit for bit. Under torchrun every
-    rank calls it.
+    At the start, after each epoch (`options.eval_every`) and at the end the task scores the averaged weights; see
+    `BestWeights` for those that are kept, and `Plan` for the length of the training. Interrupted, the same call
+    continues from the last save; on a CPU the final weights are the same bit for bit, unless `options.minutes` set the
+    number of steps. Under torchrun every rank calls it.
 
     Raises NoseprintError if the loss is no longer finite, memory runs out, the settings of a resumed training differ,
     another run uses `results`, or the task refuses its data or weights.
@@ -55,61 +61,84 @@ class _Training:
     def __init__(self, task: Task, *, world: World, results: Path, options: FitOptions) -> None:
         self.task, self.world, self.results, self.options = task, world, results, options
         self.epoch_steps = task.epoch_steps
+        self.plan = Plan(options, epoch_steps=self.epoch_steps)
         self.settings = {key: str(value) for key, value in vars(options).items() if key not in FREE_TO_CHANGE}
         self.settings |= task.settings()
-        self.step = TrainingStep(task, options=options, world=world, epoch_steps=self.epoch_steps, results=results)
-        self.steps = self.step.steps
+        self.step = TrainingStep(
+            task, options=options, world=world, plan=self.plan, epoch_steps=self.epoch_steps, results=results
+        )
         recipe = (results.parent if options.run else results).parent.name
         self.best = BestWeights(task, world=world, results=results, extra={"recipe": recipe})
-        self.epoch_start = time.monotonic()  # a resume moves it back by the time that the epoch had taken
+        self.losses: list[float] = []  # the mean of each stretch between two scores; first that of the first steps
+        self.stretch: list[Tensor] = []  # the losses since the last score
+        self.before = 0.0  # seconds of the interrupted runs of this training
+        self.logged = 0.0  # seconds until the last record of the log
+        self.score_seconds = 0.0  # of the latest score
+        self.ending = ""  # why an open-ended training ended
 
     def run(self) -> None:
+        self.began = time.monotonic()
         first = self._resume()
-        self.batches = self.task.batches(steps=self.steps, first_step=first)
+        most = self.plan.steps if self.plan.steps and not self.plan.open_ended else _MOST_STEPS
+        self.batches = self.task.batches(steps=most, first_step=first)
         loader = self._loader()
         if first == 0 and self.world.is_main:  # a kill before the first save must not bring back an older training
             (self.results / "last" / "state.pt").unlink(missing_ok=True)
-        log = MetricsLog(self.results / "metrics.jsonl", resume_step=first) if self.world.is_main else None
-        bar = progress(total=self.steps, initial=first, unit="step", desc="training", shown=self.world.is_main)
-        losses: list[Tensor] = []
-        segment_start, images_seen = time.monotonic(), 0
-        if self.world.is_main:
-            print(f"{self.task.describe()}; {self.steps} steps on {self.world.device}", flush=True)
-        with bar, stop_requested() as stop, closing(batches_of(loader)) as batches:
-            for number, batch in enumerate(batches, start=first + 1):
-                losses.append(self.step.update(number - 1, batch))
-                images_seen += len(batch.image) * self.world.size
-                bar.update()
-                epoch_ends = number % self.epoch_steps == 0
-                checks = epoch_ends or number % CHECK_EVERY == 0
-                if checks:
-                    self._require_finite(losses, number)
-                    bar.set_postfix(loss=f"{losses[-1].item():.4f}")
-                line = ""
-                if epoch_ends:
-                    rate = images_seen / (time.monotonic() - segment_start)
-                    record = self._end_epoch(number, losses, images_per_s=rate)
-                    if log:
-                        log.write(record)
-                        line = epoch_line(record, self.steps // self.epoch_steps)
-                    losses, images_seen, self.epoch_start = [], 0, time.monotonic()
-                stopping = stop.signal is not None
-                if self.world.size > 1:  # all ranks must stop at the same step; asking them all waits for the device
-                    stopping = checks and any_rank(stopping, self.world.device)
-                if epoch_ends or number % self.options.save_every == 0 or stopping:
-                    self._require_finite(losses, number)
-                    self._save(number)
-                if line:
-                    tqdm.write(line)  # after the save: writing fails if the reader of the output has gone
-                if stopping and number < self.steps:
-                    raise Interrupted(stop.signal, f"saved after step {number} of {self.steps} in {self.results}")
-                if epoch_ends:
-                    segment_start = time.monotonic()
-            if stop.signal is not None and self.world.size == 1:
-                raise Interrupted(stop.signal, f"trained to the end, in {self.results}")
+        self.log = MetricsLog(self.results / "metrics.jsonl", resume_step=first) if self.world.is_main else None
+        self._say(f"{self.task.describe()}; {self._length()} on {self.world.device}")
+        if first == 0:
+            self._score(0, {})
+        if first != self.plan.steps:
+            bar = progress(total=self.plan.steps, initial=first, unit="step", desc="training", shown=self.world.is_main)
+            with bar, stop_requested() as stop, closing(batches_of(loader)) as batches:
+                self._train(first, batches, bar, stop)
         wait_for_all()
         if self.world.is_main:
             self._require_best()
+            if first != self.plan.steps:
+                self._report()
+
+    def _train(self, first: int, batches: Iterable[Any], bar: Any, stop: Any) -> None:
+        """Run the steps after `first`."""
+        images, segment_start, timed = 0, time.monotonic(), (first, time.monotonic())
+        for number, batch in enumerate(batches, start=first + 1):
+            self.stretch.append(self.step.update(number - 1, batch))
+            images += len(batch.image) * self.world.size
+            bar.update()
+            if number == first + MEASURED_FROM:
+                timed = (number, time.monotonic())
+            if number >= first + CHECK_EVERY and self.plan.needs_time(number):
+                self._fit_into_time(number, timed)
+                bar.total = self.plan.steps
+                bar.refresh()
+            scores = self.plan.scores_after(number)
+            checks = scores or number % CHECK_EVERY == 0
+            if checks:
+                self._require_finite(number)
+                bar.set_postfix(loss=f"{self.stretch[-1].item():.4f}")
+            stopping = stop.signal is not None
+            if self.world.size > 1:  # all ranks must stop at the same step; asking them all waits for the device
+                stopping = checks and any_rank(stopping, self.world.device)
+            line = ""
+            if scores:
+                rate = images / (time.monotonic() - segment_start)
+                line = self._end_stretch(number, images_per_s=rate)
+                if self.plan.open_ended and number != self.plan.steps and self._has_learned():
+                    self.plan.steps = number
+            if scores or number % self.options.save_every == 0 or stopping:
+                self._require_finite(number)
+                self._save(number)
+            if line:
+                tqdm.write(line)  # after the save: writing fails if the reader of the output has gone
+            if stopping and number != self.plan.steps:
+                of = "" if self.plan.steps is None else f" of {self.plan.steps}"
+                raise Interrupted(stop.signal, f"saved after step {number}{of} in {self.results}")
+            if number == self.plan.steps:
+                break
+            if scores:
+                images, segment_start, timed = 0, time.monotonic(), (number, time.monotonic())
+        if stop.signal is not None and self.world.size == 1:
+            raise Interrupted(stop.signal, f"trained to the end, in {self.results}")
 
     def _loader(self) -> DataLoader[Any]:
         workers = default_workers(self.world.device) if self.options.workers is None else self.options.workers
@@ -122,25 +151,70 @@ class _Training:
             prefetch_factor=4 if workers else None,
         )
 
-    def _end_epoch(self, number: int, losses: list[Tensor], *, images_per_s: float) -> dict[str, Any]:
-        """Score the averaged weights if this epoch is to be scored; return the record for the log."""
-        epoch = number // self.epoch_steps
-        scores = {}
-        if number == self.steps or epoch % self.options.eval_every == 0:
-            scores = self.best.score_and_keep(self.step.average)
-        return {
-            "step": number,
-            "epoch": epoch,
-            "loss": torch.stack(losses).mean().item(),
-            "lr": self.step.rate(number - 1),
-            "images_per_s": round(images_per_s, 1),
-            "seconds": round(time.monotonic() - self.epoch_start, 1),
-            **scores,
-        }
+    def _elapsed(self) -> float:
+        """Seconds since the training began, without its interruptions."""
+        return self.before + time.monotonic() - self.began
 
-    def _require_finite(self, losses: list[Tensor], number: int) -> None:
+    def _fit_into_time(self, number: int, timed: tuple[int, float]) -> None:
+        """Plan as many steps as the time allows; `timed`: a step, and when it ended. Rank 0 decides for all."""
+        since, then = timed
+        seconds = [self._elapsed(), (time.monotonic() - then) / max(1, number - since), self.score_seconds]
+        elapsed, per_step, per_score = from_main(seconds, self.world.device)
+        self.plan.fit_into_time(number, elapsed=elapsed, per_step=per_step, per_score=per_score)
+
+    def _end_stretch(self, number: int, *, images_per_s: float) -> str:
+        """Score the averaged weights after step `number`, and log it with the mean loss; return it as a line."""
+        losses = torch.stack(self.stretch)
+        if not self.losses:
+            self.losses.append(losses[:FIRST_STEPS].mean().item())
+        self.losses.append(losses.mean().item())
+        self.stretch = []
+        rate, speed = self.step.rate(number - 1), round(images_per_s, 1)
+        return self._score(number, {"loss": self.losses[-1], "lr": rate, "images_per_s": speed})
+
+    def _score(self, number: int, record: dict[str, Any]) -> str:
+        """Score the averaged weights after step `number`, and log `record` with the scores; return it as a line."""
+        start = time.monotonic()
+        scores = self.best.score_and_keep(self.step.average, step=number)
+        self.score_seconds = time.monotonic() - start
+        epoch, elapsed = round(number / self.epoch_steps, 2), self._elapsed()
+        record = {"step": number, "epoch": epoch, **record, "seconds": round(elapsed - self.logged, 1), **scores}
+        self.logged = elapsed
+        if not self.log:
+            return ""
+        self.log.write(record)
+        return score_line(record, steps=self.plan.steps) if number else ""
+
+    def _has_learned(self) -> bool:
+        """Whether an open-ended training has nothing more to learn. Rank 0, which knows the scores, decides for all."""
+        why = ""
+        if self.best.overtaken:
+            why = "the hold-out gets worse"
+        elif has_stopped_falling(self.losses):
+            why = "the loss no longer falls"
+        self.ending = why
+        return bool(from_main([float(bool(why))], self.world.device)[0])
+
+    def _length(self) -> str:
+        limit = f"at most about {self.options.minutes:g} minutes" if self.options.minutes else ""
+        if self.plan.open_ended:
+            return f"{limit}, fewer if there is nothing more to learn,"
+        return f"{self.plan.steps} steps{limit and f', {limit},'}"
+
+    def _report(self) -> None:
+        """Say what the training was good for."""
+        if self.ending:
+            self._say(f"ended after {self.plan.steps} steps: {self.ending}")
+        for line in self.best.summary():
+            self._say(line)
+
+    def _say(self, text: str) -> None:
+        if self.world.is_main:
+            print(text, flush=True)
+
+    def _require_finite(self, number: int) -> None:
         """Refuse a loss that is not finite. Called before every save, so that the last save is a good one."""
-        values = torch.stack(losses).tolist() if losses else []
+        values = torch.stack(self.stretch).tolist() if self.stretch else []
         for done, loss in enumerate(values, start=number - len(values) + 1):
             if not math.isfinite(loss):
                 rows = [row for _, row in self.batches.batch(done - 1, of_all_processes=True)]
@@ -155,8 +229,11 @@ class _Training:
 
     def _save(self, number: int) -> None:
         if self.world.is_main:
-            counts = {"step": number, "epoch_seconds": time.monotonic() - self.epoch_start}
-            state = {**counts, "settings": self.settings, **self.best.state(), **self.step.state()}
+            stretch = [loss.item() for loss in self.stretch]
+            own: dict[str, Any] = {"step": number, "seconds": self._elapsed(), "logged": self.logged}
+            own |= {"losses": self.losses, "stretch": stretch}
+            parts = {"plan": self.plan.state(), "best": self.best.state(), **self.step.state()}
+            state = {**own, "settings": self.settings, **parts}
             save_state(self.results / "last", state)
 
     def _resume(self) -> int:
@@ -170,13 +247,15 @@ class _Training:
             return 0
         require_same(state["settings"], self.settings, where=self.results / "last")
         self.step.load(state)
-        self.best.load(state)
-        self.epoch_start = time.monotonic() - float(state.get("epoch_seconds", 0))
+        self.best.load(state["best"])
+        self.plan.load(state["plan"])
+        self.before, self.logged, self.losses = float(state["seconds"]), float(state["logged"]), state["losses"]
+        self.stretch = [torch.tensor(loss, device=self.world.device) for loss in state["stretch"]]
         done = int(state["step"])
-        if self.world.is_main:
-            if done == self.steps:
-                self._require_best()
-            print(f"resuming after step {done} of {self.steps}" if done < self.steps else "already trained", flush=True)
+        if self.world.is_main and done == self.plan.steps:
+            self._require_best()
+        of = "" if self.plan.steps is None else f" of {self.plan.steps}"
+        self._say("already trained" if done == self.plan.steps else f"resuming after step {done}{of}")
         return done
 
     def _require_best(self) -> None:

@@ -18,11 +18,18 @@ class FitOptions:
 
     data: Path
     """Data folder, laid out as the README says."""
-    epochs: int
+    epochs: int | None
+    """Length of the training: passes over as many photographs as there are. None: see `steps`."""
     batch_size: int
     """Images per batch, over all processes."""
     lr: float
     """Peak learning rate."""
+    steps: int | None = None
+    """Length of the training in steps, in place of `epochs`. If both are None, the training ends when it has learned
+    what it can (the loss no longer falls, or the hold-out gets worse), at the latest after `minutes`; its learning rate
+    stays the same after the warm-up."""
+    minutes: float | None = None
+    """The training takes about so long at most: after the first steps, it plans as many as fit."""
     run: str = ""
     """Name of the run: files go to results/RUN; "" is results/ itself."""
     small: bool = False
@@ -48,7 +55,8 @@ class FitOptions:
     clip_norm: float = 5.0
     """Largest norm of the gradient."""
     ema_epochs: float = 1.0
-    """Half-life of the averaged weights, in epochs."""
+    """Half-life of the averaged weights, in epochs. Without `epochs` and `steps`, the average is over about the last
+    tenth of the steps."""
     seed: int = 0
     """Seed of new weights, batches and augmentation; the hold-out does not depend on it."""
     device: str = "auto"
@@ -67,7 +75,8 @@ class FitOptions:
     """Folder for decoded photographs, so that later epochs and trainings decode nothing: useful for large ones. It
     takes 3 bytes a pixel, leaves 5 GiB of its disk free (a tenth of a small disk), and may be deleted at any time."""
     eval_every: int = 1
-    """Epochs between two scores on the hold-out, from which the best weights are chosen; the last is always scored."""
+    """Epochs between two scores on the hold-out; the last is always scored. Without `epochs` and `steps`, scores come
+    after 64, 96, 128, 192, 256, ... steps."""
     save_every: int = 500
     """Steps between two saves of the resume state, besides one after each epoch."""
     skip_bad: bool = False
@@ -77,12 +86,15 @@ class FitOptions:
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
-        for name in ("epochs", "batch_size", "cycles", "chunk_size", "save_every", "eval_every"):
+        if self.epochs is None and self.steps is None and self.minutes is None:
+            raise NoseprintError("how long is the training? Give --epochs, --steps or --minutes")
+        for name in ("epochs", "steps", "batch_size", "cycles", "chunk_size", "save_every", "eval_every"):
             value, least = getattr(self, name), 2 if name == "batch_size" else 1
             if value is not None and value < least:
                 raise NoseprintError(f"{option(name)} {value}: must be at least {least}")
-        for name in ("lr", "clip_norm", "ema_epochs"):
-            if not 0 < getattr(self, name) < math.inf:
+        for name in ("lr", "clip_norm", "ema_epochs", "minutes"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
                 raise NoseprintError(f"{option(name)} {getattr(self, name)}: must be above 0 and finite")
         for name in ("warmup", "weight_decay"):
             if not 0 <= getattr(self, name) < 1:

@@ -1,5 +1,7 @@
 """One step of a training: loss, gradient, weights, averaged weights."""
 
+import math
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,41 +15,46 @@ from noseprint.data.datasets import Sample
 from noseprint.devices import autocast_dtype
 from noseprint.distributed import World, sum_gradients
 from noseprint.errors import NoseprintError
+from noseprint.models.frozen_norm import join_frozen_norms
 from noseprint.models.network import Network
 from noseprint.training.faults import is_out_of_memory, largest_that_fits
 from noseprint.training.fit_options import FitOptions
 from noseprint.training.gradient_cache import ChunkedForward
+from noseprint.training.plan import Plan
 from noseprint.training.schedules import average_decay, learning_rate_factor, phase_at
 from noseprint.training.task import Task
+
+OPEN_ENDED_WARMUP = 10
+"""Steps of the warm-up of a training without a given number of steps."""
 
 
 class TrainingStep:
     """The steps of a training and all that they change: network, criterion, optimizer, averaged weights.
 
-    task: gives the loss. epoch_steps: steps of an epoch. results: the folder to name in messages.
+    task: gives the loss. plan: says how many steps there are. epoch_steps: steps of an epoch. results: the folder to
+    name in messages.
     """
 
-    def __init__(self, task: Task, *, options: FitOptions, world: World, epoch_steps: int, results: Path) -> None:
-        self._task, self._options, self._world, self._results = task, options, world, results
-        self._phases = task.phases(options.epochs)
-        self._phase_steps = [phase.epochs * epoch_steps for phase in self._phases]
-        self._epoch_steps = epoch_steps
+    def __init__(
+        self, task: Task, *, options: FitOptions, world: World, plan: Plan, epoch_steps: int, results: Path
+    ) -> None:
+        self._task, self._options, self._world, self._results, self._plan = task, options, world, results, plan
+        self._phases = task.phases()
+        if plan.open_ended and len(self._phases) > 1:
+            raise NoseprintError("this training has phases, so it needs a given length: pass --epochs or --steps")
+        self._half_life = math.inf if plan.open_ended else epoch_steps * options.ema_epochs
         self._network = task.network.to(world.device)
         self._criterion = task.criterion.to(world.device)
         self._forward: nn.Module = self._network
         if options.compile:
             self._forward = cast(nn.Module, torch.compile(self._network))
         self._average = ModelEmaV3(self._network)
+        join_frozen_norms(self._network)
         self._parts = {part.name: part for part in task.parts()}
         self._optimizer = self._build_optimizer()
         dtype = autocast_dtype(world.device, depthwise=self._network.backbone.depthwise)
         self._amp = dtype if options.amp else None
         self._scaler = torch.amp.GradScaler(enabled=self._amp is torch.float16)
-
-    @property
-    def steps(self) -> int:
-        """Steps of the whole training."""
-        return sum(self._phase_steps)
 
     @property
     def average(self) -> Network:
@@ -81,15 +88,17 @@ class TrainingStep:
             loss = loss + 0 * norm
         self._scaler.step(self._optimizer)
         self._scaler.update()
-        decay = average_decay(step, half_life=self._epoch_steps * self._options.ema_epochs)
-        self._average.apply_update_(self._network, decay)
+        self._average.apply_update_(self._network, average_decay(step, half_life=self._half_life))
         return loss
 
     def rate(self, step: int) -> float:
         """The learning rate of update number `step`, before the parts' own scales."""
         options = self._options
-        number, step = phase_at(step, self._phase_steps)
-        steps = self._phase_steps[number]
+        if self._plan.open_ended:
+            return options.lr * min(1.0, (step + 1) / (OPEN_ENDED_WARMUP + 1))
+        lengths = self._phase_steps()
+        number, step = phase_at(step, lengths)
+        steps = lengths[number]
         factor = learning_rate_factor(
             options.schedule,
             step,
@@ -99,6 +108,13 @@ class TrainingStep:
             milestones=options.milestones,
         )
         return (self._phases[number].lr or options.lr) * factor
+
+    def _phase_steps(self) -> list[int]:
+        """The number of steps of each phase."""
+        if self._plan.steps is None:
+            return [1]
+        ends = [round(self._plan.steps * share) for share in accumulate(phase.share for phase in self._phases)]
+        return [end - start for start, end in pairwise([0, *ends])]
 
     def state(self) -> dict[str, Any]:
         """All that steps change."""
@@ -135,7 +151,7 @@ class TrainingStep:
 
     def _begin(self, step: int) -> None:
         """Set the learning rate of each part, and freeze those that this phase does not train."""
-        trains = self._phases[phase_at(step, self._phase_steps)[0]].trains
+        trains = self._phases[phase_at(step, self._phase_steps())[0]].trains
         for group in self._optimizer.param_groups:
             group["lr"] = self.rate(step) * self._parts[group["part"]].lr_scale
             for parameter in group["params"]:

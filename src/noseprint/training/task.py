@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -27,12 +29,30 @@ class Part:
 class Phase:
     """A stretch of a training, with a warm-up and a schedule of its own.
 
-    trains: names of the parts that learn; None: all of them. lr: the peak learning rate; None: that of the options.
+    share: its share of the steps. trains: names of the parts that learn; None: all of them. lr: the peak learning rate;
+    None: that of the options.
     """
 
-    epochs: int
+    share: float
     trains: tuple[str, ...] | None = None
     lr: float | None = None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a network is worth on the hold-out.
+
+    values: scores by name, for the log. by: what the score is called that decides which weights are kept; higher is
+    better. size: how much is held out, in words. judged: (N,) that score of each held-out item, in 0..1; its mean is
+    the score. groups: (N,) the group of each item; the items of one group, such as the photographs of an individual,
+    are not independent.
+    """
+
+    values: dict[str, float]
+    by: str
+    size: str
+    judged: npt.NDArray[np.float64]
+    groups: npt.NDArray[np.str_]
 
 
 class Task(ABC):
@@ -45,10 +65,6 @@ class Task(ABC):
     """Trained, averaged and kept."""
     criterion: nn.Module
     """The loss's own weights, such as class centres. They are trained and resumed, but not kept with the network."""
-    keep_by: str | None = None
-    """The score by which the best weights are kept, higher is better; None: the last weights are kept."""
-    tie: float = 0.0
-    """Scores closer than this count as equal; of equal scores the later one wins."""
 
     @abstractmethod
     def prepare(self, world: World, results: Path) -> None:
@@ -79,15 +95,16 @@ class Task(ABC):
         """What is trained, and at which rate."""
         return Part("network", self.network), Part("criterion", self.criterion)
 
-    def phases(self, epochs: int) -> Sequence[Phase]:
-        """What is trained in which epochs; `epochs` is the option."""
-        return (Phase(epochs),)
+    def phases(self) -> Sequence[Phase]:
+        """What is trained when. Only a training with a given number of steps can have more than one phase."""
+        return (Phase(1.0),)
 
     @abstractmethod
-    def score(self, network: Network) -> dict[str, float]:
-        """Scores of the network by name, on rank 0; none on the other ranks, and none if nothing is held out.
+    def score(self, network: Network, *, untrained: bool = False) -> Scores | None:
+        """The scores of the network, on rank 0; None on the other ranks, and if nothing is held out.
 
-        Every rank calls it. Raises NoseprintError for weights that are not worth keeping.
+        Every rank calls it. Raises NoseprintError for weights that are not worth keeping, unless they are `untrained`:
+        those that the training starts from.
         """
 
     @abstractmethod

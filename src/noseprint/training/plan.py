@@ -1,0 +1,75 @@
+"""How long a training goes on, and after which steps its weights are scored."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from noseprint.training.fit_options import FitOptions
+
+FIRST_SCORED = 64
+"""An open-ended training is scored after this many steps, then after 1.5, 2, 3, 4, 6, 8, ... times as many."""
+MEASURED_FROM = 4
+"""Steps before this one are not timed: they set up memory, and read files for the first time."""
+FLAT = 0.02
+"""The loss has stopped falling if it fell, since the last score, by less than this share of its whole fall."""
+BEGUN = 0.05
+"""A training has begun to learn once its loss has fallen by this share."""
+
+
+class Plan:
+    """The number of steps: given, or (`open_ended`) as many as there is something to learn, within a limit of time.
+
+    steps: the last step; of an open-ended training the estimated limit, and None before it is known.
+    """
+
+    def __init__(self, options: FitOptions, *, epoch_steps: int) -> None:
+        self._epoch_steps, self._eval_every = epoch_steps, options.eval_every
+        self._seconds = None if options.minutes is None else 60 * options.minutes
+        self.open_ended = options.steps is None and options.epochs is None
+        self.steps: int | None = None
+        if not self.open_ended:
+            self.steps = options.steps or (options.epochs or 0) * epoch_steps
+        self._measured = self._seconds is None
+
+    def scores_after(self, step: int) -> bool:
+        """Whether the weights are scored after `step`. The last step is always scored."""
+        if step == self.steps:
+            return True
+        if self.open_ended:
+            return step >= FIRST_SCORED and step in (2 ** step.bit_length() // 2, 3 * 2 ** (step.bit_length() - 2))
+        return step % (self._epoch_steps * self._eval_every) == 0
+
+    def needs_time(self, step: int) -> bool:
+        """Whether `fit_into_time` is to be called after `step`: once, or of an open-ended training with each score."""
+        return self._seconds is not None and (not self._measured or (self.open_ended and self.scores_after(step)))
+
+    def fit_into_time(self, step: int, *, elapsed: float, per_step: float, per_score: float) -> None:
+        """Plan as many steps as fit into the time that is left after `step`.
+
+        elapsed: seconds since the start of the training. per_step, per_score: seconds of a step, and of a score.
+        """
+        assert self._seconds is not None
+        left = self._seconds - elapsed - per_score
+        if not self.open_ended:
+            per_step += per_score / (self._epoch_steps * self._eval_every)
+        fits = max(step + 1, step + int(left / per_step))
+        self.steps = fits if self.open_ended or self.steps is None else min(fits, self.steps)
+        self._measured = True
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed training must know."""
+        return {"steps": self.steps, "measured": self._measured}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Continue from what `state` returned."""
+        self.steps, self._measured = state["steps"], state["measured"]
+
+
+def has_stopped_falling(losses: Sequence[float]) -> bool:
+    """Whether a training has learned what it can, by the mean loss of each stretch between two scores, oldest first.
+
+    The first stretch is that of the first steps. A loss that has not begun to fall may still begin.
+    """
+    if len(losses) < 3:
+        return False
+    first, before, now = losses[0], losses[-2], losses[-1]
+    return first - now > BEGUN * abs(first) and before - now < FLAT * (first - now)

@@ -1,0 +1,62 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from noseprint.models.frozen_norm import join_frozen_norms
+from noseprint.models.network import SupConNet
+
+IMAGES = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+def networks(backbone):
+    """The same network twice, the second joined; its norms differ from the identity."""
+    torch.manual_seed(0)
+    plain = SupConNet(backbone, image_size=64, dim=16, pretrained=False)
+    for norm in (module for module in plain.modules() if isinstance(module, nn.BatchNorm2d)):
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.uniform_(norm.bias, -0.2, 0.2)
+        norm.running_mean.uniform_(-0.2, 0.2)
+        norm.running_var.uniform_(0.5, 2)
+    joined = copy.deepcopy(plain)
+    return plain, joined, join_frozen_norms(joined)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "pairs"),
+    [("test_efficientnet.r160_in1k", 13), ("test_resnet.r160_in1k", 15), ("test_byobnet.r160_in1k", 14)],
+)
+def test_a_joined_network_has_the_same_output_and_the_same_gradients(backbone, pairs):
+    plain, joined, number = networks(backbone)
+    assert number == pairs == sum(isinstance(module, nn.BatchNorm2d) for module in plain.modules())
+    outputs = [net(IMAGES) for net in (plain, joined)]
+    torch.testing.assert_close(*outputs)
+    for output in outputs:
+        (output * torch.linspace(-1, 1, output.numel()).view_as(output)).sum().backward()
+    for (name, one), other in zip(plain.named_parameters(), joined.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-6, msg=name)
+
+
+def test_weights_names_and_eval_mode_are_untouched():
+    plain, joined, _ = networks("test_efficientnet.r160_in1k")
+    assert list(plain.state_dict()) == list(joined.state_dict())
+    assert torch.equal(plain.eval().embed(IMAGES), copy.deepcopy(joined).eval().embed(IMAGES))
+
+
+def test_joined_convolutions_keep_less_for_the_backward_pass():
+    kept = []
+    for net in networks("test_efficientnet.r160_in1k")[:2]:
+        storages = {}
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t, found=storages: found.update({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()}),
+            lambda _: None,
+        ):
+            net(IMAGES)
+        kept.append(sum(storages.values()))
+    assert kept[1] < 0.85 * kept[0]
+
+
+def test_norms_that_learn_their_statistics_are_left_alone():
+    network = SupConNet("test_resnet.r160_in1k", image_size=64, dim=16, pretrained=False, freeze_batch_norm=False)
+    assert join_frozen_norms(network) == 0
