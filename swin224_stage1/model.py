@@ -9,7 +9,7 @@ BACKBONE = "swin_base_patch4_window7_224.ms_in22k"
 SMALL_BACKBONE = "tf_efficientnet_lite0.in1k"  # used instead with --small
 
 
-def build_model(backbone: str = BACKBONE, *, image_size: int = 224, **start: Any) -> "SupConNet":
+def build_model(backbone: str = BACKBONE, *, image_size: int | None = 224, **start: Any) -> "SupConNet":
     """The network before training; `start` says what weights the backbone has: see SupConNet."""
     from noseprint.models.network import SupConNet  # loads torch, and train.py --help reads the names above
 

@@ -24,7 +24,16 @@ def images(n, *, per=2, start=0):
 
 @pytest.mark.parametrize(
     ("identities", "share", "want"),
-    [(6000, 0.05, 300), (1000, 0.5, 333), (100, 0.05, 8), (24, 0.05, 8), (23, 0.05, 7), (6, 0.05, 2), (100, 0.0, 0)],
+    [
+        (6000, 0.05, 300),
+        (1000, 0.5, 333),
+        (200, 0.05, 32),
+        (95, 0.05, 19),
+        (24, 0.05, 8),
+        (23, 0.05, 7),
+        (6, 0.05, 2),
+        (100, 0.0, 0),
+    ],
 )
 def test_the_number_held_out_follows_the_share(identities, share, want):
     held = split_holdout(images(identities), share=share, seed=0)

@@ -24,10 +24,11 @@ MOST_HASHES = 4096
 def split_holdout(identities: Sequence[str], *, share: float, seed: int = HOLDOUT_SEED) -> set[str]:
     """The identities to hold out; `identities` (N,) names the identity of every image.
 
-    Of the M identities with two images or more, max(round(share * M), 8) are held out, but at most a third: those with
-    the smallest hashes of (seed, identity). So the order of the rows and further images of known identities do not
-    change the choice, a new identity changes it little, and a larger share holds out the same identities and more. An
-    identity is held out with all its encounters. share 0 holds out none.
+    Of the M identities with two images or more, round(share * M) are held out, but at least min(32, M // 5) and at
+    least 8, since few identities cannot tell one training from another, and at most a third. They are those with the
+    smallest hashes of (seed, identity). So the order of the rows and further images of known identities do not change
+    the choice, a new identity changes it little, and a larger share holds out the same identities and more. An identity
+    is held out with all its encounters. share 0 holds out none.
 
     Raises NoseprintError for a share outside [0, 0.5], and if fewer than two identities can be held out.
     """
@@ -35,7 +36,8 @@ def split_holdout(identities: Sequence[str], *, share: float, seed: int = HOLDOU
     if share == 0:
         return set()
     eligible = [identity for identity, images in Counter(identities).items() if images >= 2]
-    number = min(max(round(share * len(eligible)), 8), len(eligible) // 3)
+    number = max(round(share * len(eligible)), min(32, len(eligible) // 5), 8)
+    number = min(number, len(eligible) // 3)
     if number < 2:
         raise NoseprintError(
             f"{len(eligible)} identities have two images or more, but a hold-out needs at least 6: "

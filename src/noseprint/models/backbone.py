@@ -138,6 +138,15 @@ def build_backbone(
     return Backbone(model, fixed_size=image_size if config.fixed_input_size else None, own_head=own_head)
 
 
+def default_size(name: str) -> int:
+    """Side in pixels of the images that the public weights of the timm model `name` were trained on.
+
+    Raises NoseprintError for a name that timm does not know.
+    """
+    _check_name(name)
+    return int(timm.get_pretrained_cfg(name).input_size[-1])
+
+
 def _check_name(name: str) -> None:
     known: list[str] = timm.list_models(include_tags=True)
     if name in known:

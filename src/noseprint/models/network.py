@@ -11,15 +11,16 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from noseprint.errors import NoseprintError
-from noseprint.models.backbone import build_backbone
+from noseprint.models.backbone import build_backbone, default_size
 from noseprint.models.pooling import DESCRIPTORS
 
 
 class Network(nn.Module):
     """What all networks share: a backbone, the pixel statistics, and BatchNorm that may be frozen.
 
-    Attributes: `freeze_batch_norm` keeps BatchNorm in eval mode while training, so that its running statistics stay
-    those of the pretrained weights; its scale and shift are learned all the same.
+    Attributes: `size_is_open` says that nobody has chosen the input size yet. `freeze_batch_norm` keeps BatchNorm in
+    eval mode while training, so that its running statistics stay those of the pretrained weights; its scale and shift
+    are learned all the same.
     """
 
     pixel_mean: Tensor
@@ -29,7 +30,7 @@ class Network(nn.Module):
         self,
         backbone_name: str,
         *,
-        image_size: int,
+        image_size: int | None,
         pretrained: bool = True,
         backbone_weights: Path | None = None,
         mean: Sequence[float] | None = None,
@@ -39,14 +40,17 @@ class Network(nn.Module):
     ) -> None:
         """Build the network.
 
-        backbone_name: a timm name with its tag. image_size: side of the square input in pixels. pretrained: start from
-        the backbone's public weights. backbone_weights: start the backbone from this file instead. mean, std: per
-        channel, for pixels in 0..1; by default the backbone's own. own_head: see `build_backbone`.
+        backbone_name: a timm name with its tag. image_size: side of the square input in pixels; None: that of the
+        backbone's public weights, until a training chooses another. pretrained: start from the backbone's public
+        weights. backbone_weights: start the backbone from this file instead. mean, std: per channel, for pixels in
+        0..1; by default the backbone's own. own_head: see `build_backbone`.
         Raises NoseprintError as `build_backbone` does.
         """
         super().__init__()
-        if not 16 <= image_size <= 4096:
+        if image_size is not None and not 16 <= image_size <= 4096:
             raise NoseprintError(f"image size {image_size}: must be in 16..4096 pixels")
+        self.size_is_open = image_size is None
+        image_size = image_size or default_size(backbone_name)
         self.backbone_name, self.image_size, self.freeze_batch_norm = backbone_name, image_size, freeze_batch_norm
         self.backbone = build_backbone(
             backbone_name,

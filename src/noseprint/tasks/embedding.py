@@ -26,9 +26,13 @@ from noseprint.metrics.holdout_scores import HoldoutScores, evaluate_holdout
 from noseprint.models.embed import embed_images
 from noseprint.models.network import Network, SupConNet
 from noseprint.tasks.embedding_options import EmbeddingOptions
+from noseprint.tasks.input_size import SIZES, choose_image_size
 from noseprint.training.faults import require_spread
 from noseprint.training.task import Scores, Task
 
+SMALL_TRAIN_SHARE = 0.8
+"""With --small, the side of the training images as a share of the input's: convolutional networks embed best at a size
+above the one that they were trained at (arXiv 1906.06423)."""
 COLLAPSE_SAMPLE = 32
 """Number of training photographs that show whether the network has collapsed, if nothing is held out."""
 
@@ -44,6 +48,8 @@ class EmbeddingTask(Task):
     pseudo: further identities, never held out.
     training_transform, evaluation_transform: make the transform of each image, for a side in pixels.
     loss: takes the place of the one that `options.loss` names. A module's weights are trained and resumed, too.
+    larger: if the network's size is still open, take the next one above that which suits the photographs best, so that
+    the members of an ensemble differ.
 
     Labels number the identities of the training part in order of first appearance. Weights are judged by the average
     precision of each held-out photograph, searched among all others: that says more than the AUC of a few pairs.
@@ -61,11 +67,12 @@ class EmbeddingTask(Task):
         training_transform: Callable[[int], Transform],
         evaluation_transform: Callable[[int], Transform],
         loss: BatchLoss | None = None,
+        larger: bool = False,
     ) -> None:
-        self.network, self._options = network, options
+        self.network, self._options, self._larger = network, options, larger
         self._labelled, self._pseudo = labelled, pseudo
-        self._training_transform = training_transform(network.training_size(options.train_size))
-        self._evaluation_transform = evaluation_transform(network.image_size)
+        self._transforms = training_transform, evaluation_transform
+        self._train_size = network.training_size(options.train_size)  # refuses one that the backbone does not take
         self._held_out = split_holdout(labelled.identities, share=options.holdout)
         # An identity whose photographs are all broken leaves a class that is never the answer.
         classes = len({*labelled.identities} - self._held_out) + (len({*pseudo.identities}) if pseudo else 0)
@@ -94,6 +101,31 @@ class EmbeddingTask(Task):
             encounters=self.holdout.encounters,
             encounter_column=self.holdout.encounter_column,
         )
+        self._size_remark = self._choose_sizes()
+
+    def _choose_sizes(self) -> str:
+        """Set the sizes of the network's input and of the training images; return a line about them."""
+        network, options = self.network, self._options
+        remark = ""
+        if network.size_is_open and network.backbone.fixed_size is None:
+            size, found = choose_image_size(
+                cast(SupConNet, network.to(self._world.device)),
+                self.train,
+                transform=self._transforms[1],
+                world=self._world,
+                workers=self._workers,
+                cache=options.cache,
+            )
+            tried = ", ".join(f"{score:.3f} at {side}" for side, score in found.items())
+            remark = f"image size {size}: before training, mAP is {tried} px"
+            if self._larger:
+                size = min((side for side in SIZES if side > size), default=round(1.25 * size))
+                remark += f"; this network takes the next size, {size}"
+            network.image_size, network.size_is_open = size, False
+        self._train_size = network.training_size(options.train_size)
+        if options.small and options.train_size is None and network.backbone.fixed_size is None:
+            self._train_size = max(32, round(SMALL_TRAIN_SHARE * network.image_size / 32) * 32)
+        return remark
 
     def dataset(self) -> TrainingImages:
         """The training photographs, labelled by the number of their identity."""
@@ -101,7 +133,7 @@ class EmbeddingTask(Task):
         return TrainingImages(
             self.train.paths,
             [number[identity] for identity in self.train.identities],
-            transform=self._training_transform,
+            transform=self._transforms[0](self._train_size),
             seed=self._options.seed,
             cache=self._options.cache,
         )
@@ -137,7 +169,7 @@ class EmbeddingTask(Task):
         embeddings = embed_images(
             cast(SupConNet, network),
             self.holdout.paths or self.train.paths[:COLLAPSE_SAMPLE],
-            transform=self._evaluation_transform,
+            transform=self._transforms[1](self.network.image_size),
             device=self._world.device,
             workers=self._workers,
             cache=self._options.cache,
@@ -196,6 +228,8 @@ class EmbeddingTask(Task):
         )
 
     def _remarks(self) -> Iterator[str]:
+        if self._size_remark:
+            yield self._size_remark
         unknown = [*self._labelled.unknown.values(), *(self._pseudo.unknown.values() if self._pseudo else ())]
         if unknown:
             yield f"left out: {len(unknown)} photographs of unknown individuals: {count_text(unknown)}"

@@ -12,6 +12,9 @@ from noseprint.losses import LossName
 from noseprint.models.weights_header import read_header
 from noseprint.training.fit_options import FitOptions, option
 
+SMALL_MINUTES = 6.0
+"""Limit of each of the nine trainings of --small on a machine without a GPU: less than an hour in all."""
+
 
 @dataclass(frozen=True)
 class EmbeddingOptions(FitOptions):
@@ -20,9 +23,11 @@ class EmbeddingOptions(FitOptions):
     backbone: Annotated[str | None, tyro.conf.arg(aliases=["--trunk"])] = None
     """timm name.tag of the backbone. None: that of the start weights."""
     image_size: int | None = None
-    """Side of the square input in pixels. None: that of the start weights."""
+    """Side of the square input in pixels. None: that of the start weights; with --small, the one at which the untrained
+    network finds your training photographs best."""
     train_size: int | None = None
-    """Side of the training images. None: that of the input; smaller ones train a convolutional backbone faster."""
+    """Side of the training images. None: that of the input; with --small, about four fifths of it, if the backbone
+    takes any size."""
     loss: LossName = "supcon"
     """supcon, batch-hard triplet, arcface or softmax (a classifier of the pooled feature); +smoothing adds CGD's
     auxiliary classifier."""
@@ -31,8 +36,8 @@ class EmbeddingOptions(FitOptions):
     images_per_identity: int = 4
     """Images of each identity in a batch."""
     holdout: float = 0.05
-    """Share of the identities that are never trained on and score each epoch; at least 8 identities, at most a third.
-    0: train on all, keep the last epoch."""
+    """Share of the identities that are never trained on and score the network. At least 32 identities, but for that at
+    most a fifth; at least 8, at most a third. 0: train on all; then nothing shows how good the network is."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""

@@ -1,0 +1,82 @@
+"""The size of the input that suits the photographs: the one at which the untrained network finds identities best."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from noseprint.data.tables import ImageTable
+from noseprint.data.transforms import Transform
+from noseprint.distributed import World, from_main
+from noseprint.metrics.retrieval import retrieval_metrics
+from noseprint.models.embed import embed_images
+from noseprint.models.network import SupConNet
+
+SIZES = (128, 160, 192, 224, 256, 320)
+"""Sides in pixels; a training takes twice as long for each factor of 1.4."""
+GAIN_OF_DOUBLE = 1.09
+"""A larger size must be worth its time: twice the side must give this many times the mAP."""
+MOST_PHOTOGRAPHS = 300
+MOST_OF_EACH = 4
+"""Photographs of an identity that are searched."""
+
+
+def choose_image_size(
+    network: SupConNet,
+    table: ImageTable,
+    *,
+    transform: Callable[[int], Transform],
+    world: World,
+    workers: int,
+    cache: Path | None = None,
+) -> tuple[int, dict[int, float]]:
+    """The best of SIZES for photographs like those of `table`, and the mAP at each size that was tried.
+
+    Up to MOST_PHOTOGRAPHS of them are searched with `network` as it is, which must take any size. Tries larger sizes
+    until two of them are no better. Every rank calls it.
+    """
+    sample = draw_sample(table)
+    found: dict[int, float] = {}
+    size_before = network.image_size
+    for size in SIZES:
+        network.image_size = size
+        embeddings = embed_images(
+            network,
+            sample.paths,
+            transform=transform(size),
+            device=world.device,
+            workers=workers,
+            cache=cache,
+            label=f"{size} px",
+        )
+        score = retrieval_metrics(embeddings, sample.identities).map if world.is_main else 0.0
+        (found[size],) = from_main([score], world.device)
+        if list(found)[:-2] and best_size(found) in list(found)[:-2]:
+            break
+    network.image_size = size_before
+    return best_size(found), found
+
+
+def best_size(found: dict[int, float]) -> int:
+    """The size with the highest mAP for its time; `found`: size -> mAP."""
+    exponent = np.log2(GAIN_OF_DOUBLE)
+    return max(found, key=lambda size: found[size] / size**exponent)
+
+
+def draw_sample(table: ImageTable) -> ImageTable:
+    """Up to MOST_PHOTOGRAPHS, at most MOST_OF_EACH of an identity, of identities with several; always the same."""
+    order = np.random.default_rng(0).permutation(len(table.paths))
+    several = {identity for identity, number in Counter(table.identities).items() if number > 1}
+    taken: dict[str, list[int]] = {}
+    for row in order:
+        identity = table.identities[row]
+        if identity in several and len(taken.setdefault(identity, [])) < MOST_OF_EACH:
+            taken[identity].append(int(row))
+    rows: list[int] = []
+    for own in taken.values():
+        if len(rows) + len(own) > MOST_PHOTOGRAPHS:
+            break
+        rows += own
+    chosen = set(rows)
+    return table.where(row in chosen for row in range(len(table.paths)))

@@ -1,0 +1,103 @@
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from noseprint.data.tables import ImageTable, read_train
+from noseprint.data.transforms import A
+from noseprint.distributed import World
+from noseprint.models.network import SupConNet
+from noseprint.tasks import embedding, input_size
+from noseprint.tasks.embedding import EmbeddingTask
+from noseprint.tasks.embedding_options import EmbeddingOptions
+from noseprint.tasks.input_size import best_size, draw_sample
+
+WORLD = World(0, 1, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("found", "size"),
+    [
+        ({128: 0.769, 160: 0.797, 192: 0.798, 224: 0.796}, 160),  # dogs
+        ({128: 0.411, 160: 0.454, 192: 0.420}, 160),  # drawn prints
+        ({128: 0.439, 160: 0.475, 192: 0.500, 224: 0.518, 256: 0.535, 320: 0.521}, 256),  # things and groceries
+        ({128: 0.373, 160: 0.421, 192: 0.441, 224: 0.435, 256: 0.437, 320: 0.457}, 192),  # characters
+        ({128: 0.5, 256: 0.54}, 128),  # twice the side gains less than 9 %
+        ({128: 0.5, 256: 0.55}, 256),
+    ],
+)
+def test_a_larger_size_must_gain_enough(found, size):
+    assert best_size(found) == size
+
+
+def table(numbers):
+    names = [name for name, number in numbers.items() for _ in range(number)]
+    return ImageTable(tuple(Path(f"{row}.jpg") for row in range(len(names))), tuple(names))
+
+
+def test_the_sample_has_whole_identities_with_a_few_photographs_each():
+    numbers = {f"several {i}": 9 for i in range(100)} | {f"single {i}": 1 for i in range(50)}
+    sample = draw_sample(table(numbers))
+    counts = Counter(sample.identities)
+    assert set(counts.values()) == {4}
+    assert 296 <= len(sample) <= 300
+    assert draw_sample(table(numbers)).paths == sample.paths
+
+
+def task(data, *, larger=False, small=True, **changes):
+    chosen = EmbeddingOptions(
+        data=data, epochs=1, batch_size=16, lr=1e-3, device="cpu", workers=0, small=small, **changes
+    )
+    torch.manual_seed(0)
+    network = SupConNet("test_efficientnet.r160_in1k", image_size=chosen.image_size, dim=16, pretrained=False)
+    made = EmbeddingTask(
+        network,
+        options=chosen,
+        labelled=read_train(data),
+        training_transform=lambda size: A.Resize(size, size),
+        evaluation_transform=lambda size: A.Resize(size, size),
+        larger=larger,
+    )
+    made.prepare(WORLD, Path())
+    return made
+
+
+@pytest.fixture
+def sizes(monkeypatch):
+    """Makes the untrained network best at 64 px, of 32, 64, 96 and 128."""
+    monkeypatch.setattr(input_size, "SIZES", (32, 64, 96, 128))
+    monkeypatch.setattr(embedding, "SIZES", (32, 64, 96, 128))
+    best = {32: 0.2, 64: 0.9, 96: 0.5, 128: 0.6}
+
+    def scores(embeddings, _):
+        return type("Scores", (), {"map": best[tried.pop(0)]})
+
+    tried = [32, 64, 96, 128]
+    monkeypatch.setattr(input_size, "retrieval_metrics", scores)
+
+
+def test_the_size_follows_the_photographs_and_training_takes_four_fifths(demo, sizes):
+    made = task(demo)
+    assert made.network.image_size == 64
+    assert made.dataset()[0, 0].image.shape == (3, 64, 64)  # 51 rounds to 64
+    assert "image size 64: before training, mAP is 0.200 at 32, 0.900 at 64" in made.describe()
+
+
+def test_the_larger_member_takes_the_next_size(demo, sizes):
+    made = task(demo, larger=True)
+    assert made.network.image_size == 96
+    assert "takes the next size, 96" in made.describe()
+
+
+def test_a_given_size_is_left_alone(demo):
+    made = task(demo, image_size=96)
+    assert made.network.image_size == 96
+    assert made.dataset()[0, 0].image.shape == (3, 64, 64)
+    assert task(demo, image_size=96, train_size=32).dataset()[0, 0].image.shape == (3, 32, 32)
+    assert task(demo, image_size=96, small=False).dataset()[0, 0].image.shape == (3, 96, 96)
+
+
+def test_a_real_search_chooses_a_size(demo, monkeypatch):
+    monkeypatch.setattr(input_size, "SIZES", (32, 64))
+    assert task(demo).network.image_size in (32, 64)
