@@ -47,6 +47,8 @@ method() {
 
 check_data() { run_or_show python -m noseprint check "$DATA"; }
 
+describe_data() { [ "$SIZE" = demo ] || python -m noseprint check --plan "$DATA"; }
+
 make_demo_data() { run_or_show python -m noseprint demo-data "$DATA"; }
 
 demo_options() {  # FOLDER: options of its train.py; swin224 and swin384 share a small backbone and differ in size

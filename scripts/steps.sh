@@ -16,6 +16,7 @@
 # These functions of a train.sh are optional:
 #
 #   check_data           for --check: reports what is wrong with the data
+#   describe_data        says, before the first step, what the method will make of the data
 #   make_demo_data       for --demo: makes the data folder
 #   demo_options FOLDER  for --demo: prints more options of the folder's train.py
 #   own_option ARG...    reads an option as common_option does; returns 1 if it does not know it
@@ -127,6 +128,7 @@ run_method() {  # PATH...: what the data folder must contain, unless the demo ma
   [ "$SIZE" = demo ] || need_data "$@"
   set_up_python requirements.txt
   [ "$SIZE" != demo ] || make_demo_data
+  if [ "$DRY_RUN" = 0 ] && has_function describe_data; then describe_data; fi
   MODE=run
   method
 }

@@ -22,6 +22,9 @@ class Check:
     """Data folder, in the layout of data/README.md."""
     csv: Path | None = None
     """Write all findings to this file (kind, file, line, problem, other file); the terminal shows five of each kind."""
+    plan: bool = False
+    """Only say what a training would make of the data: what is learned from and held out, the image size, the time, and
+    whether it is likely to help. Takes about half a minute. Without this option, it follows the findings."""
 
     def __call__(self) -> None:
         """Check the folder and print the findings."""
@@ -34,9 +37,26 @@ class Check:
             raise NoseprintError(f"{self.data}: no such folder; name the data folder to check")
         if self.csv:
             check_output(self.csv, suffix=".csv", inputs=table_paths(self.data), option="--csv")
+        if self.plan:
+            self._print_plan()
+            return
         report = check(self.data)
         if self.csv:
             write_findings(self.csv, report)
         print(report_text(report, self.data))
         if report.faults:
             raise SystemExit(1)
+        if (self.data / "train" / "train_data.csv").is_file():
+            print("\nWhat a training would make of it:")
+            self._print_plan()
+
+    def _print_plan(self) -> None:
+        from noseprint.data.tables import read_train
+        from noseprint.tasks.advice import advise
+
+        try:
+            lines = advise(read_train(self.data, missing_ok=True))
+        except NoseprintError as error:
+            lines = [f"no training is possible yet: {error}"]
+        for line in lines:
+            print(f"- {line}", flush=True)

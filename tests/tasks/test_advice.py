@@ -1,0 +1,58 @@
+from pathlib import Path
+
+import pytest
+
+from noseprint.data.tables import ImageTable, read_train
+from noseprint.errors import NoseprintError
+from noseprint.tasks.advice import advise
+
+
+def table(individuals, each):
+    names = [f"{i}" for i in range(individuals) for _ in range(each)]
+    return ImageTable(tuple(Path(f"{row}.jpg") for row in range(len(names))), tuple(names))
+
+
+def advice(individuals, each, *, search=(160, 0.4)):
+    return advise(table(individuals, each), untrained=lambda _: search)
+
+
+def test_it_says_what_is_learned_from_held_out_and_searched():
+    lines = advice(100, 5)
+    assert (
+        lines[0]
+        == "to learn from: 400 photographs of 80 individuals, 5 to 5 of each (5 in the middle); held out: 100 of 20"
+    )
+    assert lines[1] == "a batch: 64 photographs, 4 of each individual"
+    assert lines[2] == "image size: 160 px, at which an untrained network has mAP 0.40 on these photographs"
+    assert "training probably helps" in lines[-1]
+
+
+def test_batches_of_individuals_with_few_photographs_hold_more_of_them():
+    assert advice(100, 3)[1].endswith("80 individuals have fewer, so a batch holds more individuals")
+
+
+@pytest.mark.parametrize(
+    ("individuals", "each", "search", "doubt"),
+    [
+        (24, 5, (160, 0.4), "16 individuals are few"),
+        (100, 2, (160, 0.4), "most individuals have one or two photographs"),
+        (100, 5, (160, 0.97), "already finds nearly all"),
+    ],
+)
+def test_it_doubts_where_little_can_be_learned(individuals, each, search, doubt):
+    assert advice(individuals, each, search=search)[-1].startswith("training may not help")
+    assert doubt in advice(individuals, each, search=search)[-1]
+
+
+def test_without_weights_it_says_nothing_about_the_size():
+    assert not [line for line in advice(100, 5, search=None) if "image size" in line]
+
+
+def test_too_few_individuals_are_refused():
+    with pytest.raises(NoseprintError, match="a hold-out needs at least 6"):
+        advice(5, 5)
+
+
+@pytest.mark.slow
+def test_it_really_searches_with_an_untrained_network(demo):
+    assert any("untrained network has mAP" in line for line in advise(read_train(demo)))
