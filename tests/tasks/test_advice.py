@@ -53,6 +53,5 @@ def test_too_few_individuals_are_refused():
         advice(5, 5)
 
 
-@pytest.mark.slow
 def test_it_really_searches_with_an_untrained_network(demo):
     assert any("untrained network has mAP" in line for line in advise(read_train(demo)))
