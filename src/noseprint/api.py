@@ -151,9 +151,10 @@ def train(
     results: StrPath,
     *,
     backbone: str = "tf_efficientnet_lite0.in1k",
-    image_size: int = 192,
-    train_size: int | None = 128,
-    epochs: int = 3,
+    image_size: int | None = None,
+    train_size: int | None = None,
+    epochs: int | None = None,
+    minutes: float | None = None,
     batch_size: int = 64,
     lr: float = 3e-4,
     holdout: float = 0.05,
@@ -164,8 +165,10 @@ def train(
     """Train one network on the training split of a data folder; return the path of its weights.
 
     The defaults suit a machine without a GPU. An interrupted call resumes if you repeat it. backbone: a timm name.tag.
-    image_size, train_size: sides in pixels of the network's input, and of the training images (None: the same).
-    holdout: share of the individuals that are held out from training, to choose the best epoch and to calibrate.
+    image_size: side in pixels of the network's input; None: the one at which the untrained network finds the training
+    photographs best. train_size: that of the training images; None: about four fifths of it. epochs: passes over the
+    photographs; None: until nothing more is learned. minutes: limit of the time; None: no limit if there are epochs,
+    otherwise 6. holdout: share of the individuals that are held out from training, to judge it and to calibrate.
     options: other fields of `noseprint.tasks.embedding_options.EmbeddingOptions`, such as loss="arcface".
     """
     import torch
@@ -173,11 +176,14 @@ def train(
     from noseprint.data.tables import read_train
     from noseprint.models.network import SupConNet
     from noseprint.tasks.embedding import EmbeddingTask
-    from noseprint.tasks.embedding_options import EmbeddingOptions
+    from noseprint.tasks.embedding_options import SMALL_MINUTES, EmbeddingOptions
     from noseprint.training.fit import fit
 
     options |= {"data": Path(data), "backbone": backbone, "image_size": image_size, "train_size": train_size}
-    options |= {"epochs": epochs, "batch_size": batch_size, "lr": lr, "holdout": holdout}
+    if epochs is None and minutes is None and "steps" not in options:
+        minutes = SMALL_MINUTES
+    options |= {"epochs": epochs, "minutes": minutes, "batch_size": batch_size, "lr": lr, "holdout": holdout}
+    options.setdefault("small", True)
     chosen = EmbeddingOptions(**options, device=device, seed=seed)
     torch.manual_seed(seed)
     task = EmbeddingTask(
