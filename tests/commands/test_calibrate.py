@@ -19,6 +19,7 @@ def test_it_writes_the_verifier_and_prints_a_summary(campaign, tmp_path):
     names = [line.split()[0] for line in done.stdout.splitlines()]
     assert names.index("one") < names.index("two") < names.index("ensemble")
     assert "caution: made from 5 held-out identities" in done.stdout
+    assert "no thresholds for 0.01 and 0.001: the hold-out does not support a false match rate of 0.01" in done.stdout
 
 
 def test_where_possible_prints_why_there_is_no_verifier(campaign, tmp_path, write_weights):

@@ -18,7 +18,7 @@ from noseprint.calibration.holdout_pairs import (
     read_held_out_share,
     read_photographs,
 )
-from noseprint.calibration.operating_points import choose_operating_points
+from noseprint.calibration.operating_points import choose_operating_points, least_supported_fmr
 from noseprint.calibration.quality_limits import degraded_copies, learn_limits
 from noseprint.calibration.reliability import ReliabilityScores, reliability_scores
 from noseprint.calibration.verifier import HoldOut, Member, Verifier
@@ -29,7 +29,6 @@ from noseprint.data.tables import ImageTable
 from noseprint.data.transforms import A, apply_transform
 from noseprint.devices import default_workers
 from noseprint.metrics.similarity import Embeddings, Indices, ensemble_embeddings, row_similarities
-from noseprint.metrics.verification import least_fmr
 from noseprint.models.embed import embed_with, embedder
 from noseprint.models.weights import load_network
 from noseprint.models.weights_header import fingerprint
@@ -68,7 +67,8 @@ def make_verifier(
     calibration, reliability = _calibrate(ensemble, table, drawn)
     identity = np.unique(np.asarray(table.identities), return_inverse=True)[1]
     similarity = row_similarities(ensemble, pairs.a, pairs.b)
-    points = choose_operating_points(similarity, pairs.same, identity[pairs.a], identity[pairs.b])
+    labels = pairs.same, identity[pairs.a], identity[pairs.b]
+    points = choose_operating_points(similarity, *labels)
     different = int((~pairs.same).sum())
     if not points:
         raise NoVerifierError(
@@ -87,7 +87,7 @@ def make_verifier(
             same_pairs=len(pairs.same) - different,
             different_pairs=different,
         ),
-        least_fmr=least_fmr(different),
+        least_fmr=least_supported_fmr(*labels),
         points=points,
         quality=learn_limits(
             held_out,

@@ -14,6 +14,8 @@ from noseprint.metrics.verification import least_fmr, roc_curve
 
 FMRS = (0.1, 0.01, 0.001)
 """False match rates that a verifier offers, if the hold-out supports them."""
+PAIRS_NEEDED = 3
+"""A false match rate takes this number of pairs of individuals, divided by the rate: see `least_supported_fmr`."""
 _REPLICATES = 1000
 
 
@@ -50,20 +52,34 @@ class OperatingPoint:
         return min(self.threshold, self.fnmr_threshold)
 
 
+def least_supported_fmr(same: Flags, identity_a: Indices, identity_b: Indices) -> float:
+    """The lowest false match rate that pairs (P,) support, as in `choose_operating_points`. May exceed 1.
+
+    It takes `least_fmr` different pairs of photographs, and PAIRS_NEEDED / FMR different pairs of individuals: if none
+    of N pairs of individuals matches, the rate may still be 3 / N (at 95 % confidence, if the pairs are independent;
+    the rule of three: Hanley & Lippman-Hand 1983, "If nothing goes wrong, is everything all right?").
+    """
+    a, b = identity_a[~same].astype(np.int64), identity_b[~same]
+    individuals = len(np.unique(np.minimum(a, b) * 2**32 + np.maximum(a, b)))
+    return max(least_fmr(len(a)), PAIRS_NEEDED / max(individuals, 1))
+
+
 def choose_operating_points(
     similarity: npt.NDArray[np.float32], same: Flags, identity_a: Indices, identity_b: Indices
 ) -> tuple[OperatingPoint, ...]:
     """The operating point for each of FMRS that the different pairs support; if none, for the lowest rate they support.
 
-    Intervals are from a bootstrap over identities, as in `bootstrap_pairs`. similarity, same: (P,) of pairs of images.
-    identity_a, identity_b: (P,) numbers of the identities of each pair's two images, from 0.
+    Intervals are from a bootstrap over identities, as in `bootstrap_pairs`, but wider: they allow for the small number
+    of held-out identities (see `percentile_interval`). similarity, same: (P,) of pairs of images. identity_a,
+    identity_b: (P,) numbers of the identities of each pair's two images, from 0; all of `identity_a` are held out.
     Returns the highest rate first; () if the pairs support no rate.
     """
-    least = least_fmr(int((~same).sum()))
+    least = least_supported_fmr(same, identity_a, identity_b)
     fmrs = [fmr for fmr in FMRS if fmr >= least]
     if not fmrs and (rounded_up := math.ceil(100 * least) / 100) < 1:
         fmrs = [rounded_up]
     identities = int(max(identity_a.max(), identity_b.max())) + 1
+    held_out = len(np.unique(identity_a))
     chance = np.full(identities, 1 / identities)
     times = np.random.default_rng(0).multinomial(identities, chance, size=_REPLICATES).astype(np.float64)
 
@@ -79,7 +95,7 @@ def choose_operating_points(
 
     def rate_interval(accepted: Flags, total: npt.NDArray[np.float64]) -> Interval:
         with np.errstate(invalid="ignore"):
-            return percentile_interval(resampled_weight(accepted) / total)
+            return percentile_interval(resampled_weight(accepted) / total, identities=held_out)
 
     curve = roc_curve(similarity, same)
     thresholds = np.minimum(curve.threshold, 2.0)  # the first accepts nothing

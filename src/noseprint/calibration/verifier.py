@@ -16,17 +16,18 @@ import numpy as np
 from pydantic import AfterValidator, Field, PlainSerializer, TypeAdapter, ValidationError
 
 from noseprint.calibration.curves import STRICT, Calibration
-from noseprint.calibration.operating_points import OperatingPoint
+from noseprint.calibration.operating_points import PAIRS_NEEDED, OperatingPoint
 from noseprint.calibration.quality_limits import Limits
 from noseprint.calibration.reliability import ReliabilityScores
 from noseprint.errors import NoseprintError, breaks_line, printable
 from noseprint.files import atomic_write
 from noseprint.metrics.bootstrap import MIN_IDENTITIES
+from noseprint.metrics.verification import ERRORS_NEEDED, least_fmr
 from noseprint.models.weights_header import fingerprint
 from noseprint.version import __version__
 
 FEW_IDENTITIES = 25
-"""With fewer held-out identities, neither the rates nor their intervals are reliable."""
+"""With fewer held-out identities, thresholds are strict, and true match rates and probabilities are rough."""
 EVEN_ODDS_LOSS = math.log(2)
 """The log loss of giving every pair a probability of 0.5."""
 _USEFUL_SHARE = 0.95  # a log loss above this share of EVEN_ODDS_LOSS makes the probability useless
@@ -127,8 +128,9 @@ class Verifier:
         few = None
         if self.holdout.identities < FEW_IDENTITIES:
             few = (
-                f"made from {self.holdout.identities} held-out identities, which are few: among other individuals, "
-                "false matches may be several times as frequent. Train with a larger --holdout to be surer"
+                f"made from {self.holdout.identities} held-out identities, which are few: the thresholds are strict to "
+                "keep the promised false match rates, and true match rates and probabilities are rough. Train with a "
+                "larger --holdout to be surer"
             )
         return "; ".join(filter(None, (few, self.probability_warning))) or None
 
@@ -144,6 +146,19 @@ class Verifier:
             )
         return None
 
+    def why_unsupported(self, fmr: float) -> str:
+        """Why the hold-out does not support a false match rate below `least_fmr`, and what to do."""
+        different = self.holdout.different_pairs
+        individuals = ""
+        if self.least_fmr > least_fmr(different):  # then the pairs of individuals are too few
+            individuals = f" (of {PAIRS_NEEDED / self.least_fmr:.0f})"
+        return (
+            f"the hold-out does not support a false match rate of {fmr:g}, which takes {ERRORS_NEEDED / fmr:.0f} "
+            f"different pairs of photographs (of {PAIRS_NEEDED / fmr:.0f} pairs of individuals); it has "
+            f"{different}{individuals}. The lowest rate of this verifier is {self.points[-1].fmr:g}; for a lower one, "
+            "train with a larger --holdout, or on more individuals"
+        )
+
     def operating_point(self, fmr: float | None) -> OperatingPoint:
         """The thresholds for a false match rate; None: the lowest there is. Raises NoseprintError if there are none."""
         if fmr is None:
@@ -153,11 +168,8 @@ class Verifier:
                 return point
         if not 0 < fmr < 1:
             raise NoseprintError(f"--fmr {fmr:g}: must lie between 0 and 1")
-        if fmr < self.points[-1].fmr:
-            raise NoseprintError(
-                f"--fmr {fmr:g}: the hold-out's {self.holdout.different_pairs} different pairs do not support it "
-                f"(30 false matches are needed to state a rate); they support {self.points[-1].fmr:g} at the lowest"
-            )
+        if fmr < self.least_fmr:
+            raise NoseprintError(f"--fmr {fmr:g}: {self.why_unsupported(fmr)}")
         known = ", ".join(f"{point.fmr:g}" for point in self.points)
         raise NoseprintError(f"--fmr {fmr:g}: this verifier has thresholds for {known}")
 

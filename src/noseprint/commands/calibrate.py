@@ -47,6 +47,7 @@ class Calibrate(Campaign):
 
 
 def _summary(verifier: "Verifier") -> Iterator[str]:
+    from noseprint.calibration.operating_points import FMRS
     from noseprint.calibration.quality_limits import MEASURES
 
     holdout = verifier.holdout
@@ -66,6 +67,9 @@ def _summary(verifier: "Verifier") -> Iterator[str]:
             f"{point.different_below:.4f}; at {point.threshold:.4f} false matches {point.measured_fmr}, "
             f"true matches {point.tmr}"
         )
+    refused = [fmr for fmr in FMRS if fmr < verifier.least_fmr]
+    if refused:
+        yield f"no thresholds for {' and '.join(f'{fmr:g}' for fmr in refused)}: {verifier.why_unsupported(refused[0])}"
     for measure, (problem, value) in MEASURES.items():
         limit = getattr(verifier.quality, measure)
         if limit.least is None:
