@@ -12,7 +12,7 @@
 #                     calibrated: mean of their log-odds
 #   --skip-bad        go on without missing or broken photographs: their pairs get no answer
 #   --gpus 0,1        use these GPUs, one job on each
-#   --jobs N          run N networks at the same time (default: 1, or one for each GPU)
+#   --jobs N          run N networks at the same time (default: as in train.sh)
 #   --dry-run         show every command; change nothing
 #   --help            show this text
 

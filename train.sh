@@ -12,7 +12,8 @@
 #   --to STAGE        end with this stage
 #   --only FOLDER...  run only these folders, for example: --only swin224_stage1 v2_stage1
 #   --gpus 0,1        use these GPUs, one job on each
-#   --jobs N          train N networks at the same time (default: 1, or one for each GPU)
+#   --jobs N          train N networks at the same time (default: one for each of --gpus; without a GPU, two small
+#                     ones if 8 GB of memory are free; else 1)
 #   --check           check the tables and photographs, report every problem, train nothing
 #   --force           run finished steps again
 #   --skip-bad        train without missing or broken photographs, and list them

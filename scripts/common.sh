@@ -19,7 +19,7 @@ SIZE=full    # full, small or demo
 DATA=""      # the data folder
 DATA_GUIDE=data/README.md  # says how the data folder is laid out
 RUN=""       # the run's name: results go to FOLDER/results/RUN; empty at full size
-JOBS=""      # scripts that run at the same time
+JOBS=${NOSEPRINT_JOBS:-}  # scripts that run at the same time
 GPUS=""      # separated by commas, one for each job
 DRY_RUN=0    # 1: only show the commands
 
@@ -67,13 +67,24 @@ set_run() {  # sets DATA, RUN, and RUN_OPTIONS: the options that every Python sc
   [ "$SIZE" != demo ] || RUN_OPTIONS+=(--run demo)
 }
 
-set_jobs() {  # one job for each GPU
+set_jobs() {  # one job for each GPU; without a GPU, two of the small ones if they fit
   local gpus
   IFS=, read -r -a gpus <<<"$GPUS"
   if [ -n "$GPUS" ] && [ "${JOBS:-1}" -gt "${#gpus[@]}" ]; then
     usage_error "--jobs $JOBS with --gpus $GPUS: at most one job for each GPU"
   fi
-  if [ -z "$JOBS" ]; then JOBS=1; [ -z "$GPUS" ] || JOBS=${#gpus[@]}; fi
+  if [ -n "$JOBS" ]; then return; fi
+  JOBS=1
+  if [ -n "$GPUS" ]; then JOBS=${#gpus[@]}
+  elif [ "$SIZE" != full ] && two_fit; then JOBS=2
+  fi
+}
+
+two_fit() {  # two trainings with half of the cores each do more than one after the other, if memory and cores suffice
+  local available
+  if [ ! -r /proc/meminfo ] || command -v nvidia-smi >/dev/null; then return 1; fi
+  available=$(sed -n 's/^MemAvailable: *\([0-9]*\) kB$/\1/p' /proc/meminfo)
+  [ "${available:-0}" -ge 8000000 ] && [ "$(getconf _NPROCESSORS_ONLN)" -ge 2 ]
 }
 
 need_data() {  # PATH...: what the data folder must contain

@@ -4,6 +4,7 @@ The names in `__all__` are the public Python API, which docs/python_api.md expla
 used, so that `import noseprint` does not load torch.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
         write_demo,
     )
     from noseprint.errors import NoseprintError
+
+# Threads of torch that wait for each other spin, so that a busy neighbour costs far more than its share. torch reads
+# this when it is loaded. benchmarks/busy.py measures it.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 __all__ = [
     "Gallery",

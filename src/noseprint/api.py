@@ -168,7 +168,7 @@ def train(
     image_size: side in pixels of the network's input; None: the one at which the untrained network finds the training
     photographs best. train_size: that of the training images; None: about four fifths of it. epochs: passes over the
     photographs; None: until nothing more is learned. minutes: limit of the time; None: no limit if there are epochs,
-    otherwise 6. holdout: share of the individuals that are held out from training, to judge it and to calibrate.
+    otherwise 10. holdout: share of the individuals that are held out from training, to judge it and to calibrate.
     options: other fields of `noseprint.tasks.embedding_options.EmbeddingOptions`, such as loss="arcface".
     """
     import torch

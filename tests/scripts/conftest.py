@@ -206,6 +206,7 @@ def make_checkout(tmp_path: Path) -> Checkout:
         "PYTHONDONTWRITEBYTECODE": "1",
         "HOME": str(tmp_path),
         "TMPDIR": str(tmp_path),
+        "NOSEPRINT_JOBS": "1",  # the same on every machine
     }
     return Checkout(root, environment)
 

@@ -3,10 +3,12 @@
 import itertools
 import os
 import pty
+import re
 import signal
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +39,28 @@ def test_jobs_overlap_and_share_the_threads(toy):
     log = (toy.root / "large/results/train.log").read_text()
     assert "error of large" in log
     assert "[large]" not in log
+
+
+def test_small_networks_train_two_at_a_time_if_cores_and_memory_suffice_and_there_is_no_gpu(toy, tmp_path):
+    del toy.environment["NOSEPRINT_JOBS"]
+    meminfo = Path("/proc/meminfo")
+    free = int(re.search(r"MemAvailable: *(\d+)", meminfo.read_text())[1]) if meminfo.exists() else 0
+
+    def lanes(*args):
+        toy.ok("train.sh", *args, "--force")
+        return 1 + any(call["OMP_NUM_THREADS"] is not None for call in toy.calls())
+
+    getconf = tmp_path / "bin" / "getconf"
+    getconf.write_text("#!/bin/sh\necho 4\n")
+    getconf.chmod(0o755)
+    assert lanes("--small") == (2 if free >= 8_000_000 else 1)
+    assert lanes() == 1
+    assert lanes("--small", "--jobs", "1") == 1
+    getconf.write_text("#!/bin/sh\necho 1\n")
+    assert lanes("--small") == 1
+    getconf.write_text("#!/bin/sh\necho 4\n")
+    (tmp_path / "bin" / "nvidia-smi").symlink_to(getconf)
+    assert lanes("--small") == 1
 
 
 def test_each_lane_has_one_gpu_and_the_next_item_of_its_own(checkout):

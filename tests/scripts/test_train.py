@@ -12,12 +12,13 @@ STEPS = [
 
 def test_the_whole_method_runs_in_order(checkout):
     out = checkout.ok("train.sh")
-    *steps, report = checkout.calls()
+    plan, *steps, report = checkout.calls()
     assert [call["script"] for call in steps] == STEPS
     data = ["--data", f"{checkout.root}/data"]
     for call in steps:
         assert call["args"] == data + ([] if call["script"].endswith("pseudo.py") else ["--restart"])
         assert call["NO_ALBUMENTATIONS_UPDATE"] == "1"
+    assert (plan["script"], plan["args"]) == ("noseprint check", ["--plan", data[1]])
     assert (report["script"], report["args"]) == ("noseprint report", [*data, "--no-scores"])
     assert "bash predict.sh" in out
 
