@@ -11,6 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from noseprint.calibration.reliability import ReliabilityCurve
 from noseprint.metrics.bootstrap import Score
 from noseprint.metrics.verification import Roc
+from noseprint.reporting.run_folder import network_of
 from noseprint.reporting.svg import DIFFERENT, GRID, HEIGHT, INK, LINES, MUTED, SAME, Chart, canvas
 
 Floats = npt.NDArray[np.floating]
@@ -96,9 +97,9 @@ def reliability(curve: ReliabilityCurve) -> Chart:
 
 def line_styles(names: Sequence[str]) -> dict[str, tuple[int, bool]]:
     """A colour number (from 0) for each network, and whether its line is dashed: stage 1 is."""
-    networks = list(dict.fromkeys(name.split("_stage")[0] for name in names))
+    networks = list(dict.fromkeys(network_of(name) for name in names))
     networks.sort(key=lambda network: network == "pseudo_produce")
-    return {name: (networks.index(name.split("_stage")[0]) % 5, name.endswith("_stage1")) for name in names}
+    return {name: (networks.index(network_of(name)) % 5, name.endswith("_stage1")) for name in names}
 
 
 def training_curves(
@@ -115,7 +116,8 @@ def training_curves(
             colour, dashed = styles[training]
             marker = "o" if len(epochs) < 20 else ""
             axes.plot(epochs, values, color=LINES[colour], linestyle=_DASHES[dashed], marker=marker, markersize=3)
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        longest = max(epochs[-1] for epochs, _ in curves.values())
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=longest >= 2))
         axes.set_xlabel("epoch")
         axes.set_title(label, fontsize=11, loc="left")
     return chart
