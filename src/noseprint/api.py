@@ -165,7 +165,7 @@ def train(
 
     The defaults suit a machine without a GPU. An interrupted call resumes if you repeat it. backbone: a timm name.tag.
     image_size, train_size: sides in pixels of the network's input, and of the training images (None: the same).
-    holdout: share of the individuals that are held out from training, to choose the best epoch and to calibrate.
+    holdout: share of the individuals that are held out from training, to show whether it helps and to calibrate.
     options: other fields of `noseprint.tasks.embedding_options.EmbeddingOptions`, such as loss="arcface".
     """
     import torch
