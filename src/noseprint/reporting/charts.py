@@ -116,8 +116,7 @@ def training_curves(
             colour, dashed = styles[training]
             marker = "o" if len(epochs) < 20 else ""
             axes.plot(epochs, values, color=LINES[colour], linestyle=_DASHES[dashed], marker=marker, markersize=3)
-        longest = max(epochs[-1] for epochs, _ in curves.values())
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=longest >= 2))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.set_xlabel("epoch")
         axes.set_title(label, fontsize=11, loc="left")
     return chart
