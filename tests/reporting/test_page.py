@@ -334,7 +334,9 @@ def _first_lines(page):
                 "a_stage1": {"after": 0.9, "interval": (0.45, 0.55)},
                 "a_stage2": {"before": 0.7, "after": 0.72, "interval": (0.01, 0.03)},
             },
-            ["training helped in all 2 networks, least in a_stage2: mAP 0.7000 before, 0.7200 after, +0.0200 [+0.0100"],
+            [
+                "training helped in all 3 trainings, least in a_stage2: mAP 0.7000 before, 0.7200 after, +0.0200 [+0.0100"
+            ],
             ["beyond chance"],
             id="all trainings helped",
         ),
@@ -346,7 +348,7 @@ def _first_lines(page):
                 "b_stage1": {},
             },
             [
-                "did not help beyond chance in 1 of 3 networks: a_stage1, a_stage2 (figures). Try longer training "
+                "did not help beyond chance in 2 of 4 trainings: a_stage1, a_stage2 (figures). Try longer training "
                 "(--minutes), larger images (--image-size and --train-size) or more photographs of each individual, "
                 "and look for wrong labels with noseprint check."
             ],
@@ -355,7 +357,7 @@ def _first_lines(page):
         ),
         pytest.param(
             {"a_stage1": {}, "a_stage2": {"after": 0.4, "interval": (0, 0), "step": 0}},
-            ["beyond chance in 1 of 1 network: a_stage2 (", "Training did harm in a_stage2: on the hold-out"],
+            ["beyond chance in 1 of 2 trainings: a_stage2 (", "Training did harm in a_stage2: on the hold-out"],
             ["training helped"],
             id="the start weights were kept",
         ),

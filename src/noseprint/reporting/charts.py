@@ -11,7 +11,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from noseprint.calibration.reliability import ReliabilityCurve
 from noseprint.metrics.bootstrap import Score
 from noseprint.metrics.verification import Roc
-from noseprint.reporting.run_folder import network_of
 from noseprint.reporting.svg import DIFFERENT, GRID, HEIGHT, INK, LINES, MUTED, SAME, Chart, canvas
 
 Floats = npt.NDArray[np.floating]
@@ -97,9 +96,9 @@ def reliability(curve: ReliabilityCurve) -> Chart:
 
 def line_styles(names: Sequence[str]) -> dict[str, tuple[int, bool]]:
     """A colour number (from 0) for each network, and whether its line is dashed: stage 1 is."""
-    networks = list(dict.fromkeys(network_of(name) for name in names))
+    networks = list(dict.fromkeys(name.split("_stage")[0] for name in names))
     networks.sort(key=lambda network: network == "pseudo_produce")
-    return {name: (networks.index(network_of(name)) % 5, name.endswith("_stage1")) for name in names}
+    return {name: (networks.index(name.split("_stage")[0]) % 5, name.endswith("_stage1")) for name in names}
 
 
 def training_curves(

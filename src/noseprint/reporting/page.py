@@ -34,7 +34,6 @@ from noseprint.reporting.run_folder import (
     TrainingGain,
     TrainingSet,
     common_holdout_share,
-    network_of,
 )
 from noseprint.version import __version__
 
@@ -206,7 +205,6 @@ def _training(trainings: Mapping[str, Training]) -> dict[str, Any]:
 def _gain(trainings: Mapping[str, Training]) -> dict[str, Any]:
     """What the report says about the gains of the trainings on the hold-out."""
     gains = {name: gain for name, of in trainings.items() if (gain := of.gain)}
-    by_chance = [name for name, gain in gains.items() if gain.by_chance]
     helped = len(gains) == len(trainings) and all(gain.low > 0 for gain in gains.values())
     return {
         "of": gains,
@@ -214,11 +212,9 @@ def _gain(trainings: Mapping[str, Training]) -> dict[str, Any]:
         "unknown": list(dict.fromkeys(_size(gain) for gain in gains.values() if gain.unknown)),
         "coarse": _coarse(gains),
         "no_room": {name: gain for name, gain in gains.items() if gain.no_room and not gain.unknown},
-        "by_chance": by_chance,
-        "by_chance_networks": len({network_of(name) for name in by_chance}),
+        "by_chance": [name for name, gain in gains.items() if gain.by_chance],
         "start_kept": [name for name, gain in gains.items() if gain.step == 0 and not gain.unknown],
         "nothing_held_out": [name for name, of in trainings.items() if of.holdout_share == 0],
-        "networks": len({network_of(name) for name in trainings}),
         "weakest": min(gains.items(), key=lambda item: item[1].value) if helped else None,
     }
 

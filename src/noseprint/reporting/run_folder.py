@@ -215,11 +215,6 @@ def read_trainings(folders: Mapping[str, Path]) -> dict[str, Training]:
     return trainings
 
 
-def network_of(folder: str) -> str:
-    """The network that a recipe folder trains: swin224 of swin224_stage1."""
-    return folder.split("_stage", maxsplit=1)[0]
-
-
 def common_holdout_share(trainings: Mapping[str, Training]) -> float | None:
     """The share of the individuals that every training held out; None if it is unknown or differs."""
     shares = {training.holdout_share for training in trainings.values()} - {None}
