@@ -334,9 +334,7 @@ def _first_lines(page):
                 "a_stage1": {"after": 0.9, "interval": (0.45, 0.55)},
                 "a_stage2": {"before": 0.7, "after": 0.72, "interval": (0.01, 0.03)},
             },
-            [
-                "training helped in all 3 trainings, least in a_stage2: mAP 0.7000 before, 0.7200 after, +0.0200 [+0.0100"
-            ],
+            ["training helped in all 3 trainings, least in a_stage2: mAP 0.7000 before, 0.7200 after, +0.0200 [+0.01"],
             ["beyond chance"],
             id="all trainings helped",
         ),
