@@ -36,6 +36,7 @@ from noseprint.devices import choose_device, reuse_freed_memory
 from noseprint.distributed import World
 from noseprint.models.network import SupConNet
 from noseprint.tasks.embedding import EmbeddingTask
+from noseprint.training.plan import Plan
 from noseprint.training.step import TrainingStep
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -133,7 +134,8 @@ def noseprint(
         training_transform=lambda size: A.Resize(size, size),
         evaluation_transform=lambda size: A.Resize(size, size),
     )
-    step = TrainingStep(task, options=options, world=World(0, 1, device), epoch_steps=100, results=Path())
+    plan = Plan(options, epoch_steps=100)
+    step = TrainingStep(task, options=options, world=World(0, 1, device), plan=plan, epoch_steps=100, results=Path())
     batch = Sample(images, labels, torch.arange(len(labels)))
     return lambda: step.update(1, batch)
 

@@ -22,6 +22,7 @@ from noseprint.distributed import World
 from noseprint.models.network import SupConNet
 from noseprint.tasks.embedding import EmbeddingTask
 from noseprint.tasks.embedding_options import EmbeddingOptions
+from noseprint.training.plan import Plan
 from noseprint.training.step import TrainingStep
 
 STEPS = 3
@@ -40,7 +41,8 @@ def measure(batch: int, chunk: int | None) -> None:
         evaluation_transform=lambda size: A.Resize(size, size),
     )
     world = World(0, 1, torch.device("cpu"))
-    training_step = TrainingStep(task, options=options, world=world, epoch_steps=10, results=Path())
+    plan = Plan(options, epoch_steps=10)
+    training_step = TrainingStep(task, options=options, world=world, plan=plan, epoch_steps=10, results=Path())
     images = torch.randint(0, 256, (batch, 3, 128, 128), dtype=torch.uint8)
     samples = Sample(images, torch.arange(batch) // 4, torch.arange(batch))
     rest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

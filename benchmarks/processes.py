@@ -66,6 +66,7 @@ def measure(data: Path, out: Path, *, processes: int, threads: int, epochs: int)
         if done.returncode:
             sys.exit(done.stderr)
     records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    records = [record for record in records if record["step"]]  # the first scores the network before training
     return {
         "training": statistics.median(record["images_per_s"] for record in records),
         "embedding": float((out / "embedding").read_text()),

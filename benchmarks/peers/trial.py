@@ -123,12 +123,12 @@ def train_noseprint(
         seconds, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         results = folder / "results" / "small"
-        epochs = sum(1 for _ in (results / "metrics.jsonl").open())
+        last = json.loads((results / "metrics.jsonl").read_text().splitlines()[-1])
         rows = sum(1 for _ in (data / "train" / "train_data.csv").open()) - 1
         total = Usage(
             total.seconds + seconds,
             total.cpu_seconds + cpu,
-            total.images + epochs * rows,
+            total.images + round(last["epoch"] * rows),
             max(total.memory_mib, memory.peak),
             {"noseprint": __version__},
         )

@@ -18,7 +18,9 @@ from noseprint.inference.evaluation import Evaluation, labelled_similarities
 from noseprint.inference.labelled_data import LabelledData
 from noseprint.metrics.bootstrap import Score
 from noseprint.metrics.similarity import ensemble_embeddings
+from noseprint.models.weights_header import WeightsHeader
 from noseprint.reporting.page import ReportData, render
+from noseprint.reporting.run_folder import LogRecord, Training
 
 _HOSTILE = '"><img src=x onerror=alert(1)><script>alert(2)</script>\x07$x$'
 _VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -125,6 +127,17 @@ def _report(**changes):
     return ReportData(**empty | changes)
 
 
+def _training(before=0.4, after=0.7, interval=(0.2, 0.4), *, step=128, steps=192, share=0.2, **changes):
+    """A training whose header records this gain; before=None: it records none, as older ones."""
+    extra = {"training": json.dumps({"holdout": share})}
+    if before is not None:
+        gain = {"by": "mAP", "size": "102 photographs of 13 identities", "step": step, "before": before}
+        gain |= {"value": after - before, "low": interval[0], "high": interval[1]}
+        extra["gain"] = json.dumps(gain | changes)
+    log = (LogRecord(epoch=0, step=0, map=0.4, seconds=2), LogRecord(epoch=12.5, step=steps, map=0.7, seconds=60))
+    return Training(log, WeightsHeader("resnet18.a1_in1k", 32, (0, 0, 0), (1, 1, 1), version="1", extra=extra))
+
+
 def _write_pseudo_labels(folder, names):
     """What pseudo_produce leaves: one identity with all `names`; the pair of the first two was also refused."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -147,5 +160,6 @@ def make():
         report=_report,
         parse=Page,
         page=lambda **changes: Page(render(_report(**changes))),
+        training=_training,
         pseudo_labels=_write_pseudo_labels,
     )

@@ -297,3 +297,128 @@ def test_the_counts_of_pseudo_labels_add_up(tmp_path, accepted, more, make):
     assert ("more pair" in text) == bool(more)
     assert more in text
     assert "1 of 2 accepted pairs are right (50.0%)" in text
+
+
+def _first_lines(page):
+    return page.text[: page.text.index("Scores" if "scores" in page.sections else "Thresholds, probabilities")]
+
+
+@pytest.mark.parametrize(
+    ("trainings", "expected", "unexpected"),
+    [
+        pytest.param(
+            {"a_stage1": {"interval": (-1, 1)}},
+            [
+                "13 individuals, can tell nothing: an interval takes 5",
+                "cannot show whether training helped",
+                "--holdout",
+            ],
+            ["beyond chance", "training helped:", "can tell little"],
+            id="too few individuals",
+        ),
+        pytest.param(
+            {"a_stage1": {"after": 0.6, "interval": (0.1, 0.3)}, "a_stage2": {"interval": (0.25, 0.35)}},
+            ["can tell little: only differences of about 0.100 mAP or more in 1 of 2 trainings. Its scores and thresh"],
+            ["can tell nothing", "beyond chance"],
+            id="a wide interval",
+        ),
+        pytest.param(
+            {"a_stage1": {"interval": (0.21, 0.4)}},
+            ["On the hold-out, training helped: mAP 0.4000 before, 0.7000 after, +0.3000 [+0.2100, +0.4000]."],
+            ["can tell", "beyond chance", "in all"],
+            id="a single training that helped",
+        ),
+        pytest.param(
+            {
+                "pseudo_produce": {},
+                "a_stage1": {"after": 0.9, "interval": (0.45, 0.55)},
+                "a_stage2": {"before": 0.7, "after": 0.72, "interval": (0.01, 0.03)},
+            },
+            ["training helped in all 3 trainings, least in a_stage2: mAP 0.7000 before, 0.7200 after, +0.0200 [+0.01"],
+            ["beyond chance"],
+            id="all trainings helped",
+        ),
+        pytest.param(
+            {
+                "pseudo_produce": {},
+                "a_stage1": {"after": 0.41, "interval": (-0.01, 0.03)},
+                "a_stage2": {"after": 0.41, "interval": (0, 0.03)},
+                "b_stage1": {},
+            },
+            [
+                "did not help beyond chance in 2 of 4 trainings: a_stage1, a_stage2 (figures). Try longer training "
+                "(--minutes), larger images (--image-size and --train-size) or more photographs of each individual, "
+                "and look for wrong labels with noseprint check."
+            ],
+            ["helped in all", "did harm"],
+            id="two trainings of one network did not help",
+        ),
+        pytest.param(
+            {"a_stage1": {}, "a_stage2": {"after": 0.4, "interval": (0, 0), "step": 0}},
+            ["beyond chance in 1 of 2 trainings: a_stage2 (", "Training did harm in a_stage2: on the hold-out"],
+            ["training helped"],
+            id="the start weights were kept",
+        ),
+        pytest.param(
+            {"a_stage1": {}, "a_stage2": {"before": 1.0, "after": 1.0, "interval": (0, 0)}},
+            ["The hold-out is too easy for a_stage2: before the training, mAP was 1.000 already"],
+            ["beyond chance", "training helped:"],
+            id="nothing left to gain",
+        ),
+        pytest.param(
+            {"a_stage1": {}, "b_stage1": {"before": None}},
+            [],
+            ["training helped", "beyond chance", "Nothing was held out"],
+            id="a training that does not say",
+        ),
+        pytest.param(
+            {"a_stage1": {"before": None, "share": 0}},
+            ["Nothing was held out (--holdout 0) from the training of a_stage1, so nothing shows whether it helped."],
+            ["training helped", "beyond chance", "can tell"],
+            id="nothing held out",
+        ),
+    ],
+)
+def test_the_first_lines_say_what_the_hold_out_shows(trainings, expected, unexpected, make):
+    narrow = {"interval": (0.29, 0.31)}
+    made = {name: make.training(**narrow | options) for name, options in trainings.items()}
+    text = _first_lines(make.page(trainings=made))
+    assert [part for part in expected if part not in text] == []
+    assert [part for part in unexpected if part in text] == []
+
+
+def test_the_first_lines_come_before_the_scores(make):
+    evaluation = make.evaluation(make.labelled(12))
+    text = make.page(evaluation=evaluation, trainings={"one": make.training(interval=(-1, 1))}).text
+    assert 0 < text.index("can tell nothing") < text.index("Given one pair of photographs")
+    without = make.page(trainings={"one": make.training(before=None)})
+    assert without.all("ul")[0].get("class") != "headline"
+
+
+def test_gains_and_steps_are_in_the_section_on_the_trainings(make):
+    trainings = {
+        "a_stage1": make.training(0.459, 0.834, (0.25, 0.49), step=1280, steps=1920),
+        "a_stage2": make.training(0.834, 0.834, (0, 0), step=0),
+        "b_stage1": make.training(interval=(-1, 1), size=f"4 {make.hostile} identities"),
+        "b_stage2": make.training(before=None),
+        "c_stage1": make.training(step=500),  # the log is that of another training
+    }
+    text = make.page(trainings=trainings).text
+    section = text[text.index("The trainings, in order") :]
+    assert "a_stage1 mAP 0.4590 0.8340 +0.3750 +0.2500 to +0.4900 0.120 1,280 of 1,920" in section
+    assert "a_stage2 mAP 0.8340 0.8340 +0.0000 +0.0000 to +0.0000 – 0 of 192" in section
+    assert "b_stage1 mAP 0.4000 0.7000 +0.3000 no interval nothing 128 of 192" in section
+    assert "c_stage1 mAP 0.4000 0.7000 +0.3000 +0.2000 to +0.4000 0.100 500 The" not in section
+    assert "+0.4000 0.100 500 Before:" in section
+    assert "b_stage2 mAP" not in section
+    assert "b_stage2 – – 1 min 2 s 192 – resnet18.a1_in1k, 32 px" in section
+    assert "all 5 min 10 s" in section
+    assert "102 photographs of 13 individuals; 4 " in section
+    assert "The last weights are kept, unless earlier ones are better" in section
+    assert "chose the epoch" not in section
+
+
+def test_trainings_that_record_no_gain_are_shown_as_before(page):
+    assert "They also chose the epoch" in page.text
+    assert "What each training gained" not in page.text
+    assert "0.9700 0.9000 1 min 31 s 15 80" in page.text  # three epochs of five steps

@@ -269,9 +269,10 @@ def _check_extra(extra: Mapping[str, str]) -> None:
         table = json.loads(extra.get(name, "{}"))
         if not isinstance(table, dict):
             raise TypeError(f"{name} is not a table of names and values")
-        # `training` may hold text, too; only the share of the hold-out is read from it. The reader of a calibration
-        # checks the rest of it.
+        # `training` may hold text, too; only the share of the hold-out is read from it. A calibration holds lists, too;
+        # its reader checks the rest of it.
         values = [table.get("holdout", 0.0)] if name == "training" else [table[key] for key in table if key != "family"]
-        numbers = [number for value in values for number in (value if isinstance(value, list) else [value])]
+        lists = [value if name == "calibration" and isinstance(value, list) else [value] for value in values]
+        numbers = [number for row in lists for number in row]
         if not all(type(value) in (int, float) and math.isfinite(value) for value in numbers):
             raise ValueError(f"{name} {extra[name][:100]!r}")

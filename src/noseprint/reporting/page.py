@@ -28,12 +28,19 @@ from noseprint.reporting.evidence import (
     whole_of,
 )
 from noseprint.reporting.photographs import thumbnail
-from noseprint.reporting.run_folder import PseudoLabelSummary, Training, TrainingSet, common_holdout_share
+from noseprint.reporting.run_folder import (
+    PseudoLabelSummary,
+    Training,
+    TrainingGain,
+    TrainingSet,
+    common_holdout_share,
+)
 from noseprint.version import __version__
 
 MEASURED = 2_000
 """The most photographs of a split that are measured."""
 _FEW = 30  # individuals; with fewer an interval is itself only a rough guess
+_COARSE = 0.1  # a hold-out that cannot tell smaller differences says little
 _HARDEST, _ACCEPTED, _REFUSED = 6, 6, 4  # pairs shown of each kind
 _COLUMNS = [field.name for field in fields(Scores) if field.name != "rank_10"]
 _CURVES = {"loss": "Loss", "auc": "Hold-out ROC AUC", "map": "Hold-out mAP"}
@@ -81,6 +88,7 @@ def render(report: ReportData) -> str:
         refused=report.pseudo_labels.refused[:_REFUSED] if report.pseudo_labels else [],
         splits=[split for split in report.splits if split.short_sides],
         measured=MEASURED,
+        fewest=MIN_IDENTITIES,
     )
 
 
@@ -111,7 +119,6 @@ def _test(evaluation: Evaluation, report: ReportData) -> dict[str, Any]:
         "unseen": evaluation.without_learned.get(name, scores[name]),
         "unknown": unknown,
         "gallery": _gallery(evaluation),
-        "fewest": MIN_IDENTITIES,
         "individuals": individuals,
         "few": min(individuals.values()) < _FEW,
         "remarks": labelled.remarks,
@@ -186,12 +193,46 @@ def _training(trainings: Mapping[str, Training]) -> dict[str, Any]:
         "share": common_holdout_share(trainings),
         "seconds": sum(timed) if len(timed) == len(seconds) else None,
         "styles": styles,
+        "gain": _gain(trainings),
         "charts": {
             figure: charts.training_curves(of, name=f"training-{figure}", label=_CURVES[figure], styles=styles)
             for figure, of in curves.items()
             if of
         },
     }
+
+
+def _gain(trainings: Mapping[str, Training]) -> dict[str, Any]:
+    """What the report says about the gains of the trainings on the hold-out."""
+    gains = {name: gain for name, of in trainings.items() if (gain := of.gain)}
+    helped = len(gains) == len(trainings) and all(gain.low > 0 for gain in gains.values())
+    return {
+        "of": gains,
+        "sizes": list(dict.fromkeys(_size(gain) for gain in gains.values())),
+        "unknown": list(dict.fromkeys(_size(gain) for gain in gains.values() if gain.unknown)),
+        "coarse": _coarse(gains),
+        "no_room": {name: gain for name, gain in gains.items() if gain.no_room and not gain.unknown},
+        "by_chance": [name for name, gain in gains.items() if gain.by_chance],
+        "start_kept": [name for name, gain in gains.items() if gain.step == 0 and not gain.unknown],
+        "nothing_held_out": [name for name, of in trainings.items() if of.holdout_share == 0],
+        "weakest": min(gains.items(), key=lambda item: item[1].value) if helped else None,
+    }
+
+
+def _coarse(gains: Mapping[str, TrainingGain]) -> list[tuple[str, TrainingGain, int, int]]:
+    """Each hold-out that can tell little: its size, the least sure gain, how many gains are so, and of how many."""
+    coarse = []
+    for size in dict.fromkeys(_size(gain) for gain in gains.values()):
+        here = [gain for gain in gains.values() if _size(gain) == size]
+        wide = [gain for gain in here if gain.margin is not None and round(gain.margin, 3) >= _COARSE]
+        if wide:
+            coarse.append((size, max(wide, key=lambda gain: gain.margin or 0), len(wide), len(here)))
+    return coarse
+
+
+def _size(gain: TrainingGain) -> str:
+    """How much is held out, in the words of the page."""
+    return gain.size.replace("identities", "individuals")
 
 
 def _flattered(evaluation: Evaluation) -> Iterator[tuple[str, int, Scores]]:

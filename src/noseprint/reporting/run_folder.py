@@ -4,10 +4,10 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Self, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from noseprint.calibration.curves import Calibration, calibration_from_json
 from noseprint.data.holdout import HOLDOUT_SEED, split_holdout
@@ -20,6 +20,9 @@ T = TypeVar("T")
 Number = Annotated[float, Field(gt=-1e12, lt=1e12, allow_inf_nan=False)]
 """No training and no table of pairs gives numbers beyond this, and a chart could not show them."""
 Count = Annotated[int, Field(ge=0, lt=10**12)]
+Difference = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+"""Of two scores in 0..1."""
+Words = Annotated[str, Field(min_length=1, max_length=100)]
 
 
 class _Record(BaseModel):
@@ -28,15 +31,66 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True)
 
 
-class Epoch(_Record):
-    """A line of metrics.jsonl. What a training does not record is None."""
+class LogRecord(_Record):
+    """A line of metrics.jsonl: what happened since the line before it. What a training does not record is None.
+
+    epoch: how often every photograph was shown, a whole number or not; 0 is before the first step.
+    """
 
     epoch: Number
+    step: Count | None = None
     loss: Number | None = None
     auc: Number | None = None
     map: Number | None = None
     seconds: Number | None = None
     images_per_s: Number | None = None
+
+
+class TrainingGain(_Record):
+    """The entry "gain" of the header: the hold-out score of the kept weights minus that of the start weights.
+
+    by: the name of the score. size: what is held out, in words. step: after which the weights were kept; 0 for the
+    start weights. before: the score of the start weights. low, high: the paired 95 % interval of the gain `value`.
+    """
+
+    by: Words
+    size: Words
+    step: Count
+    before: Annotated[float, Field(ge=0, le=1)]
+    value: Difference
+    low: Difference
+    high: Difference
+
+    @model_validator(mode="after")
+    def _require_possible(self) -> Self:
+        if self.low > self.high or not -1e-6 <= self.after <= 1 + 1e-6:
+            raise ValueError("no such scores")
+        return self
+
+    @property
+    def after(self) -> float:
+        """The score of the kept weights."""
+        return self.before + self.value
+
+    @property
+    def unknown(self) -> bool:
+        """Too few individuals are held out for an interval."""
+        return self.high - self.low >= 2
+
+    @property
+    def margin(self) -> float | None:
+        """The smallest difference that the hold-out can tell: half the interval. None if that is not known."""
+        return None if self.unknown or self.low == self.high else (self.high - self.low) / 2
+
+    @property
+    def no_room(self) -> bool:
+        """The start weights had the highest score already."""
+        return round(self.before, 3) == 1
+
+    @property
+    def by_chance(self) -> bool:
+        """The hold-out does not show that the training helped, though it could."""
+        return self.low <= 0 and not self.unknown and not self.no_room
 
 
 class Precision(_Record):
@@ -83,25 +137,30 @@ class PseudoLabelSummary:
 
 @dataclass(frozen=True)
 class Training:
-    """The training of one recipe folder: its epochs, and the header of the weights that were kept."""
+    """The training of one recipe folder: its log, and the header of the weights that were kept."""
 
-    epochs: tuple[Epoch, ...]
+    log: tuple[LogRecord, ...]
     header: WeightsHeader | None
 
     def curve(self, figure: str) -> tuple[list[float], list[float]]:
-        """(epochs, values) of one figure; epochs without it are left out."""
-        points = [(epoch.epoch, value) for epoch in self.epochs if (value := getattr(epoch, figure)) is not None]
+        """(epochs, values) of one figure; records without it are left out."""
+        points = [(record.epoch, value) for record in self.log if (value := getattr(record, figure)) is not None]
         return [epoch for epoch, _ in points], [value for _, value in points]
 
     @property
     def seconds(self) -> float | None:
-        """Wall time of all epochs; None if an epoch did not record it."""
+        """Wall time of the training; None if a record lacks it."""
         _, values = self.curve("seconds")
-        return sum(values) if values and len(values) == len(self.epochs) else None
+        return sum(values) if values and len(values) == len(self.log) else None
+
+    @property
+    def steps(self) -> int | None:
+        """The step of the last record."""
+        return self.log[-1].step if self.log else None
 
     @property
     def images_per_s(self) -> float | None:
-        """The median over the epochs."""
+        """The median over the records."""
         _, values = self.curve("images_per_s")
         return float(np.median(values)) if values else None
 
@@ -109,6 +168,12 @@ class Training:
     def holdout(self) -> dict[str, float]:
         """The hold-out scores of the weights that were kept."""
         return (self.header.holdout_scores if self.header else None) or {}
+
+    @property
+    def gain(self) -> TrainingGain | None:
+        """What the kept weights gained on the hold-out; None if the weights do not say."""
+        text = self.header.extra.get("gain") if self.header else None
+        return readable(lambda: TrainingGain.model_validate_json(text)) if text else None
 
     @property
     def holdout_share(self) -> float | None:
@@ -143,10 +208,10 @@ def read_trainings(folders: Mapping[str, Path]) -> dict[str, Training]:
     """The trainings in these results folders (name -> folder); folders without a training are left out."""
     trainings = {}
     for name, results in folders.items():
-        epochs = _read_epochs(results / "metrics.jsonl")
+        log = _read_log(results / "metrics.jsonl")
         header = readable(lambda path=results / "best.safetensors": read_header(path))  # type: ignore[misc]
-        if epochs or header:
-            trainings[name] = Training(epochs, header)
+        if log or header:
+            trainings[name] = Training(log, header)
     return trainings
 
 
@@ -202,12 +267,12 @@ def _read_pseudo_labels(results: Path, data: Path) -> PseudoLabelSummary:
     )
 
 
-def _read_epochs(path: Path) -> tuple[Epoch, ...]:
-    """The epochs up to the first line that a crash cut off."""
-    epochs: list[Epoch] = []
+def _read_log(path: Path) -> tuple[LogRecord, ...]:
+    """The records up to the first line that a crash cut off."""
+    log: list[LogRecord] = []
     for line in (readable(path.read_bytes) or b"").splitlines():
-        epoch = readable(lambda line=line: Epoch.model_validate_json(line))  # type: ignore[misc]
-        if epoch is None:
+        record = readable(lambda line=line: LogRecord.model_validate_json(line))  # type: ignore[misc]
+        if record is None:
             break
-        epochs.append(epoch)
-    return tuple(epochs)
+        log.append(record)
+    return tuple(log)

@@ -78,15 +78,19 @@ class BestWeights:
         )
         if gain.high - gain.low == UNKNOWN:
             return [f"{line}, which says nothing about others: fewer than {MIN_IDENTITIES} are too few"]
+        if kept is self._start:
+            return [
+                f"hold-out ({kept.size}): {kept.by} {before:.4f} before this training; it did harm, so its start is kept"
+            ]
         margin = (gain.high - gain.low) / 2
         lines = [f"{line} [{gain.low:+.4f}, {gain.high:+.4f}]; it can tell differences of about {margin:.2f}"]
+        if self.overtaken:
+            lines.append("earlier weights are kept: on the hold-out, the last ones are worse beyond doubt")
         if gain.low <= 0:
             lines.append(
                 "this may be chance. Try longer training (--minutes), larger images (--image-size, --train-size) or "
                 "more photographs of each; a larger --holdout can tell smaller differences"
             )
-        if self.overtaken:
-            lines.append("earlier weights are kept: on the hold-out, the last ones are worse beyond doubt")
         return lines
 
     def state(self) -> dict[str, Any]:
