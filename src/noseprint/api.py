@@ -166,7 +166,7 @@ def train(
 
     The defaults suit a machine without a GPU. An interrupted call resumes if you repeat it. backbone: a timm name.tag.
     image_size: side in pixels of the network's input; None: the one at which the untrained network finds the training
-    photographs best. train_size: that of the training images; None: about four fifths of it. epochs: passes over the
+    photographs best. train_size: that of the training images; None: about three quarters of it. epochs: passes over the
     photographs; None: until nothing more is learned. minutes: limit of the time; None: no limit if there are epochs,
     otherwise 10. holdout: share of the individuals that are held out from training, to judge it and to calibrate.
     options: other fields of `noseprint.tasks.embedding_options.EmbeddingOptions`, such as loss="arcface".

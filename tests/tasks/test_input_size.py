@@ -77,10 +77,10 @@ def sizes(monkeypatch):
     monkeypatch.setattr(input_size, "retrieval_metrics", scores)
 
 
-def test_the_size_follows_the_photographs_and_training_takes_four_fifths(demo, sizes):
+def test_the_size_follows_the_photographs_and_training_takes_three_quarters(demo, sizes):
     made = task(demo)
     assert made.network.image_size == 64
-    assert made.dataset()[0, 0].image.shape == (3, 64, 64)  # 51 rounds to 64
+    assert made.dataset()[0, 0].image.shape == (3, 64, 64)  # 48 rounds to 64
     assert "image size 64: before training, mAP is 0.200 at 32, 0.900 at 64" in made.describe()
 
 

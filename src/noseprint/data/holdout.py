@@ -99,7 +99,7 @@ def require_scorable(
             fix += f" ({constant})"
         raise NoseprintError(
             f"of the identities held out, too few {what} can be used to score a training: replace the broken "
-            f"ones{fix}, or train on all identities with --holdout 0, which keeps the last weights and calibrates nothing"
+            f"ones{fix}, or train on all identities with --holdout 0, which calibrates nothing"
         )
 
 

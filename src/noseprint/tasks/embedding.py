@@ -30,7 +30,7 @@ from noseprint.tasks.input_size import SIZES, choose_image_size
 from noseprint.training.faults import require_spread
 from noseprint.training.task import Scores, Task
 
-SMALL_TRAIN_SHARE = 0.8
+SMALL_TRAIN_SHARE = 0.75
 """With --small, the side of the training images as a share of the input's: convolutional networks embed best at a size
 above the one that they were trained at (arXiv 1906.06423)."""
 COLLAPSE_SAMPLE = 32

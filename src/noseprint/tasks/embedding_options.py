@@ -26,7 +26,7 @@ class EmbeddingOptions(FitOptions):
     """Side of the square input in pixels. None: that of the start weights; with --small, the one at which the untrained
     network finds your training photographs best."""
     train_size: int | None = None
-    """Side of the training images. None: that of the input; with --small, about four fifths of it, if the backbone
+    """Side of the training images. None: that of the input; with --small, about three quarters of it, if the backbone
     takes any size."""
     loss: LossName = "supcon"
     """supcon, batch-hard triplet, arcface or softmax (a classifier of the pooled feature); +smoothing adds CGD's

@@ -79,9 +79,8 @@ class BestWeights:
         if gain.high - gain.low == UNKNOWN:
             return [f"{line}, which says nothing about others: fewer than {MIN_IDENTITIES} are too few"]
         if kept is self._start:
-            return [
-                f"hold-out ({kept.size}): {kept.by} {before:.4f} before this training; it did harm, so its start is kept"
-            ]
+            harm = "before this training; it did harm, so its start is kept"
+            return [f"hold-out ({kept.size}): {kept.by} {before:.4f} {harm}"]
         margin = (gain.high - gain.low) / 2
         lines = [f"{line} [{gain.low:+.4f}, {gain.high:+.4f}]; it can tell differences of about {margin:.2f}"]
         if self.overtaken:
