@@ -6,7 +6,7 @@ from pytorch_metric_learning.losses import SupConLoss
 from torch import nn
 
 from noseprint.models.network import SupConNet
-from noseprint.training.gradient_cache import ChunkedForward
+from noseprint.training.gradient_cache import ChunkedForward, even_chunks
 
 LABELS = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2, 3, 3])
 IMAGES = torch.randint(0, 256, (len(LABELS), 3, 32, 32), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
@@ -123,3 +123,13 @@ def test_unused_embeddings_and_calls_without_gradient_cost_no_second_pass():
     LOSS(chunked(IMAGES), LABELS).backward()  # two chunks
     chunked.backward()  # the two of the last call
     assert len(calls) == 8
+
+
+def test_chunks_are_even_and_keep_less_than_asked():
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1))
+    images = torch.zeros(10, 3, 16, 16, requires_grad=True)
+    own = 8 * 16 * 16 * 4  # bytes of an image: the output of ReLU; the batch itself is there anyhow
+    assert even_chunks(network, images, most_bytes=10 * own) is None
+    assert even_chunks(network, images, most_bytes=9.9 * own) == 5
+    assert even_chunks(network, images, most_bytes=4.9 * own) == 4  # three chunks
+    assert even_chunks(network, images, most_bytes=1) == 1

@@ -28,7 +28,7 @@ def embed_images(
     transform: Transform,
     device: torch.device,
     workers: int,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     seed: int = 0,
     label: str = "embedding",
     engine: Engine = "torch",
@@ -39,12 +39,14 @@ def embed_images(
     network: it comes back in the mode (training or eval) that it was in. transform: its output must have the network's
     input size; a random one draws from (seed, position in `paths`). workers: processes that decode. label: name of the
     progress bar. engine: see `embedder`; a training takes torch, so that its decisions do not depend on whether
-    OpenVINO is installed. cache: a folder for decoded photographs. batch_size: ranks form the batches that one process
-    would, so on CPUs with as many threads each, the rows do not depend on the number of ranks.
+    OpenVINO is installed. cache: a folder for decoded photographs. batch_size: by default 64 on a GPU, and 16 on a CPU,
+    where that is as fast and takes less memory; ranks form the batches that one process would, so on CPUs with as many
+    threads each, the rows do not depend on the number of ranks.
 
     Returns (N, D) float32 in the order of `paths`, each row of length 1. On ranks other than 0: the rank's own rows.
     """
     reuse_freed_memory()
+    batch_size = batch_size or (16 if device.type == "cpu" else 64)
     rows = own_rows(len(paths), block=batch_size)
     part = np.empty((0, network.embedding_size), np.float32)
     was_training = network.training

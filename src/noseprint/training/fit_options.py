@@ -68,7 +68,8 @@ class FitOptions:
     """Compile the network (torch.compile): a minute or more before the first step, then faster steps."""
     chunk_size: int | None = None
     """Images that pass through the network at a time, for batches that do not fit in memory. The loss still sees the
-    whole batch (gradient caching), at the price of a second forward pass. None: all."""
+    whole batch (gradient caching), at the price of a second forward pass. None: all; with --small on a CPU, as many as
+    take less than 4 GB."""
     workers: int | None = None
     """Processes that decode and augment. None: chosen for this machine."""
     cache: Path | None = None

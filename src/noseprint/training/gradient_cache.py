@@ -55,6 +55,30 @@ class ChunkedForward(nn.Module):
         self._calls.clear()
 
 
+def even_chunks(network: nn.Module, images: Tensor, *, most_bytes: float) -> int | None:
+    """Images to pass at a time so that what torch keeps for the backward pass stays below `most_bytes`; None: all.
+
+    images: a batch, uint8 (B, 3, H, W), of which four are passed to see what they take. The chunks are of equal size.
+    """
+    kept = [_kept_bytes(network, images[:number]) for number in (2, 4)]  # the difference leaves out the weights
+    fits = max(1, int(most_bytes / max(1, (kept[1] - kept[0]) / 2)))
+    number = -(-len(images) // fits)
+    return None if number == 1 or len(images) < 4 else -(-len(images) // number)
+
+
+def _kept_bytes(network: nn.Module, images: Tensor) -> int:
+    """Bytes of the tensors that are kept for the backward pass."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        network(images)
+    return sum(kept.values())
+
+
 class _Randomness:
     """The state of torch's random generators on the CPU and on `device`, to draw the same numbers again."""
 

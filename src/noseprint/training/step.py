@@ -19,11 +19,13 @@ from noseprint.models.frozen_norm import join_frozen_norms
 from noseprint.models.network import Network
 from noseprint.training.faults import is_out_of_memory, largest_that_fits
 from noseprint.training.fit_options import FitOptions
-from noseprint.training.gradient_cache import ChunkedForward
+from noseprint.training.gradient_cache import ChunkedForward, even_chunks
 from noseprint.training.plan import Plan
 from noseprint.training.schedules import average_decay, learning_rate_factor, phase_at
 from noseprint.training.task import Task
 
+SMALL_MOST_BYTES = 2.6e9
+"""With --small on a CPU, larger batches pass through the network in chunks: a training then takes less than 4 GB."""
 OPEN_ENDED_WARMUP = 10
 """Steps of the warm-up of a training without a given number of steps."""
 
@@ -43,6 +45,7 @@ class TrainingStep:
         if plan.open_ended and len(self._phases) > 1:
             raise NoseprintError("this training has phases, so it needs a given length: pass --epochs or --steps")
         self._half_life = math.inf if plan.open_ended else epoch_steps * options.ema_epochs
+        self._chunk_size, self._chunks_known = options.chunk_size, False
         self._network = task.network.to(world.device)
         self._criterion = task.criterion.to(world.device)
         self._forward: nn.Module = self._network
@@ -74,7 +77,10 @@ class TrainingStep:
         device = self._world.device
         image, target = batch.image.to(device, non_blocking=True), batch.target.to(device, non_blocking=True)
         batch = batch._replace(image=image, target=target)
-        loss = self._add_gradient(batch, self._options.chunk_size)
+        if self._chunk_size is None and self._options.small and device.type == "cpu" and not self._chunks_known:
+            self._chunk_size = even_chunks(self._forward, image, most_bytes=SMALL_MOST_BYTES)
+        self._chunks_known = True
+        loss = self._add_gradient(batch, self._chunk_size)
         if loss is None:
             raise self._out_of_memory(batch)
         for parameter in self._criterion.parameters():
@@ -176,7 +182,7 @@ class TrainingStep:
         return loss.detach()
 
     def _out_of_memory(self, batch: Sample) -> NoseprintError:
-        size = self._options.chunk_size or len(batch.image)
+        size = self._chunk_size or len(batch.image)
 
         def attempt(chunk_size: int) -> None:
             if self._add_gradient(batch, chunk_size) is None:
