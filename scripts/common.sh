@@ -80,7 +80,7 @@ set_jobs() {  # one job for each GPU; without a GPU, two of the small ones if th
   fi
 }
 
-two_fit() {  # whether cores and memory suffice for two trainings: with half of the cores each, they do more than in turn
+two_fit() {  # whether cores and memory suffice for two trainings, which do more at a time than one after the other
   local available
   if [ ! -r /proc/meminfo ] || command -v nvidia-smi >/dev/null; then return 1; fi
   available=$(sed -n 's/^MemAvailable: *\([0-9]*\) kB$/\1/p' /proc/meminfo)
