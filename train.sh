@@ -13,7 +13,7 @@
 #   --only FOLDER...  run only these folders, for example: --only swin224_stage1 v2_stage1
 #   --gpus 0,1        use these GPUs, one job on each
 #   --jobs N          train N networks at the same time (default: one for each of --gpus; without a GPU, two small
-#                     ones if 8 GB of memory are free; else 1)
+#                     ones on Linux with 2 cores and 8 GB of free memory; else 1)
 #   --check           check the tables and photographs, report every problem, train nothing
 #   --force           run finished steps again
 #   --skip-bad        train without missing or broken photographs, and list them

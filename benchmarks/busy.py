@@ -1,8 +1,9 @@
-"""How much do a training and an embedding lose beside a busy neighbour, for each way that idle threads may wait?
+"""How much speed do training and embedding lose beside a busy process, for each way that threads may wait?
 
-Threads of torch (OpenMP) that wait for each other spin, so that a neighbour costs far more than its share. Runs the
-same steps in fresh processes, alone and beside one process that uses a whole core, with each setting in turn; prints
-images/s (the median over the rounds) of a training step of lite0 and of embedding with OpenVINO, and the peak memory.
+Threads of torch (OpenMP) spin while they wait for each other, so a busy process costs them far more than its share. The
+script runs the same steps in fresh processes, alone and beside one process that uses a whole core, with each setting in
+turn. It prints images/s (the median over the rounds) of a training step of lite0 and of embedding with OpenVINO, and
+the peak memory.
 
     python benchmarks/busy.py [--rounds 3] [--size 128] [--batch 64]
 """
@@ -23,7 +24,7 @@ SETTINGS: dict[str, dict[str, str]] = {
 STEPS = """
 import resource, statistics, sys, time, torch
 from noseprint.devices import reuse_freed_memory
-from noseprint.models.frozen_norm import join_frozen_norms
+from noseprint.models.frozen_norm import fold_frozen_norms
 from noseprint.models.network import SupConNet
 from noseprint.models.openvino_runtime import compile_model, convert
 size, batch = int(sys.argv[1]), int(sys.argv[2])
@@ -32,7 +33,7 @@ torch.manual_seed(0)
 network = SupConNet("tf_efficientnet_lite0.in1k", image_size=size, pretrained=False)
 embed = compile_model(convert(network.eval()), "f32")
 network.train()
-join_frozen_norms(network)
+fold_frozen_norms(network)
 optimizer = torch.optim.AdamW(network.parameters(), fused=True)
 images = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8)
 def train():
@@ -51,7 +52,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 
 
 def measure(environment: dict[str, str], arguments: list[str]) -> list[float]:
-    """Images/s of training and embedding, and GiB."""
+    """Images/s of training and of embedding, and the peak memory in GiB."""
     done = subprocess.run(
         [sys.executable, "-c", STEPS, *arguments],
         capture_output=True,

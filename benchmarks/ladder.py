@@ -47,7 +47,7 @@ from noseprint.training.fit import fit
 ROOT = Path(__file__).resolve().parents[1]
 HOLDOUT = 1 / 3
 DEGRADATION_SEED = 1  # of the degraded photographs that are scored, the same for all steps and seeds
-SMALL = {"epochs": 3, "batch_size": 64, "lr": 3e-4, "image_size": 192, "train_size": 128}  # of train.sh --small
+SMALL = {"epochs": 3, "batch_size": 64, "lr": 3e-4, "image_size": 192, "train_size": 128}  # before --small chose both
 DEMO = SMALL | {"epochs": 6, "batch_size": 32, "lr": 5e-4, "image_size": 128}  # of train.sh --demo, three times as long
 
 

@@ -2,8 +2,9 @@
 
 Each draw takes some random test identities as the hold-out, chooses thresholds from them and the verifier's cohort as
 `noseprint calibrate` does, and counts false matches among all pairs of the other test identities. The networks were
-trained on none of them. Columns: how many draws offer the rate; how many of these have a higher FMR than promised; and
-how many have one whose 95 % interval, over the other identities, begins above it (as these are few, too).
+trained on none of them. Columns: how many draws offer the rate; the share of these with a higher FMR than promised; the
+share whose 95 % interval, over the other identities, begins above the promise (these identities are few, too); the mean
+FMR divided by the promise; and the mean TMR.
 
     python benchmarks/promise.py --data DIR [--run small] [--identities 8 16 24] [--draws 100]
 """

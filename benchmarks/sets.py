@@ -8,10 +8,10 @@ them with its own code, trained and untrained. Identities with one photograph ar
     python benchmarks/sets.py OUT.jsonl --data DIR... --arm "before=CHECKOUT OPTIONS..." --arm "now=. OPTIONS..."
         [--recipe swin224_stage1] [--seeds 0 1 2] [--by-domain [N]] [--table]
 
-Each finished (set, arm, seed) becomes a line of OUT and is not run again. Weights stay in CHECKOUT/RECIPE/results/, the
-messages of the trainings in OUT.files/. In the tables, a score is the mean over the seeds with its 95 % interval over
-identities. A change is paired by photograph and seed; ± is its standard deviation over the seeds. Memory is the peak of
-the largest process of the training.
+Each finished (set, arm, seed) becomes a line of OUT and is not run again. Weights stay in CHECKOUT/RECIPE/results/, and
+the messages of the trainings in OUT.files/. In the tables, a score is the mean over the seeds with its 95 % interval
+over identities. A change is paired by photograph and seed; ± is its standard deviation over the seeds. Memory is the
+peak of the largest process of the training.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from noseprint.errors import DataError, NoseprintError
 from noseprint.metrics.bootstrap import Score, bootstrap_difference, bootstrap_mean
 from noseprint.metrics.retrieval import retrieval_metrics
 
-SET_ASIDE_SEED = 1  # unlike that of the hold-out, by which the recipe chooses its weights
+SET_ASIDE_SEED = 1  # unlike that of the hold-out, which judges the weights
 METRICS = ("mAP", "Rank-1")
 # Runs in the recipe folder of an arm, with its code: WEIGHTS, OUT.npz, and the photographs as JSON on standard input.
 EMBED = """

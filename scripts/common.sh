@@ -19,7 +19,7 @@ SIZE=full    # full, small or demo
 DATA=""      # the data folder
 DATA_GUIDE=data/README.md  # says how the data folder is laid out
 RUN=""       # the run's name: results go to FOLDER/results/RUN; empty at full size
-JOBS=${NOSEPRINT_JOBS:-}  # scripts that run at the same time
+JOBS=${NOSEPRINT_JOBS:-}  # scripts that run at the same time; empty: set_jobs chooses
 GPUS=""      # separated by commas, one for each job
 DRY_RUN=0    # 1: only show the commands
 
@@ -80,7 +80,7 @@ set_jobs() {  # one job for each GPU; without a GPU, two of the small ones if th
   fi
 }
 
-two_fit() {  # two trainings with half of the cores each do more than one after the other, if memory and cores suffice
+two_fit() {  # whether cores and memory suffice for two trainings, which do more at a time than one after the other
   local available
   if [ ! -r /proc/meminfo ] || command -v nvidia-smi >/dev/null; then return 1; fi
   available=$(sed -n 's/^MemAvailable: *\([0-9]*\) kB$/\1/p' /proc/meminfo)

@@ -16,7 +16,7 @@
 # These functions of a train.sh are optional:
 #
 #   check_data           for --check: reports what is wrong with the data
-#   describe_data        says, before the first step, what the method will make of the data
+#   describe_data        says before the first step what the method will make of the data
 #   make_demo_data       for --demo: makes the data folder
 #   demo_options FOLDER  for --demo: prints more options of the folder's train.py
 #   own_option ARG...    reads an option as common_option does; returns 1 if it does not know it

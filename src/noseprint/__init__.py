@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     )
     from noseprint.errors import NoseprintError
 
-# Threads of torch that wait for each other spin, so that a busy neighbour costs far more than its share. torch reads
-# this when it is loaded. benchmarks/busy.py measures it.
+# Threads of torch spin while they wait for each other. Beside a busy process, that costs far more than its share of the
+# cores. torch reads the variable when it is loaded. benchmarks/busy.py measures the effect.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 __all__ = [

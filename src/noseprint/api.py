@@ -166,9 +166,10 @@ def train(
 
     The defaults suit a machine without a GPU. An interrupted call resumes if you repeat it. backbone: a timm name.tag.
     image_size: side in pixels of the network's input; None: the one at which the untrained network finds the training
-    photographs best. train_size: that of the training images; None: about three quarters of it. epochs: passes over the
-    photographs; None: until nothing more is learned. minutes: limit of the time; None: no limit if there are epochs,
-    otherwise 10. holdout: share of the individuals that are held out from training, to judge it and to calibrate.
+    photographs best. train_size: side of the training images; None: about three quarters of `image_size`. epochs:
+    passes over the photographs; None: train until nothing more is learned. minutes: limit of the time; None: no limit
+    with `epochs` or `steps`, otherwise 10. holdout: share of the individuals that are held out from training, to judge
+    it and to calibrate; a small share is raised as docs/method.md says.
     options: other fields of `noseprint.tasks.embedding_options.EmbeddingOptions`, such as loss="arcface".
     """
     import torch

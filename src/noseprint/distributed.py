@@ -162,7 +162,7 @@ def any_rank(flag: bool, device: torch.device) -> bool:
 
 
 def from_main(values: Sequence[float], device: torch.device) -> list[float]:
-    """Return the `values` that rank 0 gives."""
+    """Return on every rank the `values` that rank 0 gives."""
     if not dist.is_initialized():
         return list(values)
     tensor = torch.tensor(values, device=device, dtype=torch.float32)

@@ -347,8 +347,8 @@ def _first_lines(page):
             },
             [
                 "did not help beyond chance in 2 of 4 trainings: a_stage1, a_stage2 (figures). Try longer training "
-                "(--minutes), larger images (--image-size and --train-size) or more photographs of each individual, "
-                "and look for wrong labels with noseprint check."
+                "(--minutes, --steps), larger images (--image-size and --train-size) or more photographs of each "
+                "individual, and look for wrong labels with noseprint check."
             ],
             ["helped in all", "did harm"],
             id="two trainings of one network did not help",

@@ -53,7 +53,7 @@ def test_the_gain_is_that_of_the_header(make):
     assert (gain.by, gain.size, gain.step) == ("mAP", "102 photographs of 13 identities", 128)
     assert (gain.before, gain.after, gain.margin) == pytest.approx((0.459, 0.834, 0.12))
     unknown = make.training(0.459, 0.834, (-1, 1)).gain
-    assert (unknown.unknown, unknown.margin, unknown.by_chance) == (True, None, False)
+    assert (unknown.unknown, unknown.margin, unknown.may_be_chance) == (True, None, False)
     assert make.training(0.459, 0.459, (0, 0), step=0).gain.margin is None  # the start weights against themselves
 
 

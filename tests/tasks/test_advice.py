@@ -17,14 +17,11 @@ def advice(individuals, each, *, search=(160, 0.4)):
 
 
 def test_it_says_what_is_learned_from_held_out_and_searched():
-    lines = advice(100, 5)
-    assert (
-        lines[0]
-        == "to learn from: 400 photographs of 80 individuals, 5 to 5 of each (5 in the middle); held out: 100 of 20"
-    )
-    assert lines[1] == "a batch: 64 photographs, 4 of each individual"
-    assert lines[2] == "image size: 160 px, at which an untrained network has mAP 0.40 on these photographs"
-    assert "training probably helps" in lines[-1]
+    learned, batch, size, *_, verdict = advice(100, 5)
+    assert learned == "to learn from: 400 photographs of 80 individuals, 5 to 5 of each (median 5); held out: 100 of 20"
+    assert batch == "a batch with --small: 64 photographs, 4 of each individual"
+    assert size == "image size with --small: 160 px, where an untrained network has mAP 0.40"
+    assert "training probably helps" in verdict
 
 
 def test_batches_of_individuals_with_few_photographs_hold_more_of_them():
@@ -53,5 +50,5 @@ def test_too_few_individuals_are_refused():
         advice(5, 5)
 
 
-def test_it_really_searches_with_an_untrained_network(demo):
+def test_the_untrained_network_searches_the_photographs(demo):
     assert any("untrained network has mAP" in line for line in advise(read_train(demo)))

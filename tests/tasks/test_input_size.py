@@ -65,7 +65,7 @@ def task(data, *, larger=False, small=True, **changes):
 
 @pytest.fixture
 def sizes(monkeypatch):
-    """Makes the untrained network best at 64 px, of 32, 64, 96 and 128."""
+    """Gives the untrained network its best mAP at 64 px, among 32, 64, 96 and 128."""
     monkeypatch.setattr(input_size, "SIZES", (32, 64, 96, 128))
     monkeypatch.setattr(embedding, "SIZES", (32, 64, 96, 128))
     best = {32: 0.2, 64: 0.9, 96: 0.5, 128: 0.6}

@@ -21,9 +21,9 @@ class ATask:
         self.scores, self.groups, self.asked = scores, groups, 0
 
     def score(self, _, *, untrained=False):
-        judged = np.broadcast_to(self.scores[self.asked], (len(self.groups),)).astype(float)
+        per_item = np.broadcast_to(self.scores[self.asked], (len(self.groups),)).astype(float)
         self.asked += 1
-        return Scores({"map": float(judged.mean())}, "mAP", f"{len(judged)} photographs", judged, self.groups)
+        return Scores({"map": float(per_item.mean())}, "mAP", f"{len(per_item)} photographs", per_item, self.groups)
 
     def header(self):
         return {"asked": str(self.asked)}
@@ -58,7 +58,7 @@ def test_earlier_weights_are_kept_if_the_last_are_worse_for_every_group(tmp_path
 def test_the_start_weights_are_kept_if_training_does_harm(tmp_path):
     best, extra = kept(tmp_path, varied(0.6), varied(0.6) - 0.1)
     assert extra["asked"] == "1"
-    assert best.summary()[0].endswith("before this training; it did harm, so its start is kept")
+    assert best.summary()[0].endswith("before this training, which did harm: the weights from before it are kept")
 
 
 def test_later_weights_take_over_again(tmp_path):
@@ -81,8 +81,8 @@ def test_four_groups_are_too_few_to_say_anything(tmp_path):
     best, extra = kept(tmp_path, 0.9, 0.1, groups=np.array(["a", "b", "c", "d"]))
     assert extra["asked"] == "2"  # not even that the start was better
     assert best.summary() == [
-        "hold-out (4 photographs): mAP 0.9000 before this training, 0.1000 after: -0.8000, which says nothing about "
-        "others: fewer than 5 are too few"
+        "hold-out (4 photographs): mAP 0.9000 before this training, 0.1000 after: -0.8000; too few are held out to "
+        "say more: an interval takes 5 identities"
     ]
 
 

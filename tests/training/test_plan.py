@@ -15,7 +15,7 @@ def test_epochs_and_steps_set_the_length_and_steps_win():
     assert Plan(options(epochs=3, steps=12), epoch_steps=10).steps == 12
 
 
-def test_a_given_length_is_scored_after_each_epoch_and_at_the_end():
+def test_a_training_of_given_length_is_scored_after_each_epoch_and_at_the_end():
     assert scored(Plan(options(steps=25), epoch_steps=10), 25) == [10, 20, 25]
 
 
@@ -30,7 +30,7 @@ def test_no_length_at_all_is_refused():
         options(epochs=None)
 
 
-def test_a_limit_of_time_is_measured_once_and_shortens_a_given_length():
+def test_steps_are_timed_once_and_a_limit_of_time_shortens_a_given_length():
     plan = Plan(options(epochs=100, minutes=2.0), epoch_steps=10)
     assert plan.needs_time(20)
     plan.fit_into_time(20, elapsed=40.0, per_step=1.0, per_score=10.0)  # 70 s for steps and a score for every 10 steps
@@ -50,7 +50,7 @@ def test_a_training_that_has_used_up_its_time_ends_with_the_next_step():
     assert plan.steps == 21
 
 
-def test_an_open_ended_training_measures_again_with_each_score():
+def test_an_open_ended_training_times_its_steps_again_at_each_score():
     plan = Plan(options(epochs=None, minutes=10.0), epoch_steps=10)
     plan.fit_into_time(20, elapsed=20.0, per_step=1.0, per_score=0.0)
     assert plan.steps == 600

@@ -15,7 +15,7 @@ from noseprint.metrics.verification import least_fmr, roc_curve
 FMRS = (0.1, 0.01, 0.001)
 """False match rates that a verifier offers, if the hold-out supports them."""
 PAIRS_NEEDED = 3
-"""A false match rate takes this number of pairs of individuals, divided by the rate: see `least_supported_fmr`."""
+"""A false match rate needs this many pairs of individuals, divided by the rate: see `least_supported_fmr`."""
 _REPLICATES = 1000
 
 
@@ -55,9 +55,9 @@ class OperatingPoint:
 def least_supported_fmr(same: Flags, identity_a: Indices, identity_b: Indices) -> float:
     """The lowest false match rate that pairs (P,) support, as in `choose_operating_points`. May exceed 1.
 
-    It takes `least_fmr` different pairs of photographs, and PAIRS_NEEDED / FMR different pairs of individuals: if none
-    of N pairs of individuals matches, the rate may still be 3 / N (at 95 % confidence, if the pairs are independent;
-    the rule of three: Hanley & Lippman-Hand 1983, "If nothing goes wrong, is everything all right?").
+    A rate needs as many different pairs of photographs as `least_fmr` says, and PAIRS_NEEDED / FMR different pairs of
+    individuals. If none of N independent pairs matches, the rate may still be 3 / N, at 95 % confidence (the rule of
+    three: Hanley & Lippman-Hand 1983, "If nothing goes wrong, is everything all right?").
     """
     a, b = identity_a[~same].astype(np.int64), identity_b[~same]
     individuals = len(np.unique(np.minimum(a, b) * 2**32 + np.maximum(a, b)))

@@ -128,9 +128,9 @@ class Verifier:
         few = None
         if self.holdout.identities < FEW_IDENTITIES:
             few = (
-                f"made from {self.holdout.identities} held-out identities, which are few: the thresholds are strict to "
-                "keep the promised false match rates, and true match rates and probabilities are rough. Train with a "
-                "larger --holdout to be surer"
+                f"made from {self.holdout.identities} held-out identities, which are few: the thresholds are strict "
+                "to keep the promised false match rates, and true match rates and probabilities are rough. Train with "
+                "a larger --holdout to be surer"
             )
         return "; ".join(filter(None, (few, self.probability_warning))) or None
 
@@ -151,10 +151,10 @@ class Verifier:
         different = self.holdout.different_pairs
         individuals = ""
         if self.least_fmr > least_fmr(different):  # then the pairs of individuals are too few
-            individuals = f" (of {PAIRS_NEEDED / self.least_fmr:.0f})"
+            individuals = f", from {PAIRS_NEEDED / self.least_fmr:.0f} pairs of individuals"
         return (
-            f"the hold-out does not support a false match rate of {fmr:g}, which takes {ERRORS_NEEDED / fmr:.0f} "
-            f"different pairs of photographs (of {PAIRS_NEEDED / fmr:.0f} pairs of individuals); it has "
+            f"the hold-out does not support a false match rate of {fmr:g}, which needs {ERRORS_NEEDED / fmr:.0f} "
+            f"different pairs of photographs, from {PAIRS_NEEDED / fmr:.0f} pairs of individuals. It has "
             f"{different}{individuals}. The lowest rate of this verifier is {self.points[-1].fmr:g}; for a lower one, "
             "train with a larger --holdout, or on more individuals"
         )

@@ -23,8 +23,9 @@ class Check:
     csv: Path | None = None
     """Write all findings to this file (kind, file, line, problem, other file); the terminal shows five of each kind."""
     plan: bool = False
-    """Only say what a training would make of the data: what is learned from and held out, the image size, the time, and
-    whether it is likely to help. Takes about half a minute. Without this option, it follows the findings."""
+    """Only say what a training would make of the data: how much it learns from and holds out, the image size, the time,
+    and whether it is likely to help. Takes about half a minute. Without this option, these lines follow the findings
+    if there are no faults."""
 
     def __call__(self) -> None:
         """Check the folder and print the findings."""

@@ -24,11 +24,11 @@ MOST_HASHES = 4096
 def split_holdout(identities: Sequence[str], *, share: float, seed: int = HOLDOUT_SEED) -> set[str]:
     """The identities to hold out; `identities` (N,) names the identity of every image.
 
-    Of the M identities with two images or more, round(share * M) are held out, but at least min(32, M // 5) and at
-    least 8, since few identities cannot tell one training from another, and at most a third. They are those with the
-    smallest hashes of (seed, identity). So the order of the rows and further images of known identities do not change
-    the choice, a new identity changes it little, and a larger share holds out the same identities and more. An identity
-    is held out with all its encounters. share 0 holds out none.
+    Of the M identities with two images or more, round(share * M) are held out, but at least min(32, M // 5), at least
+    8, and at most a third: few identities cannot tell whether one training is better than another. They are those with
+    the smallest hashes of (seed, identity). So the order of the rows and further images of known identities do not
+    change the choice, a new identity changes it little, and a larger share holds out the same identities and more. An
+    identity is held out with all its encounters. share 0 holds out none.
 
     Raises NoseprintError for a share outside [0, 0.5], and if fewer than two identities can be held out.
     """

@@ -72,8 +72,9 @@ def resampled_pair_weights(
 def percentile_interval(values: npt.NDArray[np.float64], *, identities: int | None = None) -> Interval:
     """95 % percentile interval of the replicates (R,) of a score; values that are not finite are left out.
 
-    identities: how many were resampled, at least two. The interval is then wider, because that of few identities is too
-    narrow: the "expanded percentile interval" of Hesterberg 2015, "What Teachers Should Know About the Bootstrap".
+    identities: how many were resampled, at least two. With this argument the interval is wider, because a plain one of
+    few identities is too narrow. This is the "expanded percentile interval" of Hesterberg 2015, "What Teachers Should
+    Know About the Bootstrap".
     """
     values = values[np.isfinite(values)]
     if len(values) == 0:
@@ -96,7 +97,7 @@ def bootstrap_mean(values: Floats, identities: Labels, *, seed: int, replicates:
 def bootstrap_difference(now: Floats, then: Floats, identities: Labels, *, seed: int, replicates: int = 1000) -> Score:
     """The mean of now - then, scores (Q,) in 0..1 of the same Q queries, with its 95 % interval as `bootstrap_mean`.
 
-    The interval is that of pairs: what makes a query easy or hard both times cancels out. (-1, 1) with fewer than
+    The interval is a paired one: what makes a query easy or hard both times cancels out. It is (-1, 1) with fewer than
     MIN_IDENTITIES identities.
     """
     difference = np.asarray(now, dtype=np.float64) - np.asarray(then, dtype=np.float64)

@@ -1,8 +1,8 @@
-"""Trains a convolution and the frozen BatchNorm after it as one convolution: fewer passes, and less memory.
+"""Trains a convolution and the frozen BatchNorm after it as one convolution, which is faster and takes less memory.
 
 BatchNorm in eval mode scales and shifts each channel. For the gradient of the scale, torch keeps the whole input. Here
-the scale is multiplied into the convolution's weights and the shift becomes its bias, anew in each step. Function,
-parameters and gradients are the same up to rounding, and there is one large tensor less to compute and to keep.
+each step multiplies the scale into the convolution's weights and adds the shift to its bias. Outputs, parameters and
+gradients are the same up to rounding, and there is one large tensor less to compute and to keep.
 """
 
 from typing import Any, cast
@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from noseprint.models.network import Network
 
 _PROBE_SIDE = 64  # px
-_JOINS = (nn.BatchNorm2d, BatchNormAct2d)  # these classes exactly: their subclasses may compute something else
+_FOLDED = (nn.BatchNorm2d, BatchNormAct2d)  # these classes exactly: their subclasses may compute something else
 
 
-def join_frozen_norms(network: Network) -> int:
-    """Join each convolution of the backbone with the BatchNorm that takes its output; return the number of pairs.
+def fold_frozen_norms(network: Network) -> int:
+    """Fold each BatchNorm of the backbone into the convolution before it, in training mode; return the number of pairs.
 
-    Does nothing unless `network.freeze_batch_norm`. Only training mode changes. The pairs are found by a forward pass.
+    Does nothing unless `network.freeze_batch_norm`. A forward pass finds the pairs.
     """
-    if not network.freeze_batch_norm or not any(type(module) in _JOINS for module in network.backbone.modules()):
+    if not network.freeze_batch_norm or not any(type(module) in _FOLDED for module in network.backbone.modules()):
         return 0
     maker: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # the tensor is kept, so that no other one gets its id
     pairs: list[tuple[nn.Conv2d, nn.Module]] = []
@@ -36,7 +36,7 @@ def join_frozen_norms(network: Network) -> int:
 
     backbone = network.backbone
     hooks = [module.register_forward_hook(made) for module in backbone.modules() if isinstance(module, nn.Conv2d)]
-    hooks += [module.register_forward_pre_hook(takes) for module in backbone.modules() if type(module) in _JOINS]
+    hooks += [module.register_forward_pre_hook(takes) for module in backbone.modules() if type(module) in _FOLDED]
     was_training = network.training
     network.eval()
     side = backbone.fixed_size or _PROBE_SIDE
@@ -46,13 +46,13 @@ def join_frozen_norms(network: Network) -> int:
     for hook in hooks:
         hook.remove()
     for convolution, norm in pairs:
-        convolution.__class__ = type("Joined", (_JoinedConvolution, type(convolution)), {})
-        norm.__class__ = type("Joined", (_JoinedNorm, type(norm)), {})
+        convolution.__class__ = type("Folded", (_FoldedConvolution, type(convolution)), {})
+        norm.__class__ = type("Folded", (_FoldedNorm, type(norm)), {})
         vars(convolution)["norm"], vars(norm)["convolution"] = (norm,), (convolution,)  # tuples: no submodules
     return len(pairs)
 
 
-class _JoinedConvolution:
+class _FoldedConvolution:
     """Mixed into a convolution's own class: in training its weight and bias include those of the BatchNorm."""
 
     norm: tuple[Any]
@@ -79,7 +79,7 @@ class _JoinedConvolution:
         return scale
 
 
-class _JoinedNorm:
+class _FoldedNorm:
     """Mixed into a BatchNorm's own class: in training only the activation is left of it."""
 
     convolution: tuple[nn.Module]

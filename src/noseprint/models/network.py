@@ -41,9 +41,9 @@ class Network(nn.Module):
         """Build the network.
 
         backbone_name: a timm name with its tag. image_size: side of the square input in pixels; None: that of the
-        backbone's public weights, until a training chooses another. pretrained: start from the backbone's public
-        weights. backbone_weights: start the backbone from this file instead. mean, std: per channel, for pixels in
-        0..1; by default the backbone's own. own_head: see `build_backbone`.
+        backbone's public weights, until a training chooses one (`size_is_open`). pretrained: start from the backbone's
+        public weights. backbone_weights: start the backbone from this file instead. mean, std: per channel, for pixels
+        in 0..1; by default the backbone's own. own_head: see `build_backbone`.
         Raises NoseprintError as `build_backbone` does.
         """
         super().__init__()

@@ -40,7 +40,7 @@ from noseprint.version import __version__
 MEASURED = 2_000
 """The most photographs of a split that are measured."""
 _FEW = 30  # individuals; with fewer an interval is itself only a rough guess
-_COARSE = 0.1  # a hold-out that cannot tell smaller differences says little
+_COARSE = 0.1  # a hold-out that can only tell larger differences says little
 _HARDEST, _ACCEPTED, _REFUSED = 6, 6, 4  # pairs shown of each kind
 _COLUMNS = [field.name for field in fields(Scores) if field.name != "rank_10"]
 _CURVES = {"loss": "Loss", "auc": "Hold-out ROC AUC", "map": "Hold-out mAP"}
@@ -212,7 +212,7 @@ def _gain(trainings: Mapping[str, Training]) -> dict[str, Any]:
         "unknown": list(dict.fromkeys(_size(gain) for gain in gains.values() if gain.unknown)),
         "coarse": _coarse(gains),
         "no_room": {name: gain for name, gain in gains.items() if gain.no_room and not gain.unknown},
-        "by_chance": [name for name, gain in gains.items() if gain.by_chance],
+        "may_be_chance": [name for name, gain in gains.items() if gain.may_be_chance],
         "start_kept": [name for name, gain in gains.items() if gain.step == 0 and not gain.unknown],
         "nothing_held_out": [name for name, of in trainings.items() if of.holdout_share == 0],
         "weakest": min(gains.items(), key=lambda item: item[1].value) if helped else None,
@@ -220,7 +220,7 @@ def _gain(trainings: Mapping[str, Training]) -> dict[str, Any]:
 
 
 def _coarse(gains: Mapping[str, TrainingGain]) -> list[tuple[str, TrainingGain, int, int]]:
-    """Each hold-out that can tell little: its size, the least sure gain, how many gains are so, and of how many."""
+    """Each hold-out that can tell little: its size, its least certain gain, the number of such gains, and of all."""
     coarse = []
     for size in dict.fromkeys(_size(gain) for gain in gains.values()):
         here = [gain for gain in gains.values() if _size(gain) == size]
@@ -231,7 +231,7 @@ def _coarse(gains: Mapping[str, TrainingGain]) -> list[tuple[str, TrainingGain, 
 
 
 def _size(gain: TrainingGain) -> str:
-    """How much is held out, in the words of the page."""
+    """How much is held out. The page speaks of individuals."""
     return gain.size.replace("identities", "individuals")
 
 

@@ -34,7 +34,7 @@ class _Record(BaseModel):
 class LogRecord(_Record):
     """A line of metrics.jsonl: what happened since the line before it. What a training does not record is None.
 
-    epoch: how often every photograph was shown, a whole number or not; 0 is before the first step.
+    epoch: how often each photograph was shown on average; 0 is before the first step.
     """
 
     epoch: Number
@@ -49,8 +49,8 @@ class LogRecord(_Record):
 class TrainingGain(_Record):
     """The entry "gain" of the header: the hold-out score of the kept weights minus that of the start weights.
 
-    by: the name of the score. size: what is held out, in words. step: after which the weights were kept; 0 for the
-    start weights. before: the score of the start weights. low, high: the paired 95 % interval of the gain `value`.
+    by: the name of the score. size: a text that says how much is held out. step: the step of the kept weights; 0 for
+    the start weights. before: the score of the start weights. low, high: the paired 95 % interval of the gain `value`.
     """
 
     by: Words
@@ -88,7 +88,7 @@ class TrainingGain(_Record):
         return round(self.before, 3) == 1
 
     @property
-    def by_chance(self) -> bool:
+    def may_be_chance(self) -> bool:
         """The hold-out does not show that the training helped, though it could."""
         return self.low <= 0 and not self.unknown and not self.no_room
 

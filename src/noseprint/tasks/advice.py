@@ -1,4 +1,4 @@
-"""What a training would make of photographs, said before it starts."""
+"""What a training with --small would make of photographs, in lines to read before it starts."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,11 +14,11 @@ from noseprint.models.network import SupConNet
 from noseprint.tasks.embedding_options import SMALL_MINUTES
 from noseprint.tasks.input_size import choose_image_size
 
-BATCH, EACH = 64, 4  # of --small
+BATCH_SIZE, IMAGES_PER_IDENTITY = 64, 4  # of --small
 FEW_IDENTITIES = 20
 """With fewer individuals to learn from, a network hardly learns what tells others apart."""
-FEW_EACH = 3
-"""With fewer photographs of an individual in the middle, there are few same pairs."""
+FEW_PER_IDENTITY = 3
+"""With a lower median of photographs per individual, there are few same pairs."""
 EASY = 0.95
 """An untrained network with this mAP leaves little to gain."""
 
@@ -29,7 +29,7 @@ def advise(
     holdout: float = 0.05,
     untrained: Callable[[ImageTable], tuple[int, float] | None] | None = None,
 ) -> list[str]:
-    """Lines about a training on `table`: what is held out, batches, image size, time, and whether it is likely to help.
+    """Lines about a training on `table`: hold-out, batches, image size, time, and whether training is likely to help.
 
     holdout: the share of the identities. untrained: gives the image size that suits the photographs, and the mAP of the
     untrained network there; None if it has no weights. Takes about half a minute. Raises NoseprintError as
@@ -38,20 +38,19 @@ def advise(
     held_out = split_holdout(table.identities, share=holdout)
     learned = table.where(identity not in held_out for identity in table.identities)
     counts = sorted(Counter(learned.identities).values())
-    fewer = sum(count < EACH for count in counts)
+    fewer = sum(count < IMAGES_PER_IDENTITY for count in counts)
     search = (untrained or untrained_search)(learned)
     lines = [
         f"to learn from: {len(learned)} photographs of {len(counts)} individuals, {counts[0]} to {counts[-1]} of each "
-        f"({median(counts):g} in the middle); held out: {len(table) - len(learned)} of {len(held_out)}",
-        f"a batch: {BATCH} photographs, {EACH} of each individual"
+        f"(median {median(counts):g}); held out: {len(table) - len(learned)} of {len(held_out)}",
+        f"a batch with --small: {BATCH_SIZE} photographs, {IMAGES_PER_IDENTITY} of each individual"
         + (f"; {fewer} individuals have fewer, so a batch holds more individuals" if fewer else ""),
     ]
     if search:
         size, score = search
-        lines.append(f"image size: {size} px, at which an untrained network has mAP {score:.2f} on these photographs")
+        lines.append(f"image size with --small: {size} px, where an untrained network has mAP {score:.2f}")
     lines.append(
-        f"time: nine trainings of at most about {SMALL_MINUTES:g} minutes with --small; they end earlier if nothing "
-        "more can be learned"
+        f"time with --small: nine trainings of at most about {SMALL_MINUTES:g} minutes, less if nothing more is learned"
     )
     return [*lines, *_doubts(counts, search)]
 
@@ -74,11 +73,11 @@ def untrained_search(table: ImageTable) -> tuple[int, float] | None:
 
 
 def _doubts(counts: Sequence[int], search: tuple[int, float] | None) -> list[str]:
-    """Why training may not help; otherwise that it probably does."""
+    """Lines that say why training may not help, or one that says that it probably does."""
     doubts = []
     if len(counts) < FEW_IDENTITIES:
         doubts.append(f"{len(counts)} individuals are few: add individuals, at least {FEW_IDENTITIES}")
-    if median(counts) < FEW_EACH:
+    if median(counts) < FEW_PER_IDENTITY:
         doubts.append("most individuals have one or two photographs, so there are few same pairs: add photographs")
     if search and search[1] >= EASY:
         doubts.append("the untrained network already finds nearly all: search with it, or look for near copies")

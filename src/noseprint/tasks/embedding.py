@@ -31,8 +31,8 @@ from noseprint.training.faults import require_spread
 from noseprint.training.task import Scores, Task
 
 SMALL_TRAIN_SHARE = 0.75
-"""With --small, the side of the training images as a share of the input's: convolutional networks embed best at a size
-above the one that they were trained at (arXiv 1906.06423)."""
+"""With --small, the side of the training images as a share of the input's side. Convolutional networks embed best at a
+size above the one that they were trained at (arXiv 1906.06423)."""
 COLLAPSE_SAMPLE = 32
 """Number of training photographs that show whether the network has collapsed, if nothing is held out."""
 
@@ -44,15 +44,15 @@ class EmbeddingTask(Task):
     """Train `network` on the identities of `labelled` and `pseudo`; judge the weights by the hold-out's mAP.
 
     network: its embedding is trained.
-    labelled: a share of its identities is held out and scores each epoch.
+    labelled: a share of its identities is held out and scores the weights.
     pseudo: further identities, never held out.
     training_transform, evaluation_transform: make the transform of each image, for a side in pixels.
     loss: takes the place of the one that `options.loss` names. A module's weights are trained and resumed, too.
-    larger: if the network's size is still open, take the next one above that which suits the photographs best, so that
-    the members of an ensemble differ.
+    larger: if nobody has chosen the image size, take the next one above the size that suits the photographs best, so
+    that the members of an ensemble differ.
 
     Labels number the identities of the training part in order of first appearance. Weights are judged by the average
-    precision of each held-out photograph, searched among all others: that says more than the AUC of a few pairs.
+    precision of each held-out photograph, searched among all others. It says more than the AUC of a few pairs.
     """
 
     data_settings = frozenset({"training images", "training table"})
@@ -165,7 +165,7 @@ class EmbeddingTask(Task):
         return self._loss(forward, batch.image, batch.target)
 
     def score(self, network: Network, *, untrained: bool = False) -> Scores | None:
-        """ROC AUC, Rank-1 and mAP on the hold-out. Raises NoseprintError if the network has collapsed."""
+        """ROC AUC, Rank-1 and mAP on the hold-out. Raises NoseprintError if training made the network collapse."""
         embeddings = embed_images(
             cast(SupConNet, network),
             self.holdout.paths or self.train.paths[:COLLAPSE_SAMPLE],
@@ -189,7 +189,7 @@ class EmbeddingTask(Task):
             values={"auc": found.auc, "rank_1": found.rank_1, "map": found.map},
             by="mAP",
             size=f"{len(holdout)} photographs of {len(set(holdout.identities))} identities",
-            judged=found.average_precision,
+            per_item=found.average_precision,
             groups=found.queried,
         )
 

@@ -13,7 +13,7 @@ from noseprint.models.weights_header import read_header
 from noseprint.training.fit_options import FitOptions, option
 
 SMALL_MINUTES = 10.0
-"""Limit of each of the nine trainings of --small: less than an hour in all, with two of them at a time."""
+"""Limit of each of the nine trainings of --small. With two trainings at a time, all nine take less than an hour."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class EmbeddingOptions(FitOptions):
     backbone: Annotated[str | None, tyro.conf.arg(aliases=["--trunk"])] = None
     """timm name.tag of the backbone. None: that of the start weights."""
     image_size: int | None = None
-    """Side of the square input in pixels. None: that of the start weights; with --small, the one at which the untrained
-    network finds your training photographs best."""
+    """Side of the square input in pixels. None: that of the start weights in stage 2, otherwise the one at which the
+    untrained network finds your training photographs best."""
     train_size: int | None = None
     """Side of the training images. None: that of the input; with --small, about three quarters of it, if the backbone
     takes any size."""
@@ -36,8 +36,9 @@ class EmbeddingOptions(FitOptions):
     images_per_identity: int = 4
     """Images of each identity in a batch."""
     holdout: float = 0.05
-    """Share of the identities that are never trained on and score the network. At least 32 identities, but for that at
-    most a fifth; at least 8, at most a third. 0: train on all; then nothing shows how good the network is."""
+    """Share of the identities that are never trained on and score the network. At least 32 or a fifth of all are held
+    out, whichever is fewer; in any case at least 8 and at most a third. 0: train on all; then nothing shows how good
+    the network is."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""

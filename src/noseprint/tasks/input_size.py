@@ -14,12 +14,13 @@ from noseprint.models.embed import embed_images
 from noseprint.models.network import SupConNet
 
 SIZES = (160, 192, 224, 256, 320)
-"""Sides in pixels; a training takes twice as long for each factor of 1.4."""
+"""Sides in pixels. A side 1.4 times as long makes a step take twice as long."""
 GAIN_OF_DOUBLE = 1.06
-"""A larger size must be worth its time: twice the side must give this many times the mAP."""
+"""A larger size must be worth its time: twice the side must multiply the mAP by this."""
 MOST_PHOTOGRAPHS = 300
+"""At most this many photographs are searched."""
 MOST_OF_EACH = 4
-"""Photographs of an identity that are searched."""
+"""At most this many photographs of one identity are searched."""
 
 
 def choose_image_size(
@@ -33,8 +34,8 @@ def choose_image_size(
 ) -> tuple[int, dict[int, float]]:
     """The best of SIZES for photographs like those of `table`, and the mAP at each size that was tried.
 
-    Up to MOST_PHOTOGRAPHS of them are searched with `network` as it is, which must take any size. Tries larger sizes
-    until two of them are no better. Every rank calls it.
+    Searches up to MOST_PHOTOGRAPHS of them with `network` as it is, which must take any size. Stops after two sizes in
+    a row that are no better. Every rank calls it.
     """
     sample = draw_sample(table)
     found: dict[int, float] = {}
@@ -65,7 +66,7 @@ def best_size(found: dict[int, float]) -> int:
 
 
 def draw_sample(table: ImageTable) -> ImageTable:
-    """Up to MOST_PHOTOGRAPHS, at most MOST_OF_EACH of an identity, of identities with several; always the same."""
+    """Up to MOST_PHOTOGRAPHS of identities with two or more, at most MOST_OF_EACH of one identity; always the same."""
     order = np.random.default_rng(0).permutation(len(table.paths))
     several = {identity for identity, number in Counter(table.identities).items() if number > 1}
     taken: dict[str, list[int]] = {}

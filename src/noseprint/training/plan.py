@@ -10,15 +10,16 @@ FIRST_SCORED = 64
 MEASURED_FROM = 4
 """Steps before this one are not timed: they set up memory, and read files for the first time."""
 FLAT = 0.02
-"""The loss has stopped falling if it fell, since the last score, by less than this share of its whole fall."""
+"""The loss has stopped falling if it has fallen by less than this share of its whole fall since the last score."""
 BEGUN = 0.05
 """A training has begun to learn once its loss has fallen by this share."""
 
 
 class Plan:
-    """The number of steps: given, or (`open_ended`) as many as there is something to learn, within a limit of time.
+    """When a training ends, and after which steps its weights are scored.
 
-    steps: the last step; of an open-ended training the estimated limit, and None before it is known.
+    open_ended: no length is given; the training goes on until nothing more is learned, or its time is up.
+    steps: the last step. In an open-ended training, an estimate of how many steps fit; None before the first estimate.
     """
 
     def __init__(self, options: FitOptions, *, epoch_steps: int) -> None:
@@ -39,13 +40,13 @@ class Plan:
         return step % (self._epoch_steps * self._eval_every) == 0
 
     def needs_time(self, step: int) -> bool:
-        """Whether `fit_into_time` is to be called after `step`: once, or of an open-ended training with each score."""
+        """Whether to call `fit_into_time` after `step`: once, but in an open-ended training at each score."""
         return self._seconds is not None and (not self._measured or (self.open_ended and self.scores_after(step)))
 
     def fit_into_time(self, step: int, *, elapsed: float, per_step: float, per_score: float) -> None:
         """Plan as many steps as fit into the time that is left after `step`.
 
-        elapsed: seconds since the start of the training. per_step, per_score: seconds of a step, and of a score.
+        elapsed: seconds since the start of the training. per_step, per_score: seconds that a step and a score take.
         """
         assert self._seconds is not None
         left = self._seconds - elapsed - per_score
@@ -67,7 +68,7 @@ class Plan:
 def has_stopped_falling(losses: Sequence[float]) -> bool:
     """Whether a training has learned what it can, by the mean loss of each stretch between two scores, oldest first.
 
-    The first stretch is that of the first steps. A loss that has not begun to fall may still begin.
+    The first value is the mean loss of the first steps. A loss that has not begun to fall may still begin.
     """
     if len(losses) < 3:
         return False

@@ -15,7 +15,7 @@ from noseprint.data.datasets import Sample
 from noseprint.devices import autocast_dtype
 from noseprint.distributed import World, sum_gradients
 from noseprint.errors import NoseprintError
-from noseprint.models.frozen_norm import join_frozen_norms
+from noseprint.models.frozen_norm import fold_frozen_norms
 from noseprint.models.network import Network
 from noseprint.training.faults import is_out_of_memory, largest_that_fits
 from noseprint.training.fit_options import FitOptions
@@ -27,7 +27,7 @@ from noseprint.training.task import Task
 SMALL_MOST_BYTES = 2.6e9
 """With --small on a CPU, larger batches pass through the network in chunks: a training then takes less than 4 GB."""
 OPEN_ENDED_WARMUP = 10
-"""Steps of the warm-up of a training without a given number of steps."""
+"""Steps over which the learning rate climbs if no length is given."""
 
 
 class TrainingStep:
@@ -43,7 +43,7 @@ class TrainingStep:
         self._task, self._options, self._world, self._results, self._plan = task, options, world, results, plan
         self._phases = task.phases()
         if plan.open_ended and len(self._phases) > 1:
-            raise NoseprintError("this training has phases, so it needs a given length: pass --epochs or --steps")
+            raise NoseprintError("the phases of this training need a given length: pass --epochs or --steps")
         self._half_life = math.inf if plan.open_ended else epoch_steps * options.ema_epochs
         self._chunk_size, self._chunks_known = options.chunk_size, False
         self._network = task.network.to(world.device)
@@ -52,7 +52,7 @@ class TrainingStep:
         if options.compile:
             self._forward = cast(nn.Module, torch.compile(self._network))
         self._average = ModelEmaV3(self._network)
-        join_frozen_norms(self._network)
+        fold_frozen_norms(self._network)
         self._parts = {part.name: part for part in task.parts()}
         self._optimizer = self._build_optimizer()
         dtype = autocast_dtype(world.device, depthwise=self._network.backbone.depthwise)

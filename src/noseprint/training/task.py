@@ -40,18 +40,18 @@ class Phase:
 
 @dataclass(frozen=True)
 class Scores:
-    """What a network is worth on the hold-out.
+    """How good a network is on the hold-out.
 
-    values: scores by name, for the log. by: what the score is called that decides which weights are kept; higher is
-    better. size: how much is held out, in words. judged: (N,) that score of each held-out item, in 0..1; its mean is
-    the score. groups: (N,) the group of each item; the items of one group, such as the photographs of an individual,
-    are not independent.
+    values: scores by name, for the log. by: the name of the score that decides which weights are kept; higher is
+    better. size: a text that says how much is held out. per_item: (N,) that score of each held-out item, in 0..1; their
+    mean is the score. groups: (N,) the group of each item. The items of one group, such as the photographs of an
+    individual, are not independent.
     """
 
     values: dict[str, float]
     by: str
     size: str
-    judged: npt.NDArray[np.float64]
+    per_item: npt.NDArray[np.float64]
     groups: npt.NDArray[np.str_]
 
 
@@ -103,8 +103,8 @@ class Task(ABC):
     def score(self, network: Network, *, untrained: bool = False) -> Scores | None:
         """The scores of the network, on rank 0; None on the other ranks, and if nothing is held out.
 
-        Every rank calls it. Raises NoseprintError for weights that are not worth keeping, unless they are `untrained`:
-        those that the training starts from.
+        Every rank calls it. untrained: they are the weights that the training starts from. Raises NoseprintError for
+        other weights that are not worth keeping.
         """
 
     @abstractmethod
