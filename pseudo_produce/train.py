@@ -6,7 +6,7 @@ from pathlib import Path
 from model import BACKBONE, SMALL_BACKBONE
 
 from noseprint.command_line import run
-from noseprint.tasks.embedding_options import SMALL_MINUTES, EmbeddingOptions
+from noseprint.tasks.embedding_options import EmbeddingOptions
 
 HERE = Path(__file__).resolve().parent
 FULL = EmbeddingOptions(data=HERE.parent / "data", backbone=BACKBONE, image_size=224, epochs=30, batch_size=88, lr=5e-5)
@@ -17,7 +17,6 @@ SMALL = replace(
     backbone=SMALL_BACKBONE,
     image_size=None,
     epochs=None,
-    minutes=SMALL_MINUTES,
     batch_size=64,
     lr=3e-4,
 )

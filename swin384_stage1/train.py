@@ -6,7 +6,7 @@ from pathlib import Path
 from model import BACKBONE, SMALL_BACKBONE
 
 from noseprint.command_line import run
-from noseprint.tasks.embedding_options import SMALL_MINUTES, Stage1Options
+from noseprint.tasks.embedding_options import Stage1Options
 
 HERE = Path(__file__).resolve().parent
 FULL = Stage1Options(data=HERE.parent / "data", backbone=BACKBONE, image_size=384, epochs=30, batch_size=32, lr=5e-5)
@@ -17,7 +17,6 @@ SMALL = replace(
     backbone=SMALL_BACKBONE,
     image_size=None,
     epochs=None,
-    minutes=SMALL_MINUTES,
     batch_size=64,
     lr=3e-4,
 )

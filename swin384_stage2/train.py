@@ -4,11 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from noseprint.command_line import run
-from noseprint.tasks.embedding_options import SMALL_MINUTES, Stage2Options, require_same_holdout
+from noseprint.tasks.embedding_options import Stage2Options, require_same_holdout
 
 HERE = Path(__file__).resolve().parent
 FULL = Stage2Options(data=HERE.parent / "data", epochs=20, batch_size=32, lr=3e-5)
-SMALL = replace(FULL, run="small", small=True, epochs=None, minutes=SMALL_MINUTES, batch_size=64, lr=1e-4)
+SMALL = replace(FULL, run="small", small=True, epochs=None, batch_size=64, lr=1e-4)
 
 
 def main(options: Stage2Options) -> None:

@@ -177,12 +177,10 @@ def train(
     from noseprint.data.tables import read_train
     from noseprint.models.network import SupConNet
     from noseprint.tasks.embedding import EmbeddingTask
-    from noseprint.tasks.embedding_options import SMALL_MINUTES, EmbeddingOptions
+    from noseprint.tasks.embedding_options import EmbeddingOptions
     from noseprint.training.fit import fit
 
     options |= {"data": Path(data), "backbone": backbone, "image_size": image_size, "train_size": train_size}
-    if epochs is None and minutes is None and "steps" not in options:
-        minutes = SMALL_MINUTES
     options |= {"epochs": epochs, "minutes": minutes, "batch_size": batch_size, "lr": lr, "holdout": holdout}
     options.setdefault("small", True)
     chosen = EmbeddingOptions(**options, device=device, seed=seed)

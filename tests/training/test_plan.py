@@ -1,6 +1,5 @@
 import pytest
 
-from noseprint.errors import NoseprintError
 from noseprint.training.plan import Plan, has_stopped_falling
 
 from .tiny import options
@@ -25,9 +24,10 @@ def test_an_open_ended_training_is_scored_ever_more_rarely():
     assert scored(plan, 600) == [64, 96, 128, 192, 256, 384, 512]
 
 
-def test_no_length_at_all_is_refused():
-    with pytest.raises(NoseprintError, match="Give --epochs, --steps or --minutes"):
-        options(epochs=None)
+def test_without_any_length_the_limit_is_ten_minutes():
+    assert Plan(options(epochs=None), epoch_steps=10).minutes == 10
+    assert Plan(options(epochs=None, minutes=3.0), epoch_steps=10).minutes == 3
+    assert Plan(options(epochs=2), epoch_steps=10).minutes is None
 
 
 def test_steps_are_timed_once_and_a_limit_of_time_shortens_a_given_length():

