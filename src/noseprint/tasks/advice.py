@@ -50,8 +50,8 @@ def advise(
         size, score = search
         lines.append(f"image size with --small: {size} px, where an untrained network has mAP {score:.2f}")
     lines.append(
-        f"time with --small: nine trainings of at most about {OPEN_ENDED_MINUTES:g} minutes, which end earlier if nothing "
-        "more is learned"
+        f"time with --small: nine trainings of at most about {OPEN_ENDED_MINUTES:g} minutes, which end earlier if "
+        "nothing more is learned"
     )
     return [*lines, *_doubts(counts, search)]
 
