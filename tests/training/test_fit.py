@@ -391,3 +391,11 @@ def test_options_that_shape_the_weights_must_not_change_at_a_resume(demo):
     names = set(vars(options(demo)))
     shaping = {"epochs", "batch_size", "lr", "seed", "holdout", "temperature", "optimizer", "schedule", "milestones"}
     assert names - FREE_TO_CHANGE >= shaping
+
+
+def test_a_trained_network_has_its_own_classes_again(tmp_path, demo, table):
+    """Frozen norms are joined only while it trains, so it can be pickled."""
+    net = network()
+    before = [type(module) for module in net.modules()]
+    train(tmp_path, table, options(demo), net=net)
+    assert [type(module) for module in net.modules()] == before

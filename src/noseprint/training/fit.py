@@ -17,6 +17,7 @@ from noseprint.devices import default_workers, reuse_freed_memory
 from noseprint.distributed import World, any_rank, from_main, join_world, report_lost_ranks, wait_for_all
 from noseprint.errors import NoseprintError
 from noseprint.lock import lock
+from noseprint.models.frozen_norm import separate_norms
 from noseprint.progress import progress
 from noseprint.training.best import BestWeights
 from noseprint.training.checkpoints import MetricsLog, differing, load_state, require_same, save_state, score_line
@@ -52,7 +53,10 @@ def fit(task: Task, *, results: Path, options: FitOptions) -> None:
         report_lost_ranks(joined.size),
     ):
         task.prepare(joined, results)
-        _Training(task, world=joined, results=results, options=options).run()
+        try:
+            _Training(task, world=joined, results=results, options=options).run()
+        finally:
+            separate_norms(task.network)
 
 
 class _Training:
