@@ -19,6 +19,7 @@ from noseprint.errors import NoseprintError
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import load_network, read_header
 from noseprint.tasks.embedding_options import require_same_holdout
+from noseprint.training import fit as fit_module
 from noseprint.training.fit_options import FREE_TO_CHANGE
 
 from .tiny import SIZE, Interrupting, network, options, train
@@ -399,3 +400,10 @@ def test_a_trained_network_has_its_own_classes_again(tmp_path, demo, table):
     before = [type(module) for module in net.modules()]
     train(tmp_path, table, options(demo), net=net)
     assert [type(module) for module in net.modules()] == before
+
+
+def test_a_training_without_a_length_ends_when_its_time_is_up(tmp_path, demo, table, capsys, monkeypatch):
+    monkeypatch.setattr(fit_module, "has_stopped_falling", lambda losses: False)
+    train(tmp_path, table, options(demo, epochs=None, minutes=0.001))
+    assert "ended after 21 steps: the time is up" in capsys.readouterr().out
+    assert records(tmp_path)[-1]["step"] == 21

@@ -207,9 +207,10 @@ class _Training:
 
     def _report(self) -> None:
         """Say what the training was good for."""
-        if self.ending:
-            self._say(f"ended after {self.plan.steps} steps: {self.ending}")
-        for line in self.best.summary():
+        ending = self.ending or ("the time is up" if self.plan.out_of_time else "")
+        if ending:
+            self._say(f"ended after {self.plan.steps} steps: {ending}")
+        for line in self.best.summary(may_train_longer=not self.ending):
             self._say(line)
 
     def _say(self, text: str) -> None:

@@ -25,10 +25,14 @@ class Plan:
         self._epoch_steps, self._eval_every = epoch_steps, options.eval_every
         self._seconds = None if options.minutes is None else 60 * options.minutes
         self.open_ended = options.steps is None and options.epochs is None
-        self.steps: int | None = None
-        if not self.open_ended:
-            self.steps = options.steps or (options.epochs or 0) * epoch_steps
+        self._given = None if self.open_ended else options.steps or (options.epochs or 0) * epoch_steps
+        self.steps = self._given
         self._measured = self._seconds is None
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the limit of time set the number of steps, or (`open_ended`) the end of what can be learned."""
+        return self.steps != self._given
 
     def scores_after(self, step: int) -> bool:
         """Whether the weights are scored after `step`. The last step is always scored."""
@@ -39,8 +43,13 @@ class Plan:
         return step % (self._epoch_steps * self._eval_every) == 0
 
     def needs_time(self, step: int) -> bool:
-        """Whether `fit_into_time` is to be called after `step`: once, or of an open-ended training with each score."""
-        return self._seconds is not None and (not self._measured or (self.open_ended and self.scores_after(step)))
+        """Whether `fit_into_time` is to be called after `step`: once, or of an open-ended training with each score.
+
+        Not after the last step, which would never be the last then.
+        """
+        if self._seconds is None or step == self.steps:
+            return False
+        return not self._measured or (self.open_ended and self.scores_after(step))
 
     def fit_into_time(self, step: int, *, elapsed: float, per_step: float, per_score: float) -> None:
         """Plan as many steps as fit into the time that is left after `step`.
