@@ -246,6 +246,12 @@ class _Training:
         state = None if self.options.restart else load_state(self.results / "last")
         if state is None:
             return 0
+        if missing := {"plan", "best", "losses", "stretch", "seconds", "logged"} - state.keys():
+            raise NoseprintError(
+                f"{self.results / 'last' / 'state.pt'} was saved by another version of noseprint (it lacks "
+                f"{', '.join(sorted(missing))}): finish this training with that version, or pass --run NAME for "
+                "another training beside it, or --restart to start again and lose it"
+            )
         changed = differing(state["settings"], self.settings)
         if self.options.skip_bad and changed and changed <= self.task.data_settings:
             print("Other photographs are left out than before: this training starts again.", flush=True)
