@@ -19,7 +19,7 @@ SIZE=full    # full, small or demo
 DATA=""      # the data folder
 DATA_GUIDE=data/README.md  # says how the data folder is laid out
 RUN=""       # the run's name: results go to FOLDER/results/RUN; empty at full size
-JOBS=${NOSEPRINT_JOBS:-}  # scripts that run at the same time; empty: set_jobs chooses
+JOBS=""      # scripts that run at the same time; see set_jobs
 GPUS=""      # separated by commas, one for each job
 DRY_RUN=0    # 1: only show the commands
 
@@ -35,8 +35,8 @@ common_option() {  # ARGUMENT...: reads the first option; CONSUMED is the number
       DATA=$(from_caller "$2") ;;
     --jobs)
       require_value "$@"
-      JOBS=$2
-      case $JOBS in *[!0-9]* | 0*) usage_error "--jobs $JOBS: give a number, 1 or more" ;; esac ;;
+      require_jobs "--jobs" "$2"
+      JOBS=$2 ;;
     --gpus)
       require_value "$@"
       GPUS=$2
@@ -53,6 +53,10 @@ require_value() {  # OPTION [VALUE]...
   case ${2:-} in '' | --*) usage_error "$1 needs a value" ;; esac
 }
 
+require_jobs() {  # NAME VALUE
+  case $2 in *[!0-9]* | 0*) usage_error "$1 $2: give a number, 1 or more" ;; esac
+}
+
 from_caller() { case $1 in /*) printf '%s' "$1" ;; *) printf '%s' "$CALLER/$1" ;; esac; }
 
 set_run() {  # sets DATA, RUN, and RUN_OPTIONS: the options that every Python script of this run gets
@@ -67,7 +71,7 @@ set_run() {  # sets DATA, RUN, and RUN_OPTIONS: the options that every Python sc
   [ "$SIZE" != demo ] || RUN_OPTIONS+=(--run demo)
 }
 
-set_jobs() {  # one job for each GPU; without a GPU, two of the small ones if they fit
+set_jobs() {  # one job for each of --gpus; else NOSEPRINT_JOBS; without a GPU, two of the small ones if they fit
   local gpus
   IFS=, read -r -a gpus <<<"$GPUS"
   if [ -n "$GPUS" ] && [ "${JOBS:-1}" -gt "${#gpus[@]}" ]; then
@@ -76,6 +80,9 @@ set_jobs() {  # one job for each GPU; without a GPU, two of the small ones if th
   if [ -n "$JOBS" ]; then return; fi
   JOBS=1
   if [ -n "$GPUS" ]; then JOBS=${#gpus[@]}
+  elif [ -n "${NOSEPRINT_JOBS:-}" ]; then
+    require_jobs NOSEPRINT_JOBS "$NOSEPRINT_JOBS"
+    JOBS=$NOSEPRINT_JOBS
   elif [ "$SIZE" != full ] && two_fit; then JOBS=2
   fi
 }

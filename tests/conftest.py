@@ -72,6 +72,16 @@ def write_weights() -> Callable[..., Path]:
     return write
 
 
+@pytest.fixture
+def sixty(tmp_path) -> Path:
+    """A data folder whose table has 60 identities; the photographs are missing. Version 0.1 held out 8, not 12."""
+    folder = tmp_path / "sixty"
+    (folder / "train" / "images").mkdir(parents=True)
+    rows = "".join(f"dog {row // 2},{row}.jpg\n" for row in range(120))
+    (folder / "train" / "train_data.csv").write_text("dog ID,nose print image\n" + rows)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def campaign(tmp_path_factory, write_weights) -> VerifierCampaign:
     """A campaign with a verifier: read it, never write into it. Of 15 identities 5 are held out, the fewest allowed."""

@@ -82,6 +82,13 @@ def test_weights_that_held_nothing_out_are_refused(tmp_path, write_weights):
         read_held_out_share({"a": a, "b": b})
 
 
+def test_weights_of_version_0_1_are_refused_with_the_reason(sixty, tmp_path, write_weights):
+    before = split_holdout(read_train(sixty, missing_ok=True).identities, share=0.05, at_least=0)
+    path = write_weights(tmp_path / "old.safetensors", training='{"holdout": 0.05}', held_out=holdout_hash(before))
+    with pytest.raises(NoVerifierError, match="which held out fewer identities: calibrate with that version"):
+        read_photographs({"old": path}, sixty, share=0.05)
+
+
 def test_data_of_another_training_are_refused(campaign, tmp_path, write_weights):
     with pytest.raises(NoVerifierError, match="has no training photographs"):
         read_photographs(campaign.weights, tmp_path, share=0.2)

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from noseprint.data.holdout import (
     Changed,
     changed_photographs,
+    held_out_fewer,
+    holdout_hash,
     holdout_rows,
     photograph_hashes,
     require_scorable,
@@ -162,3 +164,13 @@ def test_only_a_draw_of_very_many_photographs_is_compared(tmp_path, monkeypatch)
     more = photographs(tmp_path / "a", [f"{number}.jpg" for number in range(1200)])
     grown = changed_photographs(hashes, more)
     assert (grown.removed, grown.other_data, grown.known < 30) == (0, False, True)
+
+
+def test_the_smaller_hold_out_of_version_0_1_is_recognised():
+    names = [f"dog {i}" for i in range(60) for _ in range(2)]
+    before = split_holdout(names, share=0.05, at_least=0)
+    assert (len(before), len(split_holdout(names, share=0.05))) == (8, 12)
+    assert held_out_fewer(names, share=0.05, recorded=holdout_hash(before))
+    assert not held_out_fewer(names, share=0.05, recorded=holdout_hash(split_holdout(names, share=0.05)))
+    assert not held_out_fewer(names, share=0.05, recorded=None)
+    assert not held_out_fewer(names[:24], share=0.05, recorded=holdout_hash(split_holdout(names[:24], share=0.05)))

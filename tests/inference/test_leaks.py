@@ -120,6 +120,12 @@ def test_the_hold_out_shows_whether_a_network_was_trained_on_a_folder(data, tmp_
     assert not trained_on(data, [silent])
 
 
+def test_weights_of_version_0_1_which_held_out_fewer_were_trained_on_the_same_folder(sixty, tmp_path, write_weights):
+    before = split_holdout(read_train(sixty, missing_ok=True).identities, share=0.05, at_least=0)
+    path = write_weights(tmp_path / "old.safetensors", training='{"holdout": 0.05}', held_out=holdout_hash(before))
+    assert trained_on(sixty, [path])
+
+
 def test_other_photographs_under_the_same_names_are_other_data(data, tmp_path):
     table = read_train(data)
     held_out = split_holdout(table.identities, share=0.2, seed=HOLDOUT_SEED)

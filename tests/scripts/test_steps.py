@@ -244,6 +244,15 @@ def test_wrong_options_are_one_message_and_status_2(toy, args, message):
     assert toy.files() == before
 
 
+def test_wrong_jobs_in_the_environment_are_refused_and_gpus_set_the_number(toy):
+    toy.environment["NOSEPRINT_JOBS"] = "abc"
+    assert "NOSEPRINT_JOBS abc: give a number, 1 or more" in toy.fails("train.sh", status=2)
+    toy.environment["NOSEPRINT_JOBS"] = "2"
+    plan = [toy.ok("train.sh", "--demo", "--dry-run", *args).splitlines()[-1] for args in ([], ["--gpus", "0"])]
+    assert plan[0].endswith("--demo --jobs 2")
+    assert plan[1].endswith("--demo --gpus 0")
+
+
 def test_a_step_after_an_undeclared_one_is_refused(toy):
     text = (toy.root / "train.sh").read_text()
     (toy.root / "train.sh").write_text(text.replace("--after teacher/label.py", "--after teacher/labels.py"))

@@ -45,7 +45,24 @@ def test_the_sample_has_whole_identities_with_a_few_photographs_each():
     assert draw_sample(table(numbers)).paths == sample.paths
 
 
-def task(data, *, larger=False, small=True, **changes):
+def test_photographs_of_one_encounter_are_not_searched_for_each_other():
+    """They are near copies, which are found at any size."""
+    plain = table({"a": 6, "b": 6, "c": 6})
+    encounters = tuple(f"{i}" for i in [1, 1, 1, 2, 2, 3, *[1] * 6, 1, 1, 1, 1, 1, 2])
+    sample = draw_sample(ImageTable(plain.paths, plain.identities, encounters))
+    assert Counter(sample.identities) == {"a": 3, "c": 2}
+    assert len(set(zip(sample.identities, sample.encounters, strict=True))) == 5
+
+
+def test_without_any_match_the_size_stays_as_it_is(demo):
+    rows = read_train(demo)
+    first = {identity: path for path, identity in zip(rows.paths, rows.identities, strict=True)}
+    made = task(demo, rows=ImageTable(tuple(first.values()), tuple(first)), holdout=0)
+    assert made.network.image_size == 160
+    assert made.describe().startswith("image size 160\n")
+
+
+def task(data, *, rows=None, larger=False, small=True, **changes):
     chosen = EmbeddingOptions(
         data=data, epochs=1, batch_size=16, lr=1e-3, device="cpu", workers=0, small=small, **changes
     )
@@ -54,7 +71,7 @@ def task(data, *, larger=False, small=True, **changes):
     made = EmbeddingTask(
         network,
         options=chosen,
-        labelled=read_train(data),
+        labelled=rows or read_train(data),
         training_transform=lambda size: A.Resize(size, size),
         evaluation_transform=lambda size: A.Resize(size, size),
         larger=larger,
@@ -70,7 +87,7 @@ def sizes(monkeypatch):
     monkeypatch.setattr(embedding, "SIZES", (32, 64, 96, 128))
     best = {32: 0.2, 64: 0.9, 96: 0.5, 128: 0.6}
 
-    def scores(embeddings, _):
+    def scores(embeddings, _, **encounters):
         return type("Scores", (), {"map": best[tried.pop(0)]})
 
     tried = [32, 64, 96, 128]

@@ -1,10 +1,12 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from noseprint.distributed import World
+from noseprint.errors import NoseprintError
 from noseprint.models.weights_header import read_header
 from noseprint.training.best import BestWeights
 from noseprint.training.task import Scores
@@ -94,4 +96,23 @@ def test_a_resumed_training_knows_the_best_scores(tmp_path):
     resumed.load(torch.load(tmp_path / "state.pt", weights_only=True))
     resumed.score_and_keep(network(), step=2)
     assert resumed.overtaken
+    assert read_header(tmp_path / "best.safetensors").extra["asked"] == "2"
+
+
+def test_longer_training_is_advised_only_where_it_may_help(tmp_path):
+    best, _ = kept(tmp_path, varied(0.6), varied(0.6))
+    assert "Try longer training (--minutes, --epochs), larger images" in best.summary()[-1]
+    assert "Try larger images" in best.summary(may_train_longer=False)[-1]
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-9])])
+def test_highest_weights_that_are_gone_or_damaged_are_not_copied(tmp_path, damage):
+    better = varied(0.6)
+    best, _ = kept(tmp_path, 0.2, better)
+    damage(tmp_path / "last" / "highest.safetensors")
+    resumed = BestWeights(ATask(better - 0.1), world=World(0, 1, torch.device("cpu")), results=tmp_path, extra={})
+    torch.save(best.state(), tmp_path / "state.pt")
+    resumed.load(torch.load(tmp_path / "state.pt", weights_only=True))
+    with pytest.raises(NoseprintError, match=r"(?s)highest\.safetensors.*--restart"):
+        resumed.score_and_keep(network(), step=2)
     assert read_header(tmp_path / "best.safetensors").extra["asked"] == "2"

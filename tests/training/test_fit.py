@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 import torch
 from pytorch_metric_learning.losses import ArcFaceLoss
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from noseprint.calibration.curves import calibration_from_json
-from noseprint.data.holdout import photograph_hashes, split_holdout
+from noseprint.data.holdout import holdout_hash, photograph_hashes, split_holdout
 from noseprint.data.tables import ImageTable, read_train
 from noseprint.errors import NoseprintError
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import load_network, read_header
 from noseprint.tasks.embedding_options import require_same_holdout
+from noseprint.training import fit as fit_module
 from noseprint.training.fit_options import FREE_TO_CHANGE
 
 from .tiny import SIZE, Interrupting, network, options, train
@@ -82,6 +83,17 @@ def test_a_stage_cannot_hold_out_what_the_stage_before_was_trained_on(tmp_path, 
     require_same_holdout(start, options(demo, holdout=0.2, seed=5))
     with pytest.raises(NoseprintError, match=r"was trained with --holdout 0\.2"):
         require_same_holdout(start, options(demo, holdout=0.3))
+
+
+def test_a_stage_does_not_continue_weights_of_version_0_1_that_learned_what_is_held_out_now(tmp_path, sixty):
+    held_out = holdout_hash(split_holdout(read_train(sixty, missing_ok=True).identities, share=0.05, at_least=0))
+    extra = {"training": json.dumps({"holdout": 0.05}), "held_out": held_out}
+    start = tmp_path / "start.safetensors"
+    metadata = {"format": "noseprint weights 2", "version": "0.1.0", **network().config(), **extra}
+    save_file(network().state_dict(), start, metadata=metadata)
+    with pytest.raises(NoseprintError, match=r"noseprint 0\.1\.0, which held out fewer identities.*: train it again"):
+        require_same_holdout(start, options(sixty, holdout=0.05))
+    require_same_holdout(start, options(sixty, holdout=0))
 
 
 def test_the_holdout_does_not_depend_on_the_seed_of_the_training(tmp_path, demo, table):
@@ -391,3 +403,30 @@ def test_options_that_shape_the_weights_must_not_change_at_a_resume(demo):
     names = set(vars(options(demo)))
     shaping = {"epochs", "batch_size", "lr", "seed", "holdout", "temperature", "optimizer", "schedule", "milestones"}
     assert names - FREE_TO_CHANGE >= shaping
+
+
+def test_a_trained_network_has_its_own_classes_again(tmp_path, demo, table):
+    """Frozen norms are joined only while it trains, so it can be pickled."""
+    net = network()
+    before = [type(module) for module in net.modules()]
+    train(tmp_path, table, options(demo), net=net)
+    assert [type(module) for module in net.modules()] == before
+
+
+def test_a_training_without_a_length_ends_when_its_time_is_up(tmp_path, demo, table, capsys, monkeypatch):
+    monkeypatch.setattr(fit_module, "has_stopped_falling", lambda losses: False)
+    train(tmp_path, table, options(demo, epochs=None, minutes=0.001))
+    assert "ended after 21 steps: the time is up" in capsys.readouterr().out
+    assert records(tmp_path)[-1]["step"] == 21
+
+
+def test_the_state_of_an_older_version_is_refused_with_a_message(tmp_path, demo, table):
+    train(tmp_path, table, options(demo))
+    path = tmp_path / "last" / "state.pt"
+    state = torch.load(path, weights_only=True)
+    del state["plan"], state["losses"]
+    del state["settings"]["steps"], state["settings"]["minutes"]
+    torch.save({**state, "best_score": 0.5}, path)
+    with pytest.raises(NoseprintError, match=r"another version of noseprint \(it lacks losses, plan\).* --restart"):
+        train(tmp_path, table, options(demo))
+    train(tmp_path, table, options(demo, restart=True))

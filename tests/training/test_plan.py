@@ -48,6 +48,14 @@ def test_a_training_that_has_used_up_its_time_ends_with_the_next_step():
     plan = Plan(options(epochs=None, minutes=1.0), epoch_steps=10)
     plan.fit_into_time(20, elapsed=70.0, per_step=1.0, per_score=1.0)
     assert plan.steps == 21
+    assert not plan.needs_time(21)  # which would find one more step, and so on for ever
+
+
+def test_it_knows_whether_the_time_was_up():
+    plan = Plan(options(epochs=3, minutes=1.0), epoch_steps=10)
+    assert not plan.out_of_time
+    plan.fit_into_time(20, elapsed=58.0, per_step=1.0, per_score=0.0)
+    assert (plan.steps, plan.out_of_time) == (22, True)
 
 
 def test_an_open_ended_training_times_its_steps_again_at_each_score():

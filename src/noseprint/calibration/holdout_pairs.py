@@ -9,7 +9,7 @@ import pandas as pd
 
 from noseprint.data.decoding import find_faults
 from noseprint.data.encounters import only_value
-from noseprint.data.holdout import HOLDOUT_SEED, changed_photographs, holdout_hash, split_holdout
+from noseprint.data.holdout import HOLDOUT_SEED, changed_photographs, held_out_fewer, holdout_hash, split_holdout
 from noseprint.data.tables import ImageTable, read_train
 from noseprint.errors import NoseprintError
 from noseprint.metrics.bootstrap import MIN_IDENTITIES
@@ -84,7 +84,13 @@ def read_photographs(weights: Mapping[str, Path], data: Path, *, share: float) -
     cohort = _readable(trained.where(path in chosen for path in trained.paths))
     held_out = _readable(photographs.where(identity in held_out_identities for identity in photographs.identities))
     for path in weights.values():
-        if read_header(path).extra["held_out"] != holdout_hash(held_out.identities):
+        header = read_header(path)
+        if header.extra["held_out"] != holdout_hash(held_out.identities):
+            if held_out_fewer(photographs.identities, share=share, recorded=header.extra["held_out"]):
+                raise NoVerifierError(
+                    f"{path} was trained with noseprint {header.version}, which held out fewer identities: calibrate "
+                    "with that version, or train again"
+                )
             raise NoVerifierError(
                 f"{path} was trained with other identities held out than {data} gives now: train_data.csv has changed, "
                 "or other photographs are broken. Name the data folder of the training with --data, or train again"

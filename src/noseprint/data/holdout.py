@@ -19,14 +19,18 @@ HOLDOUT_SEED = 0
 """The same for every training, whatever its own seed: a stage must not train on what the next one holds out."""
 MOST_HASHES = 4096
 """At most this many photographs are recorded in a weights file: 32 KiB."""
+AT_LEAST = 32
+"""Identities to hold out, if they are at most a fifth. Version 0.1 had no such rule, which is 0."""
 
 
-def split_holdout(identities: Sequence[str], *, share: float, seed: int = HOLDOUT_SEED) -> set[str]:
+def split_holdout(
+    identities: Sequence[str], *, share: float, seed: int = HOLDOUT_SEED, at_least: int = AT_LEAST
+) -> set[str]:
     """The identities to hold out; `identities` (N,) names the identity of every image.
 
-    Of the M identities with two images or more, round(share * M) are held out, but at least min(32, M // 5), at least
-    8, and at most a third: few identities cannot tell whether one training is better than another. They are those with
-    the smallest hashes of (seed, identity). So the order of the rows and further images of known identities do not
+    Of the M identities with two images or more, round(share * M) are held out, but at least min(at_least, M // 5), at
+    least 8, and at most a third: few identities cannot tell whether one training is better than another. They are those
+    with the smallest hashes of (seed, identity). So the order of the rows and further images of known identities do not
     change the choice, a new identity changes it little, and a larger share holds out the same identities and more. An
     identity is held out with all its encounters. share 0 holds out none.
 
@@ -36,7 +40,7 @@ def split_holdout(identities: Sequence[str], *, share: float, seed: int = HOLDOU
     if share == 0:
         return set()
     eligible = [identity for identity, images in Counter(identities).items() if images >= 2]
-    number = max(round(share * len(eligible)), min(32, len(eligible) // 5), 8)
+    number = max(round(share * len(eligible)), min(at_least, len(eligible) // 5), 8)
     number = min(number, len(eligible) // 3)
     if number < 2:
         raise NoseprintError(
@@ -45,6 +49,12 @@ def split_holdout(identities: Sequence[str], *, share: float, seed: int = HOLDOU
         )
     ranked = sorted(eligible, key=lambda name: (hashlib.sha256(f"{seed}:{name}".encode()).digest(), name))
     return set(ranked[:number])
+
+
+def held_out_fewer(identities: Sequence[str], *, share: float, recorded: str | None) -> bool:
+    """Whether the `holdout_hash` that a weights file recorded is that of the smaller hold-out of version 0.1."""
+    now, before = (split_holdout(identities, share=share, at_least=number) for number in (AT_LEAST, 0))
+    return now != before and recorded == holdout_hash(before)
 
 
 def holdout_rows(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy.cluster.hierarchy import DisjointSet
 
 from noseprint.data.decoding import find_faults
-from noseprint.data.holdout import HOLDOUT_SEED, changed_photographs, holdout_hash, split_holdout
+from noseprint.data.holdout import HOLDOUT_SEED, changed_photographs, held_out_fewer, holdout_hash, split_holdout
 from noseprint.data.tables import RetrievalTable, read_pseudo, read_train
 from noseprint.errors import NoseprintError
 from noseprint.inference.labelled_data import LabelledData
@@ -67,6 +67,8 @@ def trained_on(data: Path, weights: Iterable[Path]) -> bool:
         photograph_hashes = header.extra.get("held_out_photographs")
         if photograph_hashes and changed_photographs(photograph_hashes, held_out).other_data:
             return False
+        if held_out_fewer(table.identities, share=share, recorded=identities_hash):  # by version 0.1
+            continue
         if holdout_hash(names) != identities_hash:  # a training with --skip-bad left out unreadable photographs
             broken = {fault.file for fault in find_faults(held_out.paths)}
             readable = held_out.where(path not in broken for path in held_out.paths)

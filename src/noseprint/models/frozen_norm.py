@@ -5,51 +5,78 @@ each step multiplies the scale into the convolution's weights and adds the shift
 gradients are the same up to rounding, and there is one large tensor less to compute and to keep.
 """
 
+from collections import Counter
 from typing import Any, cast
 
 import torch
-from timm.layers import BatchNormAct2d
+from timm.layers import BatchNormAct2d, Conv2dSame
 from torch import Tensor, nn
 
 from noseprint.models.network import Network
 
-_PROBE_SIDE = 64  # px
-_FOLDED = (nn.BatchNorm2d, BatchNormAct2d)  # these classes exactly: their subclasses may compute something else
+# These classes exactly: their subclasses may compute something else, such as standardised weights.
+_CONVOLUTIONS = (nn.Conv2d, Conv2dSame)
+_FOLDED = (nn.BatchNorm2d, BatchNormAct2d)
 
 
 def fold_frozen_norms(network: Network) -> int:
     """Fold each BatchNorm of the backbone into the convolution before it, in training mode; return the number of pairs.
 
-    Does nothing unless `network.freeze_batch_norm`. A forward pass finds the pairs.
+    Does nothing unless `network.freeze_batch_norm`. A forward pass at the network's input size finds the pairs. A
+    convolution whose output is also used elsewhere stays as it is.
     """
     if not network.freeze_batch_norm or not any(type(module) in _FOLDED for module in network.backbone.modules()):
         return 0
-    maker: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # the tensor is kept, so that no other one gets its id
-    pairs: list[tuple[nn.Conv2d, nn.Module]] = []
-
-    def made(module: nn.Module, _: object, output: Tensor) -> None:
-        maker[id(output)] = (module, output)  # type: ignore[assignment]
-
-    def takes(module: nn.Module, inputs: tuple[Tensor]) -> None:
-        if found := maker.get(id(inputs[0])):
-            pairs.append((found[0], module))
-
-    backbone = network.backbone
-    hooks = [module.register_forward_hook(made) for module in backbone.modules() if isinstance(module, nn.Conv2d)]
-    hooks += [module.register_forward_pre_hook(takes) for module in backbone.modules() if type(module) in _FOLDED]
-    was_training = network.training
-    network.eval()
-    side = backbone.fixed_size or _PROBE_SIDE
-    with torch.no_grad():
-        backbone(torch.zeros(1, 3, side, side, device=network.pixel_mean.device))
-    network.train(was_training)
-    for hook in hooks:
-        hook.remove()
+    pairs = _find_pairs(network)
     for convolution, norm in pairs:
         convolution.__class__ = type("Folded", (_FoldedConvolution, type(convolution)), {})
         norm.__class__ = type("Folded", (_FoldedNorm, type(norm)), {})
         vars(convolution)["norm"], vars(norm)["convolution"] = (norm,), (convolution,)  # tuples: no submodules
     return len(pairs)
+
+
+def unfold_norms(network: Network) -> None:
+    """Undo `fold_frozen_norms`: give each module its own class back."""
+    for module in network.modules():
+        if isinstance(module, _FoldedConvolution | _FoldedNorm):
+            del vars(module)["norm" if isinstance(module, _FoldedConvolution) else "convolution"]
+            module.__class__ = type(module).__mro__[2]
+
+
+def _find_pairs(network: Network) -> list[tuple[nn.Module, nn.Module]]:
+    """Each convolution and the BatchNorm that alone takes its output; both are called once in a forward pass."""
+    calls: Counter[nn.Module] = Counter()
+    made: dict[Any, nn.Module] = {}  # the node of each convolution's output in the graph of gradients
+    taken: list[tuple[Any, nn.Module]] = []  # the node that each BatchNorm takes
+
+    def makes(module: nn.Module, _: object, output: Tensor) -> None:
+        calls[module] += 1
+        made[output.grad_fn] = module
+
+    def takes(module: nn.Module, inputs: tuple[Tensor]) -> None:
+        calls[module] += 1
+        if module.affine and module.running_var is not None:
+            taken.append((inputs[0].grad_fn, module))
+
+    backbone = network.backbone
+    hooks = [module.register_forward_hook(makes) for module in backbone.modules() if type(module) in _CONVOLUTIONS]
+    hooks += [module.register_forward_pre_hook(takes) for module in backbone.modules() if type(module) in _FOLDED]
+    was_training = network.training
+    network.eval()
+    side, device = network.image_size, network.pixel_mean.device
+    with torch.enable_grad():
+        output = backbone(torch.zeros(1, 3, side, side, device=device, requires_grad=True))
+    network.train(was_training)
+    for hook in hooks:
+        hook.remove()
+    uses, seen, ahead = Counter[Any](), {output.grad_fn}, [output.grad_fn]
+    while ahead:
+        nodes = [node for node, _ in ahead.pop().next_functions if node is not None]
+        uses.update(nodes)
+        ahead += set(nodes) - seen
+        seen.update(nodes)
+    found = ((node, made[node], norm) for node, norm in taken if node in made)
+    return [(conv, norm) for node, conv, norm in found if uses[node] == calls[conv] == calls[norm] == 1]
 
 
 class _FoldedConvolution:

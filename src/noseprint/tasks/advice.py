@@ -32,8 +32,8 @@ def advise(
     """Lines about a training on `table`: hold-out, batches, image size, time, and whether training is likely to help.
 
     holdout: the share of the identities. untrained: gives the image size that suits the photographs, and the mAP of the
-    untrained network there; None if it has no weights. Takes about half a minute. Raises NoseprintError as
-    `split_holdout` does.
+    untrained network there; None if it has no weights, or if no photograph has a match. Takes about half a minute.
+    Raises NoseprintError as `split_holdout` does.
     """
     held_out = split_holdout(table.identities, share=holdout)
     learned = table.where(identity not in held_out for identity in table.identities)
@@ -57,7 +57,7 @@ def advise(
 
 
 def untrained_search(table: ImageTable) -> tuple[int, float] | None:
-    """The image size that suits the photographs, and the untrained small network's mAP there; None without weights."""
+    """The image size that suits the photographs, and the small network's mAP there; None if that is unknown."""
     device = choose_device("auto")
     try:
         network = SupConNet("tf_efficientnet_lite0.in1k", image_size=None).to(device)
@@ -70,7 +70,7 @@ def untrained_search(table: ImageTable) -> tuple[int, float] | None:
         world=World(0, 1, device),
         workers=default_workers(device),
     )
-    return size, found[size]
+    return (size, found[size]) if found else None
 
 
 def _doubts(counts: Sequence[int], search: tuple[int, float] | None) -> list[str]:

@@ -91,9 +91,10 @@ class EmbeddingTask(Task):
             skipped_csv=results / "skipped.csv",
         )
         labelled = labelled.where(path in readable for path in labelled.paths)
-        self.train = labelled.where(identity not in self._held_out for identity in labelled.identities)
+        learned = labelled.where(identity not in self._held_out for identity in labelled.identities)
+        self.train = learned
         if pseudo:
-            self.train = self.train + pseudo.where(path in readable for path in pseudo.paths)
+            self.train = learned + pseudo.where(path in readable for path in pseudo.paths)
         self.holdout = labelled.where(identity in self._held_out for identity in labelled.identities)
         require_scorable(
             self.holdout.identities,
@@ -101,23 +102,23 @@ class EmbeddingTask(Task):
             encounters=self.holdout.encounters,
             encounter_column=self.holdout.encounter_column,
         )
-        self._size_remark = self._choose_sizes()
+        self._size_remark = self._choose_sizes(learned)
 
-    def _choose_sizes(self) -> str:
+    def _choose_sizes(self, labelled: ImageTable) -> str:
         """Set the sizes of the network's input and of the training images; return a line about them."""
         network, options = self.network, self._options
         remark = ""
         if network.size_is_open and network.backbone.fixed_size is None:
             size, found = choose_image_size(
                 cast(SupConNet, network.to(self._world.device)),
-                self.train,
+                labelled if labelled.encounters else self.train,  # pseudo-identities have no encounters
                 transform=self._transforms[1],
                 world=self._world,
                 workers=self._workers,
                 cache=options.cache,
             )
             tried = ", ".join(f"{score:.3f} at {side}" for side, score in found.items())
-            remark = f"image size {size}: before training, mAP is {tried} px"
+            remark = f"image size {size}" + (f": before training, mAP is {tried} px" if found else "")
             if self._larger:
                 size = min((side for side in SIZES if side > size), default=round(1.25 * size))
                 remark += f"; this network takes the next size, {size}"

@@ -70,11 +70,22 @@ def require_same_holdout(start: Path, options: EmbeddingOptions) -> None:
     """Refuse to hold out identities that the weights in `start` have been trained on.
 
     A larger share holds out the same identities and more (`split_holdout`), so the stage before must have held out at
-    least as large a share.
+    least as large a share. With the same share, version 0.1 held out fewer.
     """
-    share = read_header(start).holdout_share
+    from noseprint.data.holdout import held_out_fewer  # noqa: PLC0415 - takes a second to load
+    from noseprint.data.tables import read_train  # noqa: PLC0415
+
+    header = read_header(start)
+    share = header.holdout_share
     if share is not None and share < options.holdout:
         raise NoseprintError(
             f"{start} was trained with --holdout {share}, on identities that --holdout {options.holdout} would score "
             f"as unseen: train it again, or pass --holdout {share}"
         )
+    if share and options.holdout and header.version.startswith("0.1."):
+        identities = read_train(options.data, missing_ok=True).identities
+        if held_out_fewer(identities, share=share, recorded=header.extra.get("held_out")):
+            raise NoseprintError(
+                f"{start} was trained with noseprint {header.version}, which held out fewer identities, so on some "
+                "that are held out now: train it again, or continue with that version"
+            )

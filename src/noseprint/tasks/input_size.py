@@ -35,9 +35,12 @@ def choose_image_size(
     """The best of SIZES for photographs like those of `table`, and the mAP at each size that was tried.
 
     Searches up to MOST_PHOTOGRAPHS of them with `network` as it is, which must take any size. Stops after two sizes in
-    a row that are no better. Every rank calls it.
+    a row that are no better. If no photograph has a match in `table`, nothing is tried, and the size stays as it is.
+    Every rank calls it.
     """
     sample = draw_sample(table)
+    if not len(sample):
+        return network.image_size, {}
     found: dict[int, float] = {}
     size_before = network.image_size
     for size in SIZES:
@@ -51,7 +54,9 @@ def choose_image_size(
             cache=cache,
             label=f"{size} px",
         )
-        score = retrieval_metrics(embeddings, sample.identities).map if world.is_main else 0.0
+        score = 0.0
+        if world.is_main:
+            score = retrieval_metrics(embeddings, sample.identities, encounters=sample.encounters).map
         (found[size],) = from_main([score], world.device)
         if best_size(found) in list(found)[:-2]:
             break
@@ -66,9 +71,19 @@ def best_size(found: dict[int, float]) -> int:
 
 
 def draw_sample(table: ImageTable) -> ImageTable:
-    """Up to MOST_PHOTOGRAPHS of identities with two or more, at most MOST_OF_EACH of one identity; always the same."""
+    """Up to MOST_PHOTOGRAPHS of identities with two or more, at most MOST_OF_EACH of one identity; always the same.
+
+    With encounters, at most one photograph of each encounter is drawn, since photographs of one encounter are not
+    searched for each other. Without matches the sample is empty.
+    """
     order = np.random.default_rng(0).permutation(len(table.paths))
-    several = {identity for identity, number in Counter(table.identities).items() if number > 1}
+    if table.encounters is not None:
+        first: dict[tuple[str, str], int] = {}
+        for row in order:
+            first.setdefault((table.identities[row], table.encounters[row]), row)
+        order = np.array(list(first.values()), int)
+    numbers = Counter(table.identities[row] for row in order)
+    several = {identity for identity, number in numbers.items() if number > 1}
     taken: dict[str, list[int]] = {}
     for row in order:
         identity = table.identities[row]

@@ -9,10 +9,12 @@ import numpy as np
 import torch
 
 from noseprint.distributed import World
+from noseprint.errors import NoseprintError
 from noseprint.files import atomic_write
 from noseprint.metrics.bootstrap import MIN_IDENTITIES, Score, bootstrap_difference
 from noseprint.models.network import Network
 from noseprint.models.weights import save_weights
+from noseprint.models.weights_header import read_header
 from noseprint.training.task import Scores, Task
 
 _SEED = 0  # of the bootstrap
@@ -60,14 +62,23 @@ class BestWeights:
             self._highest = scores
             save_weights(highest, network, extra=extra)
         if self.overtaken:
+            try:
+                read_header(highest)
+            except NoseprintError as error:
+                raise NoseprintError(
+                    f"{error}. The best weights of this training are lost: pass --restart to train again"
+                ) from error
             with atomic_write(best) as part:
                 shutil.copyfile(highest, part)
         elif step:
             save_weights(best, network, extra=extra)
         return scores.values
 
-    def summary(self) -> list[str]:
-        """What the training gained on the hold-out, and which weights are kept, in lines of text."""
+    def summary(self, *, may_train_longer: bool = True) -> list[str]:
+        """What the training gained on the hold-out, and which weights are kept, in lines of text.
+
+        may_train_longer: whether to advise a longer training where this one may not have helped.
+        """
         kept = self._highest if self.overtaken else self.last
         if not kept or not self._start:
             return []
@@ -87,9 +98,10 @@ class BestWeights:
         if self.overtaken:
             lines.append("earlier weights are kept: on the hold-out, the last ones are worse beyond chance")
         if gain.low <= 0:
+            longer = "longer training (--minutes, --epochs), " if may_train_longer else ""
             lines.append(
-                "this may be chance. Try longer training (--minutes, --steps), larger images (--image-size, "
-                "--train-size) or more photographs of each individual. A larger --holdout can tell smaller differences"
+                f"this may be chance. Try {longer}larger images (--image-size, --train-size) or more photographs of "
+                "each individual. A larger --holdout can tell smaller differences"
             )
         return lines
 

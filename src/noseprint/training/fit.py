@@ -17,6 +17,7 @@ from noseprint.devices import default_workers, reuse_freed_memory
 from noseprint.distributed import World, any_rank, from_main, join_world, report_lost_ranks, wait_for_all
 from noseprint.errors import NoseprintError
 from noseprint.lock import lock
+from noseprint.models.frozen_norm import unfold_norms
 from noseprint.progress import progress
 from noseprint.training.best import BestWeights
 from noseprint.training.checkpoints import MetricsLog, differing, load_state, require_same, save_state, score_line
@@ -52,7 +53,10 @@ def fit(task: Task, *, results: Path, options: FitOptions) -> None:
         report_lost_ranks(joined.size),
     ):
         task.prepare(joined, results)
-        _Training(task, world=joined, results=results, options=options).run()
+        try:
+            _Training(task, world=joined, results=results, options=options).run()
+        finally:
+            unfold_norms(task.network)
 
 
 class _Training:
@@ -203,9 +207,10 @@ class _Training:
 
     def _report(self) -> None:
         """Say why the training ended, and what it gained."""
-        if self.ending:
-            self._say(f"ended after {self.plan.steps} steps: {self.ending}")
-        for line in self.best.summary():
+        ending = self.ending or ("the time is up" if self.plan.out_of_time else "")
+        if ending:
+            self._say(f"ended after {self.plan.steps} steps: {ending}")
+        for line in self.best.summary(may_train_longer=not self.ending):
             self._say(line)
 
     def _say(self, text: str) -> None:
@@ -241,6 +246,12 @@ class _Training:
         state = None if self.options.restart else load_state(self.results / "last")
         if state is None:
             return 0
+        if missing := {"plan", "best", "losses", "stretch", "seconds", "logged"} - state.keys():
+            raise NoseprintError(
+                f"{self.results / 'last' / 'state.pt'} was saved by another version of noseprint (it lacks "
+                f"{', '.join(sorted(missing))}): finish this training with that version, or pass --run NAME for "
+                "another training beside it, or --restart to start again and lose it"
+            )
         changed = differing(state["settings"], self.settings)
         if self.options.skip_bad and changed and changed <= self.task.data_settings:
             print("Other photographs are left out than before: this training starts again.", flush=True)

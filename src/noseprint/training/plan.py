@@ -25,13 +25,16 @@ class Plan:
     def __init__(self, options: FitOptions, *, epoch_steps: int) -> None:
         self._epoch_steps, self._eval_every = epoch_steps, options.eval_every
         self.open_ended = options.steps is None and options.epochs is None
-        minutes = OPEN_ENDED_MINUTES if self.open_ended and options.minutes is None else options.minutes
-        self.minutes = minutes
-        self._seconds = None if minutes is None else 60 * minutes
-        self.steps: int | None = None
-        if not self.open_ended:
-            self.steps = options.steps or (options.epochs or 0) * epoch_steps
+        self.minutes = OPEN_ENDED_MINUTES if self.open_ended and options.minutes is None else options.minutes
+        self._seconds = None if self.minutes is None else 60 * self.minutes
+        self._given = None if self.open_ended else options.steps or (options.epochs or 0) * epoch_steps
+        self.steps = self._given
         self._measured = self._seconds is None
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the limit of time set the number of steps, or (`open_ended`) the end of what can be learned."""
+        return self.steps != self._given
 
     def scores_after(self, step: int) -> bool:
         """Whether the weights are scored after `step`. The last step is always scored."""
@@ -42,8 +45,13 @@ class Plan:
         return step % (self._epoch_steps * self._eval_every) == 0
 
     def needs_time(self, step: int) -> bool:
-        """Whether to call `fit_into_time` after `step`: once, but in an open-ended training at each score."""
-        return self._seconds is not None and (not self._measured or (self.open_ended and self.scores_after(step)))
+        """Whether to call `fit_into_time` after `step`: once, but in an open-ended training at each score.
+
+        Not after the last step, which would never be the last then.
+        """
+        if self._seconds is None or step == self.steps:
+            return False
+        return not self._measured or (self.open_ended and self.scores_after(step))
 
     def fit_into_time(self, step: int, *, elapsed: float, per_step: float, per_score: float) -> None:
         """Plan as many steps as fit into the time that is left after `step`.
