@@ -53,5 +53,14 @@ def test_too_few_individuals_are_refused():
         advice(5, 5)
 
 
+def test_broken_photographs_do_not_keep_it_from_searching(demo, tmp_path):
+    """A training lists them all, or leaves them out with --skip-bad."""
+    rows = read_train(demo)
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"")
+    lines = advise(ImageTable((broken, tmp_path / "missing.jpg", *rows.paths[2:]), rows.identities))
+    assert any("untrained network has mAP" in line for line in lines)
+
+
 def test_it_really_searches_with_an_untrained_network(demo):
     assert any("untrained network has mAP" in line for line in advise(read_train(demo)))
