@@ -47,6 +47,7 @@ def test_fuse_joins_pairs_by_name_and_keeps_the_order_of_the_table(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
+        (["check", ".", "--plan", "--csv", "f.csv"], 1, "leave out one of the two"),
         (["fuse", "a.csv", "--pairs", "none.csv"], 1, "none.csv: the table is missing"),
         (["fuse", "a.csv", "a.csv", "--pairs", "pairs.csv"], 1, "named twice"),
         (["fuse", "a.csv", "--pairs", "pairs.csv", "--method", "vote"], 2, "vote"),

@@ -187,7 +187,7 @@ def test_findings_as_csv_take_one_line_each_whatever_the_file_name(data, tmp_pat
     report_text(report, data).encode()
 
 
-def test_the_command_exits_with_1_for_faults_and_loads_no_torch(data, tmp_path):
+def test_the_command_exits_with_1_for_faults_without_loading_torch_and_else_ends_with_the_plan(data, tmp_path):
     code = """
 import sys
 from noseprint.cli import main
@@ -199,11 +199,12 @@ finally:
     command = [sys.executable, "-c", code, "check", str(data), "--csv", str(tmp_path / "f.csv")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("nothing here stops a training.\n[]\n")
+    assert "nothing here stops a training.\n\nWhat a training would make of it:\n- to learn from: " in done.stdout
     images(data, "train")[0].write_bytes(b"")
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert "is empty" in done.stdout
+    assert done.stdout.endswith("\n[]\n")
     assert "image," in (tmp_path / "f.csv").read_text()
     assert done.stderr == ""
 

@@ -150,8 +150,8 @@ class Checkout:
         return calls
 
     def called(self) -> list[str]:
-        """The scripts called, without the report at the end of train.sh."""
-        return [call["script"] for call in self.calls() if call["args"][-1:] != ["--no-scores"]]
+        """The scripts called, without the advice at the start of train.sh and the report at its end."""
+        return [call["script"] for call in self.calls() if not {*call["args"]} & {"--plan", "--no-scores"}]
 
     def will(self, script: str, behaviour: str) -> Path:
         """Make a recipe script behave like this until the returned file is removed."""

@@ -51,6 +51,19 @@ def test_too_few_individuals_are_refused():
         advice(5, 5)
 
 
-def test_the_untrained_network_searches_the_photographs(demo, monkeypatch):
+@pytest.fixture
+def one_size(monkeypatch):
     monkeypatch.setattr(input_size, "SIZES", (64,))
+
+
+def test_the_untrained_network_searches_the_photographs(demo, one_size):
     assert any("64 px, where an untrained network has mAP" in line for line in advise(read_train(demo)))
+
+
+def test_broken_photographs_do_not_keep_it_from_searching(demo, tmp_path, one_size):
+    """A training lists them all, or leaves them out with --skip-bad."""
+    rows = read_train(demo)
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"")
+    lines = advise(ImageTable((broken, tmp_path / "missing.jpg", *rows.paths[2:]), rows.identities))
+    assert any("untrained network has mAP" in line for line in lines)

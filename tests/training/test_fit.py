@@ -328,7 +328,7 @@ def test_a_full_disk_leaves_the_last_good_state_and_the_run_resumes_when_there_i
     former = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
-        for limit, refused in ((len(whole) // 2, "best.safetensors"), (len(whole) + 1000, "state.pt")):
+        for limit, refused in ((len(whole) // 2, "highest.safetensors"), (len(whole) + 1000, "state.pt")):
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, former[1]))
             with pytest.raises(NoseprintError, match=rf"{refused}: cannot be written \(File too large\)"):
                 train(results, table, options(demo))

@@ -36,6 +36,8 @@ class Check:
 
         if not self.data.is_dir():
             raise NoseprintError(f"{self.data}: no such folder; name the data folder to check")
+        if self.csv and self.plan:
+            raise NoseprintError("--csv lists findings, and with --plan none are looked for: leave out one of the two")
         if self.csv:
             check_output(self.csv, suffix=".csv", inputs=table_paths(self.data), option="--csv")
         if self.plan:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from statistics import median
 
+from noseprint.data.decoding import find_faults
 from noseprint.data.holdout import split_holdout
 from noseprint.data.tables import ImageTable
 from noseprint.data.transforms import A
@@ -11,7 +12,7 @@ from noseprint.devices import choose_device, default_workers
 from noseprint.distributed import World
 from noseprint.errors import NoseprintError
 from noseprint.models.network import SupConNet
-from noseprint.tasks.input_size import choose_image_size
+from noseprint.tasks.input_size import choose_image_size, draw_sample
 from noseprint.training.fit_options import OPEN_ENDED_MINUTES
 
 BATCH_SIZE, IMAGES_PER_IDENTITY = 64, 4  # of --small
@@ -63,9 +64,11 @@ def untrained_search(table: ImageTable) -> tuple[int, float] | None:
         network = SupConNet("tf_efficientnet_lite0.in1k", image_size=None).to(device)
     except NoseprintError:
         return None
+    sample = draw_sample(table)
+    broken = {fault.file for fault in find_faults(sample.paths)}  # a training lists them, or leaves them out
     size, found = choose_image_size(
         network,
-        table,
+        sample.where(path not in broken for path in sample.paths),
         transform=lambda side: A.Resize(side, side),
         world=World(0, 1, device),
         workers=default_workers(device),
