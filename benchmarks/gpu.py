@@ -41,6 +41,7 @@ from noseprint.training.step import TrainingStep
 
 ROOT = Path(__file__).resolve().parent.parent
 LOSS = SupConLoss(temperature=0.07)  # the original's
+SMALL_SIZE = 192  # px; a training of --small chooses its own
 
 
 def recipe(name: str, *, small: bool) -> Any:
@@ -51,7 +52,7 @@ def recipe(name: str, *, small: bool) -> Any:
     sys.path.insert(0, str(folder))
     try:
         options = runpy.run_path(str(folder / "train.py"))["SMALL" if small else "FULL"]
-        return replace(options, holdout=0)
+        return replace(options, holdout=0, image_size=options.image_size or SMALL_SIZE)
     finally:
         sys.path.remove(str(folder))
 

@@ -15,8 +15,10 @@ from noseprint.models.network import SupConNet
 
 SIZES = (160, 192, 224, 256)
 """Sides in pixels. A side 1.4 times as long makes a step take twice as long."""
+USUAL_SIZE = 192
+"""A smaller side must be better than this one. A larger one must be worth its time, see GAIN_OF_DOUBLE."""
 GAIN_OF_DOUBLE = 1.06
-"""A larger size must be worth its time: twice the side must multiply the mAP by this."""
+"""Above the usual size, twice the side must multiply the mAP by this."""
 MOST_PHOTOGRAPHS = 300
 """At most this many photographs are searched."""
 MOST_OF_EACH = 4
@@ -67,7 +69,7 @@ def choose_image_size(
 def best_size(found: dict[int, float]) -> int:
     """The size with the highest mAP for its time; `found`: size -> mAP."""
     exponent = np.log2(GAIN_OF_DOUBLE)
-    return max(found, key=lambda size: found[size] / size**exponent)
+    return max(found, key=lambda size: found[size] / max(size, USUAL_SIZE) ** exponent)
 
 
 def draw_sample(table: ImageTable) -> ImageTable:
