@@ -6,6 +6,7 @@ from noseprint.data.tables import ImageTable, read_pseudo, read_train
 from noseprint.data.transforms import A, Transform
 
 HERE = Path(__file__).resolve().parent
+COARSE = A.OneOf([A.Resize(50, 50), A.Resize(60, 60), A.Resize(70, 70), A.Resize(80, 80)], p=0.45)
 
 
 def training_tables(data: Path, *, run: str, pseudo: bool) -> tuple[ImageTable, ImageTable | None]:
@@ -16,12 +17,12 @@ def training_tables(data: Path, *, run: str, pseudo: bool) -> tuple[ImageTable, 
 
 def training_transform(size: int) -> Transform:
     """Nearly half of the photographs lose their detail: down to a few dozen pixels, without antialiasing."""
-    return A.Compose(
-        [
-            A.OneOf([A.Resize(50, 50), A.Resize(60, 60), A.Resize(70, 70), A.Resize(80, 80)], p=0.45),
-            A.Resize(size, size),
-        ]
-    )
+    return A.Compose([COARSE, A.Resize(size, size)])
+
+
+def cropped_transform(size: int) -> Transform:
+    """The same, of a random crop of at least 0.7 of the area: for --small."""
+    return A.Compose([COARSE, A.RandomResizedCrop((size, size), scale=(0.7, 1.0), ratio=(0.9, 1.11))])
 
 
 def evaluation_transform(size: int) -> Transform:

@@ -25,7 +25,7 @@ SMALL = replace(
 def main(options: Stage1Options) -> None:
     """Train, and leave the weights in results/."""
     import torch  # here, not above: it takes seconds to load, and --help does not need it
-    from dataset import evaluation_transform, training_tables, training_transform
+    from dataset import cropped_transform, evaluation_transform, training_tables, training_transform
     from model import build_model
 
     from noseprint.tasks.embedding import EmbeddingTask
@@ -39,7 +39,7 @@ def main(options: Stage1Options) -> None:
         options=options,
         labelled=labelled,
         pseudo=pseudo,
-        training_transform=training_transform,
+        training_transform=cropped_transform if options.small else training_transform,
         evaluation_transform=evaluation_transform,
     )
     fit(task, results=HERE / "results" / options.run, options=options)
