@@ -2,6 +2,7 @@
 [--die-at STEP], alone or under torchrun."""
 
 import argparse
+import json
 import os
 import signal
 import time
@@ -48,6 +49,10 @@ def task(table, chosen, *, net=None, loss=None, pseudo=None):
 
 def train(results, table, chosen, **more):
     fit(task(table, chosen, **more), results=results, options=chosen)
+
+
+def records(results):
+    return [json.loads(line) for line in (results / "metrics.jsonl").read_text().splitlines()]
 
 
 class Interrupting:
