@@ -9,7 +9,7 @@ FIRST_SCORED = 64
 """An open-ended training is scored after this many steps, then after 1.5, 2, 3, 4, 6, 8, ... times as many."""
 MEASURED_FROM = 4
 """Steps before this one are not timed: they set up memory, and read files for the first time."""
-FLAT = 0.04
+FLAT = 0.05
 """The loss has stopped falling if it has fallen by less than this share of its whole fall since the last score."""
 BEGUN = 0.05
 """A training has begun to learn once its loss has fallen by this share."""
