@@ -86,7 +86,8 @@ def classification_scores(
     right, top_5 = np.equal(ranks, 0).astype(float), ((ranks >= 0) & (ranks < 5)).astype(float)
     names, class_of = np.unique(truth, return_inverse=True)
     frequency = np.array([frequency_of((training_counts or {}).get(str(name), 0)) for name in names])
-    shown = [f for f in ("many", "medium", "few") if training_counts is not None and (frequency == f).any()]
+    kinds: tuple[Frequency, ...] = ("many", "medium", "few")
+    shown = [kind for kind in kinds if training_counts is not None and (frequency == kind).any()]
     losses = np.where(known, log_losses(p, labels, classes), 0)
     confidence = np.minimum(p.max(axis=1), 1)
 

@@ -179,7 +179,9 @@ def cosine_to_torch(compute: Callable[[Tensor], Tensor], network: Network) -> fl
     coarse = torch.rand(2, 3, 9, 9, generator=torch.Generator().manual_seed(0))
     images = F.interpolate(coarse, size=network.image_size, mode="bilinear").mul(255).byte()
     with torch.inference_mode():
-        parts = [rows.split(network.output_sizes, 1) for rows in (compute(images), network.outputs(images))]
+        parts = [
+            torch.split(rows, list(network.output_sizes), 1) for rows in (compute(images), network.outputs(images))
+        ]
         return float(torch.stack([F.cosine_similarity(a, b) for a, b in zip(*parts, strict=True)]).min())
 
 
