@@ -78,8 +78,7 @@ def train(results, images, chosen, *, stop_at=None, **more):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    changes = dict(argument.split("=") for argument in sys.argv[3:])
+    given = (argument.split("=") for argument in sys.argv[3:])
+    chosen = options(**{name: ast.literal_eval(value) for name, value in given})
     with friendly_errors():
-        train(
-            Path(sys.argv[2]), read(Path(sys.argv[1])), options(**{k: ast.literal_eval(v) for k, v in changes.items()})
-        )
+        train(Path(sys.argv[2]), read(Path(sys.argv[1])), chosen)

@@ -107,8 +107,8 @@ def write_outputs(path: Path, outputs: ClassifierOutputs) -> None:
         "network": outputs.network,
         "classes": json.dumps(outputs.classes, ensure_ascii=False),
     }
-    arrays = {"logits": outputs.logits, "features": outputs.features, "names": pack_names(outputs.names)}
-    write_arrays(path, arrays, metadata)
+    matrices = {"logits": outputs.logits, "features": outputs.features}
+    write_arrays(path, {**matrices, "names": pack_names(outputs.names)}, metadata)
 
 
 def read_outputs(path: Path, *, network: str | None = None) -> ClassifierOutputs:

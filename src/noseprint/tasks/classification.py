@@ -69,8 +69,8 @@ class ClassificationTask(Task):
     chunks of a batch, is that of the whole batch.
     images: to train on.
     targets: (N, K) for each of `images` a distribution over the network's classes, in place of its label.
-    holdout: scores the weights. None or empty: `options.holdout` of `images` is held out, about the same share
-    of every class.
+    holdout: scores the weights. None or empty: `options.holdout` of `images` is held out, about the same share of
+    every class.
     training_transform, evaluation_transform: make the transform of each image, for a side in pixels.
 
     A held-out image of a class that the network does not have counts as a wrong answer. Scores are per image: images
@@ -149,7 +149,7 @@ class ClassificationTask(Task):
             raise NoseprintError("there are no images to train on: add some, or hold out fewer")
         if len(self.holdout) and not self._known & set(self.holdout.identities):
             raise NoseprintError(
-                f"none of the {len(self.holdout)} held-out images has a class of the training images; the first is "
+                f"none of the {len(self.holdout)} held-out images has a class of the network; the first is "
                 f"{self.holdout.paths[0]} of {self.holdout.identities[0]!r}: give both the same class names"
             )
         self.criterion = AdjustedCrossEntropy(
@@ -158,14 +158,19 @@ class ClassificationTask(Task):
         )
 
     def _set_targets(self, trained: npt.NDArray[np.bool_]) -> None:
-        """Set the target of each training image, its most probable class, and the number of images of each class."""
+        """Set the target of each training image, its most probable class, and the number of images of each class.
+
+        `_table` is a short hash of the training images and their labels or soft targets.
+        """
         if self._soft is None:
             number = {name: index for index, name in enumerate(self.classes)}
             self._class_of = np.array([number[label] for label in self.train.identities], np.int64)
             self._targets = torch.from_numpy(self._class_of)
             self.counts = np.bincount(self._class_of, minlength=len(self.classes)).astype(np.float64)
+            self._table = digest_rows(_rows(self.train))
         else:
-            rows = self._soft[trained]
+            rows = np.ascontiguousarray(self._soft if trained.all() else self._soft[trained], np.float32)
+            self._table = _digest(digest_rows(_rows(self.train)), rows)
             self._class_of = rows.argmax(axis=1)
             self._targets = torch.from_numpy(rows)
             self.counts = rows.sum(axis=0, dtype=np.float64)
@@ -267,7 +272,7 @@ class ClassificationTask(Task):
         header = {
             "training": json.dumps(training),
             "training_counts": json.dumps([round(count, 3) for count in self.counts.tolist()]),
-            "training_table": self._table_digest(),
+            "training_table": self._table,
         }
         if self._scores:
             header["holdout"] = json.dumps(self._scores)
@@ -279,18 +284,11 @@ class ClassificationTask(Task):
         """The training table, the hold-out, the classes, the network and its start weights."""
         return {
             "training images": str(len(self.train)),
-            "training table": self._table_digest(),
+            "training table": self._table,
             "hold-out": digest_rows(_rows(self.holdout)),
             "classes": digest_rows(enumerate(self.classes)),
             **network_settings(self.network),
         }
-
-    def _table_digest(self) -> str:
-        """A short hash of the training images and their labels or soft targets."""
-        digest = digest_rows(_rows(self.train))
-        if self._soft is None:
-            return digest
-        return hashlib.sha256(digest.encode() + self._targets.numpy().tobytes()).hexdigest()[:12]
 
     def describe(self) -> str:
         """How many images and classes are trained on and held out, after what is odd about them."""
@@ -351,6 +349,12 @@ def _groups(images: LabelledImages, keep: npt.NDArray[np.bool_]) -> list[str]:
 def _named(classes: Sequence[str]) -> str:
     more = f" and {len(classes) - _SHOWN} more" if len(classes) > _SHOWN else ""
     return ", ".join(map(repr, classes[:_SHOWN])) + more
+
+
+def _digest(rows: str, targets: npt.NDArray[np.float32]) -> str:
+    digest = hashlib.sha256(rows.encode())
+    digest.update(targets.data)
+    return digest.hexdigest()[:12]
 
 
 def _pick(values: Sequence[T], keep: npt.NDArray[np.bool_]) -> tuple[T, ...]:
