@@ -6,7 +6,7 @@
 
 source "$(dirname "$0")/scripts/common.sh"
 FAST=(
-  tests/data tests/importing tests/inspection tests/metrics tests/losses/test_supcon.py
+  tests/data tests/importing tests/inspection tests/metrics tests/losses/test_{adjusted_cross_entropy,supcon}.py
   tests/calibration/test_{curves,fitting,operating_points,quality_limits,reliability}.py
   tests/test_command_line.py tests/test_files.py tests/test_step_inputs.py
 )

@@ -77,7 +77,7 @@ def report_lost_ranks(processes: int) -> Iterator[None]:
 
 
 def gather(embeddings: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the embeddings (B, D) and labels (B,) of all ranks; only this rank's own rows carry a gradient.
+    """Return the embeddings (B, D) and labels (B, ...) of all ranks; only this rank's own rows carry a gradient.
 
     Ranks may hold different numbers of rows.
     """

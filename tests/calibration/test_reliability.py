@@ -3,8 +3,9 @@ import pytest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
 
-from noseprint.calibration.reliability import expected_calibration_error, reliability_curve, reliability_scores
+from noseprint.calibration.reliability import reliability_curve, reliability_scores
 from noseprint.errors import NoseprintError
+from noseprint.metrics.calibration_error import expected_calibration_error
 
 
 def drawn(n=1000, seed=0, identities=30, ties=False):

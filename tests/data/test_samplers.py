@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noseprint.data.samplers import IdentityBatches, ShuffledBatches, epoch_steps, identity_epoch_steps
+from noseprint.data.samplers import (
+    IdentityBatches,
+    OversampledBatches,
+    ShuffledBatches,
+    epoch_steps,
+    identity_epoch_steps,
+    oversampled_counts,
+)
 from noseprint.errors import NoseprintError
 
 IDENTITIES = [str(i) for i in range(20) for _ in range(1 + i % 6)]
@@ -132,3 +139,42 @@ def test_an_epoch_has_as_many_steps_as_the_images_fill_batches():
 def test_data_that_cannot_be_trained_on_are_refused(identities, options, message):
     with pytest.raises(NoseprintError, match=message):
         batches(identities, **options)
+
+
+TAILED = [f"class {k}" for k, n in enumerate((12, 5, 3, 1)) for _ in range(n)]
+
+
+def oversampled(classes=TAILED, **options):
+    return OversampledBatches(classes, **{"batch_size": 6, "steps": 40, "seed": 0} | options)
+
+
+def test_every_class_is_shown_at_least_a_third_as_often_as_the_largest():
+    shown = [12, 5, 4, 4]
+    assert oversampled_counts(TAILED).tolist() == shown
+    rows = [row for batch in oversampled(batch_size=25, steps=8) for _, row in batch]  # a batch is an epoch
+    for epoch in range(8):
+        own = Counter(rows[25 * epoch : 25 * (epoch + 1)])
+        assert own.keys() == set(range(len(TAILED)))
+        counts = Counter()
+        for row, number in own.items():
+            counts[TAILED[row]] += number
+        assert [counts[f"class {k}"] for k in range(4)] == shown
+        assert max(own[row] for row in range(12)) == 1
+        assert sorted(own[row] for row in (17, 18, 19)) == [1, 1, 2]
+    twice = {row for epoch in range(8) for row, n in Counter(rows[25 * epoch : 25 * epoch + 25]).items() if n == 2}
+    assert {17, 18, 19} <= twice  # not always the same row of the class
+
+
+def test_oversampled_batches_resume_and_are_shared_by_rank():
+    whole = list(oversampled())
+    assert list(oversampled(first_step=7)) == whole[7:]
+    assert list(oversampled(seed=1)) != whole
+    assert oversampled().batch(30) == whole[30]  # after no other one
+    parts = [list(oversampled(rank=rank, world_size=2)) for rank in (0, 1)]
+    assert [sorted(a + b) for a, b in zip(*parts, strict=True)] == [sorted(batch) for batch in whole]
+
+
+def test_classes_of_equal_size_are_not_oversampled():
+    assert oversampled_counts(["a", "b"] * 5).tolist() == [5, 5]
+    assert oversampled_counts(["a"] * 9 + ["b"] * 3).tolist() == [9, 3]
+    assert oversampled_counts(["a"] * 10 + ["b"] * 3).tolist() == [10, 4]

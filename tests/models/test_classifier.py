@@ -4,6 +4,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from noseprint.errors import NoseprintError
+from noseprint.models import openvino_runtime as runtime
 from noseprint.models.classifier import ClassifierNet
 
 
@@ -68,3 +69,34 @@ def test_logits_are_float32_under_autocast(images):
 def test_impossible_classifiers_are_refused(options, message):
     with pytest.raises(NoseprintError, match=message):
         build(**options)
+
+
+def test_the_outputs_are_the_logits_of_each_head_and_the_features(images):
+    network = build({"type": ["a", "b"], "train": ["c", "d", "e"]}, dropout=0.5).eval()
+    logits, features = network(images), network.features(images)
+    torch.testing.assert_close(network.outputs(images), torch.cat([logits["type"], logits["train"], features], 1))
+    assert network.output_sizes == (2, 3, features.shape[1])
+
+
+def test_openvino_gives_the_outputs_of_torch(images, monkeypatch, tmp_path):
+    """Logits that are much smaller than the features are compared, too."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setitem(runtime.MIN_COSINE, "bf16", 1.1)
+    network = build({"label": ["cat", "dog", "bird"]}).eval()
+    with torch.inference_mode():
+        expected = network.outputs(images)
+    torch.testing.assert_close(runtime.compile_network(network)(images), expected, atol=1e-5, rtol=1e-4)
+
+    def wrong_logits(images):
+        return network.outputs(images) * torch.tensor([1, 1, -1] + [1] * network.feature_size)
+
+    assert runtime.cosine_to_torch(network.outputs, network) > 0.99999
+    assert runtime.cosine_to_torch(wrong_logits, network) < 0.9
+
+
+def test_the_content_hash_knows_weights_and_classes(images):
+    same, other = build({"label": ["cat", "dog"]}), build({"label": ["dog", "cat"]})
+    assert build({"label": ["cat", "dog"]}).content_hash() == same.content_hash() != other.content_hash()
+    with torch.no_grad():
+        same.heads[0].bias += 1
+    assert build({"label": ["cat", "dog"]}).content_hash() != same.content_hash()

@@ -84,7 +84,7 @@ def test_four_groups_are_too_few_to_say_anything(tmp_path):
     assert extra["asked"] == "2"  # not even that the start was better
     assert best.summary() == [
         "hold-out (4 photographs): mAP 0.9000 before this training, 0.1000 after: -0.8000; too few are held out to "
-        "say more: an interval takes 5 identities"
+        "say more: an interval takes 5 identities or groups"
     ]
 
 

@@ -82,3 +82,21 @@ def test_the_average_moves_towards_the_network():
     average, now = (net.state_dict()["heads.0.weight"] for net in (step.average, step._network))
     torch.testing.assert_close(average, start.lerp(now, 0.9))  # the first decay is 0.1
     assert not step.average.training
+
+
+def test_finding_the_size_of_the_chunks_draws_no_random_numbers_of_the_step(monkeypatch):
+    """The first step after a resume finds them anew: dropout must be the same as without an interruption."""
+    drawn = []
+
+    def draw(net, images, labels):
+        drawn.append(torch.rand(3).tolist())
+        return net(images).sum()
+
+    chosen = options(holdout=0, small=True)
+    table = ImageTable(tuple(map(Path, "abcdefgh")), tuple("aabbccdd"))
+    monkeypatch.setattr("noseprint.training.step.even_chunks", lambda *_, **__: torch.rand(5) is None or None)
+    whole, resumed = (training_step(task(table, chosen, loss=draw), chosen) for _ in range(2))
+    whole.update(0, BATCH)
+    whole.update(1, BATCH)
+    resumed.update(1, BATCH)
+    assert drawn[2] == drawn[1] != drawn[0]

@@ -5,12 +5,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from noseprint.errors import NoseprintError
 from noseprint.metrics.bootstrap import MIN_IDENTITIES, Score, percentile_interval, resampled_pair_weights
+from noseprint.metrics.calibration_error import (
+    LEAST_PROBABILITY,
+    calibration_error_interval,
+    calibration_errors,
+    check_probabilities,
+    expected_calibration_error,
+    probability_bins,
+)
 from noseprint.metrics.similarity import Flags, Labels
 
 Floats = npt.NDArray[np.float64]
-_MIN_PROBABILITY = 1e-15  # the smallest probability in the log loss, which would be infinite for 0
 
 
 @dataclass(frozen=True)
@@ -42,18 +48,6 @@ class ReliabilityScores:
     calibration_error: Score
 
 
-def expected_calibration_error(probability: Floats, same: Flags, bins: int = 10) -> float:
-    """Mean over the pairs (P,) of their bin's |share of same pairs - mean probability|, 0..1.
-
-    Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning" (AAAI 2015), but with
-    equally many pairs in each bin: most probabilities are near 0 or 1, so most bins of equal width would have few.
-    Even perfect probabilities have an error above 0; it is larger if a bin has fewer pairs. Raises NoseprintError as
-    `reliability_curve` does.
-    """
-    p, y = _check_probabilities(probability, same)
-    return float(_calibration_errors(p, y, np.ones((1, len(p))), bins)[0])
-
-
 def reliability_curve(
     probability: Floats, same: Flags, *, identity_a: Labels, identity_b: Labels, bins: int = 10, seed: int = 0
 ) -> ReliabilityCurve:
@@ -67,8 +61,8 @@ def reliability_curve(
     at most this many. seed: of the bootstrap.
     Raises NoseprintError if there are no pairs or a probability is outside 0..1.
     """
-    p, y = _check_probabilities(probability, same)
-    bin_of = _bins(p, bins)
+    p, y = check_probabilities(probability, same)
+    bin_of = probability_bins(p, bins)
     size = np.bincount(bin_of)
     share = np.bincount(bin_of, y) / size
     if _too_few(identity_a, identity_b):
@@ -92,28 +86,25 @@ def reliability_scores(
 ) -> ReliabilityScores:
     """Log loss, Brier score and calibration error of pairs (P,), with 95 % intervals from a bootstrap over identities.
 
-    Resampling adds noise to the bins, and noise only increases the calibration error, so its replicates are too high.
-    The excess of their mean over the value is subtracted from the interval, which is then clipped to 0..1. The value
-    itself contains such noise, too, and is not corrected: with 20 identities the interval contains the true error less
+    `calibration_error_interval` makes that of the calibration error: with 20 identities it contains the true error less
     often than 95 % of the time. With fewer identities than MIN_IDENTITIES the intervals are the whole range: 0 to 1,
     and 0 to 34.5 for the log loss. Arguments and errors are those of `reliability_curve`.
     """
-    p, y = _check_probabilities(probability, same)
-    log_losses = np.asarray(-np.log(np.maximum(np.where(y == 1, p, 1 - p), _MIN_PROBABILITY)))
+    p, y = check_probabilities(probability, same)
+    log_losses = np.asarray(-np.log(np.maximum(np.where(y == 1, p, 1 - p), LEAST_PROBABILITY)))
     squared_errors = (p - y) ** 2
     blocks: list[Floats] = []
     for weight in resampled_pair_weights(identity_a, identity_b, seed=seed):
         drawn = weight[weight.any(axis=1)]
         total = drawn.sum(axis=1)
-        scores = [drawn @ log_losses / total, drawn @ squared_errors / total, _calibration_errors(p, y, drawn, bins)]
+        scores = [drawn @ log_losses / total, drawn @ squared_errors / total, calibration_errors(p, y, drawn, bins)]
         blocks.append(np.stack(scores))
     calibration_error = expected_calibration_error(p, same, bins)
     replicates = np.concatenate(blocks, axis=1)
-    replicates[2] -= replicates[2].mean() - calibration_error
-    intervals = [percentile_interval(values) for values in replicates]
-    intervals[2] = max(0.0, intervals[2][0]), min(1.0, intervals[2][1])
+    intervals = [percentile_interval(values) for values in replicates[:2]]
+    intervals.append(calibration_error_interval(replicates[2], calibration_error))
     if _too_few(identity_a, identity_b):
-        intervals = [(0.0, float(-np.log(_MIN_PROBABILITY))), (0.0, 1.0), (0.0, 1.0)]
+        intervals = [(0.0, float(-np.log(LEAST_PROBABILITY))), (0.0, 1.0), (0.0, 1.0)]
     return ReliabilityScores(
         Score(float(log_losses.mean()), *intervals[0]),
         Score(float(squared_errors.mean()), *intervals[1]),
@@ -121,29 +112,5 @@ def reliability_scores(
     )
 
 
-def _calibration_errors(p: Floats, y: Floats, weight: Floats, bins: int) -> Floats:
-    """The calibration error (R,) for each row of weights (R, P), in the bins of the unweighted pairs."""
-    bin_of = _bins(p, bins)
-    one_hot = np.eye(bin_of.max() + 1)[bin_of]
-    return np.asarray(np.abs((weight * (y - p)) @ one_hot).sum(axis=1) / weight.sum(axis=1))
-
-
-def _bins(p: Floats, bins: int) -> npt.NDArray[np.intp]:
-    """Each pair's bin, 0 ... K - 1; no bin is empty."""
-    if bins < 1:
-        raise NoseprintError(f"{bins} bins: must be at least 1")
-    edges = np.quantile(p, np.linspace(0, 1, bins + 1))
-    return np.unique(np.searchsorted(edges[1:-1], p), return_inverse=True)[1]
-
-
 def _too_few(identity_a: Labels, identity_b: Labels) -> bool:
     return len(np.union1d(identity_a, identity_b)) < MIN_IDENTITIES
-
-
-def _check_probabilities(probability: Floats, same: Flags) -> tuple[Floats, Floats]:
-    p, y = np.asarray(probability, np.float64), np.asarray(same, np.float64)
-    if p.shape != y.shape or p.ndim != 1:
-        raise ValueError(f"probability has shape {p.shape} and same {y.shape}: they must be lists of equal length")
-    if len(p) == 0 or not ((p >= 0) & (p <= 1)).all():
-        raise NoseprintError(f"{len(p)} probabilities: there must be at least one, and all in 0..1; calibrate again")
-    return p, y

@@ -139,13 +139,54 @@ class ShuffledBatches(Batches):
         if not 0 < world_size <= self._batch_size:
             raise NoseprintError(f"{world_size} processes cannot share batches of {self._batch_size} images")
         self._number = rows
+        self._kept = -1, np.empty(0, np.int64)  # an epoch and its rows
         super().__init__(steps=steps, seed=seed, first_step=first_step, rank=rank, world_size=world_size)
 
     def _groups(self, step: int) -> Sequence[npt.NDArray[np.int64]]:
         epoch, number = divmod(step, epoch_steps(self._number, self._batch_size))
-        order = np.random.default_rng((self._seed, epoch)).permutation(self._number)
-        rows = order[number * self._batch_size : (number + 1) * self._batch_size]
+        if self._kept[0] != epoch:
+            self._kept = epoch, self._order(np.random.default_rng((self._seed, epoch)))
+        rows = self._kept[1][number * self._batch_size : (number + 1) * self._batch_size]
         return list(rows.reshape(-1, 1))
+
+    def _order(self, random: np.random.Generator) -> npt.NDArray[np.int64]:
+        """The rows of an epoch."""
+        return random.permutation(self._number)
+
+
+OVERSAMPLED_SHARE = 1 / 3
+"""`OversampledBatches` shows at least this share of the images of the largest class of every class."""
+
+
+class OversampledBatches(ShuffledBatches):
+    """Batches of all rows in random order, those of small classes several times in an epoch.
+
+    Each class has at least OVERSAMPLED_SHARE of the images of the largest one in every epoch: all its rows as often as
+    they fit, and others drawn anew for each epoch. So no row is seen more than once more often than another of its
+    class. The rest is as in `ShuffledBatches`. (3rd place of the ACCV 2020 WebFG challenge.)
+
+    classes: (N,) the class of each row.
+    """
+
+    def __init__(self, classes: Sequence[str] | npt.NDArray[np.int64], **options: int) -> None:
+        """`options` are those of `ShuffledBatches`. Raises NoseprintError as that does."""
+        self._drawn = oversampled_counts(classes)
+        self._class_of = np.unique(np.asarray(classes), return_inverse=True)[1]
+        super().__init__(int(self._drawn.sum()), **options)
+
+    def _order(self, random: np.random.Generator) -> npt.NDArray[np.int64]:
+        shuffled = random.permutation(len(self._class_of))
+        by_class = shuffled[np.argsort(self._class_of[shuffled], kind="stable")]
+        ends = np.cumsum(np.bincount(self._class_of))
+        parts = np.split(by_class, ends[:-1])
+        drawn = [np.resize(part, number) for part, number in zip(parts, self._drawn, strict=True)]  # repeats the part
+        return random.permutation(np.concatenate(drawn))
+
+
+def oversampled_counts(classes: Sequence[str] | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """How many images of each class, in sorted order, an epoch of `OversampledBatches` shows; classes: (N,)."""
+    counts = np.unique(np.asarray(classes), return_counts=True)[1]
+    return np.asarray(np.maximum(counts, np.ceil(counts.max(initial=0) * OVERSAMPLED_SHARE)), np.int64)
 
 
 def epoch_steps(images: int, batch_size: int) -> int:

@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,29 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from noseprint.errors import NoseprintError
+from noseprint.errors import NoseprintError, breaks_line
 from noseprint.files import atomic_write
 
 Array = npt.NDArray[Any]
 _TYPE_CODES = {"float32": "F32", "uint8": "U8"}
+
+
+def pack_names(names: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """Names as an array. Raises NoseprintError for those that are empty or break a line."""
+    if wrong := [name for name in names if not name or breaks_line(name)]:
+        raise NoseprintError(
+            f"{len(wrong)} names are empty or hold control characters, line ends or bytes that are not UTF-8: rename "
+            f"{', '.join(map(ascii, wrong[:20]))}"
+        )
+    return np.frombuffer("\0".join(names).encode(), dtype=np.uint8)
+
+
+def unpack_names(packed: Array) -> tuple[str, ...]:
+    """What `pack_names` packed. Raises ValueError if it is not UTF-8, or not names on one line."""
+    names = tuple(packed.tobytes().decode().split("\0"))
+    if not all(name and not breaks_line(name) for name in names):
+        raise ValueError("names are empty or break a line")
+    return names
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> None:

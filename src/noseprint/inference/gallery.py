@@ -15,8 +15,8 @@ import torch
 
 from noseprint.data.transforms import A
 from noseprint.devices import default_workers, reuse_freed_memory
-from noseprint.errors import NoseprintError, breaks_line
-from noseprint.inference.array_file import read_arrays, write_arrays
+from noseprint.errors import NoseprintError
+from noseprint.inference.array_file import pack_names, read_arrays, unpack_names, write_arrays
 from noseprint.inference.kept_rows import forget_rows, keep_rows, kept_file
 from noseprint.inference.photograph_records import RECORD_BYTES, Records, check_photographs
 from noseprint.models.embed import embed_with, embedder
@@ -71,7 +71,7 @@ def embed_photographs(
     for path in weights:
         read_header(path)  # so that a bad file is found before the first network runs
     reuse_freed_memory()
-    key = _pack(names).tobytes() + records
+    key = pack_names(names).tobytes() + records
     parts: list[npt.NDArray[np.float32]] = []
     for path in weights:
         network = load_network(path).to(device).eval()
@@ -132,7 +132,7 @@ def embed_gallery(
     matrix = embed_photographs(
         weights, folder, names, device=device, keep_beside=keep_beside, records=records.tobytes()
     )
-    return GalleryEmbeddings(matrix, names, stored, _fingerprint(matrix, _pack(names)), folder.resolve(), records)
+    return GalleryEmbeddings(matrix, names, stored, _fingerprint(matrix, pack_names(names)), folder.resolve(), records)
 
 
 def write_gallery(path: Path, gallery: GalleryEmbeddings) -> None:
@@ -147,7 +147,7 @@ def write_gallery(path: Path, gallery: GalleryEmbeddings) -> None:
         "weights": json.dumps([[str(file), fingerprint] for file, fingerprint in gallery.weights]),
         "fingerprint": gallery.fingerprint,
     }
-    arrays: dict[str, npt.NDArray[Any]] = {"embeddings": gallery.matrix, "names": _pack(gallery.names)}
+    arrays: dict[str, npt.NDArray[Any]] = {"embeddings": gallery.matrix, "names": pack_names(gallery.names)}
     if gallery.records is not None:
         arrays["records"] = gallery.records
         metadata["folder"] = str(gallery.folder).encode(errors="backslashreplace").decode()
@@ -165,11 +165,11 @@ def read_gallery(path: Path) -> GalleryEmbeddings:
     arrays, metadata = read_arrays(path, what="gallery", format_name=FORMAT, shapes=shapes, optional=optional)
     matrix, records = arrays["embeddings"], arrays.get("records")
     try:
-        names = tuple(arrays["names"].tobytes().decode().split("\0"))
+        names = unpack_names(arrays["names"])
         weights = tuple((Path(file), str(fingerprint)) for file, fingerprint in json.loads(metadata["weights"]))
     except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise NoseprintError(f"{path}: its header is damaged ({type(error).__name__}); embed again") from error
-    if len(names) != len(matrix) or not weights or not all(name and not breaks_line(name) for name in names):
+    if len(names) != len(matrix) or not weights:
         raise NoseprintError(f"{path}: is damaged: {len(names)} names for {len(matrix)} embeddings; embed again")
     for start in range(0, len(matrix), _BLOCK):
         block = matrix[start : start + _BLOCK]
@@ -204,10 +204,6 @@ def find_weights(gallery: GalleryEmbeddings, given: Sequence[Path] = ()) -> tupl
             f"({found}); embed it again with these, or name the other weights with --weights, in the same order"
         )
     return paths
-
-
-def _pack(names: Sequence[str]) -> npt.NDArray[np.uint8]:
-    return np.frombuffer("\0".join(names).encode(), dtype=np.uint8)
 
 
 def _fingerprint(matrix: npt.NDArray[np.float32], names: npt.NDArray[np.uint8]) -> str:

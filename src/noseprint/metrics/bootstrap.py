@@ -69,6 +69,16 @@ def resampled_pair_weights(
         yield times[:, a] * np.where(a == b, 1.0, times[:, b])
 
 
+def resampled_weights(groups: Labels, *, seed: int, replicates: int = 1000) -> Iterator[npt.NDArray[np.float64]]:
+    """How often each of N items is drawn in each replicate, in blocks (R, N) of at most 32 MiB.
+
+    A replicate draws as many groups as there are, with replacement, and each with all its items. groups: (N,).
+    """
+    names, group = np.unique(np.asarray(groups), return_inverse=True)
+    for times in _times_drawn(len(names), replicates, len(group), seed=seed):
+        yield times[:, group]
+
+
 def percentile_interval(values: npt.NDArray[np.float64], *, identities: int | None = None) -> Interval:
     """95 % percentile interval of the replicates (R,) of a score; values that are not finite are left out.
 

@@ -51,15 +51,27 @@ class ClassifierNet(Network):
             **super().config(),
         }
 
+    @property
+    def output_sizes(self) -> tuple[int, ...]:
+        """See `Network.output_sizes`: the classes of each head, and the pooled features."""
+        return (*(len(classes) for classes in self.classes.values()), self.feature_size)
+
+    def outputs(self, images: Tensor) -> Tensor:
+        """See `Network.outputs`: the logits of each head, then the pooled features."""
+        features = self.features(images)
+        return torch.cat([*self._logits(features).values(), features], dim=1)
+
     def forward(self, images: Tensor) -> Tensor | dict[str, Tensor]:
         """uint8 RGB images (B, 3, H, W) -> logits (B, K) float32; with several heads a dict of them, by head.
 
         The heads compute in float32 even under autocast.
         """
-        features = self.dropout(self.features(images))
-        with torch.autocast(images.device.type, enabled=False):
-            logits = {name: head(features) for name, head in zip(self.classes, self.heads, strict=True)}
+        logits = self._logits(self.dropout(self.features(images)))
         return logits if len(logits) > 1 else next(iter(logits.values()))
+
+    def _logits(self, features: Tensor) -> dict[str, Tensor]:
+        with torch.autocast(features.device.type, enabled=False):
+            return {name: head(features) for name, head in zip(self.classes, self.heads, strict=True)}
 
     def features(self, images: Tensor) -> Tensor:
         """Pooled features: uint8 RGB images (B, 3, H, W) -> (B, C) float32."""

@@ -1,4 +1,4 @@
-"""Photographs to embeddings, each photograph once."""
+"""Photographs to embeddings, or to what another network computes, each photograph once."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -17,12 +17,12 @@ from noseprint.devices import reuse_freed_memory
 from noseprint.distributed import gather_to_main, own_rows
 from noseprint.errors import NoseprintError
 from noseprint.models import openvino_runtime as runtime
-from noseprint.models.network import SupConNet
+from noseprint.models.network import Network
 from noseprint.progress import progress
 
 
 def embed_images(
-    network: SupConNet,
+    network: Network,
     paths: Sequence[Path],
     *,
     transform: Transform,
@@ -34,7 +34,9 @@ def embed_images(
     engine: Engine = "torch",
     cache: Path | None = None,
 ) -> np.ndarray:
-    """Inference embeddings of photographs. Under torchrun the ranks share the work, and all of them must call this.
+    """What `network.outputs` gives for photographs, such as their embeddings.
+
+    Under torchrun the ranks share the work, and all of them must call this.
 
     network: it comes back in the mode (training or eval) that it was in. transform: its output must have the network's
     input size; a random one draws from (seed, position in `paths`). workers: processes that decode. label: name of the
@@ -43,12 +45,13 @@ def embed_images(
     where that is as fast and takes less memory; ranks form the batches that one process would, so on CPUs with as many
     threads each, the rows do not depend on the number of ranks.
 
-    Returns (N, D) float32 in the order of `paths`, each row of length 1. On ranks other than 0: the rank's own rows.
+    Returns (N, D) float32 in the order of `paths`; embeddings are rows of length 1. On ranks other than 0: the rank's
+    own rows.
     """
     reuse_freed_memory()
     batch_size = batch_size or (16 if device.type == "cpu" else 64)
     rows = own_rows(len(paths), block=batch_size)
-    part = np.empty((0, network.embedding_size), np.float32)
+    part = np.empty((0, sum(network.output_sizes)), np.float32)
     was_training = network.training
     network.eval()
     try:
@@ -103,16 +106,16 @@ def embed_with(
         return torch.cat([embed(images) for images in bar]).numpy()
 
 
-def embedder(network: SupConNet, *, device: torch.device, engine: Engine) -> Callable[[Tensor], Tensor]:
-    """A function from uint8 images (B, 3, H, W) on the CPU to embeddings (B, D) float32 there.
+def embedder(network: Network, *, device: torch.device, engine: Engine) -> Callable[[Tensor], Tensor]:
+    """A function from uint8 images (B, 3, H, W) on the CPU to `network.outputs` (B, D) float32 there.
 
     network: in eval mode. device: where torch computes; OpenVINO computes on the CPU only. engine: "torch"; "openvino",
-    in bf16 if the CPU has it and the embeddings hardly change (see `openvino_runtime.MIN_COSINE`); or "auto":
+    in bf16 if the CPU has it and the outputs hardly change (see `openvino_runtime.MIN_COSINE`); or "auto":
     OpenVINO on a CPU if it is installed and can run this network, else torch, whatever the images are.
     Raises NoseprintError if "openvino" is impossible.
     """
     if engine == "torch" or (engine == "auto" and (device.type != "cpu" or not runtime.is_installed())):
-        return run_on(network.embed, device)
+        return run_on(network.outputs, device)
     if device.type != "cpu":
         raise NoseprintError(f"--engine openvino computes on the CPU, not on {device}; pass --device cpu")
     if not runtime.is_installed():
@@ -127,7 +130,7 @@ def embedder(network: SupConNet, *, device: torch.device, engine: Engine) -> Cal
         if engine == "openvino":
             raise NoseprintError(f"{message}; pass --engine torch") from error
         print(f"{message}; torch runs it instead", file=sys.stderr, flush=True)
-        return run_on(network.embed, device)
+        return run_on(network.outputs, device)
 
 
 def run_on(compute: Callable[[Tensor], Tensor], device: torch.device) -> Callable[[Tensor], Tensor]:

@@ -1,5 +1,6 @@
 """Networks: a backbone and what stands on it. `SupConNet` gives embeddings (CGD, arXiv 1903.10663)."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -91,6 +92,23 @@ class Network(nn.Module):
             "std": json.dumps(self.std),
         }
 
+    @property
+    def output_sizes(self) -> tuple[int, ...]:
+        """The number of columns of each part of `outputs`."""
+        raise NotImplementedError
+
+    def outputs(self, images: Tensor) -> Tensor:
+        """What inference computes: uint8 RGB images (B, 3, H, W) -> (B, sum of `output_sizes`) float32."""
+        raise NotImplementedError
+
+    def content_hash(self) -> str:
+        """64 hexadecimal digits; two networks that compute the same outputs from the same weights have the same."""
+        digest = hashlib.sha256(json.dumps(self.config(), sort_keys=True).encode())
+        for key, tensor in self.state_dict().items():
+            digest.update(key.encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
+
     def train(self, mode: bool = True) -> Self:
         """Set training mode, for all modules or (`freeze_batch_norm`) for all except BatchNorm."""
         super().train(mode)
@@ -155,6 +173,15 @@ class SupConNet(Network):
     def embedding_size(self) -> int:
         """Size of the inference embedding: the number of descriptors times the backbone's channels."""
         return len(self.descriptors) * self.backbone.num_features
+
+    @property
+    def output_sizes(self) -> tuple[int, ...]:
+        """See `Network.output_sizes`: one part, the embedding."""
+        return (self.embedding_size,)
+
+    def outputs(self, images: Tensor) -> Tensor:
+        """See `Network.outputs`: the inference embedding."""
+        return self.embed(images)
 
     def config(self) -> dict[str, str]:
         """See `Network.config`."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from noseprint.models.network import SupConNet
-from noseprint.models.openvino_runtime import EmbedModule
+from noseprint.models.openvino_runtime import OutputsModule
 
 OPSET = 18
 """The version of ONNX's operators: the one for which torch's exporter is written, and old enough for most programs."""
@@ -25,7 +25,7 @@ def convert_to_onnx(network: SupConNet) -> bytes:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the exporter about itself
         program = torch.onnx.export(
-            EmbedModule(network).eval(),
+            OutputsModule(network).eval(),
             (example,),
             dynamo=True,
             optimize=True,

@@ -1,4 +1,4 @@
-"""Runs a network on a CPU with OpenVINO: the embeddings of `SupConNet.embed`, several times as fast.
+"""Runs a network on a CPU with OpenVINO: what `Network.outputs` computes, several times as fast.
 
 Compiled networks are cached in the user's cache folder, to save time. Failures of the cache are ignored.
 """
@@ -24,11 +24,12 @@ from torch.nn import functional as F
 
 from noseprint.errors import NoseprintError
 from noseprint.files import atomic_write
-from noseprint.models.network import SupConNet
+from noseprint.models.network import Network
 from noseprint.version import __version__
 
 MIN_COSINE = {"bf16": 0.9998, "f32": 0.99999}
-"""A precision is not used if its embedding of a test image has a lower cosine to torch's embedding in float32.
+"""A precision is not used if its embedding of a test image, or a classifier's logits or features, has a lower cosine to
+torch's in float32.
 
 Photographs vary more than the test images: the cosine of the worst of 625 was four times as far from 1. With 0.9998
 for the test images in bf16, photographs reach about 0.9995 or better on average.
@@ -60,9 +61,9 @@ def import_openvino() -> Any:
 
 
 class CompiledNetwork:
-    """Embeds uint8 RGB images (B, 3, H, W) on the CPU: (B, D) float32.
+    """Computes a network's outputs (B, D) float32 of uint8 RGB images (B, 3, H, W) on the CPU.
 
-    The embedding of an image is the same, to the last bit, whatever the rest of its batch is.
+    The output of an image is the same, to the last bit, whatever the rest of its batch is.
     """
 
     def __init__(self, compiled: Any) -> None:
@@ -71,13 +72,13 @@ class CompiledNetwork:
         self.precision: str = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Embed."""
-        embeddings: np.ndarray = self._request.infer([images.numpy()], share_inputs=True)[0]
-        return torch.from_numpy(embeddings.copy())  # the next batch is written into the same memory
+        """Compute."""
+        outputs: np.ndarray = self._request.infer([images.numpy()], share_inputs=True)[0]
+        return torch.from_numpy(outputs.copy())  # the next batch is written into the same memory
 
 
-def convert(network: SupConNet) -> Any:
-    """`network.embed` as an OpenVINO model: input `images`, uint8 RGB (any batch, 3, H, W); output `embedding`.
+def convert(network: Network) -> Any:
+    """`network.outputs` as an OpenVINO model: input `images`, uint8 RGB (any batch, 3, H, W); output `embedding`.
 
     Traced by torch.jit: torch.export takes three to five times as long.
     """
@@ -86,7 +87,7 @@ def convert(network: SupConNet) -> Any:
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # that a trace is valid for these shapes only, and that torch.jit is old
         example = torch.zeros(2, *shape, dtype=torch.uint8)
-        traced = torch.jit.trace(EmbedModule(network).eval(), example, check_trace=False, strict=False)  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(OutputsModule(network).eval(), example, check_trace=False, strict=False)  # type: ignore[no-untyped-call]
         model = openvino.convert_model(traced, input=[([-1, *shape], openvino.Type.u8)])
     model.inputs[0].set_names({"images"})
     model.outputs[0].set_names({"embedding"})
@@ -99,10 +100,10 @@ def compile_model(model: Any, precision: str) -> CompiledNetwork:
     return CompiledNetwork(_core().compile_model(model, "CPU", options))
 
 
-def compile_network(network: SupConNet) -> CompiledNetwork:
+def compile_network(network: Network) -> CompiledNetwork:
     """Compile `network`, which must be in eval mode, or take it from the cache.
 
-    It computes in bf16 if the CPU supports that (avx512_bf16, amx_bf16) and two test images get the same embeddings as
+    It computes in bf16 if the CPU supports that (avx512_bf16, amx_bf16) and two test images get the same outputs as
     in torch (see MIN_COSINE), otherwise in float32. A network from the cache is tested on the same images. It uses as
     many threads as torch. Raises RuntimeError, or an error of OpenVINO, if OpenVINO cannot compute this network.
     """
@@ -123,7 +124,7 @@ def compile_network(network: SupConNet) -> CompiledNetwork:
         if _matches_torch(compiled, network):
             write_cache(name, compiled.compiled.export_model().getvalue())
             return compiled
-    raise RuntimeError("its embeddings differ from those of torch")
+    raise RuntimeError("its outputs differ from those of torch")
 
 
 def cache_folder() -> Path:
@@ -158,24 +159,30 @@ def write_cache(name: str, data: bytes) -> None:
                 path.unlink()
 
 
-class EmbedModule(nn.Module):
-    """`network.embed` as a module, as converters want it."""
+class OutputsModule(nn.Module):
+    """`network.outputs` as a module, as converters want it."""
 
-    def __init__(self, network: SupConNet) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embed."""
-        return self.network.embed(images)
+        """Compute."""
+        return self.network.outputs(images)
 
 
-def cosine_to_torch(embed: Callable[[Tensor], Tensor], network: SupConNet) -> float:
-    """The lowest cosine between what `embed` and torch give for two fixed smooth random images; NaN if one is NaN."""
+def cosine_to_torch(compute: Callable[[Tensor], Tensor], network: Network) -> float:
+    """The lowest cosine between what `compute` and torch give for two fixed smooth random images; NaN if one is NaN.
+
+    Each part of the outputs, such as logits and features, has a cosine of its own.
+    """
     coarse = torch.rand(2, 3, 9, 9, generator=torch.Generator().manual_seed(0))
     images = F.interpolate(coarse, size=network.image_size, mode="bilinear").mul(255).byte()
     with torch.inference_mode():
-        return float((embed(images) * network.embed(images)).sum(1).min())
+        parts = [
+            torch.split(rows, list(network.output_sizes), 1) for rows in (compute(images), network.outputs(images))
+        ]
+        return float(torch.stack([F.cosine_similarity(a, b) for a, b in zip(*parts, strict=True)]).min())
 
 
 @cache
@@ -197,17 +204,12 @@ def _settings() -> dict[str, Any]:
     }
 
 
-def _matches_torch(compiled: CompiledNetwork, network: SupConNet) -> bool:
+def _matches_torch(compiled: CompiledNetwork, network: Network) -> bool:
     return cosine_to_torch(compiled, network) >= MIN_COSINE[compiled.precision]  # False for NaN
 
 
-def _cache_key(network: SupConNet, core: Any) -> str:
+def _cache_key(network: Network, core: Any) -> str:
     """A hash of everything that determines the compiled network, as 32 hexadecimal digits."""
     processor = [core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
     versions = [__version__, str(torch.__version__), timm.__version__, import_openvino().__version__]
-    build = [network.backbone_name, network.image_size, network.descriptors, network.mean, network.std]
-    digest = hashlib.sha256(json.dumps([processor, versions, build]).encode())
-    for key, tensor in network.state_dict().items():
-        digest.update(key.encode())
-        digest.update(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()[:32]
+    return hashlib.sha256(json.dumps([processor, versions, network.content_hash()]).encode()).hexdigest()[:32]

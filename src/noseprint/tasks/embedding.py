@@ -1,9 +1,8 @@
 """Training an embedding: photographs of one identity close together, those of different identities apart."""
 
-import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -25,14 +24,12 @@ from noseprint.losses.embedding_loss import build_loss
 from noseprint.metrics.holdout_scores import HoldoutScores, evaluate_holdout
 from noseprint.models.embed import embed_images
 from noseprint.models.network import Network, SupConNet
+from noseprint.tasks.digest import digest_rows, network_settings
 from noseprint.tasks.embedding_options import EmbeddingOptions
-from noseprint.tasks.input_size import SIZES, choose_image_size
+from noseprint.tasks.input_size import SIZES, choose_image_size, training_side
 from noseprint.training.faults import require_spread
 from noseprint.training.task import Scores, Task
 
-SMALL_TRAIN_SHARE = 0.75
-"""With --small, the side of the training images as a share of the input's side. Convolutional networks embed best at a
-size above the one that they were trained at (arXiv 1906.06423)."""
 COLLAPSE_SAMPLE = 32
 """Number of training photographs that show whether the network has collapsed, if nothing is held out."""
 
@@ -123,9 +120,7 @@ class EmbeddingTask(Task):
                 size = min((side for side in SIZES if side > size), default=round(1.25 * size))
                 remark += f"; this network takes the next size, {size}"
             network.image_size, network.size_is_open = size, False
-        self._train_size = network.training_size(options.train_size)
-        if options.small and options.train_size is None and network.backbone.fixed_size is None:
-            self._train_size = max(32, round(SMALL_TRAIN_SHARE * network.image_size / 32) * 32)
+        self._train_size = training_side(network, requested=options.train_size, small=options.small)
         return remark
 
     def dataset(self) -> TrainingImages:
@@ -208,13 +203,10 @@ class EmbeddingTask(Task):
 
     def settings(self) -> dict[str, str]:
         """The training table, the network and its start weights."""
-        weights = ((key, float(tensor.float().sum())) for key, tensor in self.network.state_dict().items())
         return {
             "training images": str(len(self.train)),
-            "training table": _digest(zip(self.train.identities, self.train.paths, strict=True)),
-            "backbone": self.network.backbone_name,
-            "image_size": str(self.network.image_size),
-            "start weights": _digest(weights),
+            "training table": digest_rows(zip(self.train.identities, self.train.paths, strict=True)),
+            **network_settings(self.network),
         }
 
     def describe(self) -> str:
@@ -248,9 +240,3 @@ class EmbeddingTask(Task):
     def identify(self, rows: Sequence[int]) -> list[tuple[str, Path]]:
         """The identity and the photograph of each row."""
         return [(self.train.identities[row], self.train.paths[row]) for row in rows]
-
-
-def _digest(rows: Iterable[tuple[object, object]]) -> str:
-    """A short hash of rows; for a path only its file name counts, since a data folder may move."""
-    text = "\n".join(f"{a},{b.name if isinstance(b, Path) else b}" for a, b in rows)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -10,7 +10,7 @@ import tyro
 from noseprint.errors import NoseprintError
 from noseprint.losses import LossName
 from noseprint.models.weights_header import read_header
-from noseprint.training.fit_options import FitOptions, option
+from noseprint.training.fit_options import FitOptions, check_side
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,7 @@ class EmbeddingOptions(FitOptions):
         if not 0 < self.temperature < math.inf:
             raise NoseprintError(f"--temperature {self.temperature}: must be above 0 and finite")
         for name in ("image_size", "train_size"):
-            value = getattr(self, name)
-            if value is not None and not 16 <= value <= 4096:
-                raise NoseprintError(f"{option(name)} {value}: must be in 16..4096 pixels")
+            check_side(name, getattr(self, name))
         if self.images_per_identity < 2:
             raise NoseprintError(f"--images-per-identity {self.images_per_identity}: must be at least 2")
 

@@ -11,7 +11,7 @@ from noseprint.data.transforms import Transform
 from noseprint.distributed import World, from_main
 from noseprint.metrics.retrieval import retrieval_metrics
 from noseprint.models.embed import embed_images
-from noseprint.models.network import SupConNet
+from noseprint.models.network import Network, SupConNet
 
 SIZES = (160, 192, 224, 256)
 """Sides in pixels. A side 1.4 times as long makes a step take twice as long."""
@@ -19,10 +19,23 @@ USUAL_SIZE = 192
 """A smaller side must be better than this one. A larger one must be worth its time, see GAIN_OF_DOUBLE."""
 GAIN_OF_DOUBLE = 1.06
 """Above the usual size, twice the side must multiply the mAP by this."""
+SMALL_TRAIN_SHARE = 0.75
+"""With --small, the side of the training images as a share of the input's side. Convolutional networks are best at a
+size above the one that they were trained at (arXiv 1906.06423)."""
 MOST_PHOTOGRAPHS = 300
 """At most this many photographs are searched."""
 MOST_OF_EACH = 4
 """At most this many photographs of one identity are searched."""
+
+
+def training_side(network: Network, *, requested: int | None, small: bool) -> int:
+    """Side in pixels of the training images: `requested`, or else that of the input, but with --small less.
+
+    Raises NoseprintError as `Network.training_size` does.
+    """
+    if small and requested is None and network.backbone.fixed_size is None:
+        return max(32, round(SMALL_TRAIN_SHARE * network.image_size / 32) * 32)
+    return network.training_size(requested)
 
 
 def choose_image_size(

@@ -88,7 +88,9 @@ class BestWeights:
             f"hold-out ({kept.size}): {kept.by} {before:.4f} before this training, {after:.4f} after: {gain.value:+.4f}"
         )
         if gain.high - gain.low == UNKNOWN:
-            return [f"{line}; too few are held out to say more: an interval takes {MIN_IDENTITIES} identities"]
+            return [
+                f"{line}; too few are held out to say more: an interval takes {MIN_IDENTITIES} identities or groups"
+            ]
         if kept is self._start:
             harm = "before this training, which did harm: the weights from before it are kept"
             return [f"hold-out ({kept.size}): {kept.by} {before:.4f} {harm}"]
@@ -101,7 +103,7 @@ class BestWeights:
             longer = "longer training (--minutes, --epochs), " if may_train_longer else ""
             lines.append(
                 f"this may be chance. Try {longer}larger images (--image-size, --train-size) or more photographs of "
-                "each individual. A larger --holdout can tell smaller differences"
+                "each individual or class. A larger --holdout can tell smaller differences"
             )
         return lines
 

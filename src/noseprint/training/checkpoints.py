@@ -92,7 +92,7 @@ class MetricsLog:
 
 def score_line(record: dict[str, Any], *, steps: int | None) -> str:
     """A record of the metrics as one line of text; `steps`: how many are planned, None if that is not known yet."""
-    names = {"auc": "AUC", "rank_1": "Rank-1", "map": "mAP"}
+    names = {"auc": "AUC", "rank_1": "Rank-1", "map": "mAP", "mean_per_class": "mean per class", "log_loss": "log loss"}
     own = {"step", "epoch", "loss", "lr", "images_per_s", "seconds"}
     scores = "".join(f", hold-out {names.get(key, key)} {value:.4f}" for key, value in record.items() if key not in own)
     of = "" if steps is None else f"/{steps}"

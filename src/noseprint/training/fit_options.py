@@ -113,6 +113,12 @@ class FitOptions:
         return {"pretrained": self.pretrained, "backbone_weights": self.backbone_weights}
 
 
+def check_side(name: str, side: int | None) -> None:
+    """Raise NoseprintError unless the side of an image, the value of the option `name`, is None or 16..4096."""
+    if side is not None and not 16 <= side <= 4096:
+        raise NoseprintError(f"{option(name)} {side}: must be in 16..4096 pixels")
+
+
 def option(name: str) -> str:
     """How a field is written on the command line."""
     return f"--{name.replace('_', '-')}"

@@ -70,8 +70,6 @@ class TrainingStep:
         Returns the loss, still on the device; it is NaN if the gradient is not finite. Raises NoseprintError if memory
         runs out, naming a chunk size that fits.
         """
-        seeds = np.random.SeedSequence((self._options.seed, step, self._world.rank))
-        torch.manual_seed(int(seeds.generate_state(1)[0]))  # so that dropout is the same after a resume
         self._begin(step)
         self._network.train()
         device = self._world.device
@@ -80,6 +78,9 @@ class TrainingStep:
         if self._chunk_size is None and self._options.small and device.type == "cpu" and not self._chunks_known:
             self._chunk_size = even_chunks(self._forward, image, most_bytes=SMALL_MOST_BYTES)
         self._chunks_known = True
+        # So that dropout and mixing are the same after a resume. What finds the size of the chunks draws, too.
+        seeds = np.random.SeedSequence((self._options.seed, step, self._world.rank))
+        torch.manual_seed(int(seeds.generate_state(1)[0]))
         loss = self._add_gradient(batch, self._chunk_size)
         if loss is None:
             raise self._out_of_memory(batch)

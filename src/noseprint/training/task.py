@@ -89,6 +89,8 @@ class Task(ABC):
 
         forward: call this in place of the network; it may be compiled, or work in chunks. Under torchrun `batch` is
         this rank's share; the loss must be that of the whole batch, over rows that `distributed.gather` has collected.
+        torch's generator has been seeded by (seed, step, rank): random layers, and a task that mixes images, draw from
+        it.
         """
 
     def parts(self) -> Sequence[Part]:

@@ -1,0 +1,57 @@
+"""Options of a recipe that trains a classifier, known without torch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from noseprint.errors import NoseprintError
+from noseprint.training.fit_options import FitOptions, check_side, option
+
+Balance = Literal["none", "oversample", "logit-adjustment"]
+Mixing = Literal["none", "cutmix", "mixup"]
+
+
+@dataclass(frozen=True)
+class ClassificationOptions(FitOptions):
+    """Options of a recipe that trains a classifier; its train.py sets the defaults."""
+
+    backbone: str | None = None
+    """timm name.tag of the backbone."""
+    image_size: int | None = None
+    """Side of the square input in pixels. None: that of the backbone's public weights."""
+    train_size: int | None = None
+    """Side of the training images. None: that of the input; with --small, about three quarters of it, if the backbone
+    takes any size."""
+    pooling: str = "avg"
+    """How the feature map becomes one vector: avg, max, avgmax, gem, token, or own (what the backbone itself does)."""
+    dropout: float = 0.0
+    """Share of the pooled features that is set to zero while training."""
+    frozen: bool = False
+    """Train the head only; the backbone stays as it is."""
+    smoothing: float = 0.2
+    """Label smoothing: the share of the target that is spread evenly over all classes."""
+    balance: Balance = "none"
+    """What is done about classes of unequal size. oversample: an epoch shows at least a third as many images of every
+    class as of the largest. logit-adjustment: the loss knows how frequent each class is, so that the network's own
+    answers favour none (better on average over classes, often worse over images)."""
+    mixing: Mixing = "none"
+    """What is done to the images of a batch. cutmix: a rectangle of each comes from another one. mixup: each is blended
+    with another one. Their targets are mixed likewise."""
+    mixing_probability: float = 0.5
+    """Share of the batches that are mixed."""
+    holdout: float = 0.1
+    """Share of the training images that are never trained on and score the network, if the data have no split for that:
+    about the same share of every class, whole groups where there are groups. 0: train on all; then nothing shows how
+    good the network is."""
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        super().__post_init__()
+        for name in ("image_size", "train_size"):
+            check_side(name, getattr(self, name))
+        for name in ("dropout", "smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                raise NoseprintError(f"{option(name)} {getattr(self, name)}: must be at least 0 and below 1")
+        if not 0 <= self.mixing_probability <= 1:
+            raise NoseprintError(f"--mixing-probability {self.mixing_probability}: must be in 0..1")
+        if not 0 <= self.holdout <= 0.5:
+            raise NoseprintError(f"--holdout {self.holdout}: must be in 0..0.5, a share of the images")
