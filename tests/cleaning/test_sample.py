@@ -45,6 +45,8 @@ def test_the_rate_is_that_of_wilson_and_counts_only_what_a_person_said_in_the_sa
         line("150.jpg", "drop"),  # of another sample
     ]
     found = noise_rate(lines, NAMES[:100])
+    everything = noise_rate(lines)
+    assert (everything.wrong, everything.reviewed, everything.drawn) == (6, 31, 31)
     n, p, z = 30, 5 / 30, norm.ppf(0.975)
     middle, half = (
         (p + z * z / 2 / n) / (1 + z * z / n),

@@ -41,18 +41,19 @@ def draw_sample(names: Sequence[str], *, share: float, seed: int = 0) -> list[st
     return ranked[: max(1, round(share * len(ranked)))]
 
 
-def noise_rate(lines: Sequence[Decision], sample: Collection[str]) -> NoiseRate:
+def noise_rate(lines: Sequence[Decision], sample: Collection[str] | None = None) -> NoiseRate:
     """The share of wrong labels among the images of `sample` about which a person decided in the sample's review.
 
-    lines: the log. Every decision but keep says that the label is wrong. Decisions about suspects do not count here:
-    a person who sees the proposal of a network is no longer impartial, and suspects are not a random sample.
+    lines: the log. sample: None stands for all images about which somebody did. Every decision but keep says that the
+    label is wrong. Decisions about suspects do not count here: a person who sees the proposal of a network is no longer
+    impartial, and suspects are not a random sample.
     """
     last = {
         line.image: line.decision
         for line in in_force(lines)
-        if line.who != RULE and line.rule == SAMPLE_RULE and line.image in sample
+        if line.who != RULE and line.rule == SAMPLE_RULE and (sample is None or line.image in sample)
     }
-    wrong, drawn = sum(decision != "keep" for decision in last.values()), len(sample)
+    wrong, drawn = sum(decision != "keep" for decision in last.values()), len(last if sample is None else sample)
     if not last:
         return NoiseRate(0, 0, drawn)
     interval = binomtest(wrong, len(last)).proportion_ci(method="wilson")
