@@ -1,9 +1,9 @@
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pytest
 
 from noseprint.cleaning.decisions import Decision, append, file_hash, read_log
@@ -11,30 +11,19 @@ from noseprint.cli import main
 from noseprint.data.csv_rows import read_rows
 
 
-@dataclass(frozen=True)
-class Images:
-    paths: tuple[Path, ...]
-    labels: tuple[str, ...]
-    names: tuple[str, ...]
-
-    def split(self, name):
-        assert name == "train"
-        return self
-
-
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
     """Runs `noseprint labels ...` in a folder with data, three decisions of rules and a page's file."""
     monkeypatch.chdir(tmp_path)
-    names, labels = ("train/cat/0.jpg", "train/cat/1.jpg", "train/dog/2.jpg"), ("cat", "cat", "dog")
-    images = Images(tuple(tmp_path / "data" / name for name in names), labels, names)
     lines = []
-    for path, name, label in zip(images.paths, names, labels, strict=True):
+    for name, shade in (("train/cat/0.jpg", 0), ("train/cat/1.jpg", 90), ("train/dog/2.jpg", 180), ("test/3.jpg", 9)):
+        path = tmp_path / "data" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(name.encode())
+        cv2.imwrite(str(path), np.full((32, 32, 3), shade, np.uint8))
+        label = path.parent.name
         given = {"image": name, "sha256": file_hash(path), "label": label, "rule": "top-5", "round": 1}
         lines.append(Decision(**given, decision="drop"))
-    append(tmp_path / "log.jsonl", lines)
+    append(tmp_path / "log.jsonl", lines[:3])
 
     def labels_command(*arguments, status=0):
         monkeypatch.setattr(sys, "argv", ["noseprint", "labels", *arguments])
@@ -47,12 +36,6 @@ def run(tmp_path, monkeypatch, capsys):
         assert code == status, out + error
         return out if status == 0 else error
 
-    def read_classes(data, *, columns):
-        assert data == Path("data")
-        return images
-
-    module = SimpleNamespace(ClassColumns=SimpleNamespace, read_classes=read_classes)
-    monkeypatch.setitem(sys.modules, "noseprint.data.class_tables", module)
     return labels_command
 
 
@@ -109,6 +92,13 @@ def test_a_mistake_is_one_message_and_writes_nothing(run, tmp_path, arguments, m
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert message in run(*arguments, status=1)
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+def test_a_table_with_columns_of_other_names(run):
+    Path("own.csv").write_text("what,who\ntrain/cat/0.jpg,lynx\ntrain/cat/1.jpg,lynx\ntrain/dog/2.jpg,dog\n")
+    said = run("export", "out.csv", *LOG, "--table", "own.csv", "--image-column", "what", "--label-column", "who")
+    assert "has the label 'lynx' now, and 'cat' was decided about" in said
+    assert Path("out.csv").read_text() == "image,label\ntrain/cat/0.jpg,lynx\ntrain/cat/1.jpg,lynx\n"
 
 
 def test_add_prints_every_fault(run):

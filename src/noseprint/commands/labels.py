@@ -40,7 +40,8 @@ class _WithTable(_WithLog):
     """The table's column of splits. None: recognise it by its name."""
 
     def _images(self) -> "LabelledImages":
-        from noseprint.data.class_tables import ClassColumns, read_classes
+        from noseprint.data.class_columns import ClassColumns
+        from noseprint.data.class_tables import read_classes
 
         columns = ClassColumns(
             table=self.table, image=self.image_column, label=self.label_column, split=self.split_column
