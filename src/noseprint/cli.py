@@ -13,6 +13,7 @@ from noseprint.commands.evaluate import Evaluate
 from noseprint.commands.export import Export
 from noseprint.commands.fuse import Fuse
 from noseprint.commands.import_photographs import Import
+from noseprint.commands.labels import Labels
 from noseprint.commands.report import Report
 from noseprint.commands.search import Search
 from noseprint.commands.verify import Verify
@@ -30,6 +31,7 @@ Command = (
     | Annotated[Weights, tyro.conf.subcommand("weights")]
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Embed, tyro.conf.subcommand("embed")]
+    | Annotated[Labels, tyro.conf.subcommand("labels")]
     | Annotated[Search, tyro.conf.subcommand("search")]
 )
 

@@ -23,15 +23,19 @@ GRACE = 15.0  # seconds in which the loader workers of a killed run notice that 
 
 
 @contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Lock `folder`, which is made if it is missing. Raises NoseprintError naming the run that has the lock."""
-    path = folder / ".lock"
+def lock(folder: Path, *, name: str = ".lock", wait: float = 0.0) -> Iterator[None]:
+    """Lock `folder`, which is made if it is missing.
+
+    name: of the lock file. Another name is another lock, such as that of one file in the folder. wait: seconds to wait
+    for a run that has the lock. Raises NoseprintError naming that run.
+    """
+    path = folder / name
     with friendly_write_errors(path):
         folder.mkdir(parents=True, exist_ok=True)
         file = path.open("ab+", buffering=0)
     with file:
         if not _is_inherited(path):
-            _acquire(file, path)
+            _acquire(file, path, wait=wait)
         _write_owner(file, path, process=os.getpid(), command=[Path(sys.argv[0]).name, *sys.argv[1:]])
         yield
 
@@ -43,13 +47,13 @@ def _is_inherited(path: Path) -> bool:
         return False
 
 
-def _acquire(file: IO[bytes], path: Path) -> None:
-    """Lock `file`. If its owner is dead but its child processes hold the lock, wait GRACE seconds for them to end."""
+def _acquire(file: IO[bytes], path: Path, *, wait: float = 0.0) -> None:
+    """Lock `file`; wait for its owner for `wait` seconds, and for the child processes of a dead owner for GRACE."""
     start = time.monotonic()
     while not try_lock(file):
         file.seek(0)
         owner = file.read().decode(errors="replace").strip()
-        if _may_be_alive(owner) or time.monotonic() - start > GRACE:
+        if time.monotonic() - start > (wait if _may_be_alive(owner) else GRACE):
             raise NoseprintError(f"{path.parent} is in use by {owner or 'another process'}: wait for it, or stop it")
         time.sleep(0.2)
 

@@ -37,12 +37,8 @@ def read_rows(
     optional: column names in lower case; the first of them that follows the header (in any case) adds a field, which
     may be empty. may_be_empty: columns of the header whose fields may be empty.
     """
-    if not path.is_file():
-        state = "not a file" if path.exists() else "missing"
-        faults.append(Fault(path, None, f"the table is {state}: put it there, or name another folder with --data DIR"))
-        return
-    if is_spreadsheet(path):
-        faults.append(Fault(path, None, "is an Excel or OpenDocument file: save it as CSV in UTF-8 (File, Save As)"))
+    if problem := _file_problem(path):
+        faults.append(Fault(path, None, problem))
         return
     # Bytes that are not UTF-8 become surrogates, so that each can be reported with its own line.
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
@@ -64,6 +60,26 @@ def read_rows(
             faults.extend(Fault(path, line, problem) for problem in problems)
             if not problems:
                 yield line, [fields[at] for at in columns]
+
+
+def read_header(path: Path, *, faults: list[Fault]) -> tuple[str, ...]:
+    """The names of a table's columns, whatever they are: a header for `read_rows`.
+
+    () if the table cannot be read; `faults` then says why.
+    """
+    if problem := _file_problem(path):
+        faults.append(Fault(path, None, problem))
+        return ()
+    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        faults_before = len(faults)
+        _, found = next(_parse_csv(file, path, faults), (1, []))
+    if len(faults) > faults_before:
+        return ()
+    text = ",".join(found)
+    if problem := _encoding_problem(text) or (_separator_problem(text) if len(found) == 1 else None):
+        faults.append(Fault(path, 1, problem))
+        return ()
+    return tuple(found)
 
 
 def find_optional_column(path: Path, header: Sequence[str], optional: Sequence[str]) -> str:
@@ -131,12 +147,35 @@ def _row_problems(
                 yield f"{name} {text!r} (read as Latin-1) is not UTF-8: save the table as UTF-8"
 
 
+def _file_problem(path: Path) -> str | None:
+    if not path.is_file():
+        state = "not a file" if path.exists() else "missing"
+        return f"the table is {state}: put it there, or name another folder with --data DIR"
+    if is_spreadsheet(path):
+        return "is an Excel or OpenDocument file: save it as CSV in UTF-8 (File, Save As)"
+    return None
+
+
 def _header_problem(found: str, headers: Sequence[Sequence[str]]) -> str:
+    starts = tuple(map(",".join, headers))
+    return (
+        _encoding_problem(found)
+        or _separator_problem(found, starts)
+        or f"the header is {found[:200]!r}, expected {','.join(headers[-1])!r}"
+    )
+
+
+def _encoding_problem(found: str) -> str | None:
     if "\0" in found:
         return "the table is UTF-16: save it as UTF-8"
     if found.casefold().startswith("sep="):
         return f"the first line is {found[:20]!r}, which is for Excel: delete it, and separate the fields with commas"
+    return None
+
+
+def _separator_problem(found: str, starts: tuple[str, ...] = ("",)) -> str | None:
+    """The message if the first line `found` has another separator than commas, and with commas one of the `starts`."""
     for separator, name in _OTHER_SEPARATORS.items():
-        if found.replace(separator, ",").startswith(tuple(map(",".join, headers))):
+        if separator in found and found.replace(separator, ",").startswith(starts):
             return f"the fields are separated by {name}: save the table with commas"
-    return f"the header is {found[:200]!r}, expected {','.join(headers[-1])!r}"
+    return None

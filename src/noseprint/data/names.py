@@ -118,6 +118,12 @@ def positions(name: str, names: Sequence[str]) -> list[int]:
     return exact or [at for at, other in enumerate(names) if other.casefold() == name.casefold()]
 
 
+def column_words(name: str) -> str:
+    """A column's name in lower case and single words: individualID, Individual_No. and individual-id are equal."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[\W_]+", " ", name).casefold().split()
+    return " ".join("id" if word in ("no", "nr", "num", "number", "code", "identifier") else word for word in spaced)
+
+
 def disk_form(name: str) -> str:
     """Equal for file names that are one file on a disk that ignores case and the Unicode form."""
     return unicodedata.normalize("NFC", name).casefold()

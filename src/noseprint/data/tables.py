@@ -33,7 +33,9 @@ _NONE_KNOWN = "every identity is missing (such as unknown, NA or ?): write whom 
 
 
 @dataclass(frozen=True)
-class _Table:
+class Table:
+    """Rows of images, one tuple for each column."""
+
     def where(self, keep: Iterable[bool]) -> Self:
         """The rows for which `keep` (N,) is true."""
         keep = tuple(keep)
@@ -45,7 +47,7 @@ class _Table:
 
 
 @dataclass(frozen=True)
-class ImageTable(_Table):
+class ImageTable(Table):
     """Labelled images, one in each row. `encounters` is None if the table has none."""
 
     paths: tuple[Path, ...]
@@ -65,7 +67,7 @@ class ImageTable(_Table):
 
 
 @dataclass(frozen=True)
-class PairTable(_Table):
+class PairTable(Table):
     """Pairs of images, as file names inside `folder`, in the order of the CSV."""
 
     folder: Path
@@ -86,7 +88,7 @@ class PairTable(_Table):
 
 
 @dataclass(frozen=True)
-class RetrievalTable(_Table):
+class RetrievalTable(Table):
     """Images with their identity and their role in a search: query, gallery or both. The rest as in `ImageTable`."""
 
     paths: tuple[Path, ...]

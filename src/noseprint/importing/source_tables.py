@@ -11,13 +11,13 @@ from pathlib import Path
 import pandas as pd
 
 from noseprint.data.csv_rows import is_spreadsheet
-from noseprint.data.names import is_missing, positions
+from noseprint.data.names import column_words, is_missing, positions
 from noseprint.errors import DataError, Fault
 from noseprint.importing.box_files import looks_like_json, read_coco_table
 from noseprint.importing.boxes import StatedBox
 from noseprint.importing.splits import MIN_IDENTITIES
 
-# Patterns of column names as `_words` writes them. The first that a column has is taken.
+# Patterns of column names as `column_words` writes them. The first that a column has is taken.
 IMAGE_COLUMNS = (
     *("nose print image", "path", "file path", "image path", "filename", "file name", "file", "image", "photo"),
     *("photograph", "picture", "image id", "filepath", "(img|photo|picture|media|relative|full) ?path"),
@@ -90,7 +90,7 @@ def find_column(table: SourceTable, given: str | None, guesses: Sequence[str], *
     Raises DataError, which names the columns, if there is none.
     """
     if given is None:
-        named = [_words(name) for name in table.names]
+        named = [column_words(name) for name in table.names]
         for guess in guesses:
             for at, words in enumerate(named):
                 if re.fullmatch(guess, words):
@@ -120,7 +120,7 @@ def _require_one_meaning(table: SourceTable, equal: Sequence[int]) -> None:
 
 def has_column(table: SourceTable, guesses: Sequence[str]) -> bool:
     """Whether a column fits one of the patterns."""
-    return any(re.fullmatch(guess, _words(name)) for guess in guesses for name in table.names)
+    return any(re.fullmatch(guess, column_words(name)) for guess in guesses for name in table.names)
 
 
 def examine_identities(table: SourceTable, at: int, image_at: int) -> None:
@@ -169,12 +169,6 @@ def _refuse_guess(table: SourceTable, at: int, seen: str, others: Sequence[tuple
 
 def _field(row: SourceRow, at: int) -> str:
     return row.fields[at] if at < len(row.fields) else ""
-
-
-def _words(name: str) -> str:
-    """A column's name in lower case and single words: individualID, Individual_No. and individual-id are equal."""
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[\W_]+", " ", name).casefold().split()
-    return " ".join("id" if word in ("no", "nr", "num", "number", "code", "identifier") else word for word in spaced)
 
 
 def _read_csv(path: Path) -> SourceTable:

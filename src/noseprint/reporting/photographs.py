@@ -26,15 +26,18 @@ class PhotographPair:
     """Why the pair was refused as a pseudo-label."""
 
 
-def thumbnail(path: Path) -> str | None:
-    """The photograph as the data URI of a JPEG, at most SIDE x SIDE px (about 5 KB); None if it cannot be decoded."""
+def thumbnail(path: Path, *, side: int = SIDE, quality: int = _QUALITY) -> str | None:
+    """The photograph as the data URI of a JPEG, at most side x side px (5 KB at 144 px); None if it cannot be decoded.
+
+    quality: of the JPEG, in 0..100.
+    """
     try:
         image = decode(path)
     except DataError:
         return None
     height, width = image.shape[:2]
-    scale = min(1.0, SIDE / max(height, width))
+    scale = min(1.0, side / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
-    _, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    _, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_OPTIMIZE, 1])
     return "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()

@@ -1,0 +1,120 @@
+"""Files beside the log: what a person decided on a review page goes in, the cleaned table comes out."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from noseprint.cleaning.decisions import (
+    RULE,
+    Decision,
+    LabelledImages,
+    Replay,
+    append,
+    describe,
+    file_hashes,
+    why_invalid,
+)
+from noseprint.data.csv_rows import write_csv
+from noseprint.errors import DataError, Fault, NoseprintError, printable
+
+_ADAPTER = TypeAdapter(Decision)
+_NOT_IN_FILE = {"id", "who", "supersedes"}
+DROPPED_HEADER = ("image", "label", "decision", "reason", "who", "when", "id")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """How many rows a cleaned table keeps, how many of these have a new label, and how many it leaves out."""
+
+    kept: int
+    relabelled: int
+    dropped: int
+
+
+def add_decisions(log: Path, file: Path, table: LabelledImages, *, who: str) -> list[Decision]:
+    """Append the decisions that a review page exported to the log, all or none; return those that are new.
+
+    who: the name of the person who decided. A decision that the log has already is not added again.
+    Raises DataError with every fault: a line that is no decision, an image that the table does not have, a label that
+    no image has, another label given or another file than on the page. NoseprintError for a name that is not possible.
+    """
+    if who.strip() in ("", RULE):
+        raise NoseprintError(f"--who {who!r}: give the name of the person who decided")
+    if not file.is_file():
+        raise NoseprintError(f"{file}: no such file; the review page downloads it (key e)")
+    faults, decisions = list[Fault](), list[tuple[int, Decision]]()
+    for number, text in enumerate(file.read_bytes().split(b"\n"), 1):
+        if text.strip():
+            try:
+                decisions.append((number, _parse(text, who=who.strip())))
+            except ValueError as error:
+                reason = why_invalid(error) if isinstance(error, ValidationError) else str(error)
+                faults.append(Fault(file, number, f"is no decision ({reason}): export the page again"))
+    faults += _unfit(file, decisions, table)
+    if faults:
+        raise DataError(sorted(faults, key=lambda fault: fault.line or 0))
+    if not decisions:
+        raise NoseprintError(f"{file}: holds no decisions; decide on the review page, then download them (key e)")
+    return append(log, [decision for _, decision in decisions])
+
+
+def export_labels(out: Path, table: LabelledImages, replayed: Replay) -> Exported:
+    """Write the rows that are kept to the CSV `out` (image,label), and the others to dropped.csv beside it.
+
+    replayed: what `replay` returned for the table. Rows without a label are left out of both.
+    """
+    rows = list(zip(table.names, table.labels, replayed.labels, replayed.kept, replayed.decisions, strict=True))
+    kept = [(name, label) for name, given, label, keep, _ in rows if keep and given]
+    dropped = [
+        (name, given, line.decision, describe(line), line.who, line.when, line.id)
+        for name, given, _, keep, line in rows
+        if not keep and line is not None
+    ]
+    write_csv(out, ("image", "label"), kept)
+    write_csv(out.with_name("dropped.csv"), DROPPED_HEADER, dropped)
+    return Exported(len(kept), sum(keep and label != given for _, given, label, keep, _ in rows), len(dropped))
+
+
+def _parse(text: bytes, *, who: str) -> Decision:
+    """A line of the file. Raises ValueError, of which pydantic's ValidationError is one."""
+    fields = json.loads(text)
+    if not isinstance(fields, dict):
+        raise ValueError("it is not a JSON object")  # noqa: TRY004
+    if fields.get("decision") == "undo":
+        raise ValueError("a page exports no undo")
+    if wrong := sorted(_NOT_IN_FILE & set(fields)):
+        raise ValueError(f"{wrong[0]} is not a field of a page's file")
+    if not fields.get("when"):
+        raise ValueError("there is no time")
+    return _ADAPTER.validate_json(json.dumps(fields | {"who": who}))
+
+
+def _unfit(file: Path, decisions: Sequence[tuple[int, Decision]], table: LabelledImages) -> list[Fault]:
+    """What does not fit the table, with the lines of the file."""
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(table.names):
+        rows.setdefault(name, []).append(row)
+    classes = set(table.labels) - {""}
+    hashes = file_hashes(table.paths[row] for _, line in decisions for row in rows.get(line.image, ()))
+    faults = []
+
+    def fault(number: int, problem: str) -> None:
+        faults.append(Fault(file, number, printable(problem)))
+
+    for number, line in decisions:
+        if line.to and line.to not in classes:
+            fault(number, f"there is no class {line.to!r} in the data: relabel to one of its classes")
+        if line.image not in rows:
+            fault(number, f"the data folder has no image {line.image!r}: name the folder that the page was made from")
+            continue
+        at = rows[line.image]
+        if line.label not in [table.labels[row] for row in at]:
+            now = table.labels[at[0]]
+            fault(number, f"{line.image!r} has the label {now!r} now, and on the page {line.label!r}: make a new page")
+        if line.sha256 not in [hashes[table.paths[row]] for row in at]:
+            state = "is another file now than on the page" if hashes[table.paths[at[0]]] else "cannot be read"
+            fault(number, f"{line.image!r} {state}: restore it, or make a new page")
+    return faults

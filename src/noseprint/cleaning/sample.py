@@ -1,0 +1,60 @@
+"""The share of wrong labels, estimated from images that are drawn by chance and looked at by a person."""
+
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from scipy.stats import binomtest
+
+from noseprint.cleaning.decisions import RULE, Decision, in_force
+from noseprint.errors import NoseprintError
+
+SAMPLE_RULE = "sample"
+"""The `rule` of decisions about the sample, which is reviewed without seeing what a network proposes."""
+
+
+@dataclass(frozen=True)
+class NoiseRate:
+    """An estimate of the share of wrong labels, with its 95 % Wilson score interval.
+
+    wrong, reviewed, drawn: numbers of images of the sample. rate, low, high: in 0..1; None if nothing is reviewed.
+    """
+
+    wrong: int
+    reviewed: int
+    drawn: int
+    rate: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+def draw_sample(names: Sequence[str], *, share: float, seed: int = 0) -> list[str]:
+    """Draw a share of the images, at least one, in random order.
+
+    They are those with the smallest hashes of (seed, name). So the order of the names does not matter, further images
+    change the sample little, and a larger share draws the same images first and then more. So whoever stops halfway
+    has looked at a random sample, too. Raises NoseprintError for a share outside (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise NoseprintError(f"--share {share}: must be above 0 and at most 1, a share of the images")
+    ranked = sorted(set(names), key=lambda name: (hashlib.sha256(f"{seed}:{name}".encode()).digest(), name))
+    return ranked[: max(1, round(share * len(ranked)))]
+
+
+def noise_rate(lines: Sequence[Decision], sample: Collection[str] | None = None) -> NoiseRate:
+    """The share of wrong labels among the images of `sample` about which a person decided in the sample's review.
+
+    lines: the log. sample: None stands for all images about which somebody did. Every decision but keep says that the
+    label is wrong. Decisions about suspects do not count here: a person who sees the proposal of a network is no longer
+    impartial, and suspects are not a random sample.
+    """
+    last = {
+        line.image: line.decision
+        for line in in_force(lines)
+        if line.who != RULE and line.rule == SAMPLE_RULE and (sample is None or line.image in sample)
+    }
+    wrong, drawn = sum(decision != "keep" for decision in last.values()), len(last if sample is None else sample)
+    if not last:
+        return NoiseRate(0, 0, drawn)
+    interval = binomtest(wrong, len(last)).proportion_ci(method="wilson")
+    return NoiseRate(wrong, len(last), drawn, wrong / len(last), float(interval.low), float(interval.high))

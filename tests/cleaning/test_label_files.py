@@ -1,0 +1,107 @@
+import json
+from dataclasses import asdict
+
+import pytest
+
+from noseprint.cleaning.decisions import append, read_log, replay
+from noseprint.cleaning.label_files import Exported, add_decisions, export_labels
+from noseprint.errors import DataError, NoseprintError
+
+
+def page_line(images, row, decision="drop", **fields):
+    """A line as a review page writes it."""
+    content = asdict(images.line(row, decision, **{"when": "2026-11-26T12:00:00.123Z"} | fields))
+    return {name: value for name, value in content.items() if name not in ("id", "who", "supersedes")}
+
+
+def write(path, lines):
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_the_decisions_of_a_page_are_added_once(tmp_path, images):
+    log = tmp_path / "log.jsonl"
+    file = write(
+        tmp_path / "page.jsonl",
+        [page_line(images, 0, "relabel", to="été", rank=3, probability=1), page_line(images, 2)],
+    )
+    new = add_decisions(log, file, images, who=" Ann ")
+    assert [(line.image, line.decision, line.to, line.who, line.rank) for line in new] == [
+        ("train/cat/0.jpg", "relabel", "été", "Ann", 3),
+        ("train/dog/2.jpg", "drop", "", "Ann", None),
+    ]
+    assert add_decisions(log, file, images, who="Ann") == []
+    assert len(read_log(log)) == 2
+    done = replay(read_log(log), images)
+    assert done.labels[0] == "été"
+    assert not done.kept[2]
+
+
+def test_all_faults_of_a_file_are_reported_at_once_and_nothing_is_written(tmp_path, images):
+    lines = [page_line(images, row) for row in range(6)]
+    lines[0]["image"] = "none.jpg"
+    lines[1] = page_line(images, 1, "relabel", to="unicorn")
+    lines[2]["sha256"] = "0" * 64
+    lines[3]["label"] = "wolf"
+    lines[4]["decision"] = "burn"
+    more = [{"decision": "undo", "image": "x"}, ["no object"], page_line(images, 0) | {"who": "Bo"}]
+    more += [{**page_line(images, 0), "when": ""}, {**page_line(images, 0), "extra": 1}]
+    log, file = tmp_path / "log.jsonl", write(tmp_path / "page.jsonl", [*lines, *more])
+    file.write_bytes(file.read_bytes() + b"\n{torn\n\xff\n")
+    with pytest.raises(DataError) as error:
+        add_decisions(log, file, images, who="Ann")
+    found = {fault.line: fault.problem for fault in error.value.faults}
+    expected = {
+        1: "no image 'none.jpg'", 2: "no class 'unicorn'", 3: "another file now", 4: "has the label 'dog' now",
+        5: "decision", 7: "exports no undo", 8: "not a JSON object", 9: "who is not a field", 10: "no time",
+        11: "extra", 13: "is no decision", 14: "is no decision",
+    }  # fmt: skip
+    assert found.keys() == expected.keys()
+    for number, words in expected.items():
+        assert words in found[number]
+    assert not log.exists()
+
+
+def test_a_file_that_is_missing_or_empty_and_a_name_that_is_none_are_refused(tmp_path, images):
+    empty = write(tmp_path / "empty.jsonl", [])
+    for file, who, message in (
+        (tmp_path / "none.jsonl", "Ann", "no such file"),
+        (empty, "Ann", "holds no decisions"),
+        (empty, "rule", "--who 'rule'"),
+        (empty, " ", "--who"),
+    ):
+        with pytest.raises(NoseprintError, match=message):
+            add_decisions(tmp_path / "log.jsonl", file, images, who=who)
+    file = write(tmp_path / "page.jsonl", [page_line(images, 0)])
+    images.paths[0].unlink()
+    with pytest.raises(DataError, match="cannot be read"):
+        add_decisions(tmp_path / "log.jsonl", file, images, who="Ann")
+
+
+def test_the_cleaned_table_and_why_rows_are_left_out(tmp_path, images):
+    log, out = tmp_path / "log.jsonl", tmp_path / "out" / "labels.csv"
+    (line, *_) = append(
+        log,
+        [
+            images.line(0, rank=7, probability=0.01, proposal="dog, wet", proposal_probability=0.9),
+            images.line(1, "relabel", to="dog"),
+            images.line(4, "keep"),
+            images.line(5, "not a member", who="Ann", rule="", round=None, when="2026-11-26T12:00:00Z"),
+        ],
+    )
+    done = export_labels(out, images, replay(read_log(log), images))
+    assert done == Exported(kept=4, relabelled=1, dropped=2)
+    assert out.read_text(encoding="utf-8").splitlines() == [
+        "image,label",
+        "train/cat/1.jpg,dog",
+        "train/dog/2.jpg,dog",
+        "train/dog/3.jpg,dog",
+        "train/été/4.jpg,été",
+    ]
+    first, *rows = (out.parent / "dropped.csv").read_text(encoding="utf-8").splitlines()
+    assert first == "image,label,decision,reason,who,when,id"
+    assert rows[0] == (
+        'train/cat/0.jpg,cat,drop,"rule: drop: round 1, rule top-5, cat has rank 7, probability 0.010, dog, wet is '
+        f'proposed, probability 0.900",rule,{line.when},{line.id}'
+    )
+    assert rows[1].startswith("train/été/5.jpg,été,not a member,Ann: not a member,Ann,2026-11-26T12:00:00Z,")
