@@ -13,7 +13,7 @@ from noseprint.errors import NoseprintError
 
 VERSION = 1  # raise it when the same parameters give other bytes
 LARGEST, SMALLEST = 60, 12  # leaves of a class in train
-VAL, TEST, UNLABELLED = 5, 12, 36  # leaves of each class in val and test; unlabelled ones in all
+VAL, TEST, UNLABELLED = 5, 20, 36  # leaves of each class in val and test; unlabelled ones in all
 WRONG = 0.2  # share of the training labels of leaves that are wrong
 WITHIN_KIND = 0.8  # share of the wrong labels that are of the right kind
 OTHERS = 0.05  # share of the training images that show no leaf

@@ -118,6 +118,7 @@ def _paint(canvas: Canvas, *, kind: str, detail: str, place: Points, colour: Poi
     def line(points: Points, paint: Points, thickness: int) -> None:
         cv2.polylines(canvas, [on_canvas(points)], False, paint.tolist(), thickness, cv2.LINE_AA, 4)
 
+    rng = rng.spawn(1)[0]  # what a detail draws changes nothing else
     margin = _outline(kind, detail, rng)
     dark, pale = colour * 0.6, np.clip(colour * 1.5 + 0.06, 0, 1)
     shadow = np.zeros(canvas.shape[:2], np.float32)
@@ -187,4 +188,4 @@ def _photograph(canvas: Canvas, photographer: int, *, rng: np.random.Generator, 
         scene, size = np.ascontiguousarray(scene.transpose(1, 0, 2)), (_SHORT, long)
     photo = cv2.resize(np.asarray(scene, np.float32), size, interpolation=cv2.INTER_AREA) * 255
     photo += rng.normal(0, rng.uniform(1, 7), photo.shape)
-    return np.clip(photo, 0, 255).round().astype(np.uint8)
+    return np.asarray(np.clip(photo, 0, 255).round(), np.uint8)
