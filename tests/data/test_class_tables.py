@@ -287,3 +287,28 @@ def test_a_linked_image_may_lie_elsewhere(tmp_path):
     images(tmp_path, "data/2.jpg", "elsewhere/1.jpg")
     (tmp_path / "data/1.jpg").symlink_to(tmp_path / "elsewhere/1.jpg")
     assert len(read_classes(table(tmp_path / "data", "image,label\n1.jpg,a\n2.jpg,b\n"))) == 2
+
+
+def test_a_fault_does_not_cause_another(tmp_path):
+    images(tmp_path, "train/cat/1.jpg", "train/dog/1.jpg", "val/Dog/1.jpg", "train/owl/old/1.jpg", "test/owl/1.jpg")
+    found = problems(tmp_path)
+    assert len(found) == 2
+    assert "train/owl: holds folders (old)" in found[0]
+    assert "'Dog' and 'dog'" in found[1]
+
+
+def test_a_missing_label_is_no_class(tmp_path):
+    images(tmp_path, "1.jpg", "2.jpg")
+    found = problems(table(tmp_path, "image,label\n1.jpg,cat\n2.jpg,\n"))
+    assert len(found) == 2
+    assert "has no label" in found[0]
+    assert "two classes are needed" in found[1]
+
+
+def test_a_split_of_the_table_is_not_filled_up_from_its_folder(tmp_path):
+    images(tmp_path, *GOOD, "test/dog/not named.jpg", "train/dog/not named.jpg")
+    rows = "train/cat/1.jpg,cat\ntrain/dog/1.jpg,dog\ntest/dog/1.jpg,dog\n"
+    found = read_classes(table(tmp_path, f"image,label\n{rows}"))
+    assert sorted(found.names) == sorted(
+        ["train/cat/1.jpg", "train/dog/1.jpg", "test/dog/1.jpg", "val/cat/1.jpg", "unlabelled/1.jpg"]
+    )
