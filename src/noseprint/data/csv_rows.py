@@ -76,7 +76,10 @@ def read_header(path: Path, *, faults: list[Fault]) -> tuple[str, ...]:
     if len(faults) > faults_before:
         return ()
     text = ",".join(found)
-    if problem := _encoding_problem(text) or (_separator_problem(text) if len(found) == 1 else None):
+    problem = _encoding_problem(text) or (_separator_problem(text) if len(found) == 1 else None)
+    if not text:
+        problem = "the first line is empty: write the names of the columns there"
+    if problem:
         faults.append(Fault(path, 1, problem))
         return ()
     return tuple(found)

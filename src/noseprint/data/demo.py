@@ -9,9 +9,9 @@ import numpy as np
 
 from noseprint.data.csv_rows import write_csv
 from noseprint.data.demo_noses import LOOKS, draw_nose, photograph
+from noseprint.data.drawn_folder import write_drawn_folder
 from noseprint.data.tables import LABEL_HEADER, PAIR_HEADER, RETRIEVAL_HEADER, TRAIN_HEADER
 from noseprint.errors import NoseprintError
-from noseprint.files import scratch_folder
 
 SHOTS = 4  # photographs of each unlabelled identity
 PAIRS = 3  # same pairs of each unlabelled identity, and as many different pairs
@@ -33,41 +33,15 @@ def write_demo(folder: Path, *, train_identities: int = 56, pair_identities: int
     given = f"train_identities={train_identities} pair_identities={pair_identities} seed={seed}"
     if min(train_identities, pair_identities) < 2 or seed < 0:
         raise NoseprintError(f"{given}: a demo needs at least 2 identities of each kind, and a seed of at least 0")
-    signature = f"<!-- noseprint demo {VERSION}: {given} files="
-    if folder.exists():
-        _require_same(folder, signature)
-        return
-    try:
-        with scratch_folder(folder) as scratch:
-            new = scratch / "demo"
-            new.mkdir()
-            _write_splits(new, train_identities=train_identities, pair_identities=pair_identities, seed=seed)
-            text = _README.format(signature=signature, files=_count_files(new))
-            (new / "README.md").write_text(text, encoding="utf-8", newline="\n")
-            try:
-                new.rename(folder)
-            except OSError:
-                if not folder.exists():
-                    raise
-                _require_same(folder, signature)  # another process was faster
-    except OSError as error:
-        raise NoseprintError(f"{folder} cannot be written ({error}): fix that, or name another folder") from error
-
-
-def _require_same(folder: Path, signature: str) -> None:
-    """Raise NoseprintError unless `folder` is the demo with this `signature` and still has all its files."""
-    readme = folder / "README.md"
-    lines = readme.read_text(encoding="utf-8", errors="replace").splitlines() if readme.is_file() else []
-    counts = [line.removeprefix(signature).removesuffix(" -->") for line in lines if line.startswith(signature)]
-    if counts == [str(_count_files(folder))]:
-        return
-    reason = "has lost or gained files since it was written" if counts else "is not a demo with these options"
-    raise NoseprintError(f"{folder} exists and {reason}: name a new folder, or remove this one first")
-
-
-def _count_files(folder: Path) -> int:
-    """Count the images and tables in the places where a demo has them."""
-    return sum(1 for pattern in ("*/images/*.jpg", "*/*.csv", "*.csv") for _ in folder.glob(pattern))
+    write_drawn_folder(
+        folder,
+        draw=lambda new: _write_splits(
+            new, train_identities=train_identities, pair_identities=pair_identities, seed=seed
+        ),
+        readme=_README,
+        signature=f"demo {VERSION}: {given}",
+        patterns=("*/images/*.jpg", "*/*.csv", "*.csv"),
+    )
 
 
 def _write_splits(folder: Path, *, train_identities: int, pair_identities: int, seed: int) -> None:
@@ -140,6 +114,4 @@ challenge's; scores on these images say nothing about real dogs.
 | `test/test_data.csv` | pairs of yet other dogs, short side about 100 px and motion-blurred |
 | `validation/labels.csv`, `test/labels.csv` | the same rows with `label`, 1 = same dog: for scoring only |
 | `retrieval.csv` | the test dogs again, one query and the rest gallery each |
-
-{signature}{files} -->
 """
