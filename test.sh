@@ -50,4 +50,4 @@ half library & LIBRARY=$!
 set +m
 wait "$USERS" || FAILED="users"
 wait "$LIBRARY" || FAILED="$FAILED library"
-[ -z "$FAILED" ] || fail "failed: pytest ($FAILED)"
+[ -z "$FAILED" ] || fail "failed: pytest (${FAILED# })"

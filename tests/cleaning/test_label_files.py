@@ -62,7 +62,7 @@ def test_all_faults_of_a_file_are_reported_at_once_and_nothing_is_written(tmp_pa
     assert not log.exists()
 
 
-def test_a_file_that_is_missing_or_empty_and_a_name_that_is_none_are_refused(tmp_path, images):
+def test_a_missing_or_empty_file_and_an_impossible_name_are_refused(tmp_path, images):
     empty = write(tmp_path / "empty.jsonl", [])
     for file, who, message in (
         (tmp_path / "none.jsonl", "Ann", "no such file"),

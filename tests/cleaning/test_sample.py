@@ -25,7 +25,7 @@ def test_the_sample_depends_on_the_seed_and_the_names_only():
 
 
 @pytest.mark.parametrize("share", [0, -0.1, 1.1, float("nan")])
-def test_a_share_that_is_none_is_refused(share):
+def test_a_share_outside_0_to_1_is_refused(share):
     with pytest.raises(NoseprintError, match="--share"):
         draw_sample(NAMES, share=share)
 

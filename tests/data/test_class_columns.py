@@ -46,7 +46,7 @@ def test_a_wrong_option_names_the_columns(tmp_path):
     assert fault == "line 1: there is no column 'kind': name one with --label-column; the columns are 'image', 'label'"
 
 
-def test_equal_columns_are_no_question(tmp_path):
+def test_equal_columns_need_no_option(tmp_path):
     assert columns_of(tmp_path, "image,class,species", "1,a,a\n2,b,b\n")[0] == {"image": "image", "label": "class"}
     assert columns_of(tmp_path, "image,label,label", "1,a,a\n")[1] == []
     assert columns_of(tmp_path, "image,label,label", "1,a,b\n")[1] == [

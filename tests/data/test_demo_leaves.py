@@ -12,7 +12,7 @@ def take(name: str, *, photographer: int = 0, shot: int = 0) -> np.ndarray:
     return draw_leaf(name, photographer, rng=np.random.default_rng(shot), seed=0).astype(float)
 
 
-def test_names():
+def test_there_are_12_classes_named_after_their_kinds():
     assert len(CLASSES) == len(set(CLASSES)) == 12
     assert all(name.startswith(f"{kind}-") for kind, names in KINDS.items() for name in names)
 

@@ -177,7 +177,7 @@ def test_a_page_has_a_stated_cap(review, make, monkeypatch):
     assert len(content(html)["cards"]) == 3
 
 
-def test_photographs_that_cannot_be_read_are_said_and_an_empty_page_too(review, make):
+def test_the_page_says_which_photographs_cannot_be_read_and_that_nothing_is_suspect(review, make):
     broken = Path("none.jpg")
     suspect = replace(review.suspects[0], path=broken, beside_label=(broken,), beside_proposal=())
     assert make.parse(render_review(replace(review, suspects=[suspect], sample=()))).text.count("cannot be read") == 2

@@ -250,7 +250,8 @@ def test_soft_targets_are_learned_and_counted(images, tmp_path):
 def test_a_class_without_training_images_is_named_and_hardly_ever_answered(images, tmp_path, capsys):
     train(tmp_path, images, options(balance="logit-adjustment", epochs=1), classes=[*CLASSES, "never seen"])
     printed = capsys.readouterr().out
-    assert "caution: 1 classes have no training images, so they are hardly ever answered: 'never seen'" in printed
+    caution = "caution: 1 classes have no training images, so the network hardly ever answers with them: 'never seen'"
+    assert caution in printed
     assert "of 3 classes to learn from" in printed
     header = read_header(tmp_path / "best.safetensors")
     assert json.loads(header.extra["training_counts"])[-1] == 0

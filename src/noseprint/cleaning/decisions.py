@@ -60,7 +60,8 @@ class Evidence:
 
     image: its name relative to the data folder. sha256: of the bytes of its file. rank: of the label among the classes
     by probability, from 1. proposal: the label that the network or the rule proposes. fold: the part of the images that
-    the network left out, from 0. network: its fingerprint. A figure that is not known is None, a text "".
+    the network left out, from 0. round: of the cleaning, from 0. rule, threshold: which rule found the image suspect,
+    and its limit. network: its fingerprint. Probabilities are in 0..1. A figure that is not known is None, a text "".
     """
 
     __pydantic_config__ = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
@@ -83,10 +84,11 @@ class Evidence:
 class Decision(Evidence):
     """One line of the log.
 
-    to: the label that a relabelled image gets. who: RULE or the name of a person. when: in UTC; "" stands for now.
-    supersedes: the ids of the lines that no longer count; of an undo, of those that it takes back. An undo that names
-    none takes back all earlier decisions about its image, or all of rules in its round, or by its rule. id: a hash of
-    the line, without the time and, unless it is an undo, without `supersedes`; `append` fills in these three.
+    to: the label that a relabelled image gets. who: RULE or the name of a person. when: in UTC; the default stands for
+    now. supersedes: the ids of the lines that no longer count; in an undo, of those that it takes back. An undo that
+    names none takes back all earlier decisions about its image, or those of rules in its round, by its rule, or both.
+    id: a hash of the line, without `when` and, except in an undo, without `supersedes`. `append` fills in `when` if it
+    is the default, `supersedes` except in an undo, and `id`.
     """
 
     decision: Literal["keep", "drop", "relabel", "not a member", "undo"]
@@ -104,7 +106,7 @@ class Decision(Evidence):
             if self.who == RULE:
                 raise ValueError("only a person undoes; a rule that changes its mind decides again")
             if not (self.supersedes or self.image or self.rule or self.round is not None):
-                raise ValueError("an undo must name what it takes back")
+                raise ValueError("an undo must name what it takes back: ids of lines, an image, a round or a rule")
         elif not (self.image and self.sha256 and self.label):
             raise ValueError("a decision needs the image, the hash of its file, and the label given")
 
@@ -181,7 +183,8 @@ def append(log: Path, decisions: Iterable[Decision]) -> list[Decision]:
     Nothing is appended for a decision of a rule that the log has already, even if it was undone, or for a decision of a
     person that the log has with the same time, or that counts already. So a run that was killed and resumes leaves the
     lines of a run that was not.
-    Raises NoseprintError if a decision is not possible, or if another process keeps the log locked.
+    Raises NoseprintError if a decision is not possible, or if another process keeps the log locked, and DataError as
+    `read_log` does.
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
     decisions = list(decisions)
@@ -219,7 +222,8 @@ def undo(
     """Append an undo and return it.
 
     ids: of the lines to take back, which may be undos. Without ids, it takes back every decision so far about `image`;
-    or, of the rules' decisions, those of `round`, by `rule`, or both. Raises NoseprintError if that changes nothing.
+    or, of the rules' decisions, those of `round`, by `rule`, or both. Raises NoseprintError if the log lacks an id, or
+    if the undo changes nothing, and otherwise as `append` does.
     """
     lines = read_log(log)
     if unknown := sorted(set(ids) - {line.id for line in lines}):
@@ -228,7 +232,9 @@ def undo(
         {"decision": "undo", "who": who, "supersedes": tuple(ids), "image": image, "round": round, "rule": rule}
     )
     if in_force(lines) == in_force([*lines, line]):
-        raise NoseprintError(f"{log}: there is nothing of the kind to take back, or it is taken back already")
+        raise NoseprintError(
+            f"{log}: there is nothing of the kind to take back now: noseprint labels history IMAGE shows what counts"
+        )
     (new,) = append(log, [line])
     return new
 
@@ -280,7 +286,9 @@ def replay(lines: Sequence[Decision], table: LabelledImages) -> Replay:
                 else "is another file than the one that was decided about" if not same_file
                 else f"has the label {table.labels[same_file[0]]!r} now, and {label!r} was decided about"
             )  # fmt: skip
-            stale[name] = Fault(where, None, f"{problem}: the decision ({describe(line)}) is not applied; look at it")
+            stale[name] = Fault(
+                where, None, f"{problem}: the decision ({describe(line)}) is not applied: decide again, or undo it"
+            )
     applied = {line.image for line in decisions if line}
     return Replay(
         tuple(line.to if line and line.to else label for line, label in zip(decisions, table.labels, strict=True)),
@@ -328,7 +336,8 @@ def why_invalid(error: ValidationError) -> str:
     """The first reason why a line is invalid."""
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(map(str, first["loc"]))
-    return f"{where}: {first['msg']}" if where else first["msg"]
+    problem = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {problem}" if where else problem
 
 
 def _validated(fields: Mapping[str, object]) -> Decision:

@@ -35,11 +35,12 @@ class Exported:
 
 
 def add_decisions(log: Path, file: Path, table: LabelledImages, *, who: str) -> list[Decision]:
-    """Append the decisions that a review page exported to the log, all or none; return those that are new.
+    """Append to the log what was decided on a review page, all of it or nothing; return the lines that are new.
 
     who: the name of the person who decided. A decision that the log has already is not added again.
     Raises DataError with every fault: a line that is no decision, an image that the table does not have, a label that
-    no image has, another label given or another file than on the page. NoseprintError for a name that is not possible.
+    no image has, another label given or another file than on the page. Raises NoseprintError for a name that is not
+    possible, a file that is missing or holds no decisions, and as `append` does.
     """
     if who.strip() in ("", RULE):
         raise NoseprintError(f"--who {who!r}: give the name of the person who decided")
@@ -52,7 +53,7 @@ def add_decisions(log: Path, file: Path, table: LabelledImages, *, who: str) -> 
                 decisions.append((number, _parse(text, who=who.strip())))
             except ValueError as error:
                 reason = why_invalid(error) if isinstance(error, ValidationError) else str(error)
-                faults.append(Fault(file, number, f"is no decision ({reason}): export the page again"))
+                faults.append(Fault(file, number, f"is no decision ({reason}): download the decisions again (key e)"))
     faults += _unfit(file, decisions, table)
     if faults:
         raise DataError(sorted(faults, key=lambda fault: fault.line or 0))

@@ -1,4 +1,4 @@
-"""The share of wrong labels, estimated from images that are drawn by chance and looked at by a person."""
+"""The share of wrong labels, estimated from images that are drawn at random and looked at by a person."""
 
 import hashlib
 from collections.abc import Collection, Sequence
@@ -32,7 +32,7 @@ def draw_sample(names: Sequence[str], *, share: float, seed: int = 0) -> list[st
     """Draw a share of the images, at least one, in random order.
 
     They are those with the smallest hashes of (seed, name). So the order of the names does not matter, further images
-    change the sample little, and a larger share draws the same images first and then more. So whoever stops halfway
+    change the sample little, and a larger share draws the same images first and then more. A person who stops halfway
     has looked at a random sample, too. Raises NoseprintError for a share outside (0, 1].
     """
     if not 0 < share <= 1:
@@ -44,9 +44,9 @@ def draw_sample(names: Sequence[str], *, share: float, seed: int = 0) -> list[st
 def noise_rate(lines: Sequence[Decision], sample: Collection[str] | None = None) -> NoiseRate:
     """The share of wrong labels among the images of `sample` about which a person decided in the sample's review.
 
-    lines: the log. sample: None stands for all images about which somebody did. Every decision but keep says that the
-    label is wrong. Decisions about suspects do not count here: a person who sees the proposal of a network is no longer
-    impartial, and suspects are not a random sample.
+    lines: the log. sample: the names of its images; None: all about which a person decided there. Every decision but
+    keep says that the label is wrong. Decisions about suspects do not count here: a person who sees the proposal of a
+    network is no longer impartial, and suspects are not a random sample.
     """
     last = {
         line.image: line.decision

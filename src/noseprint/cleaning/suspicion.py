@@ -42,7 +42,8 @@ def confident_learning(probabilities: Floats, labels: Labels) -> npt.NDArray[np.
 
     A class's threshold is the mean probability of the class over the images with its label. An image counts as a member
     of the most probable class whose threshold it reaches. The counts, scaled to the images of each label, estimate how
-    many labels of each class are wrong; so many with the lowest probability of the label are suspect.
+    many labels of each class are wrong. That many of its images are suspect: those with the lowest probability of the
+    label.
     """
     classes = probabilities.shape[1]
     given = np.bincount(labels, minlength=classes)
@@ -73,7 +74,7 @@ class NoiseChannel:
     posterior: npt.NDArray[np.float64]
 
     def suspicion(self, labels: Labels) -> Floats:
-        """1 - the posterior probability of the label, in 0..1. Above 0.5 another class, or several, are more likely."""
+        """1 - the posterior probability of the label, in 0..1. Above 0.5, the label is probably wrong."""
         return self_confidence(self.posterior, labels)
 
 

@@ -98,7 +98,7 @@ class Undo(_WithLog):
 
 @dataclass(frozen=True, kw_only=True)
 class Add(_WithTable):
-    """Add the decisions that a review page exported to the log: all of them, or none if one is wrong."""
+    """Add to the log what was decided on a review page: all decisions, or none if one is wrong."""
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """The file that the page downloaded."""

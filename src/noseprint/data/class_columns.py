@@ -57,7 +57,7 @@ class ClassRows:
         return [fields[self.at[kind]] if kind in self.at else "" for _, fields in self.rows]
 
     def others(self) -> list[int]:
-        """The positions of the columns that mean nothing yet, nor stand for a group."""
+        """The positions of the columns of no known kind, without those that are probably of groups."""
         used = {column_words(self.names[at]) for at in self.at.values()} | {""}
         return [at for at, name in enumerate(self.names) if column_words(name) not in used and not is_group(name)]
 

@@ -66,9 +66,11 @@ def read_classes(data: Path, *, columns: ClassColumns = ClassColumns(), missing_
     else train. Rows of another split, such as "flagged", are left out. Images that the table does not name are read
     from the folders val, test and unlabelled, if it has no row of that split. Labels of unlabelled images are dropped.
     missing_ok: accept rows whose image does not exist; the caller must report it later.
-    Raises DataError with every fault: a table whose columns are not clear, a missing image, an image listed twice, an
-    empty class folder, folders inside a class folder, a class without training images, names of classes that differ by
-    case or blanks only, fewer than two classes. Raises NoseprintError if there is neither a table nor train/.
+    Raises DataError with every fault: two tables, a table whose columns are not clear, an image that is missing,
+    outside the data folder or listed twice, a missing label, two folders of one split, an empty class folder, folders
+    inside a class folder, a class without training images, names of classes that differ by case, blanks or punctuation
+    only, fewer than two classes. Raises NoseprintError if there is neither a table nor train/, and for a column without
+    a table.
     """
     faults, notes = list[Fault](), list[str]()
     folders = split_folders(data, faults)
@@ -136,7 +138,9 @@ def _class_faults(table: ClassTable, source: Path) -> Iterator[Fault]:
         yield Fault(source, None, "there are no training images: give some the split train")
         return
     if len(classes) < 2:
-        yield Fault(source, None, f"every training image is of the class {classes[0]!r}: two classes are needed")
+        yield Fault(
+            source, None, f"every training image is of the class {classes[0]!r}: two classes are needed; add another"
+        )
     if groups := alike_groups(filter(None, table.labels)):
         problem = f"names of classes differ by case, blanks or punctuation only: {alike_text(groups)}"
         yield Fault(source, None, f"{problem}. Give one class one name, and two classes clearly different ones")

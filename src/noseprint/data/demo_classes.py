@@ -24,8 +24,8 @@ _KIND_OF = {name: kind for kind, names in KINDS.items() for name in names}
 def write_demo_classes(folder: Path, *, seed: int = 0) -> None:
     """Draw a data folder of 12 classes of leaves in 4 kinds; do nothing if it exists already.
 
-    train has a long tail (60 to 12 leaves of a class); 20 % of its labels are wrong, mostly within the kind, and 5 % of
-    its images show no leaf. val and test are clean, and by other photographers. images.csv is
+    train has a long tail (60 to 12 leaves of a class). 20 % of its leaves have a wrong label, mostly of the right kind,
+    and 5 % of its images show no leaf. val and test are clean, and by other photographers. images.csv is
     image,label,kind,photographer,split. truth.csv (image,label) gives the right label of each training image, "" for no
     leaf: for scoring only. The same seed gives the same bytes. Takes a few seconds.
     Raises NoseprintError if `folder` exists and is not the same demo (it is not changed), the seed is negative, or the

@@ -1,6 +1,6 @@
 """Drawn leaves of four kinds, three classes each that differ by one detail; and other things, which are no leaves.
 
-What does not tell the class varies more than what does: colour, pose, light, focus, and the ground that they lie on,
+What says nothing about the class varies more than the detail that does: colour, pose, light, focus, and the ground,
 which belongs to the photographer.
 """
 
@@ -26,7 +26,7 @@ _SHORT, _LONG = 144, 176  # px of a photograph
 
 
 def draw_leaf(name: str, photographer: int, *, rng: np.random.Generator, seed: int) -> Photo:
-    """Draw a leaf of the class `name`, one of CLASSES: (H, W, 3) uint8 BGR, short side 144 px.
+    """Draw a leaf of the class `name`, one of CLASSES: (H, W, 3) uint8 BGR, sides 144 px and 144 to 176 px.
 
     photographer (>= 0): whose ground and light it has; `seed` draws these, `rng` the rest.
     """

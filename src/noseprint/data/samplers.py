@@ -155,15 +155,15 @@ class ShuffledBatches(Batches):
 
 
 OVERSAMPLED_SHARE = 1 / 3
-"""`OversampledBatches` shows at least this share of the images of the largest class of every class."""
+"""In an epoch of `OversampledBatches`, a class has at least this share of the number of images of the largest."""
 
 
 class OversampledBatches(ShuffledBatches):
     """Batches of all rows in random order, those of small classes several times in an epoch.
 
-    Each class has at least OVERSAMPLED_SHARE of the images of the largest one in every epoch: all its rows as often as
-    they fit, and others drawn anew for each epoch. So no row is seen more than once more often than another of its
-    class. The rest is as in `ShuffledBatches`. (3rd place of the ACCV 2020 WebFG challenge.)
+    In every epoch, each class shows at least OVERSAMPLED_SHARE as many images as the largest one. For that, its rows
+    are repeated in a random order, which each epoch draws anew: some rows come once more often than the others. The
+    rest is as in `ShuffledBatches`. (3rd place of the ACCV 2020 WebFG challenge.)
 
     classes: (N,) the class of each row.
     """

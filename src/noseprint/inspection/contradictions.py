@@ -11,9 +11,9 @@ from noseprint.errors import DataError
 def find_contradictory_copies(table: ClassTable) -> list[tuple[int, ...]]:
     """The training rows of `table` that show one picture under different labels, a tuple for each picture.
 
-    Copies have equal pixels once they are decoded, whatever the file format: equal bytes, for example. A tuple holds
-    each row of the picture, in order, and the tuples are in order of their first row. All training images are decoded,
-    with a progress bar. Those that cannot be are in no tuple: `readable_photographs` reports them.
+    Copies have equal pixels once they are decoded, whatever the file format. A tuple holds each row of the picture, in
+    order, and the tuples are in order of their first row. All training images are decoded, with a progress bar. Those
+    that cannot be are in no tuple: `readable_photographs` reports them.
     """
     rows = [row for row, split in enumerate(table.splits) if split == "train"]
     rows_of = defaultdict[bytes, list[int]](list)

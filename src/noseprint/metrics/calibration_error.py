@@ -17,8 +17,8 @@ def expected_calibration_error(probability: Floats, right: Flags, bins: int = 10
 
     probability, right: (P,) of pairs, the probability that they are the same, and whether they are; of a classifier,
     its confidence in the class that it gives, and whether that is the right one.
-    Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning" (AAAI 2015), but with
-    equally many answers in each bin: most probabilities are near 0 or 1, so most bins of equal width would have few.
+    Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning" (AAAI 2015), but with equally many
+    answers in each bin: most probabilities are near 0 or 1, so most bins of equal width would have few.
     Even perfect probabilities have an error above 0; it is larger if a bin has fewer answers. Raises NoseprintError as
     `check_probabilities` and `probability_bins` do.
     """

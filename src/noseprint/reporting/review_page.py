@@ -53,7 +53,7 @@ class ReviewData:
     """What a review page is made from.
 
     data: the data folder. log: of decisions. The page names both in the command that adds its decisions. suspects: the
-    most suspicious first. sample: images drawn by chance, in the order in which to review them. noise: the estimate
+    most suspicious first. sample: images drawn at random, in the order in which to review them. noise: the estimate
     from the sample so far, None if no sample was drawn.
     """
 
@@ -84,9 +84,9 @@ def collect_suspects(
 
     rows: those to show, the most suspicious first, or the sample in its order. probabilities (N, C): out-of-fold, of
     each image of the table for each of `classes`. features (N, D): of each image; those with the highest cosine are its
-    nearest. clean (N,): the images that may stand beside others. reasons: one for each of `rows`. folds (N,): the fold
-    of each image. networks: the fingerprint of each fold's network. skip: names of images to leave out, such as
-    `decided_by_people`.
+    nearest. clean (N,): which images may stand beside others. reasons: one for each of `rows`. folds (N,): the fold of
+    each image. networks: the fingerprint of each fold's network. rule, round, threshold: see `Evidence`. skip: names of
+    images to leave out, such as `decided_by_people`.
     """
     shown = [(row, reasons[at] if reasons else "") for at, row in enumerate(rows) if table.names[row] not in skip]
     hashes = file_hashes(table.paths[row] for row, _ in shown)
@@ -132,7 +132,7 @@ def render_review(review: ReviewData) -> str:
     """The page as HTML. The same data gives the same text.
 
     It holds at most MOST_SUSPECTS suspects and MOST_OF_SAMPLE images of the sample, whose proposals are not shown, and
-    for each at most BESIDE images of a class: with photographs 10 to 17 MB.
+    for each at most BESIDE images of a class. With photographs, a full page takes 10 to 17 MB.
     """
     suspects = list(review.suspects[:MOST_SUSPECTS])
     sample = [_blind(each) for each in review.sample[:MOST_OF_SAMPLE]]

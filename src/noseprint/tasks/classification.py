@@ -302,7 +302,7 @@ class ClassificationTask(Task):
     def _remarks(self) -> Iterator[str]:
         if empty := [name for name, count in zip(self.classes, self.counts, strict=True) if count == 0]:
             yield (
-                f"caution: {len(empty)} classes have no training images, so they are hardly ever answered: "
+                f"caution: {len(empty)} classes have no training images, so the network hardly ever answers with them: "
                 f"{_named(empty)}"
             )
         if unknown := [label for label in self.holdout.identities if label not in self._known]:

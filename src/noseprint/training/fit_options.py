@@ -114,7 +114,7 @@ class FitOptions:
 
 
 def check_side(name: str, side: int | None) -> None:
-    """Raise NoseprintError unless the side of an image, the value of the option `name`, is None or 16..4096."""
+    """Raise NoseprintError unless the side of an image, the value of the option `name`, is None or 16..4096 pixels."""
     if side is not None and not 16 <= side <= 4096:
         raise NoseprintError(f"{option(name)} {side}: must be in 16..4096 pixels")
 

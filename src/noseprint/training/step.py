@@ -78,7 +78,7 @@ class TrainingStep:
         if self._chunk_size is None and self._options.small and device.type == "cpu" and not self._chunks_known:
             self._chunk_size = even_chunks(self._forward, image, most_bytes=SMALL_MOST_BYTES)
         self._chunks_known = True
-        # So that dropout and mixing are the same after a resume. What finds the size of the chunks draws, too.
+        # So that dropout and mixing are the same after a resume. Only now, because the search for chunks draws, too.
         seeds = np.random.SeedSequence((self._options.seed, step, self._world.rank))
         torch.manual_seed(int(seeds.generate_state(1)[0]))
         loss = self._add_gradient(batch, self._chunk_size)
