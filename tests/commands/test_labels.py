@@ -78,6 +78,8 @@ def test_export_says_which_decisions_are_not_applied(run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("undo", "f" * 16, "--round", "1", *LOG, "--who", "Bo"), "not both"),
+        (("export", "data/labels.csv", *LOG), "would be read as the table of data"),
         (("history", "0.jpg", *LOG), "no decision about '0.jpg'"),
         (("history", "train/cat/0.jpg", "--log", "none"), "--log none: no such file"),
         (("undo", "f" * 16, *LOG, "--who", "Bo"), "has no line"),

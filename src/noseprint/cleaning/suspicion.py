@@ -4,15 +4,12 @@ Probabilities are (N, K), labels (N,) class numbers in 0..K-1. A suspicion is (N
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.integer]
-
-Rule = Literal["noise-channel", "top-1", "top-5", "self-confidence", "margin", "confident-learning"]
 
 
 def label_ranks(probabilities: Floats, labels: Labels) -> npt.NDArray[np.int64]:

@@ -89,6 +89,8 @@ class Undo(_WithLog):
         """Append the undo."""
         from noseprint.cleaning.decisions import in_force, undo
 
+        if self.ids and (self.image or self.rule or self.round is not None):
+            raise NoseprintError("give ids, or one of --image, --round and --rule: not both")
         before = len(in_force(self._read()))
         line = undo(self.log, who=self.who, ids=self.ids, image=self.image, round=self.round, rule=self.rule)
         after = len(in_force(self._read()))
@@ -138,10 +140,13 @@ class ExportLabels(_WithTable):
         """Replay the log and write both files."""
         from noseprint.cleaning.decisions import replay
         from noseprint.cleaning.label_files import export_labels
+        from noseprint.data.class_tables import TABLES
         from noseprint.files import check_output, stream_of
 
         if stream_of(self.out) is not None or self.out.name == "dropped.csv":
             raise NoseprintError(f"{self.out}: name another CSV file; dropped.csv is written beside it")
+        if self.out.name in TABLES and self.out.resolve().parent == self.data.resolve():
+            raise NoseprintError(f"{self.out}: would be read as the table of {self.data}; write it elsewhere")
         check_output(self.out, suffix=".csv", inputs=[self.table] if self.table else [], option="OUT")
         images = self._images()
         replayed = replay(self._read(), images)

@@ -149,7 +149,7 @@ function showPage() {
   }
 
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || (event.repeat && !event.key.startsWith("Arrow"))) return;
     const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     if (/^([kdnrue1-5]|Arrow(Up|Down|Left|Right))$/.test(name)) {
       event.preventDefault();
