@@ -32,6 +32,7 @@ def main(options: Stage2Options) -> None:
         pseudo=pseudo,
         training_transform=training_transform,
         evaluation_transform=evaluation_transform,
+        scoring_transform=training_transform,
     )
     fit(task, results=HERE / "results" / options.run, options=options)
 

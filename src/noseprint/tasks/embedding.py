@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor, nn
 
 from noseprint.calibration.fitting import fit_calibration
@@ -44,6 +46,8 @@ class EmbeddingTask(Task):
     labelled: a share of its identities is held out and scores the weights.
     pseudo: further identities, never held out.
     training_transform, evaluation_transform: make the transform of each image, for a side in pixels.
+    scoring_transform: likewise, of the hold-out when weights are compared: as the photographs are that will be asked
+    about, if they are worse than the labelled ones. None: evaluation_transform, which the calibration always uses.
     loss: takes the place of the one that `options.loss` names. A module's weights are trained and resumed, too.
     larger: if nobody has chosen the image size, take the next one above the size that suits the photographs best, so
     that the members of an ensemble differ.
@@ -63,12 +67,13 @@ class EmbeddingTask(Task):
         pseudo: ImageTable | None = None,
         training_transform: Callable[[int], Transform],
         evaluation_transform: Callable[[int], Transform],
+        scoring_transform: Callable[[int], Transform] | None = None,
         loss: BatchLoss | None = None,
         larger: bool = False,
     ) -> None:
         self.network, self._options, self._larger = network, options, larger
         self._labelled, self._pseudo = labelled, pseudo
-        self._transforms = training_transform, evaluation_transform
+        self._transforms, self._scoring_transform = (training_transform, evaluation_transform), scoring_transform
         self._train_size = network.training_size(options.train_size)  # refuses one that the backbone does not take
         self._held_out = split_holdout(labelled.identities, share=options.holdout)
         # An identity whose photographs are all broken leaves a class that is never the answer.
@@ -162,15 +167,8 @@ class EmbeddingTask(Task):
 
     def score(self, network: Network, *, untrained: bool = False) -> Scores | None:
         """ROC AUC, Rank-1 and mAP on the hold-out. Raises NoseprintError if training made the network collapse."""
-        embeddings = embed_images(
-            cast(SupConNet, network),
-            self.holdout.paths or self.train.paths[:COLLAPSE_SAMPLE],
-            transform=self._transforms[1](self.network.image_size),
-            device=self._world.device,
-            workers=self._workers,
-            cache=self._options.cache,
-            label="hold-out",
-        )
+        embeddings = self._embed_holdout(network, self._transforms[1])
+        scored = self._embed_holdout(network, self._scoring_transform) if self._scoring_transform else embeddings
         self._scores: HoldoutScores | None = None
         if not self._world.is_main:
             return None
@@ -179,14 +177,28 @@ class EmbeddingTask(Task):
         if not len(self.holdout):
             return None
         holdout = self.holdout
-        found = evaluate_holdout(embeddings, holdout.identities, seed=HOLDOUT_SEED, encounters=holdout.encounters)
-        self._scores = found
+        self._scores, found = (
+            evaluate_holdout(rows, holdout.identities, seed=HOLDOUT_SEED, encounters=holdout.encounters)
+            for rows in (embeddings, scored)
+        )
         return Scores(
             values={"auc": found.auc, "rank_1": found.rank_1, "map": found.map},
             by="mAP",
             size=f"{len(holdout)} photographs of {len(set(holdout.identities))} identities",
             per_item=found.average_precision,
             groups=found.queried,
+        )
+
+    def _embed_holdout(self, network: Network, transform: Callable[[int], Transform]) -> npt.NDArray[np.float32]:
+        """The embeddings of the hold-out, or of some training photographs if nothing is held out."""
+        return embed_images(
+            cast(SupConNet, network),
+            self.holdout.paths or self.train.paths[:COLLAPSE_SAMPLE],
+            transform=transform(self.network.image_size),
+            device=self._world.device,
+            workers=self._workers,
+            cache=self._options.cache,
+            label="hold-out",
         )
 
     def header(self) -> dict[str, str]:
