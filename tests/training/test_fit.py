@@ -10,13 +10,15 @@ from safetensors.torch import load_file, save_file
 from noseprint.calibration.curves import calibration_from_json
 from noseprint.data.holdout import holdout_hash, photograph_hashes, split_holdout
 from noseprint.data.tables import ImageTable, read_train
+from noseprint.data.transforms import A
+from noseprint.distributed import World
 from noseprint.errors import NoseprintError
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import load_network, read_header
 from noseprint.tasks.embedding_options import require_same_holdout
 from noseprint.training import fit as fit_module
 
-from .tiny import SIZE, Interrupting, network, options, records, train
+from .tiny import SIZE, Interrupting, network, options, records, task, train
 
 
 def test_the_last_averaged_weights_are_kept_with_their_scores_and_calibration(tmp_path, demo, table):
@@ -257,3 +259,15 @@ def test_a_training_without_a_length_ends_when_its_time_is_up(tmp_path, demo, ta
     train(tmp_path, table, options(demo, epochs=None, minutes=0.001))
     assert "ended after 21 steps: the time is up" in capsys.readouterr().out
     assert records(tmp_path)[-1]["step"] == 21
+
+
+def test_weights_are_compared_on_the_hold_out_as_the_scoring_transform_makes_it(table, tmp_path):
+    def scored(**more):
+        made = task(table, options(holdout=0.3, workers=0), **more)
+        made.prepare(World(0, 1, torch.device("cpu")), tmp_path)
+        found = made.score(made.network, untrained=True)
+        return found.values["map"], made.header()["holdout"]
+
+    plain, degraded = scored(), scored(scoring_transform=lambda size: A.Compose([A.Resize(1, 1), A.Resize(size, size)]))
+    assert degraded[0] != plain[0]
+    assert degraded[1] == plain[1]  # like the calibration: of the hold-out as it is

@@ -34,7 +34,7 @@ def network():
     return SupConNet(BACKBONE, image_size=SIZE, dim=16, pretrained=False)
 
 
-def task(table, chosen, *, net=None, loss=None, pseudo=None):
+def task(table, chosen, *, net=None, loss=None, pseudo=None, **more):
     supcon = SupConLoss(temperature=0.07)
     return EmbeddingTask(
         net or network(),
@@ -44,6 +44,7 @@ def task(table, chosen, *, net=None, loss=None, pseudo=None):
         training_transform=lambda size: A.Compose([A.Resize(size, size), A.HorizontalFlip(p=0.5)]),
         evaluation_transform=lambda size: A.Resize(size, size),
         loss=loss or (lambda forward, images, labels: supcon(*gather(forward(images), labels))),
+        **more,
     )
 
 
