@@ -29,6 +29,12 @@ _ADVICE = {
 STDOUT = 1
 
 
+def file_hash(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hex. Raises OSError if it cannot be read."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`. On success flush it to disk and rename it to `path`, else remove it.

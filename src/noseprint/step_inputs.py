@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from noseprint.errors import NoseprintError
+from noseprint.files import file_hash
 
 
 def hash_inputs(*, text: Iterable[str] = (), paths: Iterable[Path] = ()) -> str:
@@ -38,8 +39,7 @@ def hash_inputs(*, text: Iterable[str] = (), paths: Iterable[Path] = ()) -> str:
                 for name, size in _names_and_sizes(path):
                     add(name, str(size))
             else:
-                with path.open("rb") as file:
-                    add("file", path.name, hashlib.file_digest(file, "sha256").hexdigest())
+                add("file", path.name, file_hash(path))
         except OSError as error:
             raise NoseprintError(f"{error.filename or path}: cannot be read ({error.strerror})") from error
     return digest.hexdigest()

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from noseprint.cleaning.decisions import Decision, file_hash
+from noseprint.cleaning.decisions import Decision
+from noseprint.files import file_hash
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from noseprint.cleaning.decisions import Decision, append, file_hash, read_log
+from noseprint.cleaning.decisions import Decision, append, read_log
 from noseprint.cli import main
 from noseprint.data.csv_rows import read_rows
+from noseprint.files import file_hash
 
 
 @pytest.fixture

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
+from noseprint.data.class_tables import ClassTable
 from noseprint.data.decoding import in_threads
 from noseprint.errors import DataError, Fault, NoseprintError, breaks_line, printable
-from noseprint.files import atomic_write
+from noseprint.files import atomic_write, file_hash
 from noseprint.lock import GRACE, lock
 
 RULE = "rule"
@@ -36,22 +37,6 @@ def _check_line(text: str) -> str:
 
 Text = Annotated[str, Field(max_length=4095), AfterValidator(_check_line)]
 Probability = Annotated[float, Field(ge=0, le=1), AfterValidator(lambda value: round(value, 6))]
-
-
-class LabelledImages(Protocol):
-    """A table with one image in each row, such as `ClassTable`."""
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        """The files."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels given; "" where there is none."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The paths relative to the data folder, with "/"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,12 +113,6 @@ class Replay:
     kept: tuple[bool, ...]
     decisions: tuple[Decision | None, ...]
     not_applied: tuple[Fault, ...]
-
-
-def file_hash(path: Path) -> str:
-    """The SHA-256 of a file's bytes. Raises OSError if it cannot be read."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def file_hashes(paths: Iterable[Path]) -> dict[Path, str]:
@@ -258,7 +237,7 @@ def decided_by_people(lines: Sequence[Decision]) -> set[str]:
     return {line.image for line in governing(lines).values() if line.who != RULE}
 
 
-def replay(lines: Sequence[Decision], table: LabelledImages) -> Replay:
+def replay(lines: Sequence[Decision], table: ClassTable) -> Replay:
     """The labels and the kept rows of `table` after all lines.
 
     A person outranks every rule, and a person's later line outranks an earlier one of any person. Images without

@@ -10,13 +10,13 @@ from pydantic import TypeAdapter, ValidationError
 from noseprint.cleaning.decisions import (
     RULE,
     Decision,
-    LabelledImages,
     Replay,
     append,
     describe,
     file_hashes,
     why_invalid,
 )
+from noseprint.data.class_tables import ClassTable
 from noseprint.data.csv_rows import write_csv
 from noseprint.errors import DataError, Fault, NoseprintError, printable
 
@@ -34,7 +34,7 @@ class Exported:
     dropped: int
 
 
-def add_decisions(log: Path, file: Path, table: LabelledImages, *, who: str) -> list[Decision]:
+def add_decisions(log: Path, file: Path, table: ClassTable, *, who: str) -> list[Decision]:
     """Append to the log what was decided on a review page, all of it or nothing; return the lines that are new.
 
     who: the name of the person who decided. A decision that the log has already is not added again.
@@ -62,7 +62,7 @@ def add_decisions(log: Path, file: Path, table: LabelledImages, *, who: str) -> 
     return append(log, [decision for _, decision in decisions])
 
 
-def export_labels(out: Path, table: LabelledImages, replayed: Replay) -> Exported:
+def export_labels(out: Path, table: ClassTable, replayed: Replay) -> Exported:
     """Write the rows that are kept to the CSV `out` (image,label), and the others to dropped.csv beside it.
 
     replayed: what `replay` returned for the table. Rows without a label are left out of both.
@@ -93,7 +93,7 @@ def _parse(text: bytes, *, who: str) -> Decision:
     return _ADAPTER.validate_json(json.dumps(fields | {"who": who}))
 
 
-def _unfit(file: Path, decisions: Sequence[tuple[int, Decision]], table: LabelledImages) -> list[Fault]:
+def _unfit(file: Path, decisions: Sequence[tuple[int, Decision]], table: ClassTable) -> list[Fault]:
     """What does not fit the table, with the lines of the file."""
     rows: dict[str, list[int]] = {}
     for row, name in enumerate(table.names):

@@ -1,12 +1,12 @@
 """The share of wrong labels, estimated from images that are drawn at random and looked at by a person."""
 
-import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from scipy.stats import binomtest
 
 from noseprint.cleaning.decisions import RULE, Decision, in_force
+from noseprint.data.holdout import ordered_by_hash
 from noseprint.errors import NoseprintError
 
 SAMPLE_RULE = "sample"
@@ -37,7 +37,7 @@ def draw_sample(names: Sequence[str], *, share: float, seed: int = 0) -> list[st
     """
     if not 0 < share <= 1:
         raise NoseprintError(f"--share {share}: must be above 0 and at most 1, a share of the images")
-    ranked = sorted(set(names), key=lambda name: (hashlib.sha256(f"{seed}:{name}".encode()).digest(), name))
+    ranked = ordered_by_hash(set(names), seed=seed)
     return ranked[: max(1, round(share * len(ranked)))]
 
 

@@ -9,7 +9,8 @@ import tyro
 from noseprint.errors import NoseprintError
 
 if TYPE_CHECKING:
-    from noseprint.cleaning.decisions import Decision, LabelledImages
+    from noseprint.cleaning.decisions import Decision
+    from noseprint.data.class_tables import ClassTable
     from noseprint.errors import DataError
 
 
@@ -39,7 +40,7 @@ class _WithTable(_WithLog):
     split_column: str | None = None
     """The table's column of splits. None: recognise it by its name."""
 
-    def _images(self) -> "LabelledImages":
+    def _images(self) -> "ClassTable":
         from noseprint.data.class_columns import ClassColumns
         from noseprint.data.class_tables import read_classes
 

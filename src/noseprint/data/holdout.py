@@ -47,8 +47,12 @@ def split_holdout(
             f"{len(eligible)} identities have two images or more, but a hold-out needs at least 6: "
             "add photographs, or train on all with a hold-out share of 0"
         )
-    ranked = sorted(eligible, key=lambda name: (hashlib.sha256(f"{seed}:{name}".encode()).digest(), name))
-    return set(ranked[:number])
+    return set(ordered_by_hash(eligible, seed=seed)[:number])
+
+
+def ordered_by_hash(names: Iterable[str], *, seed: int) -> list[str]:
+    """Names in the order of their hashes with `seed`: at random, but the same whatever their order and other names."""
+    return sorted(names, key=lambda name: (hashlib.sha256(f"{seed}:{name}".encode()).digest(), name))
 
 
 def held_out_fewer(identities: Sequence[str], *, share: float, recorded: str | None) -> bool:

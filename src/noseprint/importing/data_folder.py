@@ -1,6 +1,5 @@
 """Makes a data folder in the challenge's layout from a user's own photographs."""
 
-import hashlib
 import re
 import shutil
 import unicodedata
@@ -25,7 +24,7 @@ from noseprint.data.tables import (
     ImageTable,
 )
 from noseprint.errors import DataError, Fault, NoseprintError, printable
-from noseprint.files import friendly_write_errors, require_writable, scratch_folder
+from noseprint.files import file_hash, friendly_write_errors, require_writable, scratch_folder
 from noseprint.importing.boxes import Box, crop_suffix, write_crop
 from noseprint.importing.sources import ImportSource, SourcePhotograph
 from noseprint.importing.splits import Shot, Shots, choose_queries, make_pairs, split_identities
@@ -231,7 +230,7 @@ def _checksum(path: Path) -> str | Fault:
         decode(path)
     except DataError as error:
         return error.faults[0]
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return file_hash(path)
 
 
 def _write_tables(

@@ -1,6 +1,5 @@
 """What a weights file says about itself: read without torch, and checked before it is trusted."""
 
-import hashlib
 import json
 import math
 import re
@@ -13,6 +12,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from noseprint.errors import NoseprintError, breaks_line, printable
+from noseprint.files import file_hash
 
 FORMAT = "noseprint weights 2"
 _FORMAT_1 = "noseprint weights 1"  # embedding networks only; says `trunk` where format 2 says `backbone`
@@ -166,8 +166,7 @@ def describe_weights(path: Path) -> dict[str, Any]:
 
 def fingerprint(path: Path) -> str:
     """First 16 hexadecimal digits of the file's SHA-256; files with the same fingerprint hold the same weights."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return file_hash(path)[:16]
 
 
 def require_recipe(path: Path, header: WeightsHeader, recipe: str) -> None:

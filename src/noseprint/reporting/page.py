@@ -3,11 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from noseprint.calibration.reliability import reliability_curve, reliability_scores
 from noseprint.calibration.verifier import Verifier
@@ -35,6 +33,7 @@ from noseprint.reporting.run_folder import (
     TrainingSet,
     common_holdout_share,
 )
+from noseprint.reporting.templates import render_template
 from noseprint.version import __version__
 
 MEASURED = 2_000
@@ -71,15 +70,9 @@ class ReportData:
 
 def render(report: ReportData) -> str:
     """The page as HTML. The same data gives the same text."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"duration": duration, "quantiles": _quantiles, "thumbnail": cache(thumbnail)}
-    return environment.get_template("report.html.j2").render(
+    return render_template(
+        "report.html.j2",
+        filters={"duration": duration, "quantiles": _quantiles, "thumbnail": cache(thumbnail)},
         report=report,
         version=__version__,
         test=_test(report.evaluation, report) if report.evaluation else None,

@@ -13,13 +13,15 @@ from shlex import quote
 
 import numpy as np
 import numpy.typing as npt
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from noseprint.cleaning.decisions import Evidence, LabelledImages, file_hashes
+from noseprint.cleaning.decisions import Evidence, file_hashes
 from noseprint.cleaning.sample import SAMPLE_RULE, NoiseRate
+from noseprint.cleaning.suspicion import label_ranks
+from noseprint.data.class_tables import ClassTable
 from noseprint.data.decoding import in_threads
 from noseprint.errors import printable
 from noseprint.reporting.photographs import thumbnail
+from noseprint.reporting.templates import render_template
 from noseprint.version import __version__
 
 MOST_SUSPECTS, MOST_OF_SAMPLE = 500, 200
@@ -65,7 +67,7 @@ class ReviewData:
 
 
 def collect_suspects(
-    table: LabelledImages,
+    table: ClassTable,
     rows: Sequence[int],
     *,
     probabilities: npt.NDArray[np.floating],
@@ -113,7 +115,7 @@ def collect_suspects(
             image=table.names[row],
             sha256=hashes[table.paths[row]],
             label=given,
-            rank=None if of_label is None else 1 + int((row_of > row_of[column[given]]).sum()),
+            rank=int(label_ranks(row_of[None], np.array([column[given]]))[0]) if given in column else None,
             probability=of_label,
             proposal=proposal[0],
             proposal_probability=proposal[1] if proposal[0] else None,
@@ -141,17 +143,11 @@ def render_review(review: ReviewData) -> str:
         path for card in cards for path in (*_first(card.beside_label), *_first(card.beside_proposal))
     )
     small = list(in_threads(_thumbnail_beside, list(beside), label="thumbnails"))
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"printable": printable, "first": _first}
     content = [_content(card) for card in cards]
     script = (Path(__file__).parent / "review.js").read_text(encoding="utf-8")
-    return environment.get_template("review.html.j2").render(
+    return render_template(
+        "review.html.j2",
+        filters={"printable": printable, "first": _first},
         review=review,
         name=printable(review.data.resolve().name),
         options=printable(f"--data {quote(str(review.data))} --log {quote(str(review.log))}"),

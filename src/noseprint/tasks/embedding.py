@@ -168,7 +168,7 @@ class EmbeddingTask(Task):
     def score(self, network: Network, *, untrained: bool = False) -> Scores | None:
         """ROC AUC, Rank-1 and mAP on the hold-out. Raises NoseprintError if training made the network collapse."""
         embeddings = self._embed_holdout(network, self._transforms[1])
-        scored = self._embed_holdout(network, self._scoring_transform) if self._scoring_transform else embeddings
+        degraded = self._embed_holdout(network, self._scoring_transform) if self._scoring_transform else None
         self._scores: HoldoutScores | None = None
         if not self._world.is_main:
             return None
@@ -177,10 +177,8 @@ class EmbeddingTask(Task):
         if not len(self.holdout):
             return None
         holdout = self.holdout
-        self._scores, found = (
-            evaluate_holdout(rows, holdout.identities, seed=HOLDOUT_SEED, encounters=holdout.encounters)
-            for rows in (embeddings, scored)
-        )
+        self._scores = self._evaluate(embeddings)
+        found = self._scores if degraded is None else self._evaluate(degraded)
         return Scores(
             values={"auc": found.auc, "rank_1": found.rank_1, "map": found.map},
             by="mAP",
@@ -188,6 +186,10 @@ class EmbeddingTask(Task):
             per_item=found.average_precision,
             groups=found.queried,
         )
+
+    def _evaluate(self, embeddings: npt.NDArray[np.float32]) -> HoldoutScores:
+        holdout = self.holdout
+        return evaluate_holdout(embeddings, holdout.identities, seed=HOLDOUT_SEED, encounters=holdout.encounters)
 
     def _embed_holdout(self, network: Network, transform: Callable[[int], Transform]) -> npt.NDArray[np.float32]:
         """The embeddings of the hold-out, or of some training photographs if nothing is held out."""

@@ -80,9 +80,9 @@ def choose_image_size(
 
 
 def best_size(found: dict[int, float]) -> int:
-    """The size with the highest mAP for its time; `found`: size -> mAP."""
+    """The size with the highest mAP for its time, the larger of equal ones; `found`: size -> mAP."""
     exponent = np.log2(GAIN_OF_DOUBLE)
-    return max(found, key=lambda size: found[size] / max(size, USUAL_SIZE) ** exponent)
+    return max(found, key=lambda size: (found[size] / max(size, USUAL_SIZE) ** exponent, size))
 
 
 def draw_sample(table: ImageTable) -> ImageTable:
