@@ -180,8 +180,7 @@ class Ladder:
                 pairs,
                 rows,
                 {name: row for row, name in enumerate(names)},
-                holdout_similarity=scores.similarity,
-                holdout_same=scores.same,
+                holdout=scores,
                 labelled=set(self.table.identities),
             )
             write_csv(out, ("dog ID", "nose print image"), pseudo_labels.rows)

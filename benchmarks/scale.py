@@ -25,6 +25,7 @@ from noseprint.inference.index import build_index, search_index
 from noseprint.inference.nearest import nearest_images
 from noseprint.inference.pseudo_labels import produce_pseudo_labels
 from noseprint.metrics.balanced_pairs import balanced_pairs
+from noseprint.metrics.holdout_scores import HoldoutPairs
 from noseprint.metrics.retrieval import retrieval_metrics
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
@@ -78,7 +79,8 @@ def measure(question: str, count: int, folder: Path, *, full: bool) -> dict[str,
     pairs = argparse.Namespace(image_a=[names[row] for row in a], image_b=[names[row] for row in b])
     start = time.perf_counter()
     index = {name: row for row, name in enumerate(names)}
-    produce_pseudo_labels(pairs, x, index, holdout_similarity=similarity, holdout_same=held_same)
+    holdout = HoldoutPairs(similarity, held_same, label[held_a], label[held_b])
+    produce_pseudo_labels(pairs, x, index, holdout=holdout)
     return {"s": time.perf_counter() - start}
 
 

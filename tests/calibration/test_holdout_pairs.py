@@ -38,7 +38,7 @@ def test_pairs_have_a_held_out_photograph_and_none_are_near_copies():
 
 
 def test_fewer_than_five_identities_with_same_pairs_are_refused():
-    with pytest.raises(NoVerifierError, match=r"only 4 of the held-out identities .*larger --holdout"):
+    with pytest.raises(NoVerifierError, match=r"only 4 of the held-out identities .*hold out more"):
         choose_pairs(table_of({"a": 3, "b": 2, "c": 2, "d": 2, "e": 1, "f": 5}), 10)
     with pytest.raises(NoVerifierError, match="only 0 of"):
         choose_pairs(table_of(dict.fromkeys("abcdef", 4), encounters=1), 24)

@@ -147,7 +147,7 @@ def test_the_lines_of_a_verdict(campaign, pair, similarity, fmr, rate):
     first, second, *rest = lines(verdict, identities=8)
     assert first == f"{decision}, probability 0.900: {reasons[0].text}"
     assert second == rate.replace("FEW", "8 individuals, which are few")
-    assert [line.partition(":")[0] for line in rest] == ["not checked"] * (decision == "same")
+    assert [line.partition(":")[0] for line in rest] == ["not checked"] * (decision != "cannot tell")
     assert lines(verdict, identities=25)[1] == rate.replace(" (FEW)", "")
     assert "at prior 0.1 (which" in lines(dataclasses.replace(verdict, prior=0.1), identities=25)[0]
     guessing = lines(verdict, identities=25, log_loss=(0.69, 0.6, 0.8))

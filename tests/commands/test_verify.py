@@ -62,7 +62,7 @@ finally:
         ((a, b), "--verifier FILE"),
         ((a, b, "--run", "other", "--small"), "leave one out"),
         ((a, b, "--verifier", other), "not a verifier (members: Field required)"),
-        ((a, "gone.jpg", "--verifier", campaign.path), "gone.jpg: cannot be read (No such file"),
+        ((a, "gone.jpg", "--verifier", campaign.path), "gone.jpg: no such photograph"),
         ((tmp_path / "empty.jpg", b, "--verifier", campaign.path), "empty.jpg: is empty"),
         ((a, b, "--prior", "1"), "--prior 1: must lie between 0 and 1"),
         ((a, b, "--fmr", "0"), "--fmr 0: must lie between 0 and 1"),

@@ -124,7 +124,7 @@ def test_a_failed_write_leaves_nothing_and_a_full_disk_is_not_an_error(photo, tm
 
 def test_a_photograph_with_a_fault_is_reported_and_not_cached(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    for name, problem in {"broken.png": "cut off", "missing.png": "No such file", "a\0": "null byte"}.items():
+    for name, problem in {"broken.png": "cut off", "missing.png": "no such photograph", "a\0": "null byte"}.items():
         with pytest.raises(DataError, match=problem):
             decode_cached(tmp_path / name, tmp_path / "cache")
     assert not entries(tmp_path / "cache")

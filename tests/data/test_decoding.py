@@ -180,7 +180,7 @@ def test_a_path_that_is_not_a_file_is_rejected_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
     for path, message in {
-        tmp_path / "gone.jpg": "No such file",
+        tmp_path / "gone.jpg": "no such photograph",
         tmp_path: "not a regular file",
         tmp_path / "pipe.jpg": "not a regular file",
         tmp_path / "loop.jpg": "symbolic links",

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from noseprint.errors import NoseprintError
 from noseprint.inference.pseudo_labels import merge_pairs, produce_pseudo_labels, select_pseudo_pairs
+from noseprint.metrics.holdout_scores import HoldoutPairs
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,7 @@ def test_a_chain_of_lookalikes_breaks_at_its_weakest_link():
 def test_pseudo_identities_are_alike_to_no_labelled_one():
     table, x = Table(("a",), ("b",)), np.ones((2, 1), np.float32)
     for labelled, prefix in (("pseudo-7", "pseudo-pseudo-"), ("Pseudo 0", "pseudo-pseudo-"), ("Pseudora", "pseudo-")):
-        found = produce_pseudo_labels(
-            table, x, {"a": 0, "b": 1}, holdout_similarity=None, holdout_same=None, count=1, labelled=[labelled]
-        )
+        found = produce_pseudo_labels(table, x, {"a": 0, "b": 1}, holdout=None, count=1, labelled=[labelled])
         assert found.rows[0][0] == f"{prefix}0000"
 
 
@@ -145,8 +144,9 @@ def world(*, noise=0.9, different=100, seed=0):
     ha, hb, holdout_same = table(held_label, same=100, different=100, seed=seed + 2)
     names = tuple(f"{row}.jpg" for row in range(len(x)))
     pairs = Table(tuple(names[row] for row in a), tuple(names[row] for row in b))
-    holdout = {"holdout_similarity": np.einsum("pd,pd->p", held[ha], held[hb]), "holdout_same": holdout_same}
-    return pairs, x, {name: row for row, name in enumerate(names)}, label, holdout
+    similarity = np.einsum("pd,pd->p", held[ha], held[hb])
+    holdout = HoldoutPairs(similarity, holdout_same, held_label[ha], held_label[hb])
+    return pairs, x, {name: row for row, name in enumerate(names)}, label, {"holdout": holdout}
 
 
 @pytest.mark.parametrize("seed", [0, 10, 20])
@@ -177,7 +177,7 @@ def test_a_count_chooses_the_best_pairs_within_the_limit_of_the_holdout():
     assert len(everything.summary["refused"]) >= 100  # every different pair of the table
     assert "whose similarity is" in everything.summary["refused"][0]["reason"]
     assert {len({int(label[index[i]]) for p, i in everything.rows if p == q}) for q, _ in everything.rows} == {1}
-    few = produce_pseudo_labels(pairs, x, index, holdout_similarity=None, holdout_same=None, count=10)
+    few = produce_pseudo_labels(pairs, x, index, holdout=None, count=10)
     assert few.summary["accepted"] == 10
     assert few.summary["estimated_precision"] is None
     assert few.summary["refuse_below"] == few.summary["threshold"]
@@ -185,24 +185,35 @@ def test_a_count_chooses_the_best_pairs_within_the_limit_of_the_holdout():
 
 def test_a_pair_above_the_threshold_is_not_refused_for_its_own_similarity():
     # The threshold (0.6) lies below the similarity that separates best (0.7): a pair at 0.65 is chosen and stays.
-    holdout = {
-        "holdout_similarity": np.repeat([0.8, 0.6, 0.1], [200, 3, 197]),
-        "holdout_same": np.repeat([True, False], 200),
-    }
+    similarity, same = np.repeat([0.8, 0.6, 0.1], [200, 3, 197]), np.repeat([True, False], 200)
+    a = np.arange(400) % 50
+    holdout = {"holdout": HoldoutPairs(similarity, same, a, np.where(same, a, a + 1))}
     x = np.array([[1, 0], [0.65, np.sqrt(1 - 0.65**2)]], dtype=np.float32)
     pseudo = produce_pseudo_labels(Table(("a",), ("b",)), x, {"a": 0, "b": 1}, **holdout)
     assert pseudo.rows == [("pseudo-0000", "a"), ("pseudo-0000", "b")]
     assert pseudo.summary["threshold"] == pseudo.summary["refuse_below"] == 0.6
-    assert pseudo.summary["estimated_precision"]["pairs"] == 203
-    assert pseudo.summary["estimated_precision"]["same"] == 200
+    estimate = pseudo.summary["estimated_precision"]
+    assert (estimate["pairs"], estimate["same"], estimate["individuals"]) == (203, 200, 50)
+    assert estimate["low"] <= 1 - 3 / 50 < estimate["precision"] < estimate["high"]
+
+
+@pytest.mark.parametrize(("individuals", "low"), [(3, 0), (7, 1 - 3 / 7), (60, 1 - 3 / 60)])
+def test_the_precision_is_no_surer_than_the_held_out_individuals_allow(individuals, low):
+    a = np.arange(400) % individuals
+    holdout = HoldoutPairs(np.repeat([0.8, 0.1], 200), np.repeat([True, False], 200), a, a)
+    x = np.array([[1, 0], [0.9, np.sqrt(1 - 0.9**2)]], dtype=np.float32)
+    pseudo = produce_pseudo_labels(Table(("a",), ("b",)), x, {"a": 0, "b": 1}, holdout=holdout)
+    estimate = pseudo.summary["estimated_precision"]
+    assert (estimate["precision"], estimate["high"]) == (1, 1)
+    assert estimate["low"] == pytest.approx(low)
 
 
 def test_repeated_and_self_pairs_do_not_count():
     pairs, x, index, _, _ = world(noise=0.3)
-    plain = produce_pseudo_labels(pairs, x, index, holdout_similarity=None, holdout_same=None, count=10)
+    plain = produce_pseudo_labels(pairs, x, index, holdout=None, count=10)
     first = pairs.image_a[0]
     padded = Table((first,) * 50 + pairs.image_a + pairs.image_b, (first,) * 50 + pairs.image_b + pairs.image_a)
-    again = produce_pseudo_labels(padded, x, index, holdout_similarity=None, holdout_same=None, count=10)
+    again = produce_pseudo_labels(padded, x, index, holdout=None, count=10)
     assert again.rows == plain.rows
     assert again.summary["pairs"] == 450
     assert again.summary["distinct_pairs"] == 200
@@ -220,7 +231,7 @@ def test_a_useless_network_gives_no_pseudo_labels():
 
 def test_new_names_differ_from_labelled_identities():
     pairs, x, index, _, _ = world(noise=0.3)
-    none = {"holdout_similarity": None, "holdout_same": None}
+    none = {"holdout": None}
     plain = produce_pseudo_labels(pairs, x, index, **none, count=3, labelled=["0", "1"])
     assert plain.rows[0][0] == "pseudo-0000"
     taken = produce_pseudo_labels(pairs, x, index, **none, count=3, labelled=["pseudo-0000", "pseudo-pseudo-x"])
@@ -230,6 +241,6 @@ def test_new_names_differ_from_labelled_identities():
 def test_a_missing_holdout_and_a_count_of_zero_are_refused():
     pairs, x, index, _, holdout = world()
     with pytest.raises(NoseprintError, match="no hold-out pairs"):
-        produce_pseudo_labels(pairs, x, index, holdout_similarity=None, holdout_same=None)
+        produce_pseudo_labels(pairs, x, index, holdout=None)
     with pytest.raises(NoseprintError, match="count 0"):
         produce_pseudo_labels(pairs, x, index, **holdout, count=0)

@@ -128,8 +128,10 @@ def test_the_numbers_are_those_of_the_evaluation_and_the_trainings(full, page, d
     held_out = split_holdout(table.identities, share=0.2, seed=HOLDOUT_SEED)
     photographs = sum(identity not in held_out for identity in table.identities)
     trained_on = f"{photographs} photographs of {12 - len(held_out)} individuals"
-    assert f"trained on {trained_on} and 2 photographs of 1 pseudo-identities." in page.text
-    assert f"{len(held_out)} more individuals were held out for checks." in page.text
+    assert (
+        f"trained on {trained_on} and 2 unlabelled photographs in 1 group of probably one individual each." in page.text
+    )
+    assert f"{len(held_out)} more individuals were held out to check them." in page.text
 
 
 def test_nothing_is_claimed_about_photographs_from_elsewhere(full, make):

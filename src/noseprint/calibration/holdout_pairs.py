@@ -9,7 +9,14 @@ import pandas as pd
 
 from noseprint.data.decoding import find_faults
 from noseprint.data.encounters import only_value
-from noseprint.data.holdout import HOLDOUT_SEED, changed_photographs, held_out_fewer, holdout_hash, split_holdout
+from noseprint.data.holdout import (
+    HOLD_OUT_MORE,
+    HOLDOUT_SEED,
+    changed_photographs,
+    held_out_fewer,
+    holdout_hash,
+    split_holdout,
+)
 from noseprint.data.tables import ImageTable, read_train
 from noseprint.errors import NoseprintError
 from noseprint.metrics.bootstrap import MIN_IDENTITIES
@@ -24,7 +31,6 @@ individuals show how similar two individuals can be, and a small hold-out has fe
 MAX_SAME_PAIRS = 10_000
 """A calibration is fitted to at most this many same pairs, and as many different ones. Each of K identities gives at
 most 1/K of them, so that an identity with many photographs does not dominate the curve."""
-LARGER_HOLDOUT = "train with a larger --holdout, or on more individuals"
 
 
 class NoVerifierError(NoseprintError):
@@ -117,7 +123,7 @@ def choose_pairs(table: ImageTable, held_out: int) -> LabelledPairs:
         constant = only_value(table.encounters, column=table.encounter_column)
         raise NoVerifierError(
             f"only {number} of the held-out identities have two readable photographs (from two encounters, if these "
-            f"are known{f'; {constant}' if constant else ''}), and a verifier needs {MIN_IDENTITIES}: {LARGER_HOLDOUT}"
+            f"are known{f'; {constant}' if constant else ''}), and a verifier needs {MIN_IDENTITIES}: {HOLD_OUT_MORE}"
         )
     return pairs
 

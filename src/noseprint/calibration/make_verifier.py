@@ -9,7 +9,6 @@ import torch
 from noseprint.calibration.curves import Calibration
 from noseprint.calibration.fitting import cross_fit_probabilities, fit_calibration
 from noseprint.calibration.holdout_pairs import (
-    LARGER_HOLDOUT,
     LabelledPairs,
     NoVerifierError,
     choose_pairs,
@@ -24,7 +23,7 @@ from noseprint.calibration.reliability import ReliabilityScores, reliability_sco
 from noseprint.calibration.verifier import HoldOut, Member, Verifier
 from noseprint.command_line import Engine
 from noseprint.data.decoding import decode
-from noseprint.data.holdout import holdout_hash
+from noseprint.data.holdout import HOLD_OUT_MORE, holdout_hash
 from noseprint.data.tables import ImageTable
 from noseprint.data.transforms import A, apply_transform
 from noseprint.devices import default_workers
@@ -72,7 +71,7 @@ def make_verifier(
     different = int((~pairs.same).sum())
     if not points:
         raise NoVerifierError(
-            f"the hold-out has {different} different pairs, too few for any threshold: {LARGER_HOLDOUT}"
+            f"the hold-out has {different} different pairs, too few for any threshold: {HOLD_OUT_MORE}"
         )
     return Verifier(
         members=tuple(members),

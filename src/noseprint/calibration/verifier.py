@@ -19,6 +19,7 @@ from noseprint.calibration.curves import STRICT, Calibration
 from noseprint.calibration.operating_points import PAIRS_NEEDED, OperatingPoint
 from noseprint.calibration.quality_limits import Limits
 from noseprint.calibration.reliability import ReliabilityScores
+from noseprint.data.holdout import HOLD_OUT_MORE
 from noseprint.errors import NoseprintError, breaks_line, printable
 from noseprint.files import atomic_write
 from noseprint.metrics.bootstrap import MIN_IDENTITIES
@@ -129,8 +130,8 @@ class Verifier:
         if self.holdout.identities < FEW_IDENTITIES:
             few = (
                 f"made from {self.holdout.identities} held-out identities, which are few: the thresholds are strict "
-                "to keep the promised false match rates, and true match rates and probabilities are rough. Train with "
-                "a larger --holdout to be surer"
+                "to keep the promised false match rates, and true match rates and probabilities are rough. To be "
+                f"surer, {HOLD_OUT_MORE}"
             )
         return "; ".join(filter(None, (few, self.probability_warning))) or None
 
@@ -142,7 +143,7 @@ class Verifier:
         if constant or loss.value > _USEFUL_SHARE * EVEN_ODDS_LOSS or loss.high >= EVEN_ODDS_LOSS:
             return (
                 f"the probability is useless: its log loss on the hold-out is {loss}, and a probability of 0.5 for "
-                f"every pair has {EVEN_ODDS_LOSS:.3f}. Train longer, or with a larger --holdout, and calibrate again"
+                f"every pair has {EVEN_ODDS_LOSS:.3f}. Train longer, or {HOLD_OUT_MORE}; then calibrate again"
             )
         return None
 
@@ -156,7 +157,7 @@ class Verifier:
             f"the hold-out does not support a false match rate of {fmr:g}, which needs {ERRORS_NEEDED / fmr:.0f} "
             f"different pairs of photographs, from {PAIRS_NEEDED / fmr:.0f} pairs of individuals. It has "
             f"{different}{individuals}. The lowest rate of this verifier is {self.points[-1].fmr:g}; for a lower one, "
-            "train with a larger --holdout, or on more individuals"
+            f"{HOLD_OUT_MORE}"
         )
 
     def operating_point(self, fmr: float | None) -> OperatingPoint:

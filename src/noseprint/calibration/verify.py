@@ -201,6 +201,10 @@ def verdict_lines(verdict: Verdict, verifier: Verifier) -> list[str]:
     ]
     if verdict.decision == "same":
         lines.append("not checked: that both show what the networks were trained on, the right way up")
+    if verdict.decision == "different":
+        lines.append(
+            "not checked: that both are as easy as the hold-out's; of harder same pairs, more are called different"
+        )
     return [*lines, f"caution: {verifier.probability_warning}"] if verifier.probability_warning else lines
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _PRINTED = 10  # queries whose best match is printed, and pairs of individuals
 _SAME_PHOTOGRAPH = 0.9999
+_SURE = 0.9  # from this probability of "none" on, the sentence does not say "perhaps"
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Search:
             skip_bad=self.skip_bad,
             skipped_csv=skipped_table(self.out),
         )
+        replaced = ", which is replaced" if self.out.is_file() else ""
         write_matches(self.out, result.matches, skipped=result.skipped)
         for best in [match for match in result.matches if match.rank == 1][:_PRINTED]:
             print(_sentence(best))
@@ -87,7 +89,7 @@ class Search:
             print(f"{query} is {problem}: it gets no probability", file=sys.stderr)
         for line in _alike_lines(result.alike, self.identities):
             print(line, file=sys.stderr)
-        print(f"{len(result.matches) + len(result.skipped)} rows: {self.out}")
+        print(f"{len(result.matches) + len(result.skipped)} rows: {self.out}{replaced}")
 
 
 def _alike_lines(alike: Sequence["AlikeIndividuals"], table: Path | None) -> list[str]:
@@ -110,8 +112,8 @@ def _sentence(best: "Match") -> str:
     if best.probability is None or best.none is None:
         return f"{best.query}: {most_similar}"
     if best.none > best.probability:
+        answer = "none of them" if best.none >= _SURE else "perhaps none of them"
         return (
-            f"{best.query}: perhaps none of them (probability {best.none:.3f}); "
-            f"{most_similar}, probability {best.probability:.3f}"
+            f"{best.query}: {answer} (probability {best.none:.3f}); {most_similar}, probability {best.probability:.3f}"
         )
     return f"{best.query}: {most_similar}, probability {best.probability:.3f}; none of them {best.none:.3f}"

@@ -60,8 +60,9 @@ class Verify:
         path = self.verifier or self.root / "results" / (self.run or ("small" if self.small else "")) / "verifier.json"
         if not path.is_file():
             raise NoseprintError(
-                f"{path.absolute()}: no such verifier; make it with noseprint calibrate, or name another one: "
-                "--root CHECKOUT, --small, --run NAME, --verifier FILE"
+                f"{path.absolute()}: no such verifier. bash predict.sh{' --small' if self.small else ''} --data DIR "
+                "makes it, after bash train.sh with the same options. Or name another one: --root CHECKOUT, --small, --run "
+                "NAME, --verifier FILE"
             )
         verifier = read_verifier(path)
         for photograph in (self.a, self.b):

@@ -116,6 +116,8 @@ def _read(path: Path) -> bytes:
         if status.st_size > MAX_BYTES:
             raise _bad(path, f"has {status.st_size} bytes, above the limit of {MAX_BYTES >> 20} MiB")
         data = path.read_bytes()
+    except FileNotFoundError:
+        raise _bad(path, "no such photograph", fix="check its path") from None
     except OSError as error:
         raise _bad(path, f"cannot be read ({error.strerror})") from None
     except ValueError as error:  # a name with a NUL

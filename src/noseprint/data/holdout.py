@@ -19,6 +19,8 @@ HOLDOUT_SEED = 0
 """The same for every training, whatever its own seed: a stage must not train on what the next one holds out."""
 MOST_HASHES = 4096
 """At most this many photographs are recorded in a weights file: 32 KiB."""
+HOLD_OUT_MORE = "add individuals, or hold out more of them (--holdout 0.33: a third)"
+"""What to do where the hold-out is too small."""
 AT_LEAST = 32
 """Identities to hold out, if they are at most a fifth. Version 0.1 had no such rule, which is 0."""
 

@@ -13,6 +13,7 @@ _SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
 _SYSTEM_FOLDERS = {"@eadir", "#recycle", "#snapshot", "__macosx", "$recycle.bin", "system volume information"}
 _SYSTEM_FOLDERS |= {"lost+found"}
 _SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".avif"}
+_TABLES = {".csv", ".json", ".jsonl", ".md", ".txt"}  # of a data folder: nobody expects to see them embedded
 _NAMED = 3  # of each kind of file that is left out
 
 
@@ -27,7 +28,7 @@ def list_photographs(source: Path) -> tuple[Path, tuple[str, ...]]:
     The first bytes of a file decide whether it is a photograph. A file that has the name of a photograph but other
     content (such as an empty .jpg) is listed, too, so that it is reported as broken. A linked folder is followed,
     unless it leads to a folder that is listed already or that holds `source`. Other files are left out; they are
-    counted and named on standard error.
+    counted and named on standard error, except for tables and texts.
 
     Returns the folder and the names in it, sorted. Raises NoseprintError if there are no photographs.
     """
@@ -38,7 +39,8 @@ def list_photographs(source: Path) -> tuple[Path, tuple[str, ...]]:
     names, left_out = list[str](), defaultdict[str, list[str]](list)
     for path in _walk(source):
         name, kind = path.relative_to(source).as_posix(), _why_left_out(path)
-        (left_out[kind] if kind else names).append(name)
+        if kind not in _TABLES:
+            (left_out[kind] if kind else names).append(name)
     note = _left_out_note(left_out, photographs=len(names))
     if not names:
         raise NoseprintError(f"{source}: has no photographs ({FORMATS}){f'; {note}' if note else ''}")

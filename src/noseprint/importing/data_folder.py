@@ -125,7 +125,13 @@ def import_photographs(
                 write_crop(photograph.path, photograph.box, new)
             else:
                 _link(photograph.path, new, target) if link else shutil.copyfile(photograph.path, new)
-            whole = (photograph.path.absolute(), photograph.identity, photograph.encounter, split, name)
+            whole = (
+                photograph.path.parent.resolve() / photograph.path.name,
+                photograph.identity,
+                photograph.encounter,
+                split,
+                name,
+            )
             rows.append((*whole, photograph.box) if photograph.box else whole)
         has_boxes = any(photograph.box for photograph in usable)
         write_csv(folder / "imported.csv", (*IMPORTED_HEADER, "bbox") if has_boxes else IMPORTED_HEADER, rows)

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
 
+from noseprint.calibration.operating_points import PAIRS_NEEDED
 from noseprint.calibration.thresholds import separating_similarity, threshold_at_precision
 from noseprint.data.names import alike_form
 from noseprint.errors import NoseprintError
+from noseprint.metrics.bootstrap import MIN_IDENTITIES, percentile_interval, resampled_pair_weights
+from noseprint.metrics.holdout_scores import HoldoutPairs
 from noseprint.metrics.similarity import Pairs, pair_similarities, row_similarities
 
 Pair = tuple[str, str]
@@ -120,8 +122,7 @@ def produce_pseudo_labels(
     embeddings: npt.NDArray[np.float32],
     index: Mapping[str, int],
     *,
-    holdout_similarity: Similarities | None,
-    holdout_same: npt.NDArray[np.bool_] | None,
+    holdout: HoldoutPairs | None,
     precision: float = 0.95,
     count: int | None = None,
     labelled: Collection[str] = (),
@@ -144,8 +145,7 @@ def produce_pseudo_labels(
         pairs: Pairs of unlabelled images.
         embeddings: (N, D), rows of length 1.
         index: Row of each image in `embeddings`.
-        holdout_similarity: (H,) of the balanced hold-out pairs; None if there is no hold-out.
-        holdout_same: (H,), whether each hold-out pair is the same.
+        holdout: Balanced pairs of the hold-out; None if there is none.
         precision: Share of same pairs that is required of the chosen ones, 0..1.
         count: Choose this many pairs instead.
         labelled: Identities in use; the prefix is repeated until none of them starts with it or is alike to a new one.
@@ -158,7 +158,6 @@ def produce_pseudo_labels(
     """
     if count is not None and count < 1:
         raise NoseprintError(f"count {count}: must be at least 1")
-    holdout = None if holdout_similarity is None or holdout_same is None else (holdout_similarity, holdout_same)
     if holdout is None and count is None:
         raise NoseprintError(
             "there are no hold-out pairs to set the threshold by: hold out identities (a share above 0), "
@@ -172,11 +171,11 @@ def produce_pseudo_labels(
         threshold = float(similarity[chosen[-1]]) if len(chosen) else None
     else:
         assert holdout is not None
-        threshold = threshold_at_precision(*holdout, precision)
+        threshold = threshold_at_precision(holdout.similarity, holdout.same, precision)
         chosen = select_pseudo_pairs(similarity, threshold=np.inf if threshold is None else threshold)
     refuse_below = threshold
     if holdout is not None:
-        refuse_below = separating_similarity(*holdout)
+        refuse_below = separating_similarity(holdout.similarity, holdout.same)
         if count is None and threshold is not None:
             refuse_below = min(refuse_below, threshold)
     merge = merge_pairs(
@@ -233,14 +232,32 @@ def _describe(refusal: Refusal) -> dict[str, Any]:
     }
 
 
-def _precision(
-    holdout: tuple[Similarities, npt.NDArray[np.bool_]] | None, threshold: float | None
-) -> dict[str, float | int] | None:
-    """Share of same pairs among the hold-out pairs that reach the threshold, with a 95 % interval; None if none do."""
+def _precision(holdout: HoldoutPairs | None, threshold: float | None) -> dict[str, float | int] | None:
+    """Share of same pairs among the hold-out pairs that reach the threshold, with a 95 % interval; None if none do.
+
+    The interval is from a bootstrap over individuals. Where nearly all pairs are right it would be too narrow, so it
+    also reaches down to 1 - 3 / individuals (the rule of three, see `least_supported_fmr`).
+    """
     if holdout is None or threshold is None:
         return None
-    above = np.asarray(holdout[1], dtype=bool)[np.asarray(holdout[0], dtype=np.float64) >= threshold]
-    if len(above) == 0:
+    above = np.asarray(holdout.similarity, dtype=np.float64) >= threshold
+    if not above.any():
         return None
-    low, high = binomtest(int(above.sum()), len(above)).proportion_ci(method="wilson")
-    return {"precision": float(above.mean()), "low": low, "high": high, "pairs": len(above), "same": int(above.sum())}
+    same = np.asarray(holdout.same, dtype=bool)[above]
+    a, b = np.asarray(holdout.identity_a)[above], np.asarray(holdout.identity_b)[above]
+    individuals, precision = len(np.union1d(a, b)), float(same.mean())
+    low, high = 0.0, 1.0
+    if individuals >= MIN_IDENTITIES:
+        weights = resampled_pair_weights(a, b, seed=0)
+        with np.errstate(invalid="ignore"):  # a replicate without any of these pairs
+            shares = np.concatenate([weight @ same / weight.sum(axis=1) for weight in weights])
+        low, high = percentile_interval(shares, identities=individuals)
+        low = max(min(low, precision, 1 - PAIRS_NEEDED / individuals), 0.0)
+    return {
+        "precision": precision,
+        "low": low,
+        "high": max(high, precision),
+        "pairs": len(same),
+        "same": int(same.sum()),
+        "individuals": individuals,
+    }

@@ -100,8 +100,7 @@ def write_pseudo_table(
             pairs,
             rows,
             {name: row for row, name in enumerate(names)},
-            holdout_similarity=scores.similarity if scores else None,
-            holdout_same=scores.same if scores else None,
+            holdout=scores,
             precision=precision,
             count=count if scores else count or WITHOUT_HOLDOUT,
             labelled=set(labelled.identities),
@@ -118,7 +117,10 @@ def _summary(summary: dict[str, Any], out: Path) -> str:
         return f"no pseudo-identities, because no threshold reaches this precision on the hold-out: {out}"
     precision = "unknown"
     if estimate := summary["estimated_precision"]:
-        precision = f"{estimate['precision']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}]"
+        precision = (
+            f"{estimate['precision']:.3f} [{estimate['low']:.3f}, {estimate['high']:.3f}], by "
+            f"{estimate['individuals']} held-out individuals"
+        )
     warning = ""
     if summary["accepted"] == summary["distinct_pairs"]:
         warning = "Every pair was chosen, including wrong ones: hold identities out, or give a lower --count.\n"

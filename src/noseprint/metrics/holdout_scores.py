@@ -8,13 +8,23 @@ import numpy.typing as npt
 
 from noseprint.metrics.balanced_pairs import balanced_pairs
 from noseprint.metrics.retrieval import retrieval_metrics
-from noseprint.metrics.similarity import Embeddings, Flags, row_similarities
+from noseprint.metrics.similarity import Embeddings, Flags, Labels, row_similarities
 from noseprint.metrics.verification import roc_auc
 
 
 @dataclass(frozen=True)
-class HoldoutScores:
-    """ROC AUC on balanced pairs (P,), Rank-1 and mAP of each image against all others, and the pairs themselves.
+class HoldoutPairs:
+    """Balanced pairs (P,) of held-out images: their similarities, whether both show one identity, and the two."""
+
+    similarity: npt.NDArray[np.floating]
+    same: Flags
+    identity_a: Labels
+    identity_b: Labels
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldoutScores(HoldoutPairs):
+    """ROC AUC on the balanced pairs, Rank-1 and mAP of each image against all others.
 
     average_precision, queried: the average precision and the identity of each image that has a match (Q,).
     """
@@ -24,10 +34,6 @@ class HoldoutScores:
     map: float
     average_precision: npt.NDArray[np.float64]
     queried: npt.NDArray[np.str_]
-    similarity: npt.NDArray[np.float32]
-    same: Flags
-    identity_a: npt.NDArray[np.str_]
-    identity_b: npt.NDArray[np.str_]
 
 
 def evaluate_holdout(

@@ -50,6 +50,8 @@ class ThresholdTest:
     """Share of the different pairs that are called the same (false match rate)."""
     tmr: Score
     """Share of the same pairs that are called the same (true match rate)."""
+    called_different: Score
+    """Share of the same pairs that are called different; at most the promised rate of the hold-out's are."""
     false_matches: int
     different: int
     same: int
@@ -64,6 +66,11 @@ class ThresholdTest:
     def above(self) -> bool:
         """The measured rate is above the promised one, but not clearly (see `broken`)."""
         return not self.broken and self.fmr.value > self.point.fmr
+
+    @property
+    def rejects_many(self) -> bool:
+        """Clearly more same pairs are called different than on the hold-out."""
+        return self.called_different.low > self.point.fmr
 
     @property
     def unsupported(self) -> bool:
@@ -142,8 +149,9 @@ def check_thresholds(verifier: Verifier, evaluation: Evaluation) -> list[Thresho
     for point in verifier.points:
         reached = similarity >= point.threshold
         fmr, tmr = (_share_reached(reached, among, labelled) for among in (different, labelled.same))
+        called_different = _share_reached(similarity < point.different_below, labelled.same, labelled)
         counts = int(reached[different].sum()), int(different.sum()), int(labelled.same.sum())
-        tests.append(ThresholdTest(point, fmr, tmr, *counts))
+        tests.append(ThresholdTest(point, fmr, tmr, called_different, *counts))
     return tests
 
 

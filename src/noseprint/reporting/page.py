@@ -31,7 +31,6 @@ from noseprint.reporting.run_folder import (
     Training,
     TrainingGain,
     TrainingSet,
-    common_holdout_share,
 )
 from noseprint.reporting.templates import render_template
 from noseprint.version import __version__
@@ -183,7 +182,6 @@ def _training(trainings: Mapping[str, Training]) -> dict[str, Any]:
     seconds = [of.seconds for of in trainings.values()]
     timed = [value for value in seconds if value is not None]
     return {
-        "share": common_holdout_share(trainings),
         "seconds": sum(timed) if len(timed) == len(seconds) else None,
         "styles": styles,
         "gain": _gain(trainings),

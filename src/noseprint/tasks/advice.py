@@ -80,7 +80,9 @@ def _doubts(counts: Sequence[int], search: tuple[int, float] | None) -> list[str
     """Lines that say why training may not help, or one that says that it probably does."""
     doubts = []
     if len(counts) < FEW_IDENTITIES:
-        doubts.append(f"{len(counts)} individuals are few: add individuals, at least {FEW_IDENTITIES}")
+        doubts.append(
+            f"{len(counts)} individuals to learn from are few: add some, until it learns from {FEW_IDENTITIES}"
+        )
     if median(counts) < FEW_PER_IDENTITY:
         doubts.append("most individuals have one or two photographs, so there are few same pairs: add photographs")
     if search and search[1] >= EASY:

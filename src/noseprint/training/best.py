@@ -103,7 +103,7 @@ class BestWeights:
             longer = "longer training (--minutes, --epochs), " if may_train_longer else ""
             lines.append(
                 f"this may be chance. Try {longer}larger images (--image-size, --train-size) or more photographs of "
-                "each individual or class. A larger --holdout can tell smaller differences"
+                "each individual or class. With more held out (--holdout), smaller differences can be told"
             )
         return lines
 
