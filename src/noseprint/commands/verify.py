@@ -61,8 +61,8 @@ class Verify:
         if not path.is_file():
             raise NoseprintError(
                 f"{path.absolute()}: no such verifier. bash predict.sh{' --small' if self.small else ''} --data DIR "
-                "makes it, after bash train.sh with the same options. Or name another one: --root CHECKOUT, --small, --run "
-                "NAME, --verifier FILE"
+                "makes it, after bash train.sh with these options. Or name another one: --root CHECKOUT, --small, "
+                "--run NAME, --verifier FILE"
             )
         verifier = read_verifier(path)
         for photograph in (self.a, self.b):
