@@ -77,8 +77,9 @@ run_in_lanes() {  # MAX FUNCTION ITEM...: calls FUNCTION with each item, at most
   [ "$failed" = 0 ] || fail "stopped. Finished work is kept; the same command continues from here"
 }
 
-run_lane() {  # LANE FUNCTION ITEM...: takes item LANE, then every LANES-th
-  local lane=$1 function=$2 gpus item cores
+run_lane() {  # LANE FUNCTION ITEM...: takes one of every LANES items, by turns from the front and from the back: of
+  # four items, two lanes take 1 and 4, and 2 and 3. Every LANES-th would give one lane the slower of each two
+  local lane=$1 function=$2 gpus item cores first place=$1
   shift 2
   trap 'exit 143' TERM  # runs once the current script has ended: waiting for the lane means waiting for both
   if [ -n "$GPUS" ]; then
@@ -88,7 +89,9 @@ run_lane() {  # LANE FUNCTION ITEM...: takes item LANE, then every LANES-th
     cores=$(getconf _NPROCESSORS_ONLN)
     export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$((cores > LANES ? cores / LANES : 1))}
   fi
-  for ((item = lane + 1; item <= $#; item += LANES)); do
+  for ((first = 1; first <= $#; first += LANES)); do
+    item=$((first + place)) place=$((LANES - 1 - place))
+    [ "$item" -le $# ] || continue
     [ ! -s "$FAILURES" ] || return 1
     "$function" "${!item}"
   done

@@ -14,7 +14,7 @@ def test_skip_bad_embeds_the_rest_and_lists_what_it_left_out(demo, tmp_path, wri
     names = sorted(path.name for path in photos.iterdir())
     for name in names[1:3]:
         (photos / name).write_bytes(b"\xff\xd8\xff")
-    (photos / "notes.txt").touch()
+    (photos / "film.mov").touch()
     out = tmp_path / "g.safetensors"
     with pytest.raises(NoseprintError, match=f"2 of {len(names)} photographs cannot be read"):
         Embed(photos, weights, out, device="cpu")()
@@ -24,7 +24,7 @@ def test_skip_bad_embeds_the_rest_and_lists_what_it_left_out(demo, tmp_path, wri
     with (tmp_path / "g.skipped.csv").open(newline="") as file:
         assert [row["image"] for row in csv.DictReader(file)] == [str(photos / name) for name in names[1:3]]
     told = capsys.readouterr()
-    assert "files are left out, because noseprint does not read them: 1 .txt (notes.txt)" in told.err
+    assert "files are left out, because noseprint does not read them: 1 .mov (film.mov)" in told.err
     assert f"2 of {len(names)} photographs are left out" in told.err
     assert told.out.startswith(f"photographs: {len(names) - 2}, ")
     for name in names[1:3]:

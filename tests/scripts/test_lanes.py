@@ -63,16 +63,17 @@ def test_small_networks_train_two_at_a_time_if_cores_and_memory_suffice_and_ther
     assert lanes("--small") == 1
 
 
-def test_each_lane_has_one_gpu_and_the_next_item_of_its_own(checkout):
+def test_each_lane_has_one_gpu_and_items_of_its_own_from_both_ends(checkout):
     checkout.ok("train.sh", "--gpus", "3,5")
     calls = [call for call in checkout.calls() if call["script"].endswith(".py")]
     gpus = {call["script"].split("_")[0]: call["CUDA_VISIBLE_DEVICES"] for call in calls}
-    assert gpus == {"pseudo": "3", "swin224": "3", "swin384": "5", "v2": "3", "b7ns": "5"}
+    assert gpus == {"pseudo": "3", "swin224": "3", "swin384": "5", "v2": "5", "b7ns": "3"}
     assert all(call["OMP_NUM_THREADS"] is None for call in calls)
     ends, begins = ({call["script"]: call[key] for call in calls} for key in ("end", "begin"))
     for member in ("swin224", "swin384", "v2", "b7ns"):
         assert ends[f"{member}_stage1/train.py"] <= begins[f"{member}_stage2/train.py"]
-    assert ends["swin224_stage2/train.py"] <= begins["v2_stage1/train.py"]
+    assert ends["swin384_stage2/train.py"] <= begins["v2_stage1/train.py"]
+    assert ends["swin224_stage2/train.py"] <= begins["b7ns_stage1/train.py"]
     checkout.ok("train.sh", "--only", "v2_stage1", "swin224_stage1", "--gpus", "0,1", "--force")
     calls = [call for call in checkout.calls() if call["script"].endswith(".py")]
     gpus = {call["script"]: call["CUDA_VISIBLE_DEVICES"] for call in calls}

@@ -32,7 +32,7 @@ def test_batches_of_individuals_with_few_photographs_hold_more_of_them():
 @pytest.mark.parametrize(
     ("individuals", "each", "search", "doubt"),
     [
-        (24, 5, (160, 0.4), "16 individuals are few"),
+        (24, 5, (160, 0.4), "16 individuals to learn from are few"),
         (100, 2, (160, 0.4), "most individuals have one or two photographs"),
         (100, 5, (160, 0.97), "already finds nearly all"),
     ],
