@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Literal
 
 from noseprint.command_line import check_run_name, check_workers, run
-from noseprint.data.class_columns import ClassColumns
+from noseprint.data.class_options import TableOptions
 from noseprint.errors import NoseprintError
 
 
-@dataclass(frozen=True)
-class CleaningOptions:
+@dataclass(frozen=True, kw_only=True)
+class CleaningOptions(TableOptions):
     """Options of every script of a cleaning."""
 
     data: Path
@@ -20,16 +20,6 @@ class CleaningOptions:
     """Name of the run, whose files are in results/RUN; "" is results/ itself."""
     small: bool = False
     """Use a small network, for a machine without a GPU."""
-    table: Path | None = None
-    """The table of images and labels. None: the one in the data folder, or else its folders."""
-    image_column: str | None = None
-    """The table's column of images. None: recognise it by its name."""
-    label_column: str | None = None
-    """The table's column of labels. None: recognise it by its name."""
-    split_column: str | None = None
-    """The table's column of splits. None: recognise it by its name."""
-    group_column: str | None = None
-    """The table's column of groups, such as the photographer of each image: a group is in one fold."""
     folds: int = 5
     """Parts of the images. Each is judged by a classifier that was trained on the others."""
     rounds: int = 3
@@ -58,17 +48,6 @@ class CleaningOptions:
         for name in ("most_of_class", "share"):
             if not 0 < getattr(self, name) <= 1:
                 raise NoseprintError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be above 0 and at most 1")
-
-    @property
-    def columns(self) -> ClassColumns:
-        """The table and its columns."""
-        return ClassColumns(
-            table=self.table,
-            image=self.image_column,
-            label=self.label_column,
-            split=self.split_column,
-            group=self.group_column,
-        )
 
     def results(self, folder: Path) -> Path:
         """Where `folder` keeps the files of this run."""
