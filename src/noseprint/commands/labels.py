@@ -32,6 +32,7 @@ class _WithLog:
 class _WithTable(TableOptions, _WithLog):
     data: Path = Path("data")
     """The data folder."""
+
     def _images(self) -> "ClassTable":
         from noseprint.data.class_tables import read_classes
 
