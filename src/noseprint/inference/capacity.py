@@ -1,0 +1,97 @@
+"""Answers in which no class may come too often, for images of which it is known how many each class has."""
+
+import re
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+
+from noseprint.errors import NoseprintError
+from noseprint.metrics.calibration_error import LEAST_PROBABILITY
+
+Floats = npt.NDArray[np.floating]
+Ints = npt.NDArray[np.integer]
+
+CANDIDATES = 20
+"""The flow considers this many classes for each image."""
+MOST_CELLS = 2**24
+"""Up to this many pairs of an image and a place in a class, all of them are considered: 128 MiB, and some seconds."""
+_UNIT = 1000  # the flow's costs are integers: this many for a factor of e in probability
+_LEFT_OUT = round(-np.log(LEAST_PROBABILITY) * _UNIT) + 1
+
+
+def images_of_each_class(prior: str) -> int:
+    """The number of images in each class by a prior such as "exactly-20-each". Raises NoseprintError for another."""
+    match = re.fullmatch(r"exactly-([1-9]\d{0,8})-each", prior)
+    if not match:
+        raise NoseprintError(f"--prior {prior!r}: write how many images each class has, such as exactly-20-each")
+    return int(match[1])
+
+
+def assign_classes(probability: Floats, *, capacity: int) -> Ints:
+    """The class of each image (N,), so that the product of their probabilities is as large as the capacity allows.
+
+    Small problems are solved exactly. In larger ones each image may have one of its CANDIDATES most probable classes,
+    by a flow of minimal cost; images for which these have no place left are assigned in the same way to the other
+    classes.
+
+    probability: (N, K). capacity: the most images of one class.
+    Raises NoseprintError if there are more images than places, and for a large problem without OR-Tools.
+    """
+    images, classes = probability.shape
+    if images > classes * capacity:
+        raise NoseprintError(
+            f"--capacity {capacity}: {classes} classes take at most {classes * capacity} images, and there are "
+            f"{images}; give at least {-(-images // classes)}"
+        )
+    places = np.full(classes, min(capacity, images))
+    gain = np.log(np.maximum(probability, LEAST_PROBABILITY))
+    if images * int(places.sum()) > MOST_CELLS:
+        return _assign_by_flow(gain, places)
+    class_of_place = np.repeat(np.arange(classes), places)
+    found: Ints = class_of_place[linear_sum_assignment(gain[:, class_of_place], maximize=True)[1]]
+    return found
+
+
+def _assign_by_flow(gain: Floats, places: Ints) -> Ints:
+    found, places = np.full(len(gain), -1), places.copy()
+    while len(left := np.flatnonzero(found < 0)):  # each round assigns at least one image, since some class has a place
+        found[left] = _flow(np.where(places > 0, gain[left], -np.inf), places)
+        places -= np.bincount(found[left][found[left] >= 0], minlength=len(places))
+    return found
+
+
+def _flow(gain: Floats, places: Ints) -> Ints:
+    """The class of each image (N,) among its best candidates, -1 where these have no place left.
+
+    gain: (N, K), -inf for classes without a place.
+    """
+    try:
+        from ortools.graph.python.min_cost_flow import SimpleMinCostFlow  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise NoseprintError(
+            f"--capacity needs OR-Tools for {len(gain)} images of {len(places)} classes: pip install noseprint[assign]"
+        ) from None
+    images, classes = gain.shape
+    wanted = min(CANDIDATES, classes)
+    parts = np.array_split(gain, -(-gain.size // 2**24))  # the order of all of 100,000 x 5,000 takes 4 GB
+    candidates = np.concatenate([np.argpartition(-part, wanted - 1, axis=1)[:, :wanted] for part in parts])
+    rows = np.repeat(np.arange(images), wanted)
+    chosen = candidates.ravel()
+    open_ = np.isfinite(gain[rows, chosen])
+    rows, chosen = rows[open_], chosen[open_]
+    costs = np.rint(-gain[rows, chosen] * _UNIT).astype(np.int64)
+    flow, sink = SimpleMinCostFlow(), images + classes
+    arcs = flow.add_arcs_with_capacity_and_unit_cost(rows, images + chosen, np.ones(len(rows), np.int64), costs)
+    every = np.arange(images)
+    ones = np.ones(images, np.int64)
+    flow.add_arcs_with_capacity_and_unit_cost(every, np.full(images, sink), ones, ones * _LEFT_OUT)
+    full = images + np.arange(classes)
+    flow.add_arcs_with_capacity_and_unit_cost(full, np.full(classes, sink), places, np.zeros(classes, np.int64))
+    flow.set_nodes_supplies(np.append(every, sink), np.append(ones, -images))
+    if (status := flow.solve()) != flow.OPTIMAL:
+        raise RuntimeError(f"the flow has no solution ({status})")
+    taken = flow.flows(arcs) > 0
+    found = np.full(images, -1)
+    found[rows[taken]] = chosen[taken]
+    return found
