@@ -1,6 +1,8 @@
 """The answers of several classifiers as one: the mean, a vote, or a greedy selection; and how sure the answer is."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -26,20 +28,28 @@ class Join:
     log_loss: float
 
 
-def vote(members: Floats) -> Floats:
+def weighted_mean(members: Iterable[Floats], weights: Sequence[float]) -> Floats:
+    """The mean of the members' probabilities, each (N, K). weights: of each member, with a sum above 0."""
+    parts = (weight * member for member, weight in zip(members, weights, strict=True) if weight)
+    mean: Floats = reduce(np.add, parts) / sum(weights)
+    return mean
+
+
+def vote(members: Sequence[Floats]) -> Floats:
     """Each member votes for its first answer; of equally many votes, the class that is more probable on average wins.
 
-    members: (M, N, K) probabilities. Returns (N, K) rows with the sum 1: the votes, and the mean probability as one
-    more vote that is split among the classes.
+    members: the probabilities of each, (N, K). Returns rows (N, K) with the sum 1: the share of the votes, where the
+    mean probability counts as one more vote that is split among the classes.
     """
-    votes = np.zeros(members.shape[1:])
-    for answers in members.argmax(axis=2):
-        votes[np.arange(len(answers)), answers] += 1
-    shares: Floats = (votes + members.mean(axis=0)) / (len(members) + 1)
+    total = weighted_mean(members, [1] * len(members))
+    rows = np.arange(len(total))
+    for member in members:
+        total[rows, member.argmax(axis=1)] += 1
+    shares: Floats = total / (len(members) + 1)
     return shares
 
 
-def greedy_selection(members: Floats, truth: Ints) -> list[Join]:
+def greedy_selection(members: Sequence[Floats], truth: Ints) -> list[Join]:
     """Choose members whose mean is right most often on the hold-out.
 
     Starts with the best member, then adds the one, also one that is in already, with which the mean is right most
@@ -47,11 +57,11 @@ def greedy_selection(members: Floats, truth: Ints) -> list[Join]:
     members to the lower log loss, then to the first (Caruana et al., "Ensemble Selection from Libraries of Models",
     2004, section 2.1).
 
-    members: (M, N, K) probabilities. truth: (N,) the right class of each image.
+    members: the probabilities of each, (N, K). truth: (N,) the right class of each image.
     Returns those that joined, in order: the mean of their probabilities is the ensemble's.
     """
     rows = np.arange(len(truth))
-    total, joins = np.zeros(members.shape[1:]), list[Join]()
+    total, joins = np.zeros_like(members[0]), list[Join]()
     for number in range(1, MOST_JOINS + 1):
         found = []
         for index, member in enumerate(members):
@@ -59,7 +69,7 @@ def greedy_selection(members: Floats, truth: Ints) -> list[Join]:
             right = int((mean.argmax(axis=1) == truth).sum())
             found.append((-right, -np.log(np.maximum(mean[rows, truth], LEAST_PROBABILITY)).mean(), index))
         wrong, loss, index = min(found)
-        total += members[index]
+        total = total + members[index]
         joins.append(Join(index, -wrong / len(truth), float(loss)))
     best = int(np.argmax([join.accuracy for join in joins]))  # the first of equals: the smallest ensemble
     return joins[: best + 1]

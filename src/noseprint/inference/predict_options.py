@@ -1,0 +1,56 @@
+"""Options of the script that answers with several classifiers, known without torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from noseprint.command_line import check_run_name
+from noseprint.data.class_options import LabelOptions
+from noseprint.errors import NoseprintError
+
+Method = Literal["mean", "greedy", "vote", "fusion"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions(LabelOptions):
+    """Options of the script that answers with several classifiers."""
+
+    data: Path
+    """Data folder, as in training: the labels of its held-out images show how sure the networks may be."""
+    run: str = ""
+    """Name of the run, whose files are in results/RUN; "" is results/ itself."""
+    small: bool = False
+    """Use the networks of train.sh --small."""
+    members: str = "b4,b5"
+    """The folders of the networks, separated by commas."""
+    method: Method = "mean"
+    """How several networks give one answer. mean: the mean of their probabilities. greedy: the same, of those networks
+    with which it is right most often on the held-out images. vote: the class that most of them answer. fusion: the
+    network on the features of all of them that fusion/train.py trained."""
+    holdout: float = 0.1
+    """The share that was held out, as in training."""
+    capacity: int | None = None
+    """At most this many images get the same class: for images of which --prior is known to be true."""
+    prior: str | None = None
+    """What is known about the images: exactly-20-each says that each class has 20."""
+    images: Path | None = None
+    """Classify the photographs in this folder instead of the test images."""
+    out: Path | None = None
+    """Write the answer for --images to this CSV."""
+    skip_bad: bool = False
+    """Go on without the photographs that are missing or broken."""
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        check_run_name(self.run)
+        if self.capacity is not None and self.prior is None:
+            raise NoseprintError(
+                f"--capacity {self.capacity}: needs a declared --prior, such as exactly-{max(1, self.capacity)}-each. If "
+                "the images are not known to have as many of each class, answer without --capacity: it would do harm"
+            )
+        if self.prior is not None and self.capacity is None:
+            raise NoseprintError(f"--prior {self.prior}: has no effect without --capacity")
+        if self.capacity is not None and self.capacity < images_of_each_class(str(self.prior)):
+            raise NoseprintError(f"--capacity {self.capacity}: must not be below the number in --prior {self.prior}")
+        if (self.images is None) != (self.out is None):
+            raise NoseprintError("--images FOLDER and --out FILE belong together: give both or neither")
