@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from noseprint.data.class_columns import ClassColumns
 
@@ -31,3 +32,17 @@ class TableOptions:
             split=self.split_column,
             group=self.group_column,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelOptions(TableOptions):
+    """Whose labels a script learns from."""
+
+    labels: Literal["cleaned", "given"] = "cleaned"
+    """cleaned: the labels that clean.sh left for this run; if it has not run, those of the data. given: those of the
+    data."""
+
+    def cleaned_labels(self, results: Path) -> Path | None:
+        """The table that clean.sh left in the family's `results`; None if it is missing or not wanted."""
+        table = results / "labels.csv"
+        return table if self.labels == "cleaned" and table.is_file() else None
