@@ -37,7 +37,7 @@ set_inputs() {  # after read_options: sets READ_TRAIN, READ_LEARNED and READ_ALL
   READ_LEARNED+=(${tables[@]+"${tables[@]}"}) READ_ALL+=(${tables[@]+"${tables[@]}"})
 }
 
-check_data() { run_or_show python check/find.py "${RUN_OPTIONS[@]}"; }
+check_data() { run_or_show python check/find.py --data "$DATA" ${TABLE_OPTIONS[@]+"${TABLE_OPTIONS[@]}"}; }
 
 make_demo_data() {
   run_or_show python -c 'import sys; from pathlib import Path; from noseprint.data.demo_classes import write_demo_classes

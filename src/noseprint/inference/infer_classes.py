@@ -65,9 +65,8 @@ def infer_classes(
 
 def _require_held_out(images: ClassTable, recorded: str | None, weights: Path) -> None:
     """Refuse a hold-out that is not that of the training, which would make the network look better than it is."""
-    if recorded != holdout_hash(
-        f"{label}/{path.name}" for label, path in zip(images.labels, images.paths, strict=True)
-    ):
+    rows = zip(images.labels, images.paths, strict=True)
+    if recorded != holdout_hash(f"{label}/{path.name}" for label, path in rows):
         raise NoseprintError(
             f"{weights}: its training held out other images than the data have now: pass the same --labels, table and "
             "--skip-bad as to train.py, or train again"
