@@ -1,17 +1,21 @@
 """What trained classifiers say of images that are trained on again: computed once, and kept in files."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from noseprint.data.class_tables import ClassTable
+from noseprint.data.readable import readable_photographs
 from noseprint.data.transforms import Transform
+from noseprint.devices import choose_device
 from noseprint.errors import NoseprintError
 from noseprint.inference.classify import ClassifierOutputs, classify_photographs, read_outputs, write_outputs
 from noseprint.models.weights_header import fingerprint, read_header
+from noseprint.training.fit_options import FitOptions
 
 
 def member_weights(family: Path, members: str, *, run: str) -> dict[str, Path]:
@@ -59,3 +63,32 @@ def cached_outputs(
     )
     write_outputs(path, outputs)
     return read_outputs(path)  # mapped into memory
+
+
+def views_of_members(
+    folder: Path,
+    members: Mapping[str, Path],
+    images: ClassTable,
+    *,
+    transform: Callable[[int], Transform],
+    views: int = 1,
+    options: FitOptions,
+) -> tuple[ClassTable, list[list[ClassifierOutputs]]]:
+    """The images that can be read, and for each view of them what each member says.
+
+    folder: where that is kept; it may be deleted at any time. members: the weights of each. transform: makes the
+    transform of each image; if it is random, each view is another.
+    Raises NoseprintError as `classify_photographs` does.
+    """
+    if options.skip_bad:
+        good = readable_photographs(images.paths, skip_bad=True, skipped_csv=folder.with_name("skipped.csv"))
+        images = images.where(path in good for path in images.paths)
+    settings: dict[str, Any] = {"device": choose_device(options.device), "workers": options.workers}
+    found = []
+    for view in range(views):
+        of_view = []
+        for name, weights in members.items():
+            print(f"{name}: view {view + 1} of {views} of {len(images)} images", flush=True)
+            of_view.append(cached_outputs(folder, weights, images, transform=transform, seed=view, **settings))
+        found.append(of_view)
+    return images, found

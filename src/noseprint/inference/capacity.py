@@ -1,10 +1,9 @@
 """Answers in which no class may come too often, for images of which it is known how many each class has."""
 
-import re
-
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
+from scipy.stats import chi2
 
 from noseprint.errors import NoseprintError
 from noseprint.metrics.calibration_error import LEAST_PROBABILITY
@@ -18,14 +17,6 @@ MOST_CELLS = 2**24
 """Up to this many pairs of an image and a place in a class, all of them are considered: 128 MiB, and some seconds."""
 _UNIT = 1000  # the flow's costs are integers: this many for a factor of e in probability
 _LEFT_OUT = round(-np.log(LEAST_PROBABILITY) * _UNIT) + 1
-
-
-def images_of_each_class(prior: str) -> int:
-    """The number of images in each class by a prior such as "exactly-20-each". Raises NoseprintError for another."""
-    match = re.fullmatch(r"exactly-([1-9]\d{0,8})-each", prior)
-    if not match:
-        raise NoseprintError(f"--prior {prior!r}: write how many images each class has, such as exactly-20-each")
-    return int(match[1])
 
 
 def assign_classes(probability: Floats, *, capacity: int) -> Ints:
@@ -95,3 +86,45 @@ def _flow(gain: Floats, places: Ints) -> Ints:
     found = np.full(images, -1)
     found[rows[taken]] = chosen[taken]
     return found
+
+
+def prior_doubts(
+    probability: Floats, *, each: int, truth: Ints | None = None, holdout: tuple[Floats, Ints] | None = None
+) -> list[str]:
+    """What contradicts the claim that each class has exactly `each` of the images; nothing if all fits.
+
+    That is another number of images; known classes that come more often, or are all known and come less often; and
+    expected numbers that are too far away. By its probabilities p, a class has sum(p) images, with the variance
+    sum(p (1 - p)), if they are right. How much further from the truth such sums are than that, because networks
+    favour some classes, shows on the hold-out.
+
+    probability: (N, K), calibrated. truth: (N,) classes, -1 where they are not known. holdout: probabilities and
+    classes of images that were held out.
+    """
+    images, classes = probability.shape
+    doubts = []
+    if images != classes * each:
+        doubts.append(f"{classes} classes with {each} images each are {classes * each} images, and there are {images}")
+    if truth is not None and len(known := truth[truth >= 0]):
+        counts = np.bincount(known, minlength=classes)
+        wrong = (counts > each) | ((counts < each) & (len(known) == images))
+        if wrong.any():
+            doubts.append(f"{int(wrong.sum())} of {classes} classes have another number of images by their labels")
+    allowed = 1.0
+    if holdout is not None:
+        excess = _spread(holdout[0], np.bincount(holdout[1], minlength=classes)) - 1
+        allowed += max(excess, 0.0) * images / len(holdout[1])
+    found = _spread(probability, np.full(classes, each)) / allowed
+    if found > chi2.ppf(0.999, classes) / classes:
+        doubts.append(
+            f"by their probabilities, the images are spread over the classes in another way ({found:.1f} times the "
+            "variance that chance explains)"
+        )
+    return doubts
+
+
+def _spread(probability: Floats, counts: Ints) -> float:
+    """The mean over the classes of (expected number of images - count)^2 / variance; about 1 if all is as claimed."""
+    expected = probability.sum(axis=0)
+    variance = (probability * (1 - probability)).sum(axis=0)
+    return float(((expected - counts) ** 2 / (variance + 1)).mean())

@@ -9,6 +9,8 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp, softmax
 
+from noseprint.errors import NoseprintError
+from noseprint.inference.classify import ClassifierOutputs
 from noseprint.metrics.calibration_error import LEAST_PROBABILITY
 
 Floats = npt.NDArray[np.floating]
@@ -101,3 +103,18 @@ def with_temperature(probability: Floats, temperature: float) -> Floats:
     """Probabilities (N, K), less sure at a temperature above 1: p ** (1 / temperature), normalised."""
     adjusted: Floats = softmax(np.log(np.maximum(probability, LEAST_PROBABILITY)) / temperature, axis=1)
     return adjusted
+
+
+def mean_answers(members: Sequence[ClassifierOutputs], *, classes: Sequence[str]) -> npt.NDArray[np.float32]:
+    """The mean of the probabilities of members that answer with `classes` (K,): (N, K).
+
+    Raises NoseprintError if a member has other classes.
+    """
+    for member in members:
+        if member.classes != tuple(classes):
+            other = sorted(set(member.classes) ^ set(classes))
+            raise NoseprintError(
+                f"a member has other classes than the training images have now, such as {', '.join(other[:3])}: train "
+                "the members again"
+            )
+    return weighted_mean((softmax(member.logits, axis=1) for member in members), [1] * len(members)).astype(np.float32)

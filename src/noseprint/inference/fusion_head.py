@@ -8,21 +8,24 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from timm.optim import param_groups_weight_decay
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from noseprint.data.samplers import epoch_steps
 from noseprint.errors import NoseprintError
 from noseprint.inference.array_file import read_arrays, write_arrays
-from noseprint.inference.classify import ClassifierOutputs
+from noseprint.inference.classify import ClassifierOutputs, read_outputs, write_outputs
+from noseprint.lock import lock
 from noseprint.models.weights_header import check_heads, fingerprint
 from noseprint.progress import progress
+from noseprint.training.fit_options import FitOptions
 from noseprint.training.schedules import learning_rate_factor
 from noseprint.version import __version__
 
 FORMAT = "noseprint fusion head 1"
 HeadKind = Literal["linear", "conv"]
 Floats = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int64]
 _ROWS = 4096  # that pass through a head at a time
 
 
@@ -79,53 +82,46 @@ def side_by_side(outputs: Sequence[ClassifierOutputs], rows: npt.NDArray[np.inte
 def train_head(
     head: FusionHead,
     views: Sequence[Sequence[ClassifierOutputs]],
-    labels: Labels,
+    labels: Sequence[str],
     *,
-    epochs: int,
-    batch_size: int,
-    lr: float,
-    weight_decay: float,
-    smoothing: float = 0.0,
-    seed: int,
-    device: torch.device,
+    classes: Sequence[str],
+    options: FitOptions,
+    smoothing: float,
 ) -> None:
-    """Train a head on V views of N images; each epoch shows every image once, as a view drawn at random.
+    """Train a head on views of N images, on the CPU, with AdamW and a cosine schedule.
 
-    views: for each view what each member computed of it. labels: (N,) class numbers. lr: peak of a cosine schedule with
-    a short warm-up. The same seed on the same machine gives the same weights.
+    Each epoch shows every image once, as a view drawn at random. The same seed gives the same weights.
+
+    views: for each view what each member computed of it. labels: (N,). classes: (K,), in the order of the logits.
+    options: its epochs, batch size, learning rate, weight decay and seed count. smoothing: of the targets.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(options.seed)
+    number = {name: index for index, name in enumerate(classes)}
+    target = torch.tensor([number[label] for label in labels])
     head.standardise(side_by_side(views[0]))
-    head.to(device).train()
-    decayed = [weight for weight in head.parameters() if weight.ndim > 1]
-    others = [weight for weight in head.parameters() if weight.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=lr)
-    images, per_epoch = len(labels), max(1, round(len(labels) / batch_size))
-    steps = epochs * per_epoch
-    bar = progress(range(steps), total=steps, desc="fusion head", unit="step", leave=False)
-    batches: list[npt.NDArray[np.intp]] = []
-    for step in bar:
-        epoch, number = divmod(step, per_epoch)
-        if number == 0:
-            rng = np.random.default_rng((seed, epoch))
-            batches = np.array_split(rng.permutation(images), per_epoch)
-            view_of = rng.integers(len(views), size=images)
-        rows = batches[number]
-        rows = rows[np.argsort(view_of[rows], kind="stable")]  # by view, so that each is read at one go
-        parts = np.split(rows, np.searchsorted(view_of[rows], np.arange(1, len(views))))
-        features = np.concatenate([side_by_side(views[view], part) for view, part in enumerate(parts)])
-        for group in optimizer.param_groups:
-            group["lr"] = lr * learning_rate_factor("cosine", step, steps=steps, warmup=steps // 20)
-        optimizer.zero_grad()
-        logits = head(torch.from_numpy(features).to(device))
-        F.cross_entropy(logits, torch.from_numpy(labels[rows]).to(device), label_smoothing=smoothing).backward()
-        optimizer.step()
-    head.eval().cpu()
+    optimizer = torch.optim.AdamW(param_groups_weight_decay(head, options.weight_decay), lr=options.lr)
+    batches, epochs = epoch_steps(len(labels), options.batch_size), options.epochs or 1
+    head.train()
+    for epoch in progress(range(epochs), desc="fusion head", unit="epoch", leave=False):
+        rng = np.random.default_rng((options.seed, epoch))
+        view_of = rng.integers(len(views), size=len(labels))
+        for batch, rows in enumerate(np.array_split(rng.permutation(len(labels)), batches)):
+            step = epoch * batches + batch
+            rows = rows[np.argsort(view_of[rows], kind="stable")]  # noqa: PLW2901 - each view is read at one go
+            parts = np.split(rows, np.searchsorted(view_of[rows], np.arange(1, len(views))))
+            features = np.concatenate([side_by_side(views[view], part) for view, part in enumerate(parts)])
+            factor = learning_rate_factor("cosine", step, steps=epochs * batches, warmup=epochs * batches // 20)
+            for group in optimizer.param_groups:
+                group["lr"] = options.lr * factor
+            loss = F.cross_entropy(head(torch.from_numpy(features)), target[rows], label_smoothing=smoothing)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    head.eval()
 
 
-def write_head(path: Path, head: FusionHead, *, classes: Sequence[str], members: Mapping[str, str]) -> None:
-    """Write a head, completely or not at all. members: the fingerprint of each member's weights, in order."""
+def write_head(path: Path, head: FusionHead, *, classes: Sequence[str], members: Mapping[str, Path]) -> None:
+    """Write a head, completely or not at all. members: the weights of each, in the order of their features."""
     tensors = {name: tensor.detach().cpu().numpy() for name, tensor in head.state_dict().items()}
     metadata = {
         "format": FORMAT,
@@ -133,9 +129,28 @@ def write_head(path: Path, head: FusionHead, *, classes: Sequence[str], members:
         "head": head.kind,
         "sizes": json.dumps(head.sizes),
         "classes": json.dumps(classes, ensure_ascii=False),
-        "members": json.dumps(members, ensure_ascii=False),
+        "members": json.dumps({name: fingerprint(weights) for name, weights in members.items()}, ensure_ascii=False),
     }
     write_arrays(path, {name: array for name, array in tensors.items() if array.dtype == np.float32}, metadata)
+
+
+def infer_fusion(results: Path, *, family: Path, run: str, kinds: Sequence[str]) -> None:
+    """Write what the head in `results` says, in KIND.safetensors, of the images that every member has classified.
+
+    family: the folder with the members' folders.
+    Raises NoseprintError as `fuse_members` does, and if a member has classified no images of the first kind.
+    """
+    path = results / "head.safetensors"
+    names = list(_read_head(path)[2])
+    with lock(results):
+        for kind in kinds:
+            files = {name: family / name / "results" / run / f"{kind}.safetensors" for name in names}
+            out = results / f"{kind}.safetensors"
+            if kind != kinds[0] and not any(file.is_file() for file in files.values()):
+                out.unlink(missing_ok=True)
+                continue
+            write_outputs(out, fuse_members(path, {name: read_outputs(file) for name, file in files.items()}))
+            print(f"{kind}: {out}", flush=True)
 
 
 def fuse_members(path: Path, members: Mapping[str, ClassifierOutputs]) -> ClassifierOutputs:

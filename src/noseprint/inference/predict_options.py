@@ -1,5 +1,6 @@
 """Options of the script that answers with several classifiers, known without torch."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,8 +28,6 @@ class PredictOptions(LabelOptions):
     """How several networks give one answer. mean: the mean of their probabilities. greedy: the same, of those networks
     with which it is right most often on the held-out images. vote: the class that most of them answer. fusion: the
     network on the features of all of them that fusion/train.py trained."""
-    holdout: float = 0.1
-    """The share that was held out, as in training."""
     capacity: int | None = None
     """At most this many images get the same class: for images of which --prior is known to be true."""
     prior: str | None = None
@@ -45,8 +44,8 @@ class PredictOptions(LabelOptions):
         check_run_name(self.run)
         if self.capacity is not None and self.prior is None:
             raise NoseprintError(
-                f"--capacity {self.capacity}: needs a declared --prior, such as exactly-{max(1, self.capacity)}-each. If "
-                "the images are not known to have as many of each class, answer without --capacity: it would do harm"
+                f"--capacity {self.capacity}: needs a declared --prior, such as exactly-20-each. If the classes are "
+                "not known to have equally many images, answer without --capacity, which would do harm"
             )
         if self.prior is not None and self.capacity is None:
             raise NoseprintError(f"--prior {self.prior}: has no effect without --capacity")
@@ -54,3 +53,11 @@ class PredictOptions(LabelOptions):
             raise NoseprintError(f"--capacity {self.capacity}: must not be below the number in --prior {self.prior}")
         if (self.images is None) != (self.out is None):
             raise NoseprintError("--images FOLDER and --out FILE belong together: give both or neither")
+
+
+def images_of_each_class(prior: str) -> int:
+    """The number of images in each class by a prior such as "exactly-20-each". Raises NoseprintError for another."""
+    match = re.fullmatch(r"exactly-([1-9]\d{0,8})-each", prior)
+    if not match:
+        raise NoseprintError(f"--prior {prior!r}: write how many images each class has, such as exactly-20-each")
+    return int(match[1])

@@ -1,27 +1,14 @@
 """Targets for a student: what its teachers say of each image."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from noseprint.data.class_tables import ClassTable
-from noseprint.tasks.classification_options import MemberOptions
 
 Floats = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DistilOptions(MemberOptions):
-    """Options of a recipe that trains one network on the answers of several."""
-
-    teachers: str = "b4,b5"
-    """The folders of the members to learn from, separated by commas."""
-    targets: Literal["teachers", "half"] = "teachers"
-    """teachers: the mean of the teachers' probabilities, for the training images and the unlabelled ones. half: the
-    mean of that and the label, for the training images alone."""
 
 
 def with_unlabelled(images: ClassTable, unlabelled: ClassTable) -> ClassTable:
