@@ -54,8 +54,7 @@ def test_every_script_gets_the_table_and_whose_labels(checkout):
         f"--data {checkout.parent}/classes --small --table {checkout.parent}/my table.csv --label-column kind of cat"
     )
     assert all(f"{given} --labels cleaned" in line for line in commands)
-    assert ["--epochs 3" in line for line in commands if "train.py" in line] == ["--epochs" in line for line in commands
-                                                                                if "train.py" in line]  # fmt: skip
+    assert [("--epochs 3" in line) for line in commands] == [("train.py" in line) for line in commands]
     assert f"predict.sh --small {given.replace(' --small', '')}" in plan
     assert "clean.sh has not run" in plan
 

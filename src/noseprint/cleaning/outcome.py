@@ -26,9 +26,12 @@ def outcome(data: Path, *, columns: ClassColumns, labels: Path | None, members: 
     answers = {name: softmax(one.logits, axis=1) for name, one in outputs.items()}
     answers["their mean"] = sum(answers.values()) / len(answers)
     first = next(iter(outputs.values()))
-    truth = dict(zip(used.names, used.labels, strict=True))
+    row_of = {name: row for row, name in enumerate(used.names)}
+    rows = [row_of[name] for name in first.names]
+    truth = [used.labels[row] for row in rows]
+    groups = [used.groups[row] for row in rows] if used.groups else None
     for name, probability in answers.items():
-        scores = classification_scores(probability, [truth[name] for name in first.names], classes=first.classes)
+        scores = classification_scores(probability, truth, classes=first.classes, groups=groups)
         top, mean = scores.top_1, scores.mean_per_class
         lines.append(
             f"  {name:12} {top.value:.3f} [{top.low:.3f}, {top.high:.3f}], mean of the classes {mean.value:.3f}"
