@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +45,14 @@ def read_members(family: Path, members: Sequence[str], *, run: str, kind: str) -
     """
     if not members or len(set(members)) < len(members):
         raise NoseprintError(f"--members {','.join(members)}: name folders, each once, separated by commas")
-    found = {name: read_outputs(family / name / "results" / run / f"{kind}.safetensors") for name in members}
+    files = {name: family / name / "results" / run / f"{kind}.safetensors" for name in members}
+    if missing := [str(file) for file in files.values() if not file.is_file()]:
+        test = "the data have no test images, or " if kind == "test" else ""
+        raise NoseprintError(
+            f"{missing[0]} is missing: {test}train.sh has not come to its end. Run it again with the same options; "
+            "finished steps are skipped. Any photographs can be classified with --images FOLDER --out FILE.csv"
+        )
+    found = {name: read_outputs(file) for name, file in files.items()}
     (first, of_first), *others = found.items()
     for name, outputs in others:
         for what in ("classes", "names"):
@@ -57,11 +65,23 @@ def read_members(family: Path, members: Sequence[str], *, run: str, kind: str) -
     return found
 
 
+def require_images(members: Outputs, names: Sequence[str], *, some_skipped: bool) -> None:
+    """Raise NoseprintError unless the members have classified the images `names`; some of them, if some were skipped."""
+    name, outputs = next(iter(members.items()))
+    found, wanted = set(outputs.names), set(names)
+    if other := sorted(found - wanted) or sorted(set() if some_skipped else wanted - found):
+        raise NoseprintError(
+            f"{name} has classified other test images than the data have now ({len(other)} differ, such as {other[0]}): "
+            "run train.sh again with the same options; finished steps are skipped"
+        )
+
+
 def answer_classes(
     members: Outputs,
     holdout: Outputs | None,
     *,
-    labels: Mapping[str, str],
+    held_out: Mapping[str, str],
+    known: Mapping[str, str] = MappingProxyType({}),
     method: Method,
     capacity: int | None = None,
     prior: str | None = None,
@@ -70,24 +90,24 @@ def answer_classes(
 
     Probabilities are adjusted by a temperature that fits the hold-out. Without a hold-out they are as they come.
 
-    members, holdout: what they computed of the images, and of those that were held out. labels: the classes of images
-    by name; "" or no entry where that is not known. prior: how many images each class has, see `images_of_each_class`.
+    members, holdout: what they computed of the images, and of those that were held out. held_out: the classes of these,
+    by the name of the image. known: likewise of the images to answer; "" or no entry where that is not known. prior: how many images each class has, see `images_of_each_class`.
     Raises NoseprintError for a greedy selection without a hold-out, and as `assign_classes` does.
     """
     first = next(iter(members.values()))
     classes, weights = first.classes, dict.fromkeys(members, 1)
     lines = [f"{len(first.names)} images. Answered by {', '.join(members)}{_how(method, len(members))}."]
-    known, truth = _truth(holdout, labels, classes)
+    rows, truth = _truth(holdout, held_out, classes)
     if method == "greedy":
         if holdout is None or not len(truth):
             raise NoseprintError("--method greedy chooses by the images that were held out, and there are none")
-        joins = greedy_selection([p[known] for p in _probabilities(holdout)], truth)
+        joins = greedy_selection([p[rows] for p in _probabilities(holdout)], truth)
         weights = {name: sum(join.member == index for join in joins) for index, name in enumerate(members)}
         lines += _joins(joins, list(members), held_out=len(truth))
     probability = _together(members, method=method, weights=weights)
     of_holdout = None
     if holdout is not None and len(truth):
-        of_holdout = _together(holdout, method=method, weights=weights)[known]
+        of_holdout = _together(holdout, method=method, weights=weights)[rows]
         temperature = fit_temperature(of_holdout, truth)
         probability, of_holdout = (with_temperature(p, temperature) for p in (probability, of_holdout))
         lines.append(f"Temperature {temperature:.2f}, fitted on {len(truth)} images that were held out.")
@@ -99,7 +119,7 @@ def answer_classes(
         given = assign_classes(probability, capacity=capacity)
         each = images_of_each_class(prior)
         number = {name: index for index, name in enumerate(classes)}
-        of_images = np.array([number.get(labels.get(name, ""), -1) for name in first.names])
+        of_images = np.array([number.get(known.get(name, ""), -1) for name in first.names])
         pair = None if of_holdout is None else (of_holdout, truth)
         moved = int((given != best).sum())
         lines.append(f"At most {capacity} images of a class: {moved} images get another class than without that.")
@@ -112,7 +132,7 @@ def answer_classes(
         unlimited=tuple(classes[row] for row in best.tolist()),
         lines=(),
     )
-    lines += _score(answers, labels, capacity=capacity)
+    lines += _score(answers, known, capacity=capacity)
     unsure = int((answers.probability < UNSURE_BELOW).sum())
     lines.append(f"{unsure} answers have a probability below {UNSURE_BELOW}: look at these first.")
     return ClassAnswers(answers.names, answers.labels, answers.probability, answers.unlimited, tuple(lines))

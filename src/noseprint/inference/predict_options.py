@@ -36,8 +36,6 @@ class PredictOptions(LabelOptions):
     """Classify the photographs in this folder instead of the test images."""
     out: Path | None = None
     """Write the answer for --images to this CSV."""
-    skip_bad: bool = False
-    """Go on without the photographs that are missing or broken."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
