@@ -80,3 +80,33 @@ def test_the_demo_can_be_planned_before_its_data_exist(checkout):
     assert "predict.sh --demo" in plan
     assert "clean.sh has not run" in plan
     assert not (checkout / "recipes/web_finegrained/data").exists()
+
+
+def test_prediction_answers_first_and_then_reports(checkout):
+    plan = run(checkout, "predict.sh", "--small", "--data", "classes", "--method", "greedy", "--dry-run")
+    commands = [line for line in plan.splitlines() if line.startswith("run")]
+    data = f"--data {checkout.parent}/classes --small"
+    assert f"python predict/answer.py {data} --labels cleaned --method greedy --members b4,b5" in commands[0]
+    assert not any("infer.py" in line for line in commands)
+
+
+def test_any_photographs_are_classified_by_each_member_before_the_answer(checkout):
+    images = ["--images", "my photos", "--out", "answer.csv"]
+    options = ("--small", "--data", "classes", *images, "--members", "b4,distil", "--method", "fusion", "--dry-run")
+    commands = [line for line in run(checkout, "predict.sh", *options).splitlines() if line.startswith("run")]
+    photos = f"--images {checkout.parent}/my photos"
+    assert [line.split()[2] for line in commands] == [
+        "b4/infer.py", "distil/infer.py", "fusion/infer.py", "predict/answer.py"
+    ]  # fmt: skip
+    assert all(f"{photos} --skip-bad" in line for line in commands[:3])
+    assert f"--members b4,distil {photos} --out {checkout.parent}/answer.csv" in commands[3]
+
+
+def test_a_prediction_without_networks_or_with_wrong_options_says_what_to_do(checkout):
+    said = run(checkout, "predict.sh", "--small", "--data", "classes", status=1)
+    assert "b4/results/small/best.safetensors is missing. Make it with" in said
+    assert f"train.sh --small --data {checkout.parent}/classes" in said
+    assert "choose mean, greedy, vote or fusion" in run(checkout, "predict.sh", "--method", "best", status=2)
+    assert "belong together" in run(checkout, "predict.sh", "--images", "photos", status=2)
+    assert "--labels mine: choose" in run(checkout, "predict.sh", "--labels", "mine", status=2)
+    assert "is missing: name the data folder" in run(checkout, "predict.sh", "--data", "nowhere", status=1)

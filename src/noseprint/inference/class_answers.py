@@ -66,13 +66,13 @@ def read_members(family: Path, members: Sequence[str], *, run: str, kind: str) -
 
 
 def require_images(members: Outputs, names: Sequence[str], *, some_skipped: bool) -> None:
-    """Raise NoseprintError unless the members have classified the images `names`; some of them, if some were skipped."""
+    """Raise NoseprintError unless the members have classified the images `names`, or a part if some were skipped."""
     name, outputs = next(iter(members.items()))
     found, wanted = set(outputs.names), set(names)
     if other := sorted(found - wanted) or sorted(set() if some_skipped else wanted - found):
         raise NoseprintError(
-            f"{name} has classified other test images than the data have now ({len(other)} differ, such as {other[0]}): "
-            "run train.sh again with the same options; finished steps are skipped"
+            f"{name} has classified other test images than the data have now ({len(other)} differ, such as "
+            f"{other[0]}): run train.sh again with the same options; finished steps are skipped"
         )
 
 
@@ -91,7 +91,8 @@ def answer_classes(
     Probabilities are adjusted by a temperature that fits the hold-out. Without a hold-out they are as they come.
 
     members, holdout: what they computed of the images, and of those that were held out. held_out: the classes of these,
-    by the name of the image. known: likewise of the images to answer; "" or no entry where that is not known. prior: how many images each class has, see `images_of_each_class`.
+    by the name of the image. known: likewise of the images to answer; "" or no entry where that is not known. prior:
+    how many images each class has, see `images_of_each_class`.
     Raises NoseprintError for a greedy selection without a hold-out, and as `assign_classes` does.
     """
     first = next(iter(members.values()))
