@@ -60,10 +60,11 @@ infer() {  # FOLDER: classify the photographs in IMAGES
     --images "$IMAGES" --skip-bad
 }
 
+train=$(say_next train.sh)
 for member in "${MEMBERS[@]}"; do
   weights=$(results_of "$member")/best.safetensors
   [ "$DRY_RUN" = 1 ] || [ -f "$weights" ] ||
-    fail "$weights is missing. Make it with $(say_next train.sh) (or leave it out with --members)"
+    fail "$weights is missing. Make it with:${train#Next:}, or leave it out with --members"
 done
 set_up_python requirements.txt
 [ "$DRY_RUN" = 1 ] || lock_folder "results${RUN:+/$RUN}" "$SELF" || fail "nothing was started"
