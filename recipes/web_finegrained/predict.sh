@@ -12,9 +12,9 @@
 #   --members LIST    use these networks, separated by commas (default: b4,b5); distil is one, if it has been trained
 #   --method METHOD   mean: mean of the probabilities (default); vote: what most networks answer; greedy: mean of those
 #                     that help on the images held out; fusion: the head that fusion/train.py trained
-#   --capacity N --prior exactly-N-each
-#                     where it is known that each class has N images: give no class more (--capacity may be higher).
-#                     This does harm where it is not so
+#   --prior exactly-N-each
+#                     it is known that each class has N images; does harm where it is not so
+#   --capacity N      with --prior: no class gets more images than this
 #   --images FOLDER   classify these photographs instead. Those that cannot be read are listed in FILE.skipped.csv
 #   --out FILE.csv    write the answer for --images here
 #   --labels WHOSE    as in train.sh: cleaned (default) or given

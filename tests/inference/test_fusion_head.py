@@ -46,6 +46,7 @@ def _fingerprint(path):
 
 
 def trained(case, kind="linear", views=1, **options):
+    torch.manual_seed(options.get("seed", 0))
     head = FusionHead([3, 5], 4, kind=kind)
     all_views = [list(case.members.values())] * views
     train_head(head, all_views, case.labels, classes=CLASSES, options=replace(OPTIONS, **options), smoothing=0.0)

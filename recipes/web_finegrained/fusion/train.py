@@ -17,6 +17,7 @@ SMALL = replace(FULL, run="small", small=True, batch_size=64)
 def main(options: FusionOptions) -> None:
     """Compute the features, train, and leave the head in results/."""
     import dataset  # here, not above: torch takes seconds to load, and --help does not need it
+    import torch
     from model import build_head
 
     from noseprint.cleaning.label_files import training_images
@@ -36,6 +37,7 @@ def main(options: FusionOptions) -> None:
         views=options.views or 1,
         options=options,
     )
+    torch.manual_seed(options.seed)
     head = build_head([of_member.features.shape[1] for of_member in views[0]], len(train.classes), kind=options.head)
     train_head(head, views, train.labels, classes=train.classes, options=options, smoothing=options.smoothing)
     write_head(results / "head.safetensors", head, classes=train.classes, members=members)

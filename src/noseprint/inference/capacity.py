@@ -1,4 +1,4 @@
-"""Answers in which no class may come too often, for images of which it is known how many each class has."""
+"""Answers for images of which it is known that every class has equally many of them."""
 
 import numpy as np
 import numpy.typing as npt
@@ -15,16 +15,35 @@ CANDIDATES = 20
 """The flow considers this many classes for each image."""
 MOST_CELLS = 2**24
 """Up to this many pairs of an image and a place in a class, all of them are considered: 128 MiB, and some seconds."""
-_UNIT = 1000  # the flow's costs are integers: this many for a factor of e in probability
-_LEFT_OUT = round(-np.log(LEAST_PROBABILITY) * _UNIT) + 1
+_UNIT = 10**6  # the flow's costs are integers: this many for a probability of 1
+_ROUNDS = 200  # far more than it takes until the sums of the classes are right to 0.1 %
+
+
+def balanced(probability: Floats) -> Floats:
+    """Probabilities (N, K), given that every class has N / K of the images: rows with the sum 1, columns with N / K.
+
+    Rows and columns are scaled in turn (Sinkhorn & Knopp 1967). So the answers to the other images count: where a class
+    would have too many images, the least certain of them are given to others.
+    """
+    p = np.maximum(probability, LEAST_PROBABILITY)
+    images, classes = p.shape
+    of_row, of_class, wanted = np.ones(images), np.ones(classes), images / classes
+    for _ in range(_ROUNDS):
+        sums = of_row @ p
+        if np.abs(sums * of_class - wanted).max() < 1e-3 * wanted:
+            break
+        of_class = wanted / sums
+        of_row = 1 / (p @ of_class)
+    scaled: Floats = of_row[:, None] * p * of_class
+    return scaled
 
 
 def assign_classes(probability: Floats, *, capacity: int) -> Ints:
-    """The class of each image (N,), so that the product of their probabilities is as large as the capacity allows.
+    """The class of each image (N,), so that as many as possible are probably right, and no class has too many images.
 
-    Small problems are solved exactly. In larger ones each image may have one of its CANDIDATES most probable classes,
-    by a flow of minimal cost; images for which these have no place left are assigned in the same way to the other
-    classes.
+    The sum of their probabilities is the largest that the capacity allows. Small problems are solved exactly. In larger
+    ones each image may have one of its CANDIDATES most probable classes, by a flow of minimal cost; images for which
+    these have no place left are assigned in the same way to the other classes.
 
     probability: (N, K). capacity: the most images of one class.
     Raises NoseprintError if there are more images than places, and for a large problem without OR-Tools.
@@ -36,47 +55,47 @@ def assign_classes(probability: Floats, *, capacity: int) -> Ints:
             f"{images}; give at least {-(-images // classes)}"
         )
     places = np.full(classes, min(capacity, images))
-    gain = np.log(np.maximum(probability, LEAST_PROBABILITY))
     if images * int(places.sum()) > MOST_CELLS:
-        return _assign_by_flow(gain, places)
+        return _assign_by_flow(probability, places)
     class_of_place = np.repeat(np.arange(classes), places)
-    found: Ints = class_of_place[linear_sum_assignment(gain[:, class_of_place], maximize=True)[1]]
+    found: Ints = class_of_place[linear_sum_assignment(probability[:, class_of_place], maximize=True)[1]]
     return found
 
 
-def _assign_by_flow(gain: Floats, places: Ints) -> Ints:
-    found, places = np.full(len(gain), -1), places.copy()
+def _assign_by_flow(probability: Floats, places: Ints) -> Ints:
+    found, places = np.full(len(probability), -1), places.copy()
     while len(left := np.flatnonzero(found < 0)):  # each round assigns at least one image, since some class has a place
-        found[left] = _flow(np.where(places > 0, gain[left], -np.inf), places)
+        found[left] = _flow(np.where(places > 0, probability[left], -1), places)
         places -= np.bincount(found[left][found[left] >= 0], minlength=len(places))
     return found
 
 
-def _flow(gain: Floats, places: Ints) -> Ints:
+def _flow(probability: Floats, places: Ints) -> Ints:
     """The class of each image (N,) among its best candidates, -1 where these have no place left.
 
-    gain: (N, K), -inf for classes without a place.
+    probability: (N, K), -1 for classes without a place.
     """
     try:
         from ortools.graph.python.min_cost_flow import SimpleMinCostFlow  # noqa: PLC0415 - an extra
     except ImportError:
         raise NoseprintError(
-            f"--capacity needs OR-Tools for {len(gain)} images of {len(places)} classes: pip install noseprint[assign]"
+            f"--capacity needs OR-Tools for {len(probability)} images of {len(places)} classes: "
+            "pip install noseprint[assign]"
         ) from None
-    images, classes = gain.shape
+    images, classes = probability.shape
     wanted = min(CANDIDATES, classes)
-    parts = np.array_split(gain, -(-gain.size // 2**24))  # the order of all of 100,000 x 5,000 takes 4 GB
+    parts = np.array_split(probability, -(-probability.size // 2**24))  # the order of all of 100,000 x 5,000 takes 4 GB
     candidates = np.concatenate([np.argpartition(-part, wanted - 1, axis=1)[:, :wanted] for part in parts])
     rows = np.repeat(np.arange(images), wanted)
     chosen = candidates.ravel()
-    open_ = np.isfinite(gain[rows, chosen])
+    open_ = probability[rows, chosen] >= 0
     rows, chosen = rows[open_], chosen[open_]
-    costs = np.rint(-gain[rows, chosen] * _UNIT).astype(np.int64)
+    costs = np.rint((1 - probability[rows, chosen]) * _UNIT).astype(np.int64)
     flow, sink = SimpleMinCostFlow(), images + classes
     arcs = flow.add_arcs_with_capacity_and_unit_cost(rows, images + chosen, np.ones(len(rows), np.int64), costs)
     every = np.arange(images)
     ones = np.ones(images, np.int64)
-    flow.add_arcs_with_capacity_and_unit_cost(every, np.full(images, sink), ones, ones * _LEFT_OUT)
+    flow.add_arcs_with_capacity_and_unit_cost(every, np.full(images, sink), ones, ones * (_UNIT + 1))
     full = images + np.arange(classes)
     flow.add_arcs_with_capacity_and_unit_cost(full, np.full(classes, sink), places, np.zeros(classes, np.int64))
     flow.set_nodes_supplies(np.append(every, sink), np.append(ones, -images))

@@ -11,7 +11,7 @@ from scipy.special import softmax
 
 from noseprint.data.csv_rows import write_csv
 from noseprint.errors import NoseprintError
-from noseprint.inference.capacity import assign_classes, prior_doubts
+from noseprint.inference.capacity import assign_classes, balanced, prior_doubts
 from noseprint.inference.classify import ClassifierOutputs, read_outputs
 from noseprint.inference.ensemble import Join, fit_temperature, greedy_selection, vote, weighted_mean, with_temperature
 from noseprint.inference.predict_options import Method, images_of_each_class
@@ -27,14 +27,14 @@ UNSURE_BELOW = 0.5
 class ClassAnswers:
     """The answers to N images.
 
-    names, labels, probability: (N,) of each image, its class and the probability that this is right. unlimited: (N,)
-    the classes without a capacity. lines: what the user should know about how they came about.
+    names, labels, probability: (N,) of each image, its class and the probability that this is right. plain: (N,) the
+    classes without a prior. lines: what the user should know about how they came about.
     """
 
     names: tuple[str, ...]
     labels: tuple[str, ...]
     probability: Floats
-    unlimited: tuple[str, ...]
+    plain: tuple[str, ...]
     lines: tuple[str, ...]
 
 
@@ -86,13 +86,13 @@ def answer_classes(
     capacity: int | None = None,
     prior: str | None = None,
 ) -> ClassAnswers:
-    """Answer with the class that the members together find most probable, within the capacity of the classes.
+    """Answer with the class that the members together find most probable, given the prior.
 
     Probabilities are adjusted by a temperature that fits the hold-out. Without a hold-out they are as they come.
 
     members, holdout: what they computed of the images, and of those that were held out. held_out: the classes of these,
     by the name of the image. known: likewise of the images to answer; "" or no entry where that is not known. prior:
-    how many images each class has, see `images_of_each_class`.
+    how many images each class has, see `images_of_each_class`. capacity: with a prior, the most images of one class.
     Raises NoseprintError for a greedy selection without a hold-out, and as `assign_classes` does.
     """
     first = next(iter(members.values()))
@@ -114,29 +114,29 @@ def answer_classes(
         lines.append(f"Temperature {temperature:.2f}, fitted on {len(truth)} images that were held out.")
     else:
         lines.append("Caution: no image was held out, so nothing shows whether the probabilities are right.")
-    best = probability.argmax(axis=1)
-    given = best
-    if capacity is not None and prior is not None:
-        given = assign_classes(probability, capacity=capacity)
+    best = given = probability.argmax(axis=1)
+    if prior is not None:
         each = images_of_each_class(prior)
         number = {name: index for index, name in enumerate(classes)}
         of_images = np.array([number.get(known.get(name, ""), -1) for name in first.names])
         pair = None if of_holdout is None else (of_holdout, truth)
-        moved = int((given != best).sum())
-        lines.append(f"At most {capacity} images of a class: {moved} images get another class than without that.")
         doubts = prior_doubts(probability, each=each, truth=of_images, holdout=pair)
+        probability = balanced(probability)
+        given = probability.argmax(axis=1) if capacity is None else assign_classes(probability, capacity=capacity)
+        moved = int((given != best).sum())
+        lines.append(f"With --prior {prior}, {moved} images get another class than without it.")
         lines += [f"Warning: --prior {prior} does not fit: {doubt}." for doubt in doubts]
     answers = ClassAnswers(
         names=first.names,
         labels=tuple(classes[row] for row in given.tolist()),
         probability=probability[np.arange(len(given)), given],
-        unlimited=tuple(classes[row] for row in best.tolist()),
+        plain=tuple(classes[row] for row in best.tolist()),
         lines=(),
     )
-    lines += _score(answers, known, capacity=capacity)
+    lines += _score(answers, known, prior=prior)
     unsure = int((answers.probability < UNSURE_BELOW).sum())
     lines.append(f"{unsure} answers have a probability below {UNSURE_BELOW}: look at these first.")
-    return ClassAnswers(answers.names, answers.labels, answers.probability, answers.unlimited, tuple(lines))
+    return ClassAnswers(answers.names, answers.labels, answers.probability, answers.plain, tuple(lines))
 
 
 def write_answers(path: Path, answers: ClassAnswers) -> None:
@@ -189,7 +189,7 @@ def _joins(joins: Sequence[Join], members: Sequence[str], *, held_out: int) -> I
         yield f"  Left out, since they add nothing there: {', '.join(left_out)}."
 
 
-def _score(answers: ClassAnswers, labels: Mapping[str, str], *, capacity: int | None) -> Iterator[str]:
+def _score(answers: ClassAnswers, labels: Mapping[str, str], *, prior: str | None) -> Iterator[str]:
     """The share of right answers, where the classes are known."""
     rows = [row for row, name in enumerate(answers.names) if labels.get(name)]
     if not rows:
@@ -197,12 +197,12 @@ def _score(answers: ClassAnswers, labels: Mapping[str, str], *, capacity: int | 
     truth = [labels[answers.names[row]] for row in rows]
     right, before = (
         np.array([given[row] == label for row, label in zip(rows, truth, strict=True)], float)
-        for given in (answers.labels, answers.unlimited)
+        for given in (answers.labels, answers.plain)
     )
     yield f"Right: {right.mean():.1%} of the {len(rows)} images whose class is known."
-    if capacity is not None:
+    if prior is not None:
         gain = bootstrap_difference(right, before, np.arange(len(rows)), seed=0)
         yield (
-            f"Without --capacity: {before.mean():.1%}; the capacity brings {gain.value:+.1%} "
+            f"Without --prior: {before.mean():.1%}; the prior brings {gain.value:+.1%} "
             f"[{gain.low:+.1%}, {gain.high:+.1%}]."
         )

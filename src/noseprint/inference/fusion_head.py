@@ -90,12 +90,11 @@ def train_head(
 ) -> None:
     """Train a head on views of N images, on the CPU, with AdamW and a cosine schedule.
 
-    Each epoch shows every image once, as a view drawn at random. The same seed gives the same weights.
+    Each epoch shows every image once, as a view drawn at random. The same head and seed give the same weights.
 
     views: for each view what each member computed of it. labels: (N,). classes: (K,), in the order of the logits.
     options: its epochs, batch size, learning rate, weight decay and seed count. smoothing: of the targets.
     """
-    torch.manual_seed(options.seed)
     number = {name: index for index, name in enumerate(classes)}
     target = torch.tensor([number[label] for label in labels])
     head.standardise(side_by_side(views[0]))

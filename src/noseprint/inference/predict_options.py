@@ -28,10 +28,10 @@ class PredictOptions(LabelOptions):
     """How several networks give one answer. mean: the mean of their probabilities. greedy: the same, of those networks
     with which it is right most often on the held-out images. vote: the class that most of them answer. fusion: the
     network on the features of all of them that fusion/train.py trained."""
-    capacity: int | None = None
-    """At most this many images get the same class: for images of which --prior is known to be true."""
     prior: str | None = None
-    """What is known about the images: exactly-20-each says that each class has 20."""
+    """What is known about the images: exactly-20-each says that each class has 20. Does harm where it is not so."""
+    capacity: int | None = None
+    """With --prior: no class gets more images than this, such as the number in the prior, or a quarter more."""
     images: Path | None = None
     """Classify the photographs in this folder instead of the test images."""
     out: Path | None = None
@@ -45,9 +45,8 @@ class PredictOptions(LabelOptions):
                 f"--capacity {self.capacity}: needs a declared --prior, such as exactly-20-each. If the classes are "
                 "not known to have equally many images, answer without --capacity, which would do harm"
             )
-        if self.prior is not None and self.capacity is None:
-            raise NoseprintError(f"--prior {self.prior}: has no effect without --capacity")
-        if self.capacity is not None and self.capacity < images_of_each_class(str(self.prior)):
+        each = 1 if self.prior is None else images_of_each_class(self.prior)
+        if self.capacity is not None and self.capacity < each:
             raise NoseprintError(f"--capacity {self.capacity}: must not be below the number in --prior {self.prior}")
         if (self.images is None) != (self.out is None):
             raise NoseprintError("--images FOLDER and --out FILE belong together: give both or neither")
