@@ -128,7 +128,7 @@ def test_a_killed_training_resumes_to_the_same_answers(family, data):
     command = [sys.executable, str(family / "b4/train.py"), "--data", str(data), *options]
     threads = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=threads) as process:
-        give_up = time.monotonic() + 60
+        give_up = time.monotonic() + 120
         while process.poll() is None and not state.exists():
             assert time.monotonic() < give_up
             time.sleep(0.005)
@@ -189,7 +189,7 @@ def always(transform):
 def test_each_part_of_the_training_transform_is_seen(member):
     """Each of them alone changes a picture in the way that its name says."""
     parts = {type(part).__name__: part for part in load(member, "dataset").training_transform(380).transforms}
-    assert parts["SmallestMaxSize"].max_size == [437]
+    assert parts["SmallestMaxSize"].max_size == 437
     crop = apply_transform(parts["RandomCrop"], photograph(437, 500), (0,))
     result = {name: [apply_transform(always(part), crop, (seed,)) for seed in range(20)] for name, part in parts.items()
               if name not in ("SmallestMaxSize", "RandomCrop")}  # fmt: skip
@@ -219,7 +219,6 @@ def test_the_test_photograph_is_the_middle_of_one_1_35_times_as_large():
 
 @pytest.mark.parametrize("member", MEMBERS)
 def test_the_network_of_the_method_takes_a_step_at_full_size(family, data, member):
-    start = time.monotonic()
     small = family / f"few for {member}"
     for split, name in (("train", "bright/0.jpg"), ("train", "dark/0.jpg"), ("val", "dark/0.jpg")):
         (small / split / name).parent.mkdir(parents=True, exist_ok=True)
@@ -228,4 +227,3 @@ def test_the_network_of_the_method_takes_a_step_at_full_size(family, data, membe
     run(family / member / "train.py", small, *options, "--run", "full", "--device", "cpu")
     header = read_header(family / member / "results/full/best.safetensors")
     assert (header.backbone, header.image_size) == (load(member, "model").BACKBONE, 380)
-    print(member, time.monotonic() - start)
