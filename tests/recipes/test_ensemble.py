@@ -58,7 +58,7 @@ def family(tmp_path_factory, data) -> Path:
     for folder in ("b4", "b5", "distil", "fusion", "predict"):
         shutil.copytree(FAMILY / folder, family / folder, ignore=shutil.ignore_patterns("results", "__pycache__"))
     for seed, member in enumerate(("b4", "b5")):
-        run(family / member / "train.py", data, *TINY, *SHORT, "--epochs", "6", "--seed", str(seed))
+        run(family / member / "train.py", data, *TINY, *SHORT, "--epochs", "3", "--seed", str(seed))
         infer(family, member, data)
     return family
 
@@ -73,9 +73,8 @@ def test_a_student_learns_from_the_members_whose_answers_are_computed_once(famil
     computed = []
     classify = module.classify_photographs
     monkeypatch.setattr(module, "classify_photographs", lambda *a, **k: computed.append(len(a[1])) or classify(*a, **k))
-    for restart in ([], ["--restart"]):
-        options = [*TINY, *SHORT, "--epochs", "1", "--targets", targets, *restart]
-        run(family / "distil/train.py", data, *options)
+    for _ in range(2):
+        run(family / "distil/train.py", data, *TINY, *SHORT, "--epochs", "1", "--targets", targets, "--restart")
     assert computed == [images, images]
     assert sum(map(float, read_header(family / "distil/results/tiny/best.safetensors").extra["training_counts"]
                    .strip("[]").split(","))) == pytest.approx(images, abs=0.1)  # fmt: skip
