@@ -10,7 +10,7 @@ from scipy.special import softmax
 from noseprint.errors import NoseprintError
 from noseprint.inference.class_answers import answer_classes, read_members, require_images, write_answers
 from noseprint.inference.classify import ClassifierOutputs, write_outputs
-from noseprint.inference.ensemble import fit_temperature, with_temperature
+from noseprint.inference.ensemble import fit_temperature, greedy_selection, with_temperature
 
 CLASSES = ("a", "b", "c")
 
@@ -66,6 +66,11 @@ def test_greedy_leaves_out_a_member_that_guesses_and_says_so(case):
     assert "b5 is the best alone" in text or "b4 is the best alone" in text
     assert "Left out, since they add nothing there: guess." in text
     assert "Right:" not in text
+    truth = np.array([CLASSES.index(held_out[name]) for name in holdout["b4"].names])
+    chosen = [join.member for join in greedy_selection(softmaxes(holdout), truth)]
+    of_holdout, of_test = (np.mean([softmaxes(of)[k] for k in chosen], axis=0) for of in (holdout, members))
+    expected = with_temperature(of_test, fit_temperature(of_holdout, truth))
+    np.testing.assert_allclose(found.probability, expected.max(axis=1), atol=1e-5)
     alone = answer_classes(
         {n: members[n] for n in ("b4", "b5")}, {n: holdout[n] for n in ("b4", "b5")}, held_out=held_out, method="vote"
     )

@@ -46,7 +46,7 @@ class FusionHead(nn.Module):
         total, widest = sum(sizes), max(sizes)
         self.register_buffer("mean", torch.zeros(total))
         self.register_buffer("scale", torch.ones(total))
-        self.mix = nn.Identity()
+        self.mix: nn.Module = nn.Identity()
         inner = total
         if kind == "conv":
             inner = len(sizes) * (widest // 2)
@@ -68,7 +68,7 @@ class FusionHead(nn.Module):
         """Features (B, C1 + ... + CM) -> logits (B, K)."""
         rows = (features - self.mean) / self.scale
         if self.kind == "conv":
-            places = [F.pad(part, (0, max(self.sizes) - part.shape[1])) for part in rows.split(self.sizes, dim=1)]
+            places = [F.pad(part, (0, max(self.sizes) - part.shape[1])) for part in torch.split(rows, self.sizes, 1)]
             rows = torch.stack(places, dim=2)
         logits: Tensor = self.linear(self.mix(rows))
         return logits
@@ -114,7 +114,7 @@ def train_head(
                 group["lr"] = options.lr * factor
             loss = F.cross_entropy(head(torch.from_numpy(features)), target[rows], label_smoothing=smoothing)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     head.eval()
 
@@ -170,7 +170,7 @@ def fuse_members(path: Path, members: Mapping[str, ClassifierOutputs]) -> Classi
             raise NoseprintError(f"{path}: {name} has classified other images than the first: run its infer.py again")
     features = side_by_side(outputs)
     with torch.inference_mode():
-        logits = [head(part) for part in torch.from_numpy(features).split(_ROWS)]
+        logits = [head(part) for part in torch.split(torch.from_numpy(features), _ROWS)]
     return ClassifierOutputs(outputs[0].names, torch.cat(logits).numpy(), features, classes, fingerprint(path))
 
 
