@@ -68,7 +68,9 @@ class FusionHead(nn.Module):
         """Features (B, C1 + ... + CM) -> logits (B, K)."""
         rows = (features - self.mean) / self.scale
         if self.kind == "conv":
-            places = [F.pad(part, (0, max(self.sizes) - part.shape[1])) for part in torch.split(rows, self.sizes, 1)]
+            places = [
+                F.pad(part, (0, max(self.sizes) - part.shape[1])) for part in torch.split(rows, list(self.sizes), 1)
+            ]
             rows = torch.stack(places, dim=2)
         logits: Tensor = self.linear(self.mix(rows))
         return logits
