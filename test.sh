@@ -28,7 +28,7 @@ check() {
 }
 check ruff check .
 check ruff format --check .
-check shellcheck -x -a ./*.sh slurm/*.sh slurm/*.sbatch tests/slow/*.sh .ci/run
+check shellcheck -x -a ./*.sh recipes/*/*.sh slurm/*.sh slurm/*.sbatch tests/slow/*.sh .ci/run
 check lint-imports
 check mypy
 if [ "$QUICK" = 1 ]; then

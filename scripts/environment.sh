@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2030,SC2031  # install works in a subshell, on purpose
 # Chooses the python of the scripts: the one on PATH if it has noseprint, otherwise the one in the checkout's .venv.
 # Makes .venv if it is missing. .venv/REQUIREMENTS.stamp records what was installed and is written last. So nothing is
 # installed twice, and an interrupted installation is repeated.

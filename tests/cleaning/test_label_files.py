@@ -4,7 +4,14 @@ from dataclasses import asdict
 import pytest
 
 from noseprint.cleaning.decisions import append, read_log, replay
-from noseprint.cleaning.label_files import Exported, add_decisions, export_labels
+from noseprint.cleaning.label_files import (
+    Exported,
+    add_decisions,
+    cleaned_table,
+    export_labels,
+    training_images,
+)
+from noseprint.data.class_tables import read_classes
 from noseprint.errors import DataError, NoseprintError
 
 
@@ -105,3 +112,53 @@ def test_the_cleaned_table_and_why_rows_are_left_out(tmp_path, images):
         f'proposed, probability 0.900",rule,{line.when},{line.id}'
     )
     assert rows[1].startswith("train/été/5.jpg,été,not a member,Ann: not a member,Ann,2026-11-26T12:00:00Z,")
+
+
+# -- the cleaned table of a folder -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rows = [("train/1.jpg", "cat", "pet", "train"), ("train/2.jpg", "dog", "pet", "train"),
+            ("train/3.jpg", "wolf", "wild", "train"), ("4.jpg", "cat", "pet", "val"), ("5.jpg", "", "", "test"),
+            ("6.jpg", "", "", "unlabelled")]  # fmt: skip
+    for name, *_ in rows:
+        (tmp_path / "train").mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    lines = ["image,label,kind,split", *map(",".join, rows)]
+    (tmp_path / "images.csv").write_text("\n".join(lines))
+    return tmp_path
+
+
+def labels(folder, text):
+    path = folder / "cleaned.csv"
+    path.write_text(f"image,label\n{text}")
+    return path
+
+
+def test_the_cleaned_table_keeps_and_relabels_training_images_only(folder):
+    table = cleaned_table(folder, labels=labels(folder, "train/3.jpg,wolf\ntrain/1.jpg,wolf\n"))
+    assert table.names == ("train/1.jpg", "train/3.jpg", "4.jpg", "5.jpg", "6.jpg")
+    assert table.labels == ("wolf", "wolf", "cat", "", "")
+    assert table.levels == {"kind": ("wild", "wild", "pet", "", "")}
+    assert training_images(folder, labels=labels(folder, "train/1.jpg,wolf\n")).names == ("train/1.jpg", "4.jpg")
+
+
+def test_without_a_cleaning_the_labels_are_those_of_the_data(folder):
+    assert cleaned_table(folder, labels=None) == read_classes(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("train/1.jpg,cat\ngone.jpg,cat\nalso.jpg,dog\n", "'gone.jpg' and 1 more"),
+        ("4.jpg,cat\n", "'4.jpg' and 0 more"),
+        ("train/1.jpg,lion\n", "'lion'"),
+        ("train/1.jpg\n", "cannot be read"),
+        ("", "cannot be read"),
+    ],
+)
+def test_labels_that_do_not_fit_the_data_are_refused_in_one_message(folder, text, named):
+    with pytest.raises(NoseprintError, match=r"run clean\.sh again") as error:
+        cleaned_table(folder, labels=labels(folder, text))
+    assert named in str(error.value)

@@ -75,7 +75,7 @@ def test_classes_are_learned_and_the_header_says_how(images, tmp_path, capsys):
     assert sum(counts) + held_out.sum() == len(images.paths)
     assert json.loads(header.extra["training"]) == {
         "holdout": 0.25, "loss": "cross-entropy", "smoothing": 0.1, "balance": "none", "mixing": "none",
-        "frozen": False,
+        "sgd_share": 0.0, "frozen": False,
     }  # fmt: skip
     assert header.holdout_scores.keys() == {"accuracy", "mean_per_class", "log_loss"}
     assert len(header.extra["held_out_photographs"]) == 8 * held_out.sum()
@@ -163,6 +163,7 @@ def test_the_probability_says_how_many_batches_are_mixed(images, tmp_path):
         {"balance": "logit-adjustment", "mixing": "mixup"},
         {"balance": "oversample", "small": True},
         {"balance": "logit-adjustment", "frozen": True},
+        {"optimizer": "radam", "sgd_share": 0.6},
     ],
 )
 def test_a_training_resumes_to_the_same_bits(images, tmp_path, changes, monkeypatch):
@@ -220,6 +221,14 @@ def test_a_frozen_backbone_stays_as_it_is(images, tmp_path):
     after = load_file(tmp_path / "best.safetensors")
     changed = {key.partition(".")[0] for key in after if not torch.equal(before[key], after[key])}
     assert changed == {"heads"}
+
+
+def test_sgd_takes_over_for_its_share_of_the_steps(images, tmp_path):
+    constant = {"warmup": 0.0, "schedule": "multi-step", "milestones": ()}
+    train(tmp_path, images, options(optimizer="radam", sgd_share=0.5, sgd_lr=0.5, **constant))
+    assert [record["lr"] for record in records(tmp_path)[1:]] == [pytest.approx(3e-3), 0.5]
+    with pytest.raises(NoseprintError, match="need a given length: pass --epochs or --steps"):
+        train(tmp_path / "open", images, options(epochs=None, sgd_share=0.5))
 
 
 def test_soft_targets_are_learned_and_counted(images, tmp_path):
@@ -345,6 +354,8 @@ def test_networks_that_this_task_cannot_train_are_refused(images):
         ({"smoothing": 1.0}, "--smoothing 1.0"),
         ({"dropout": -0.1}, "--dropout -0.1"),
         ({"mixing_probability": 1.5}, "--mixing-probability 1.5"),
+        ({"sgd_share": 1.0}, "--sgd-share 1.0"),
+        ({"sgd_lr": 0.0}, "--sgd-lr 0.0"),
         ({"holdout": 0.6}, "--holdout 0.6"),
         ({"image_size": 8}, "--image-size 8"),
         ({"train_size": 5000}, "--train-size 5000"),

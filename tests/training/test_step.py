@@ -59,6 +59,29 @@ def test_parts_learn_at_their_own_rates_and_rest_in_phases_that_do_not_train_the
     assert rates == {"backbone": pytest.approx(0.1 * chosen.lr), "heads": chosen.lr}
 
 
+def test_each_phase_has_its_optimizer_which_a_resume_finds_again():
+    chosen = options(holdout=0, warmup=0.0, epochs=2, optimizer="radam", schedule="multi-step", milestones=())
+    made = a_task(chosen)
+    made.phases = lambda: (Phase(0.4), Phase(0.4, optimizer="sgd", lr=0.5), Phase(0.2))
+    step = training_step(made, chosen)
+
+    def kinds(number):
+        step.update(number, BATCH)
+        return type(step._optimizer).__name__, len(step._optimizer.state)
+
+    number = len(list(made.network.parameters()))
+    assert [kinds(k) for k in (0, 4, 8)] == [("RAdam", number), ("SGD", number), ("RAdam", number)]
+    assert step.rate(4) == 0.5
+    state = step.state()
+    again = training_step(a_task(chosen), chosen)
+    assert "sgd" not in again.state()
+    other = a_task(chosen)
+    other.phases = made.phases
+    resumed = training_step(other, chosen)
+    resumed.load(state)
+    assert len(resumed.state()["sgd"]["state"]) == number
+
+
 @pytest.mark.parametrize("name", ["adamw", "sgd", "radam"])
 def test_every_optimizer_lowers_the_loss(name):
     chosen = options(holdout=0, optimizer=name, lr=3e-3, warmup=0.0)

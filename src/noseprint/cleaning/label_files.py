@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
@@ -16,8 +16,9 @@ from noseprint.cleaning.decisions import (
     file_hashes,
     why_invalid,
 )
-from noseprint.data.class_tables import ClassTable
-from noseprint.data.csv_rows import write_csv
+from noseprint.data.class_columns import ClassColumns
+from noseprint.data.class_tables import ClassTable, read_classes
+from noseprint.data.csv_rows import read_rows, write_csv
 from noseprint.errors import DataError, Fault, NoseprintError, printable
 
 _ADAPTER = TypeAdapter(Decision)
@@ -60,6 +61,42 @@ def add_decisions(log: Path, file: Path, table: ClassTable, *, who: str) -> list
     if not decisions:
         raise NoseprintError(f"{file}: holds no decisions; decide on the review page, then download them (key e)")
     return append(log, [decision for _, decision in decisions])
+
+
+def cleaned_table(data: Path, *, columns: ClassColumns = ClassColumns(), labels: Path | None) -> ClassTable:  # noqa: B008 - it cannot be changed
+    """The images of a data folder; of the training images those that `labels` keeps, with its labels.
+
+    labels: labels.csv, as `export_labels` writes it. None: all training images, with the labels of the data. The
+    coarser levels of a cleaned table are those of the new labels.
+    Raises DataError and NoseprintError as `read_classes` does, and NoseprintError if `labels` does not fit the data.
+    """
+    table = read_classes(data, columns=columns)
+    if labels is None:
+        return table
+    faults = list[Fault]()
+    new = {name: label for _, (name, label) in read_rows(labels, ("image", "label"), faults=faults)}
+    training, classes = set(table.split("train").names), set(table.classes)
+    gone = [name for name in new if name not in training]
+    gone = gone or [label for label in new.values() if label not in classes]
+    if faults or not new or gone:
+        what = f"it names {gone[0]!r} and {len(gone) - 1} more" if gone else "it cannot be read"
+        raise NoseprintError(
+            f"{labels}: is not of the training images that {data} has now ({what}): run clean.sh again, or learn from "
+            "the labels of the data with --labels given"
+        )
+    kept = table.where(split != "train" or name in new for name, split in zip(table.names, table.splits, strict=True))
+    relabelled = tuple(new.get(name, label) for name, label in zip(kept.names, kept.labels, strict=True))
+    levels = {}
+    for column, level in table.levels.items():
+        of_class = dict(zip(table.labels, level, strict=True))
+        levels[column] = tuple(of_class.get(label, "") for label in relabelled)
+    return replace(kept, labels=relabelled, levels=levels)
+
+
+def training_images(data: Path, *, columns: ClassColumns = ClassColumns(), labels: Path | None) -> ClassTable:  # noqa: B008
+    """The rows of train and val in `cleaned_table`."""
+    table = cleaned_table(data, columns=columns, labels=labels)
+    return table.where(split in ("train", "val") for split in table.splits)
 
 
 def export_labels(out: Path, table: ClassTable, replayed: Replay) -> Exported:

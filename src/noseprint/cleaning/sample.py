@@ -41,6 +41,11 @@ def draw_sample(names: Sequence[str], *, share: float, seed: int = 0) -> list[st
     return ranked[: max(1, round(share * len(ranked)))]
 
 
+def reviewed_blind(lines: Sequence[Decision]) -> set[str]:
+    """The names of the images about which a person has decided in the sample's review."""
+    return {line.image for line in in_force(lines) if line.who != RULE and line.rule == SAMPLE_RULE}
+
+
 def noise_rate(lines: Sequence[Decision], sample: Collection[str] | None = None) -> NoiseRate:
     """The share of wrong labels among the images of `sample` about which a person decided in the sample's review.
 

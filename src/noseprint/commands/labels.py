@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from noseprint.data.class_options import TableOptions
 from noseprint.errors import NoseprintError
 
 if TYPE_CHECKING:
@@ -28,26 +29,14 @@ class _WithLog:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _WithTable(_WithLog):
+class _WithTable(TableOptions, _WithLog):
     data: Path = Path("data")
     """The data folder."""
-    table: Path | None = None
-    """The table of images and labels. None: the one in the data folder, or else its folders."""
-    image_column: str | None = None
-    """The table's column of images. None: recognise it by its name."""
-    label_column: str | None = None
-    """The table's column of labels. None: recognise it by its name."""
-    split_column: str | None = None
-    """The table's column of splits. None: recognise it by its name."""
 
     def _images(self) -> "ClassTable":
-        from noseprint.data.class_columns import ClassColumns
         from noseprint.data.class_tables import read_classes
 
-        columns = ClassColumns(
-            table=self.table, image=self.image_column, label=self.label_column, split=self.split_column
-        )
-        return read_classes(self.data, columns=columns).split("train")
+        return read_classes(self.data, columns=self.columns).split("train")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ A data folder is train/CLASS/*, val/CLASS/*, test/CLASS/* or test/* without clas
 `ClassColumns`) wins over the names of folders.
 """
 
+import hashlib
 import os
 import re
 import sys
@@ -101,6 +102,38 @@ def read_classes(data: Path, *, columns: ClassColumns = ClassColumns(), missing_
         for note in notes:
             print(f"{printable(path or data)}: {printable(note)}", file=sys.stderr, flush=True)
     return table
+
+
+def hold_out(images: ClassTable, share: float) -> tuple[ClassTable, ClassTable]:
+    """Split the training images into those to learn from and those held out: the rows of val, where there are any.
+
+    Otherwise about the `share` of the images, or of their groups, is held out: those whose names have a small hash.
+    So the choice depends neither on a seed nor on the labels, and other images change it little. A class of which
+    nothing would be left is learned from whole, with all images of its groups.
+    Raises NoseprintError for a share outside 0..0.5, and if nothing could be held out.
+    """
+    if not 0 <= share <= 0.5:
+        raise NoseprintError(f"hold-out share {share} is outside 0..0.5: 0.1 holds out a tenth of the images")
+    train, val = images.split("train"), images.split("val")
+    if len(val):
+        return train, val
+    units = train.groups or train.names
+    out = {unit for unit in units if _unit_interval(unit) < share}
+    own: dict[str, set[str]] = {}
+    for label, unit in zip(train.labels, units, strict=True):
+        own.setdefault(label, set()).add(unit)
+    whole = [of_class for of_class in own.values() if of_class <= out]
+    out = out.difference(*whole)
+    if share and not out:
+        raise NoseprintError(
+            f"of {len(train)} training images in {len(own)} classes none can be held out: add images, or a split val"
+        )
+    return train.where(unit not in out for unit in units), train.where(unit in out for unit in units)
+
+
+def _unit_interval(name: str) -> float:
+    """A number in 0..1 that is the same for a name everywhere, and evenly spread over names."""
+    return int.from_bytes(hashlib.sha256(name.encode(errors="surrogateescape")).digest()[:8]) / 2**64
 
 
 def _nothing_found(data: Path) -> str:

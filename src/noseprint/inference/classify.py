@@ -45,6 +45,7 @@ def classify_photographs(
     *,
     names: Sequence[str] | None = None,
     transform: Callable[[int], Transform] | None = None,
+    seed: int = 0,
     device: torch.device,
     workers: int | None = None,
     batch_size: int = 64,
@@ -57,8 +58,8 @@ def classify_photographs(
 
     network: in memory, where it is moved to `device` and put into eval mode, or its weights file. names: (N,) what to
     call each photograph; None: its path. transform: makes the transform of each image, for the side of the input in
-    pixels; None: resize it. workers: processes that decode; None: chosen for this machine. engine: see `embedder`.
-    cache: a folder for decoded photographs.
+    pixels; None: resize it. seed: of a random transform. workers: processes that decode; None: chosen for this machine.
+    engine: see `embedder`. cache: a folder for decoded photographs.
     Raises NoseprintError as `load_classifier` and `embedder` do; for several heads; for no photographs, or one that
     cannot be read; and for logits that are not finite.
     """
@@ -80,6 +81,7 @@ def classify_photographs(
         transform=(transform or _resize)(network.image_size),
         workers=default_workers(device) if workers is None else workers,
         batch_size=batch_size,
+        seed=seed,
         label="classifying",
         cache=cache,
         pin_memory=device.type == "cuda",

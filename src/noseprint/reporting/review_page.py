@@ -14,12 +14,16 @@ from shlex import quote
 import numpy as np
 import numpy.typing as npt
 
-from noseprint.cleaning.decisions import Evidence, file_hashes
-from noseprint.cleaning.sample import SAMPLE_RULE, NoiseRate
+from noseprint.cleaning.decisions import Evidence, decided_by_people, file_hashes, read_log
+from noseprint.cleaning.find import RULE_NAME, Found, describe_suspicion
+from noseprint.cleaning.options import CleaningOptions
+from noseprint.cleaning.rounds import SUSPECT_ABOVE
+from noseprint.cleaning.sample import SAMPLE_RULE, NoiseRate, draw_sample, noise_rate, reviewed_blind
 from noseprint.cleaning.suspicion import label_ranks
 from noseprint.data.class_tables import ClassTable
 from noseprint.data.decoding import in_threads
 from noseprint.errors import printable
+from noseprint.inference.classify import ClassifierOutputs
 from noseprint.reporting.photographs import thumbnail
 from noseprint.reporting.templates import render_template
 from noseprint.version import __version__
@@ -128,6 +132,45 @@ def collect_suspects(
         beside = nearest(row, given), nearest(row, proposal[0])
         suspects.append(Suspect(table.paths[row], evidence, reason, top, *beside))
     return suspects
+
+
+def review_data(
+    images: ClassTable, outputs: ClassifierOutputs, found: Found, *, options: CleaningOptions, log: Path
+) -> ReviewData:
+    """What `render_review` needs, from the files of a cleaning. Images that a person has decided about are left out."""
+    lines, classes = read_log(log), images.classes
+    number = {name: index for index, name in enumerate(classes)}
+    ranks = label_ranks(found.probabilities, np.array([number[label] for label in images.labels], np.int64))
+    proposals = found.posterior.argmax(axis=1)
+    suspects = np.flatnonzero(found.since > 0)
+    suspects = suspects[np.argsort(-found.suspicion[suspects], kind="stable")]
+    row_of = {name: row for row, name in enumerate(images.names)}
+    drawn = draw_sample(images.names, share=options.share, seed=options.seed)
+    settings = {
+        "probabilities": found.probabilities,
+        "classes": classes,
+        "features": outputs.features,
+        "clean": found.since == 0,
+        "folds": found.folds,
+    }
+    return ReviewData(
+        data=options.data,
+        log=log,
+        suspects=collect_suspects(
+            images,
+            suspects.tolist(),
+            reasons=[
+                describe_suspicion(found, row, rank=int(ranks[row]), proposal=classes[proposals[row]])
+                for row in suspects.tolist()
+            ],
+            rule=RULE_NAME,
+            threshold=SUSPECT_ABOVE,
+            skip=decided_by_people(lines),
+            **settings,
+        ),
+        sample=collect_suspects(images, [row_of[name] for name in drawn], skip=reviewed_blind(lines), **settings),
+        noise=noise_rate(lines, drawn),
+    )
 
 
 def render_review(review: ReviewData) -> str:

@@ -219,8 +219,10 @@ class ClassificationTask(Task):
         return Part("backbone", self.network.backbone), Part("head", self.network.heads)
 
     def phases(self) -> Sequence[Phase]:
-        """One, in which everything learns, or (`frozen`) the head."""
-        return (Phase(1.0, trains=("head",) if self._options.frozen else None),)
+        """One, in which everything learns, or (`frozen`) the head; with `sgd_share` a second one, of SGD."""
+        share, trains = self._options.sgd_share, ("head",) if self._options.frozen else None
+        first = Phase(1.0 - share, trains=trains)
+        return (first, Phase(share, trains, lr=self._options.sgd_lr, optimizer="sgd")) if share else (first,)
 
     def loss(self, forward: Callable[..., Tensor], batch: Sample) -> Tensor:
         """The cross-entropy of the whole batch. Each rank mixes the images of its own share."""
@@ -262,11 +264,12 @@ class ClassificationTask(Task):
         """
         options = self._options
         training = {
-            "holdout": options.holdout if self._holdout is None else 0.0,
+            "holdout": options.holdout,
             "loss": "cross-entropy",
             "smoothing": options.smoothing,
             "balance": options.balance,
             "mixing": options.mixing,
+            "sgd_share": options.sgd_share,
             "frozen": options.frozen,
         }
         header = {

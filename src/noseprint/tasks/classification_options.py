@@ -1,8 +1,10 @@
 """Options of a recipe that trains a classifier, known without torch."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
+from noseprint.data.class_options import LabelOptions
 from noseprint.errors import NoseprintError
 from noseprint.training.fit_options import FitOptions, check_side, option
 
@@ -38,6 +40,11 @@ class ClassificationOptions(FitOptions):
     with another one. Their targets are mixed likewise."""
     mixing_probability: float = 0.5
     """Share of the batches that are mixed."""
+    sgd_share: float = 0.0
+    """Share of the steps, at the end, in which SGD takes the optimizer's place, with a warm-up and a schedule of its
+    own. Needs a number of epochs or steps."""
+    sgd_lr: float = 0.03
+    """Peak learning rate of SGD."""
     holdout: float = 0.1
     """Share of the training images that are never trained on and score the network, if the data have no split for that:
     about the same share of every class, whole groups where there are groups. 0: train on all; then nothing shows how
@@ -48,10 +55,23 @@ class ClassificationOptions(FitOptions):
         super().__post_init__()
         for name in ("image_size", "train_size"):
             check_side(name, getattr(self, name))
-        for name in ("dropout", "smoothing"):
+        for name in ("dropout", "smoothing", "sgd_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise NoseprintError(f"{option(name)} {getattr(self, name)}: must be at least 0 and below 1")
         if not 0 <= self.mixing_probability <= 1:
             raise NoseprintError(f"--mixing-probability {self.mixing_probability}: must be in 0..1")
+        if not 0 < self.sgd_lr < math.inf:
+            raise NoseprintError(f"--sgd-lr {self.sgd_lr}: must be above 0 and finite")
         if not 0 <= self.holdout <= 0.5:
             raise NoseprintError(f"--holdout {self.holdout}: must be in 0..0.5, a share of the images")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberOptions(ClassificationOptions, LabelOptions):
+    """Options of a recipe that trains one of an ensemble's classifiers on a folder of classes."""
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        super().__post_init__()
+        if not self.holdout:
+            raise NoseprintError("--holdout 0: an ensemble is weighed and calibrated on what its members hold out")

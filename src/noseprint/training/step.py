@@ -18,7 +18,7 @@ from noseprint.errors import NoseprintError
 from noseprint.models.frozen_norm import fold_frozen_norms
 from noseprint.models.network import Network
 from noseprint.training.faults import is_out_of_memory, largest_that_fits
-from noseprint.training.fit_options import FitOptions
+from noseprint.training.fit_options import FitOptions, OptimizerName
 from noseprint.training.gradient_cache import ChunkedForward, even_chunks
 from noseprint.training.plan import Plan
 from noseprint.training.schedules import average_decay, learning_rate_factor, phase_at
@@ -54,7 +54,9 @@ class TrainingStep:
         self._average = ModelEmaV3(self._network)
         fold_frozen_norms(self._network)
         self._parts = {part.name: part for part in task.parts()}
-        self._optimizer = self._build_optimizer()
+        names = (options.optimizer, *(phase.optimizer for phase in self._phases))
+        self._optimizers = {name: self._build_optimizer(name) for name in dict.fromkeys(filter(None, names))}
+        self._optimizer = self._optimizers[options.optimizer]
         dtype = autocast_dtype(world.device, depthwise=self._network.backbone.depthwise)
         self._amp = dtype if options.amp else None
         self._scaler = torch.amp.GradScaler(enabled=self._amp is torch.float16)
@@ -137,11 +139,12 @@ class TrainingStep:
             "network": self._network,
             "average": self._average.module,
             "criterion": self._criterion,
-            "optimizer": self._optimizer,
+            "optimizer": self._optimizers[self._options.optimizer],
+            **{name: one for name, one in self._optimizers.items() if name != self._options.optimizer},
             "scaler": self._scaler,
         }
 
-    def _build_optimizer(self) -> torch.optim.Optimizer:
+    def _build_optimizer(self, name: OptimizerName) -> torch.optim.Optimizer:
         """One group for each part and kind of weight: biases, norms and other vectors do not decay."""
         options = self._options
         groups = [
@@ -150,15 +153,16 @@ class TrainingStep:
             for group in param_groups_weight_decay(part.module, options.weight_decay)
             if group["params"]
         ]
-        if options.optimizer == "sgd":
+        if name == "sgd":
             return torch.optim.SGD(groups, lr=options.lr, momentum=0.9, nesterov=True)
-        if options.optimizer == "radam":
+        if name == "radam":
             return torch.optim.RAdam(groups, lr=options.lr, decoupled_weight_decay=True)
         return torch.optim.AdamW(groups, lr=options.lr, fused=self._world.device.type in ("cpu", "cuda"))
 
     def _begin(self, step: int) -> None:
-        """Set the learning rate of each part, and freeze those that this phase does not train."""
-        trains = self._phases[phase_at(step, self._phase_steps())[0]].trains
+        """Set the optimizer, the learning rate of each part, and freeze those that this phase does not train."""
+        phase = self._phases[phase_at(step, self._phase_steps())[0]]
+        self._optimizer, trains = self._optimizers[phase.optimizer or self._options.optimizer], phase.trains
         for group in self._optimizer.param_groups:
             group["lr"] = self.rate(step) * self._parts[group["part"]].lr_scale
             for parameter in group["params"]:

@@ -14,6 +14,7 @@ from noseprint.data.datasets import Sample
 from noseprint.data.samplers import Batches
 from noseprint.distributed import World
 from noseprint.models.network import Network
+from noseprint.training.fit_options import OptimizerName
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,13 @@ class Phase:
     """A stretch of a training, with a warm-up and a schedule of its own.
 
     share: its share of the steps. trains: names of the parts that learn; None: all of them. lr: the peak learning rate;
-    None: that of the options.
+    None: that of the options. optimizer: likewise. An optimizer keeps its state from one of its phases to the next.
     """
 
     share: float
     trains: tuple[str, ...] | None = None
     lr: float | None = None
+    optimizer: OptimizerName | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,17 @@
+"""The network of b5: EfficientNet-B5 at 380 px with a linear classifier."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from noseprint.models.classifier import ClassifierNet
+
+BACKBONE = "tf_efficientnet_b5.ns_jft_in1k"
+SMALL_BACKBONE = "tf_efficientnet_lite2.in1k"  # used instead with --small
+
+
+def build_model(classes: Sequence[str], backbone: str = BACKBONE, **options: Any) -> "ClassifierNet":
+    """The network before training; for `options` see ClassifierNet."""
+    from noseprint.models.classifier import ClassifierNet  # loads torch, and train.py --help reads the names above
+
+    return ClassifierNet(backbone, heads={"label": classes}, freeze_batch_norm=True, **options)

@@ -1,0 +1,34 @@
+"""Compute the features of the training images: results/features.safetensors."""
+
+from pathlib import Path
+
+from noseprint.cleaning.options import CleaningOptions, run_cleaning
+
+HERE = Path(__file__).resolve().parent
+
+
+def main(options: CleaningOptions) -> None:
+    """Embed each image once, with the backbone as it was published."""
+    import torch  # here, not above: it takes seconds to load
+    from dataset import evaluation_transform
+    from model import build_model
+
+    from noseprint.data.class_tables import read_classes
+    from noseprint.devices import choose_device
+    from noseprint.inference.classify import classify_photographs, write_outputs
+
+    images = read_classes(options.data, columns=options.columns).split("train")
+    torch.manual_seed(0)  # of the head, which is not used
+    outputs = classify_photographs(
+        build_model(images.classes, small=options.small),
+        images.paths,
+        names=images.names,
+        transform=evaluation_transform,
+        device=choose_device(options.device),
+        workers=options.workers,
+    )
+    write_outputs(options.results(HERE) / "features.safetensors", outputs)
+
+
+if __name__ == "__main__":
+    run_cleaning(main, family=HERE.parent)

@@ -1,0 +1,47 @@
+"""Train a head on the features of all members together: results/head.safetensors.
+
+The members stay as they are. So each view of each image is computed once and kept, and then the head learns in seconds.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from noseprint.command_line import run
+from noseprint.tasks.ensemble_options import FusionOptions
+
+HERE = Path(__file__).resolve().parent
+FULL = FusionOptions(data=HERE.parent / "data", epochs=20, batch_size=256, lr=1e-3, weight_decay=0.05)
+SMALL = replace(FULL, run="small", small=True, batch_size=64)
+
+
+def main(options: FusionOptions) -> None:
+    """Compute the features, train, and leave the head in results/."""
+    import dataset  # here, not above: torch takes seconds to load, and --help does not need it
+    import torch
+    from model import build_head
+
+    from noseprint.cleaning.label_files import training_images
+    from noseprint.data.class_tables import hold_out
+    from noseprint.inference.cached_outputs import member_weights, views_of_members
+    from noseprint.inference.fusion_head import train_head, write_head
+
+    results, labels = HERE / "results" / options.run, options.cleaned_labels(HERE.parent / "results" / options.run)
+    train, _ = hold_out(training_images(options.data, columns=options.columns, labels=labels), options.holdout)
+    members = member_weights(HERE.parent, options.members, run=options.run)
+    plain = dataset.small_evaluation_transform if options.small else dataset.evaluation_transform
+    train, views = views_of_members(
+        results / "views",
+        members,
+        train,
+        transform=dataset.training_transform if options.views else plain,
+        views=options.views or 1,
+        options=options,
+    )
+    torch.manual_seed(options.seed)
+    head = build_head([of_member.features.shape[1] for of_member in views[0]], len(train.classes), kind=options.head)
+    train_head(head, views, train.labels, classes=train.classes, options=options, smoothing=options.smoothing)
+    write_head(results / "head.safetensors", head, classes=train.classes, members=members)
+
+
+if __name__ == "__main__":
+    run(main, full=FULL, small=SMALL)

@@ -1,0 +1,55 @@
+# shellcheck shell=bash disable=SC2034  # the scripts that read this file use its variables
+# For clean.sh, train.sh and predict.sh: the members, the options of the table, and what the steps read.
+
+MEMBERS=(b4 b5)
+TABLE=""          # of --table
+TABLE_OPTIONS=()  # that say what the table means; every Python script gets them
+
+table_option() {  # ARGUMENT...: reads the first option as common_option does; returns 1 if it is not of the table
+  case $1 in
+    --table)
+      require_value "$@"
+      TABLE=$(from_caller "$2")
+      TABLE_OPTIONS+=("$1" "$TABLE") ;;
+    --image-column | --label-column | --split-column | --group-column)
+      require_value "$@"
+      TABLE_OPTIONS+=("$1" "$2") ;;
+    *) return 1 ;;
+  esac
+  CONSUMED=2
+}
+
+set_inputs() {  # after read_options: sets READ_TRAIN, READ_LEARNED and READ_ALL, which steps read in the data folder
+  local name tables=()
+  RUN_OPTIONS+=(${TABLE_OPTIONS[@]+"${TABLE_OPTIONS[@]}"})
+  for name in images.csv labels.csv train.csv; do
+    if [ -e "$DATA/$name" ]; then tables+=("$name"); fi
+  done
+  if [ -n "$TABLE" ]; then tables=("$TABLE"); fi
+  if [ "$SIZE" = demo ]; then tables=(images.csv); fi  # which may not be there yet
+  READ_TRAIN=(${tables[@]+"${tables[@]}"}) READ_LEARNED=() READ_ALL=()
+  for name in train val test unlabelled; do
+    if [ "$SIZE" != demo ] && [ ! -e "$DATA/$name" ]; then continue; fi
+    READ_ALL+=("$name")
+    case $name in train | val) READ_LEARNED+=("$name") ;; esac
+    case $name in train) READ_TRAIN+=("$name") ;; esac
+  done
+  READ_LEARNED+=(${tables[@]+"${tables[@]}"}) READ_ALL+=(${tables[@]+"${tables[@]}"})
+}
+
+check_data() { run_or_show python check/find.py --data "$DATA" ${TABLE_OPTIONS[@]+"${TABLE_OPTIONS[@]}"}; }
+
+make_demo_data() {
+  run_or_show python -c 'import sys; from pathlib import Path; from noseprint.data.demo_classes import write_demo_classes
+write_demo_classes(Path(sys.argv[1]))' "$DATA"
+}
+
+say_next() {  # NAME.sh: prints its command, with the same data
+  local next=(bash "$PREFIX$1")
+  case $SIZE in
+    demo) next+=(--demo) ;;
+    small) next+=(--small --data "$DATA" ${TABLE_OPTIONS[@]+"${TABLE_OPTIONS[@]}"}) ;;
+    full) next+=(--data "$DATA" ${TABLE_OPTIONS[@]+"${TABLE_OPTIONS[@]}"}) ;;
+  esac
+  show_command "Next:" "${next[@]}"
+}

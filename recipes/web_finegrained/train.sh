@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Trains an ensemble for a folder of classes, on the labels that clean.sh left.
+#
+#   bash recipes/web_finegrained/train.sh --demo                try it on drawn leaves, after clean.sh --demo
+#   bash recipes/web_finegrained/train.sh --small --data DIR    small networks, for a machine without a GPU
+#   bash recipes/web_finegrained/train.sh [--data DIR]          the networks of the method
+#
+# DIR holds train/CLASS/*, or a table of images and labels. val/ judges the networks; without it, a tenth of the images
+# is held out. Each folder's results/RUN gets weights, and logits and features of the images held out, of test/ and of
+# unlabelled/. Finished steps whose inputs have not changed are skipped. Interrupted steps resume.
+#
+#   --labels WHOSE    cleaned (default): the labels that clean.sh left, if it has run; given: those of the data
+#   --table FILE --image-column C --label-column C --split-column C --group-column C
+#                     the table and its columns, where their names are not recognised. Images of one group, such as
+#                     those of one photographer, are all learned from or all held out
+#   --from STAGE --to STAGE --only FOLDER... --gpus 0,1 --jobs N --check --force --skip-bad --list --dry-run --help
+#                     as in train.sh of the checkout
+#   -- OPTION...      pass options to each train.py, for example: -- --balance logit-adjustment
+
+# shellcheck source=scripts/common.sh
+source "$(dirname "$0")/../../scripts/common.sh"
+source "$ROOT/scripts/steps.sh"
+source options.sh
+
+method() {
+  lanes member "${MEMBERS[@]}"
+  # lane distil
+  # lane fusion
+}
+
+member() {  # MEMBER
+  step members "$1/train.py" --reads ${LEARNED[@]+"${LEARNED[@]}"}
+  step members "$1/infer.py" --reads ${ALL[@]+"${ALL[@]}"} --after "$1/train.py" --makes holdout.safetensors
+}
+
+# distil() {
+#   step distil distil/train.py --reads ${ALL[@]+"${ALL[@]}"} --after "${MEMBERS[@]/%//infer.py}"
+#   step distil distil/infer.py --reads ${ALL[@]+"${ALL[@]}"} --after distil/train.py --makes holdout.safetensors
+# }
+#
+# fusion() {
+#   step fusion fusion/train.py --reads ${LEARNED[@]+"${LEARNED[@]}"} --after "${MEMBERS[@]/%//infer.py}"
+#   step fusion fusion/infer.py --reads ${ALL[@]+"${ALL[@]}"} --after fusion/train.py --makes holdout.safetensors
+# }
+
+demo_options() { echo --epochs 12 --batch-size 32 --image-size 96 --train-size 96; }  # FOLDER
+
+LABELS=cleaned
+own_option() {
+  if table_option "$@"; then return; fi
+  [ "$1" = --labels ] || return 1
+  require_value "$@"
+  case $2 in cleaned | given) ;; *) usage_error "--labels $2: choose cleaned or given" ;; esac
+  # shellcheck disable=SC2034  # read_options reads it
+  LABELS=$2 CONSUMED=2
+}
+
+read_options "$@"
+set_inputs
+RUN_OPTIONS+=(--labels "$LABELS")
+CLEANED=$FAMILY/results${RUN:+/$RUN}/labels.csv
+if [ "$LABELS" = given ] || [ ! -f "$CLEANED" ]; then CLEANED=""; fi
+LEARNED=(${READ_LEARNED[@]+"${READ_LEARNED[@]}"} ${CLEANED:+"$CLEANED"})
+ALL=(${READ_ALL[@]+"${READ_ALL[@]}"} ${CLEANED:+"$CLEANED"})
+if [ "$LABELS" = cleaned ] && [ -z "$CLEANED" ]; then
+  say "The labels are those of the data: clean.sh has not run with the same options."
+fi
+run_method .
+method_is_complete || exit 0
+run_or_show python outcome/show.py "${RUN_OPTIONS[@]}"
+say_next predict.sh

@@ -1,0 +1,60 @@
+"""Options of the scripts that clean labels, known without torch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from noseprint.command_line import check_run_name, check_workers, run
+from noseprint.data.class_options import TableOptions
+from noseprint.errors import NoseprintError
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleaningOptions(TableOptions):
+    """Options of every script of a cleaning."""
+
+    data: Path
+    """Data folder: train/CLASS/*, or a table of images and labels."""
+    run: str = ""
+    """Name of the run, whose files are in results/RUN; "" is results/ itself."""
+    small: bool = False
+    """Use a small network, for a machine without a GPU."""
+    folds: int = 5
+    """Parts of the images. Each is judged by a classifier that was trained on the others."""
+    rounds: int = 3
+    """At most this many rounds of training again without the suspects."""
+    remove: Literal["auto", "always", "never"] = "auto"
+    """Whether suspects are left out of the training. auto: only if that makes unseen labels easier to predict."""
+    most_of_class: float = 0.5
+    """At most this share of the images of a class is left out."""
+    share: float = 0.05
+    """Share of the images that the review page shows at random, for an estimate of the noise."""
+    seed: int = 0
+    """Seed of the folds and of the random sample."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+    workers: int | None = None
+    """Processes that decode photographs. None: as many as suit the machine."""
+    skip_bad: bool = False
+    """Go on without the photographs that are missing or broken."""
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        check_run_name(self.run)
+        check_workers(self.workers)
+        if self.rounds < 1:
+            raise NoseprintError(f"--rounds {self.rounds}: must be at least 1")
+        for name in ("most_of_class", "share"):
+            if not 0 < getattr(self, name) <= 1:
+                raise NoseprintError(f"--{name.replace('_', '-')} {getattr(self, name)}: must be above 0 and at most 1")
+
+    def results(self, folder: Path) -> Path:
+        """Where `folder` keeps the files of this run."""
+        return folder / "results" / self.run
+
+
+def run_cleaning(main: Callable[[CleaningOptions], None], *, family: Path) -> None:
+    """Parse the command line of a script in a folder of `family`, and call `main` with the options."""
+    full = CleaningOptions(data=family / "data")
+    run(main, full=full, small=replace(full, run="small", small=True))

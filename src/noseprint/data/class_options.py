@@ -1,0 +1,48 @@
+"""Options that say which table a script reads and what its columns mean."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from noseprint.data.class_columns import ClassColumns
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableOptions:
+    """Where the images and labels of a folder of classes stand."""
+
+    table: Path | None = None
+    """The table of images and labels. None: the one in the data folder, or else its folders."""
+    image_column: str | None = None
+    """The table's column of images. None: recognise it by its name."""
+    label_column: str | None = None
+    """The table's column of labels. None: recognise it by its name."""
+    split_column: str | None = None
+    """The table's column of splits. None: recognise it by its name."""
+    group_column: str | None = None
+    """The table's column of groups, such as the photographer of each image: a group is in one fold."""
+
+    @property
+    def columns(self) -> ClassColumns:
+        """The table and its columns."""
+        return ClassColumns(
+            table=self.table,
+            image=self.image_column,
+            label=self.label_column,
+            split=self.split_column,
+            group=self.group_column,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelOptions(TableOptions):
+    """Whose labels a script learns from."""
+
+    labels: Literal["cleaned", "given"] = "cleaned"
+    """cleaned: the labels that clean.sh left for this run; if it has not run, those of the data. given: those of the
+    data."""
+
+    def cleaned_labels(self, results: Path) -> Path | None:
+        """The table that clean.sh left in the family's `results`; None if it is missing or not wanted."""
+        table = results / "labels.csv"
+        return table if self.labels == "cleaned" and table.is_file() else None

@@ -1,0 +1,94 @@
+"""What trained classifiers say of images that are trained on again: computed once, and kept in files."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from noseprint.data.class_tables import ClassTable
+from noseprint.data.readable import readable_photographs
+from noseprint.data.transforms import Transform
+from noseprint.devices import choose_device
+from noseprint.errors import NoseprintError
+from noseprint.inference.classify import ClassifierOutputs, classify_photographs, read_outputs, write_outputs
+from noseprint.models.weights_header import fingerprint, read_header
+from noseprint.training.fit_options import FitOptions
+
+
+def member_weights(family: Path, members: str, *, run: str) -> dict[str, Path]:
+    """The weights of the members whose folders `members` names, separated by commas.
+
+    Raises NoseprintError if one is named twice or has not been trained.
+    """
+    names = [name.strip() for name in members.split(",") if name.strip()]
+    if not names or len(set(names)) < len(names):
+        raise NoseprintError(f"{members!r}: name folders, each once, separated by commas, such as b4,b5")
+    weights = {name: family / name / "results" / run / "best.safetensors" for name in names}
+    if missing := [name for name, path in weights.items() if not path.is_file()]:
+        raise NoseprintError(
+            f"{weights[missing[0]]} is missing: train {', '.join(missing)} first, or name other folders"
+        )
+    return weights
+
+
+def cached_outputs(
+    folder: Path,
+    weights: Path,
+    images: ClassTable,
+    *,
+    transform: Callable[[int], Transform],
+    seed: int = 0,
+    device: torch.device,
+    workers: int | None = None,
+) -> ClassifierOutputs:
+    """`classify_photographs`, or what it returned before for the same weights, images, transform and seed.
+
+    folder: where that is kept, in a file named after these. Images are known by name and size in bytes, transforms by
+    what they print as.
+    Raises NoseprintError as `classify_photographs` does.
+    """
+    digest = hashlib.sha256()
+    seen_as = repr(transform(read_header(weights).image_size))
+    for text in (fingerprint(weights), seen_as, str(seed), *images.names):
+        digest.update(f"{len(text)}:{text}".encode(errors="surrogateescape"))
+    digest.update(np.array([path.stat().st_size for path in images.paths], np.int64).tobytes())
+    path = folder / f"{digest.hexdigest()[:16]}.safetensors"
+    if path.is_file():
+        return read_outputs(path, network=fingerprint(weights))
+    outputs = classify_photographs(
+        weights, images.paths, names=images.names, transform=transform, seed=seed, device=device, workers=workers
+    )
+    write_outputs(path, outputs)
+    return read_outputs(path)  # mapped into memory
+
+
+def views_of_members(
+    folder: Path,
+    members: Mapping[str, Path],
+    images: ClassTable,
+    *,
+    transform: Callable[[int], Transform],
+    views: int = 1,
+    options: FitOptions,
+) -> tuple[ClassTable, list[list[ClassifierOutputs]]]:
+    """The images that can be read, and for each view of them what each member says.
+
+    folder: where that is kept; it may be deleted at any time. members: the weights of each. transform: makes the
+    transform of each image; if it is random, each view is another.
+    Raises NoseprintError as `classify_photographs` does.
+    """
+    if options.skip_bad:
+        good = readable_photographs(images.paths, skip_bad=True, skipped_csv=folder.with_name("skipped.csv"))
+        images = images.where(path in good for path in images.paths)
+    settings: dict[str, Any] = {"device": choose_device(options.device), "workers": options.workers}
+    found = []
+    for view in range(views):
+        of_view = []
+        for name, weights in members.items():
+            print(f"{name}: view {view + 1} of {views} of {len(images)} images", flush=True)
+            of_view.append(cached_outputs(folder, weights, images, transform=transform, seed=view, **settings))
+        found.append(of_view)
+    return images, found

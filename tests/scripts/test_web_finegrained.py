@@ -1,0 +1,112 @@
+"""The scripts of recipes/web_finegrained: which steps they have, and what each is given. Nothing is trained."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    root = tmp_path / "a checkout"
+    for folder in ("scripts", "recipes/web_finegrained"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("results", "data", "__pycache__"))
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (tmp_path / "bin" / "python").chmod(0o755)
+    for split in ("train", "val", "test"):
+        (tmp_path / "classes" / split / "cat").mkdir(parents=True)
+        (tmp_path / "classes" / split / "cat" / "1.jpg").write_bytes(b"pixels")
+    return root
+
+
+def run(checkout: Path, script: str, *options: str, status: int = 0) -> str:
+    environment = os.environ | {"PATH": f"{checkout.parent}/bin:{os.environ['PATH']}", "NOSEPRINT_JOBS": "1"}
+    done = subprocess.run(
+        ["bash", str(checkout / "recipes/web_finegrained" / script), *options],
+        cwd=checkout.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return (done.stdout + done.stderr).replace("\\", "")
+
+
+def test_the_table_of_contents(checkout):
+    lines = run(checkout, "train.sh", "--list", "--small", "--labels", "given").splitlines()
+    assert lines[:2] == ["members b4/train.py", "members b4/infer.py after b4/train.py"]
+    assert "members b5/infer.py after b5/train.py" in lines
+
+
+def test_every_script_gets_the_table_and_whose_labels(checkout):
+    table = ["--table", "my table.csv", "--label-column", "kind of cat"]
+    (checkout.parent / "my table.csv").write_text("image,kind of cat\n")
+    plan = run(checkout, "train.sh", "--small", "--data", "classes", *table, "--dry-run", "--", "--epochs", "3")
+    commands = [line for line in plan.splitlines() if "python" in line and line.startswith("run")]
+    given = (
+        f"--data {checkout.parent}/classes --small --table {checkout.parent}/my table.csv --label-column kind of cat"
+    )
+    assert all(f"{given} --labels cleaned" in line for line in commands)
+    assert [("--epochs 3" in line) for line in commands] == [("train.py" in line) for line in commands]
+    assert f"predict.sh --small {given.replace(' --small', '')}" in plan
+    assert "clean.sh has not run" in plan
+
+
+def test_the_labels_that_were_cleaned_are_an_input_of_the_training(checkout):
+    results = checkout / "recipes/web_finegrained/results/small"
+    results.mkdir(parents=True)
+    (results / "labels.csv").write_text("image,label\n")
+    options = ("--small", "--data", "classes", "--dry-run")
+    assert "clean.sh has not run" not in run(checkout, "train.sh", *options)
+    assert "clean.sh has not run" not in run(checkout, "train.sh", *options, "--labels", "given")
+
+
+def test_wrong_options_are_refused(checkout):
+    assert "--labels mine: choose cleaned or given" in run(checkout, "train.sh", "--labels", "mine", status=2)
+    assert "--table needs a value" in run(checkout, "clean.sh", "--table", status=2)
+    assert "unknown option --remove" in run(checkout, "train.sh", "--remove", "auto", status=2)
+
+
+def test_the_demo_can_be_planned_before_its_data_exist(checkout):
+    plan = run(checkout, "train.sh", "--demo", "--dry-run")
+    assert plan.count("--run demo") >= 5
+    assert "predict.sh --demo" in plan
+    assert "clean.sh has not run" in plan
+    assert not (checkout / "recipes/web_finegrained/data").exists()
+
+
+def test_prediction_answers_first_and_then_reports(checkout):
+    plan = run(checkout, "predict.sh", "--small", "--data", "classes", "--method", "greedy", "--dry-run")
+    commands = [line for line in plan.splitlines() if line.startswith("run")]
+    data = f"--data {checkout.parent}/classes --small"
+    assert f"python predict/answer.py {data} --labels cleaned --method greedy --members b4,b5" in commands[0]
+    assert not any("infer.py" in line for line in commands)
+
+
+def test_any_photographs_are_classified_by_each_member_before_the_answer(checkout):
+    images = ["--images", "my photos", "--out", "answer.csv"]
+    options = ("--small", "--data", "classes", *images, "--members", "b4,distil", "--method", "fusion", "--dry-run")
+    commands = [line for line in run(checkout, "predict.sh", *options).splitlines() if line.startswith("run")]
+    photos = f"--images {checkout.parent}/my photos"
+    assert [line.split()[2] for line in commands] == [
+        "b4/infer.py", "distil/infer.py", "fusion/infer.py", "predict/answer.py"
+    ]  # fmt: skip
+    assert all(f"{photos} --skip-bad" in line for line in commands[:3])
+    assert f"--members b4,distil {photos} --out {checkout.parent}/answer.csv" in commands[3]
+
+
+def test_a_prediction_without_networks_or_with_wrong_options_says_what_to_do(checkout):
+    said = run(checkout, "predict.sh", "--small", "--data", "classes", status=1)
+    assert "b4/results/small/best.safetensors is missing. Make it with" in said
+    assert f"train.sh --small --data {checkout.parent}/classes" in said
+    assert "choose mean, greedy, vote or fusion" in run(checkout, "predict.sh", "--method", "best", status=2)
+    assert "belong together" in run(checkout, "predict.sh", "--images", "photos", status=2)
+    assert "--labels mine: choose" in run(checkout, "predict.sh", "--labels", "mine", status=2)
+    assert "is missing: name the data folder" in run(checkout, "predict.sh", "--data", "nowhere", status=1)
