@@ -16,7 +16,14 @@ def main(options: CleaningOptions) -> None:
 
     images = read_classes(options.data, columns=options.columns).split("train")
     outputs = read_outputs(options.results(FAMILY / "features") / "features.safetensors")
-    find_suspects(images, outputs, options=options, results=options.results(FAMILY), own=options.results(HERE))
+    judged = None
+    if options.network == "trained":
+        from noseprint.cleaning.trained_folds import judge_by_trained_folds
+
+        folds = options.results(FAMILY / "folds")
+        judged = judge_by_trained_folds(images, results=folds, folds=options.folds, rounds=options.rounds)
+    results, own = options.results(FAMILY), options.results(HERE)
+    find_suspects(images, outputs, options=options, results=results, own=own, judged=judged)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from noseprint.cleaning.decisions import Decision, Replay, append, file_hashes, governing, read_log, replay
 from noseprint.cleaning.label_files import export_labels
 from noseprint.cleaning.options import CleaningOptions
-from noseprint.cleaning.rounds import SUSPECT_ABOVE, assign_folds, clean, gain_of_removal, reduce_features
+from noseprint.cleaning.rounds import SUSPECT_ABOVE, Cleaning, assign_folds, clean, gain_of_removal, reduce_features
 from noseprint.cleaning.suspicion import label_ranks
 from noseprint.data.class_tables import ClassTable
 from noseprint.data.csv_rows import write_csv
@@ -39,11 +39,18 @@ class Found:
 
 
 def find_suspects(
-    images: ClassTable, outputs: ClassifierOutputs, *, options: CleaningOptions, results: Path, own: Path
+    images: ClassTable,
+    outputs: ClassifierOutputs,
+    *,
+    options: CleaningOptions,
+    results: Path,
+    own: Path,
+    judged: Cleaning | None = None,
 ) -> Found:
     """Judge every label, log what is left out, and write suspects.csv and labels.csv into `results`.
 
     images: of the training. outputs: their features, in the same order. own: gets out_of_fold.npz, for the review.
+    judged: what trained networks found; None: judge by linear classifiers on the features.
     Raises DataError for one picture with two labels, and NoseprintError if the features are of other images.
     """
     if outputs.names != images.names:
@@ -55,7 +62,7 @@ def find_suspects(
     features = reduce_features(outputs.features)
     folds = assign_folds(images.labels, folds=options.folds, groups=images.groups, seed=options.seed)
     settings = {"classes": len(classes), "rounds": options.rounds}
-    cleaning = clean(features, labels, folds, **settings)
+    cleaning = judged or clean(features, labels, folds, **settings)
     gain = gain_of_removal(features, labels, folds, groups=images.groups, **settings)
     found = Found(cleaning.probabilities, cleaning.posterior, cleaning.suspicion, cleaning.suspect_since, folds)
     removes = options.remove == "always" or (options.remove == "auto" and gain.low > 0)

@@ -20,6 +20,8 @@ class CleaningOptions(TableOptions):
     """Name of the run, whose files are in results/RUN; "" is results/ itself."""
     small: bool = False
     """Use a small network, for a machine without a GPU."""
+    network: Literal["frozen", "trained"] = "frozen"
+    """What judges the labels. frozen: linear classifiers on the features. trained: the networks that folds/ trained."""
     folds: int = 5
     """Parts of the images. Each is judged by a classifier that was trained on the others."""
     rounds: int = 3
