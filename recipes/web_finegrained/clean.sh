@@ -7,19 +7,24 @@
 #
 # DIR holds train/CLASS/*, or a table of images and labels. Images never move. recipes/web_finegrained/results/RUN gets
 # suspects.csv (every training image, the most suspicious first), decisions.jsonl (what was decided, line by line),
-# labels.csv (the cleaned table) and review.html (a page to decide for yourself).
+# labels.csv (the cleaned table), classes.csv (classes to look at) and review.html (a page to decide for yourself).
+# Decisions from that page count when the same command runs again.
 #
 #   --table FILE --image-column C --label-column C --split-column C --group-column C
 #                     the table and its columns, where their names are not recognised. Images of one group, such as
 #                     those of one photographer, are judged by a network that saw none of them
-#   --network WHICH   what judges the labels. trained (default at full size): networks that are trained on the images,
-#                     each on all folds but the one that it judges; takes an hour or more. frozen (default of --small
-#                     and --demo): linear classifiers on features of the network as published
-#   --folds K         parts of the images, 5 by default. With --gpus 0,1,... or --jobs N, folds train side by side
-#   --rounds N        train and judge again without the suspects, this many times in all. Default: trained 1, frozen 3
+#   --rule RULE       how a label becomes suspect: noise-channel (default), top-k, confident-learning, self-confidence,
+#                     margin, aum, or agreement, which is at least two of them; README.md compares them
 #   --remove WHEN     auto (default): leave suspects out only if that helps; always; never
-#   --data DIR --from STAGE --to STAGE --only FOLDER... --force --list --dry-run --skip-bad --jobs N --gpus LIST --help:
-#                     as in train.sh. -- OPTION...: options of folds/train.py
+#   --most-of-class S leave out at most this share of a class by rules (default: 0.5)
+#   --network WHICH   what judges the labels. frozen (default of --small and --demo): linear classifiers on features of
+#                     the network as it was published. trained (default at full size): networks, one for each fold,
+#                     which takes hours; --jobs N or --gpus 0,1 trains them side by side, -- OPTION... goes to them
+#   --folds N         parts of the images, each judged by a classifier trained on the others (default: 5)
+#   --rounds N        frozen: at most N rounds of the coarse step, and N of the fine one (default: 5). trained: train N
+#                     times, each time without the suspects of the time before (default: 1)
+#   --not-members DIR pictures that are no member of any class: more of their kind are looked for and left out
+#   --data DIR --from STAGE --to STAGE --only FOLDER... --force --list --dry-run --skip-bad --help: as in train.sh
 
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/../../scripts/common.sh"
@@ -28,65 +33,101 @@ source "$ROOT/scripts/steps.sh"
 method() {
   local round fold folds=()
   for ((fold = 0; fold < FOLDS; fold++)); do folds+=("$fold"); done
-  lane features
+  lane look
   if is_trained; then
     for ((round = 1; round <= ${ROUNDS:-1}; round++)); do lanes fold "${folds[@]}"; done
   fi
-  lane labels
+  lane judge
 }
 
-features() { step features features/infer.py --reads ${READ[@]+"${READ[@]}"} --makes features.safetensors; }
-fold() {  # the training that does not see fold $1
-  local before=()
-  if [ "$round" -gt 1 ]; then before=(--after "folds/train.py:round$((round - 1))-*"); fi
-  step folds folds/train.py --part "round$round-fold$1" --with --folds "$FOLDS" --reads ${READ[@]+"${READ[@]}"} \
-    ${before[@]+"${before[@]}"} --makes out_of_fold.safetensors
+look() {
+  step features features/infer.py --reads ${READ[@]+"${READ[@]}"} --makes features.safetensors
+  step target features/examples.py --with ${EXAMPLES[@]+"${EXAMPLES[@]}"} --reads ${SHOWN[@]+"${SHOWN[@]}"} \
+    --after features/infer.py --makes examples.safetensors
+  step target target/find.py --with --folds "$FOLDS" ${RULES[@]+"${RULES[@]}"} --reads ${DECIDED[@]+"${DECIDED[@]}"} \
+    --after features/infer.py features/examples.py --makes target.csv
 }
-labels() {
-  local after=(features/infer.py) with=(--folds "$FOLDS" ${JUDGING[@]+"${JUDGING[@]}"})
-  if is_trained; then after+=("folds/train.py:*") with+=(--network trained --rounds "${ROUNDS:-1}")
+fold() {  # FOLD: train on the others, in the current round
+  local after=(features/infer.py)
+  if [ "$round" -gt 1 ]; then after+=("folds/train.py:round$((round - 1))-*"); fi
+  step folds folds/train.py --part "round$round-fold$1" --with --folds "$FOLDS" --reads ${READ[@]+"${READ[@]}"} \
+    --after "${after[@]}" --makes out_of_fold.safetensors
+}
+judge() {
+  local after=(features/infer.py target/find.py) with=(--folds "$FOLDS" ${RULES[@]+"${RULES[@]}"})
+  if is_trained; then after+=("folds/train.py:*") with+=(--trained-rounds "${ROUNDS:-1}")
   elif [ -n "$ROUNDS" ]; then with+=(--rounds "$ROUNDS")
   fi
-  step suspects suspects/find.py --with "${with[@]}" --reads ${READ[@]+"${READ[@]}"} --after "${after[@]}" \
-    --makes out_of_fold.npz
+  step suspects suspects/find.py --with "${with[@]}" --reads ${DECIDED[@]+"${DECIDED[@]}"} \
+    --after "${after[@]}" --makes out_of_fold.npz
+  step classes classes/list.py --with "${with[@]}" --after suspects/find.py --makes classes.csv
   step review review/make.py --with "${with[@]}" --after suspects/find.py --makes review.html
 }
-is_trained() { [ "${NETWORK:-$SIZE}" = trained ] || [ "${NETWORK:-$SIZE}" = full ]; }
+is_trained() { case ${NETWORK:-$SIZE} in trained | full) ;; *) return 1 ;; esac; }
 
 make_demo_data() {
   run_or_show python -c 'import sys; from pathlib import Path; from noseprint.data.demo_classes import write_demo_classes
 write_demo_classes(Path(sys.argv[1]))' "$DATA"
 }
 
-TABLE=() JUDGING=() READ=()
-NETWORK="" ROUNDS="" FOLDS=5
+# What people decided, without what rules did: the steps that depend on it run again when it changes.
+collect_decisions() {
+  local log=$RESULTS/decisions.jsonl
+  DECIDED=()
+  [ -f "$log" ] || return 0
+  if [ "$DRY_RUN" = 0 ]; then grep -v '"who": "rule"' "$log" >"$RESULTS/decided_by_people.jsonl" || true; fi
+  if [ -s "$RESULTS/decided_by_people.jsonl" ]; then DECIDED=("$RESULTS/decided_by_people.jsonl"); fi
+}
+
+TABLE=() EXAMPLES=() SHOWN=() RULES=() READ=() DECIDED=()
+NETWORK="" FOLDS=5 ROUNDS=""
 own_option() {
+  local value=${2:-}
   case $1 in
-    --table | --image-column | --label-column | --split-column | --group-column) ;;
-    --remove | --network | --rounds | --folds) ;;
+    --table | --not-members) value=$(from_caller "$value") ;;
+    --image-column | --label-column | --split-column | --group-column) ;;
+    --rule | --remove | --most-of-class | --network | --folds | --rounds) ;;
     *) return 1 ;;
   esac
   require_value "$@"
   # shellcheck disable=SC2034  # read_options reads it
   CONSUMED=2
   case $1 in
-    --table) TABLE+=("$1" "$(from_caller "$2")") ;;
-    --remove) JUDGING+=("$1" "$2") ;;
+    --not-members) EXAMPLES=("$1" "$value") SHOWN=("$value") ;;
+    --table) TABLE+=("$1" "$value") READ+=("$value") ;;
+    --*-column) TABLE+=("$1" "$value") ;;
     --network)
-      case $2 in trained | frozen) NETWORK=$2 ;; *) usage_error "--network $2: choose trained or frozen" ;; esac ;;
-    --rounds | --folds)
-      require_jobs "$1" "$2"
-      if [ "$1" = --rounds ]; then ROUNDS=$2; else FOLDS=$2; fi ;;
-    *) TABLE+=("$1" "$2") ;;
+      case $value in trained | frozen) ;; *) usage_error "--network $value: choose trained or frozen" ;; esac
+      NETWORK=$value ;;
+    --folds) require_jobs "$@"; FOLDS=$value ;;
+    --rounds) require_jobs "$@"; ROUNDS=$value ;;
+    *) RULES+=("$1" "$value") ;;
   esac
 }
 
 read_options "$@"
 RUN_OPTIONS+=(${TABLE[@]+"${TABLE[@]}"})
+RESULTS=$FAMILY/results${RUN:+/$RUN}
 for name in train images.csv labels.csv train.csv; do
   if [ -e "$DATA/$name" ]; then READ+=("$name"); fi
 done
 [ "$SIZE" != demo ] || READ=(train images.csv)
+collect_decisions
 run_method .
-method_is_complete || exit 0
-say "" "The list, the log, the cleaned table and the page are in $FAMILY/results/$RUN."
+if ! method_is_complete || [ "$DRY_RUN" = 1 ]; then exit 0; fi
+
+# What was found, and what comes next.
+say ""
+cat "$RESULTS/summary.txt"
+say "$(($(wc -l <"$RESULTS/classes.csv") - 1)) classes have few images or are in disorder: $RESULTS/classes.csv" "" \
+  "Next:" "1. Open $RESULTS/review.html in a browser. Decide about the random sample and the suspects; e downloads."
+show_next() { printf '%s' "$1"; shift; printf ' %q' "$@"; printf '\n'; }
+show_next "2." noseprint labels add review-decisions.jsonl --who NAME --log "$RESULTS/decisions.jsonl" \
+  --data "$DATA" ${TABLE[@]+"${TABLE[@]}"}
+say "   Then run this command again: your decisions count, and the page shows what is left."
+case $SIZE in
+  demo) show_next "3." bash "${PREFIX}train.sh" --demo ;;
+  small) show_next "3." bash "${PREFIX}train.sh" --small --data "$DATA" ${TABLE[@]+"${TABLE[@]}"} ;;
+  *) show_next "3." bash "${PREFIX}train.sh" --data "$DATA" ${TABLE[@]+"${TABLE[@]}"} ;;
+esac
+say "   It trains on $RESULTS/labels.csv."

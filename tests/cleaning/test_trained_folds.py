@@ -3,17 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 from noseprint.cleaning.fold_options import FoldOptions
-from noseprint.cleaning.rounds import assign_folds
+from noseprint.cleaning.rounds import assign_folds, judge_networks
 from noseprint.cleaning.trained_folds import (
     FILE,
     images_of_fold,
-    judge_by_trained_folds,
-    judged_images,
     read_trained_folds,
     table_hash,
 )
@@ -41,13 +38,13 @@ def logits_of(images, wrong=()):
     return (6 * np.eye(3)[true % 3] + np.arange(len(true))[:, None] / 100).astype(np.float32)
 
 
-def write(results, images, logits, *, round=1, folds=FOLDS, table=None):
+def write(results, images, logits, *, round=1, folds=FOLDS):
     numbers = assign_folds(images.labels, folds=folds, groups=images.groups)
     for fold in range(folds):
         rows = np.flatnonzero(numbers == fold)[::-1]  # in another order than that of the table
         names = tuple(images.names[row] for row in rows)
         outputs = ClassifierOutputs(
-            names, logits[rows], np.zeros((len(rows), 2), np.float32), CLASSES, "0" * 16, table or table_hash(images)
+            names, logits[rows], np.zeros((len(rows), 2), np.float32), CLASSES, str(fold) * 16, table_hash(images)
         )
         folder = results / f"round{round}-fold{fold}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +55,12 @@ def test_probabilities_come_in_the_order_of_the_table(images, tmp_path):
     logits = logits_of(images)
     write(tmp_path, images, logits)
     found = read_trained_folds(images, results=tmp_path, folds=FOLDS)
-    np.testing.assert_allclose(found, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), rtol=1e-5)
+    assert found.networks == tuple(
+        str(fold) * 16 for fold in assign_folds(images.labels, folds=3, groups=images.groups)
+    )
+    np.testing.assert_allclose(
+        found.probabilities[0], np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), rtol=1e-5
+    )
 
 
 def fold_is_missing(results, images):
@@ -96,8 +98,8 @@ def fold_of_other_folds(results, images):
         (another_label, "round1-fold0 was trained for other images, labels or groups"),
         (other_groups, "round1-fold0 was trained for other images, labels or groups"),
         (image_removed, "round1-fold0 was trained for other images, labels or groups"),
-        (fold_twice, "the folds do not have each image once"),
-        (fold_of_other_folds, "the folds do not have each image once"),
+        (fold_twice, "the folds of round 1 do not hold each image once"),
+        (fold_of_other_folds, "the folds of round 1 do not hold each image once"),
     ],
 )
 def test_folds_that_do_not_fit_the_table_are_refused(images, tmp_path, change, problem):
@@ -106,18 +108,23 @@ def test_folds_that_do_not_fit_the_table_are_refused(images, tmp_path, change, p
     with pytest.raises(NoseprintError) as error:
         read_trained_folds(changed, results=tmp_path, folds=FOLDS)
     assert problem in str(error.value)
-    assert "Run clean.sh with the same options and --only folds" in str(error.value)
+    assert "Run clean.sh with the same options and --only folds --force" in str(error.value)
     assert len(str(error.value).splitlines()) == 1
 
 
 def test_a_label_is_suspect_since_the_first_round_without_a_break(images, tmp_path):
     write(tmp_path, images, logits_of(images, wrong=(0, 4)))
     write(tmp_path, images, logits_of(images, wrong=(4, 8)), round=2)
-    first = judge_by_trained_folds(images, results=tmp_path, folds=FOLDS)
+    labels = np.array([CLASSES.index(label) for label in images.labels])
+    trained = read_trained_folds(images, results=tmp_path, folds=FOLDS, rounds=2)
+    settings = {"features": np.zeros((30, 2)), "rule": "noise-channel"}
+    first = judge_networks(trained.probabilities[:1], labels, **settings)
     assert np.flatnonzero(first.suspect).tolist() == [0, 4]
-    both = judge_by_trained_folds(images, results=tmp_path, folds=FOLDS, rounds=2)
-    assert {row: int(both.suspect_since[row]) for row in np.flatnonzero(both.suspect)} == {4: 1, 8: 2}
-    assert (first.rounds, both.rounds) == (1, 2)
+    both = judge_networks(trained.probabilities, labels, **settings)
+    assert {row: int(both.since[row]) for row in np.flatnonzero(both.suspect).tolist()} == {4: 1, 8: 2}
+    assert [(each.new, each.returned) for each in both.rounds] == [(2, 0), (1, 1)]
+    kept = judge_networks(trained.probabilities, labels, certain=np.arange(30) == 4, **settings)
+    assert np.flatnonzero(kept.suspect).tolist() == [8]
 
 
 def test_a_fold_is_trained_on_the_others_and_later_without_what_was_suspect(images, tmp_path):
@@ -139,14 +146,3 @@ def test_a_fold_is_trained_on_the_others_and_later_without_what_was_suspect(imag
 def test_a_part_that_is_none_is_refused(part):
     with pytest.raises(NoseprintError, match=r"give round1-fold0 to round1-fold4"):
         FoldOptions(data=Path(), epochs=1, batch_size=8, lr=1e-3, part=part)
-
-
-def test_images_that_cannot_be_read_are_left_out_if_asked(tmp_path):
-    for name in ("cat", "dog"):
-        (tmp_path / "train" / name).mkdir(parents=True)
-        for number in range(3):
-            cv2.imwrite(str(tmp_path / "train" / name / f"{number}.jpg"), np.zeros((8, 8, 3), np.uint8))
-    (tmp_path / "train/dog/0.jpg").write_bytes(b"no image")
-    options = FoldOptions(data=tmp_path, epochs=1, batch_size=8, lr=1e-3)
-    assert len(judged_images(options)) == 6
-    assert "train/dog/0.jpg" not in judged_images(replace(options, skip_bad=True)).names

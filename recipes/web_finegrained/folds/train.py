@@ -26,11 +26,13 @@ def main(options: FoldOptions) -> None:
     from dataset import evaluation_transform, training_transform
     from model import build_model
 
-    from noseprint.cleaning.trained_folds import images_of_fold, judged_images, write_fold
+    from noseprint.cleaning.find import read_images
+    from noseprint.cleaning.trained_folds import images_of_fold, write_fold
     from noseprint.tasks.classification import ClassificationTask
     from noseprint.training.fit import fit
 
-    images, results = judged_images(options), options.results(HERE)
+    results = options.results(HERE)
+    images, _ = read_images(options, HERE.parent / "features" / "results" / options.run / "features.safetensors")
     train, own = images_of_fold(images, options, results=results.parent)
     torch.manual_seed(options.seed)
     network = build_model(
