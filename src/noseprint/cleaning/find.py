@@ -131,8 +131,8 @@ def find_suspects(
         cleaning, networks = clean(*rows, **settings), (outputs.network,) * len(images)
     else:
         rounds, networks = [found[present] for found in trained.probabilities], trained.networks
-        judging = {"features": rows[0], "rule": options.rule, "certain": settings["certain"]}
-        cleaning = judge_networks(rounds, rows[1], **judging)
+        certain = known.certain[present]
+        cleaning = judge_networks(rounds, rows[1], features=rows[0], rule=options.rule, certain=certain)
     groups = None if images.groups is None else list(np.array(images.groups)[present])
     gain = gain_of_removal(*rows, groups=groups, **settings)
     if trained is None:
