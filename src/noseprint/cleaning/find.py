@@ -14,7 +14,7 @@ from noseprint.cleaning.options import CleaningOptions, RuleName
 from noseprint.cleaning.rounds import (
     Cleaning,
     assign_folds,
-    choose_penalty,
+    choose_settings,
     clean,
     gain_of_removal,
     out_of_fold,
@@ -114,15 +114,15 @@ def find_suspects(
     folds = assign_folds(images.labels, folds=options.folds, groups=images.groups, seed=options.seed)
     rows = features[present], known.labels[present], folds[present]
     classes = len(images.classes)
-    penalty = choose_penalty(*rows, classes=classes)
-    settings = {"classes": classes, "rule": options.rule, "rounds": options.rounds, "penalty": penalty}
-    settings["certain"] = known.certain[present]
-    cleaning = clean(*rows, **settings)
+    settings = choose_settings(*rows, classes=classes)
+    same = {"classes": classes, "rule": options.rule, "rounds": options.rounds, "settings": settings}
+    same["certain"] = known.certain[present]
+    cleaning = clean(*rows, **same)
     groups = None if images.groups is None else list(np.array(images.groups)[present])
-    gain = gain_of_removal(*rows, groups=groups, **settings)
-    weights = np.zeros(len(present))
-    weights[present] = ~cleaning.suspect
-    others = out_of_fold(features, known.labels, weights, folds, classes=classes, penalty=penalty)
+    gain = gain_of_removal(*rows, groups=groups, **same)
+    trained = np.zeros(len(present), bool)
+    trained[present] = ~cleaning.suspect
+    others = out_of_fold(features, known.labels, trained, folds, classes=classes, settings=settings)
     found = _for_all(cleaning, present, others, folds=folds, rule=options.rule)
     removes = options.remove == "always" or (options.remove == "auto" and gain.low > 0)
     out = at_most(
