@@ -23,7 +23,7 @@ IMAGES, STRANGERS = 90, 9
 
 
 class Cleaning:
-    """Images of three classes, told apart by their features. Every fifth label is wrong; the last are strangers."""
+    """Images of three classes, with features that tell them apart. Every fifth label is wrong; the last: strangers."""
 
     def __init__(self, folder):
         random = np.random.default_rng(0)
@@ -95,7 +95,7 @@ def test_wrong_labels_are_listed_first_logged_and_left_out(cleaning, capsys):
     assert sorted(row["image"] for row in rows) == sorted(cleaning.images.names)
     number = {name: row for row, name in enumerate(cleaning.images.names)}
     first = [number[row["image"]] for row in rows[: cleaning.wrong.sum()]]
-    assert cleaning.wrong[first].mean() > 0.85
+    assert cleaning.wrong[first].mean() > 0.8
     top = rows[0]
     truth = CLASSES[number[top["image"]] % 3]
     assert (top["proposal"], top["round"], top["reason"][: len(truth)]) == (truth, "1", truth)
@@ -220,7 +220,7 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("killed_at", range(10))
+@pytest.mark.parametrize("killed_at", range(11))
 def test_killed_at_any_file_and_run_again_gives_the_same_log(cleaning, tmp_path, monkeypatch, killed_at):
     """Files are written aside and renamed, so all that a kill can change is which of them are there."""
 
@@ -250,7 +250,7 @@ def test_killed_at_any_file_and_run_again_gives_the_same_log(cleaning, tmp_path,
         patch.setattr("noseprint.cleaning.class_list.write_csv", kill(label_files.write_csv))
         with contextlib.suppress(KilledError):
             all_steps(cleaning)
-        assert count == (killed_at or 9)
+        assert count == (killed_at or 10)
     all_steps(cleaning)
     lines = [[replace(line, when="") for line in read_log(each.log)] for each in (whole, cleaning)]
     assert lines[0] == lines[1]

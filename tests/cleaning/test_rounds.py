@@ -4,15 +4,14 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 
 from noseprint.cleaning.rounds import (
-    PENALTIES,
     SCALE,
+    Settings,
     assign_folds,
-    choose_penalty,
+    choose_settings,
     clean,
     gain_of_removal,
     linear_probabilities,
@@ -20,6 +19,8 @@ from noseprint.cleaning.rounds import (
     reduce_features,
 )
 from noseprint.errors import NoseprintError
+
+USUAL = Settings(0.3, 1.0)
 
 
 def noisy_blobs(*, images=360, classes=12, rate=0.3, spread=0.6, seed=0):
@@ -61,21 +62,28 @@ def test_reduced_features_keep_the_angles():
     assert reduce_features(np.zeros((3, 400))).shape == (3, 3)
 
 
-def test_the_classifier_minimises_the_weighted_loss_and_the_penalty():
+def test_the_classifier_is_linear_discriminant_analysis():
     random = np.random.default_rng(0)
-    features, labels = random.normal(size=(60, 3)), random.integers(0, 3, 60)
-    weights, penalty = random.choice([0.0, 0.5, 1.0], 60), 1e-2
-
-    def loss(flat):
-        matrix, bias = flat[:9].reshape(3, 3), flat[9:]
-        each = -log_softmax(features @ matrix + bias, axis=1)[np.arange(60), labels]
-        return (weights @ each) / weights.sum() + penalty * (matrix**2).sum()
-
-    best = minimize(loss, np.zeros(12), tol=1e-9).x
-    others = random.normal(size=(5, 3))
-    expected = softmax(others @ best[:9].reshape(3, 3) + best[9:], axis=1)
-    found = linear_probabilities(features, labels, weights, others, classes=3, penalty=penalty)
-    assert found == pytest.approx(expected, abs=5e-3)
+    labels = np.arange(90) % 3
+    features, others = np.eye(3, 5)[labels] + random.normal(size=(90, 5)), random.normal(size=(7, 5))
+    kept = (random.random(90) < 0.7) | (labels == 2)
+    covariance = np.zeros((5, 5))
+    for k in range(3):
+        own = features[kept & (labels == k)]
+        covariance += (own - own.mean(axis=0)).T @ (own - own.mean(axis=0)) / kept.sum()
+    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.0).fit(features[kept], labels[kept])
+    assert model.covariance_ == pytest.approx(covariance)
+    found = linear_probabilities(features, labels, kept, others, classes=3, settings=Settings(0.0, 1.0))
+    assert found == pytest.approx(model.predict_proba(others), abs=1e-6)
+    cold = linear_probabilities(features, labels, kept, others, classes=3, settings=Settings(0.0, 1e-9))
+    assert cold == pytest.approx(np.tile(model.priors_, (7, 1)), abs=1e-6)
+    round_ = linear_probabilities(features, labels, kept, others, classes=3, settings=Settings(1.0, 1.0))
+    scores = [
+        -((others - features[kept & (labels == k)].mean(axis=0)) ** 2).sum(axis=1) / (2 * np.trace(covariance) / 5)
+        for k in range(3)
+    ]
+    expected = np.exp(scores).T * model.priors_
+    assert round_ == pytest.approx(expected / expected.sum(axis=1, keepdims=True), abs=1e-6)
 
 
 @pytest.mark.parametrize("present", [[0, 2, 3], [1, 2], [2]])
@@ -83,7 +91,8 @@ def test_a_class_without_images_has_no_probability(present):
     random = np.random.default_rng(0)
     labels = np.array(present * 20)
     features = 3 * np.eye(4)[labels] + random.normal(size=(len(labels), 4))
-    found = linear_probabilities(features, labels, np.ones(len(labels)), features, classes=4, penalty=1e-3)
+    every = np.ones(len(labels), bool)
+    found = linear_probabilities(features, labels, every, features, classes=4, settings=Settings(0.1, 0.5))
     assert found.sum(axis=1) == pytest.approx(1)
     assert set(np.flatnonzero(found.max(axis=0))) == set(present)
     assert (found.argmax(axis=1) == labels).mean() > 0.8
@@ -91,28 +100,26 @@ def test_a_class_without_images_has_no_probability(present):
 
 def test_an_image_is_judged_without_its_own_label():
     features, labels, folds, _ = noisy_blobs()
-    weights = np.ones(len(labels))
-    before = out_of_fold(features, labels, weights, folds, classes=12, penalty=1e-3)
+    kept = np.ones(len(labels), bool)
+    before = out_of_fold(features, labels, kept, folds, classes=12, settings=USUAL)
     changed = np.where(folds == 1, 0, labels)
-    after = out_of_fold(features, changed, weights, folds, classes=12, penalty=1e-3)
+    after = out_of_fold(features, changed, kept, folds, classes=12, settings=USUAL)
     assert np.array_equal(before[folds == 1], after[folds == 1])
     assert not np.array_equal(before[folds == 0], after[folds == 0])
 
 
-def test_the_penalty_is_large_where_features_say_nothing_and_small_where_they_say_all():
-    random = np.random.default_rng(0)
-    labels = np.arange(200) % 2
-    folds = assign_folds(list(map(str, labels)), folds=4)
-    nothing = random.normal(size=(200, 30))
-    everything = np.where(labels[:, None] == 1, 1.0, -1.0) + 0.01 * random.normal(size=(200, 30))
-    assert choose_penalty(nothing, labels, folds, classes=2) == max(PENALTIES)
-    assert choose_penalty(everything, labels, folds, classes=2) == min(PENALTIES)
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+def test_the_settings_are_as_sure_as_the_features_allow_whatever_the_noise(rate):
+    features, labels, folds, _ = noisy_blobs(rate=rate)
+    nothing = np.random.default_rng(1).normal(size=features.shape)
+    chosen, unsure = (choose_settings(each, labels, folds, classes=12) for each in (features, nothing))
+    assert unsure.temperature < chosen.temperature
 
 
 @pytest.mark.parametrize("rule", ["noise-channel", "top-k", "confident-learning", "margin", "agreement"])
 def test_the_rounds_find_wrong_labels(rule):
     features, labels, folds, wrong = noisy_blobs()
-    found = clean(features, labels, folds, classes=12, rule=rule, rounds=5, penalty=1e-3)
+    found = clean(features, labels, folds, classes=12, rule=rule, rounds=5, settings=USUAL)
     assert roc_auc_score(wrong, found.suspicion) > 0.95
     assert (found.suspect & wrong).sum() > 0.85 * wrong.sum()
     assert (found.suspect & wrong).sum() > 0.85 * found.suspect.sum()
@@ -125,7 +132,7 @@ def test_the_rounds_find_wrong_labels(rule):
 
 def test_the_loop_of_the_write_up_only_lets_suspects_return():
     features, labels, folds, _ = noisy_blobs(spread=1.2)
-    found = clean(features, labels, folds, classes=12, rule="top-k", rounds=5, penalty=1e-3)
+    found = clean(features, labels, folds, classes=12, rule="top-k", rounds=5, settings=USUAL)
     steps = [each.step for each in found.rounds]
     assert steps == sorted(steps)  # coarse, then fine
     first = {step: steps.index(step) for step in ("coarse", "fine")}
@@ -135,13 +142,13 @@ def test_the_loop_of_the_write_up_only_lets_suspects_return():
 
 def test_few_classes_have_no_coarse_step():
     features, labels, folds, _ = noisy_blobs(classes=10)
-    found = clean(features, labels, folds, classes=10, rule="top-k", rounds=2, penalty=1e-3)
+    found = clean(features, labels, folds, classes=10, rule="top-k", rounds=2, settings=USUAL)
     assert {each.step for each in found.rounds} == {"fine"}
 
 
 def test_what_a_person_confirmed_is_never_suspect():
     features, labels, folds, wrong = noisy_blobs()
-    settings = {"classes": 12, "rule": "noise-channel", "rounds": 3, "penalty": 1e-3}
+    settings = {"classes": 12, "rule": "noise-channel", "rounds": 3, "settings": USUAL}
     assert clean(features, labels, folds, **settings).suspect[wrong].any()
     assert not clean(features, labels, folds, certain=wrong, **settings).suspect[wrong].any()
 
@@ -149,6 +156,6 @@ def test_what_a_person_confirmed_is_never_suspect():
 @pytest.mark.parametrize(("rate", "spread"), [(0.4, 0.6), (0.0, 1.0), (0.9166, 0.6)])
 def test_removal_gains_where_labels_are_wrong_and_not_where_they_are_right_or_random(rate, spread):
     features, labels, folds, _ = noisy_blobs(rate=rate, spread=spread)
-    settings = {"classes": 12, "rule": "noise-channel", "rounds": 3, "penalty": 1e-3}
+    settings = {"classes": 12, "rule": "noise-channel", "rounds": 3, "settings": USUAL}
     gain = gain_of_removal(features, labels, folds, certain=np.zeros(len(labels), bool), **settings)
     assert (gain.low > 0) == (rate == 0.4)

@@ -10,7 +10,7 @@ from noseprint.cleaning.target import find_strangers
 def pictures():
     """Features of 300 members of 3 classes and 40 strangers, 8 examples of strangers, and folds."""
     random = np.random.default_rng(0)
-    centres = np.concatenate([np.eye(3, 20), -np.ones((1, 20)) / 4])
+    centres = np.concatenate([np.eye(3, 20), -np.eye(1, 20)])
     kind = np.repeat([0, 1, 2, 3, 3], [100, 100, 100, 40, 8])
     features = centres[kind] + random.normal(0, 0.12, (348, 20))
     return features[:340], features[340:], np.arange(340) % 5
@@ -32,7 +32,7 @@ def test_strangers_are_found_from_a_few_examples(pictures):
 
 
 def test_what_is_found_helps_to_find_more(pictures):
-    since = find(pictures, seeds=1).since
+    since = find(pictures, seeds=3).since
     assert len(set(since[since > 0])) > 1
     assert (since[300:] > 0).mean() > 0.5
 

@@ -15,7 +15,7 @@ from noseprint.cleaning.options import CleaningOptions, RuleName
 from noseprint.cleaning.rounds import (
     Cleaning,
     assign_folds,
-    choose_penalty,
+    choose_settings,
     clean,
     gain_of_removal,
     judge_networks,
@@ -124,23 +124,21 @@ def find_suspects(
     folds = assign_folds(images.labels, folds=options.folds, groups=images.groups, seed=options.seed)
     rows = features[present], known.labels[present], folds[present]
     classes = len(images.classes)
-    penalty = choose_penalty(*rows, classes=classes)
-    settings = {"classes": classes, "rule": options.rule, "rounds": options.rounds, "penalty": penalty}
-    settings["certain"] = known.certain[present]
+    settings = choose_settings(*rows, classes=classes)
+    same = {"classes": classes, "rule": options.rule, "rounds": options.rounds, "settings": settings}
+    same["certain"] = known.certain[present]
     if trained is None:
-        cleaning, networks = clean(*rows, **settings), (outputs.network,) * len(images)
+        cleaning, networks = clean(*rows, **same), (outputs.network,) * len(images)
+        kept = np.zeros(len(present), bool)
+        kept[present] = ~cleaning.suspect
+        others = out_of_fold(features, known.labels, kept, folds, classes=classes, settings=settings)
     else:
         rounds, networks = [found[present] for found in trained.probabilities], trained.networks
         certain = known.certain[present]
         cleaning = judge_networks(rounds, rows[1], features=rows[0], rule=options.rule, certain=certain)
-    groups = None if images.groups is None else list(np.array(images.groups)[present])
-    gain = gain_of_removal(*rows, groups=groups, **settings)
-    if trained is None:
-        weights = np.zeros(len(present))
-        weights[present] = ~cleaning.suspect
-        others = out_of_fold(features, known.labels, weights, folds, classes=classes, penalty=penalty)
-    else:
         others = trained.probabilities[-1]
+    groups = None if images.groups is None else list(np.array(images.groups)[present])
+    gain = gain_of_removal(*rows, groups=groups, **same)
     found = _for_all(cleaning, present, others, folds=folds, rule=options.rule)
     removes = options.remove == "always" or (options.remove == "auto" and gain.low > 0)
     out = at_most(

@@ -7,29 +7,41 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.special import softmax
+from sklearn.covariance import shrunk_covariance
 from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from noseprint.cleaning.options import RuleName
-from noseprint.cleaning.suspicion import Rule, choose_rule, noise_channel, outside_top
+from noseprint.cleaning.suspicion import SUSPECT_ABOVE, Rule, choose_rule, noise_channel, outside_top
 from noseprint.errors import NoseprintError
 from noseprint.metrics.bootstrap import Score, bootstrap_difference
 
 Floats = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
-Weights = npt.NDArray[np.float64]
 
 MOST_COLUMNS = 256
 """Features are reduced to this many principal components."""
 SCALE = 20.0
-"""Features have this length, so that the classifier can be sure of its answers."""
-PENALTIES = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
-"""What `choose_penalty` chooses from: the weight of the squared weights of the classifier, beside the mean loss."""
+"""Features have this length, so that training by gradient steps comes to sure answers."""
 COARSE = 5
 """The coarse step suspects labels outside this many most probable classes."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of the linear classifier.
+
+    shrinkage: of the covariance towards a multiple of the identity, in 0..1. temperature: a factor of the classes' log
+    likelihoods, in 0..1; they are too sure, as the covariance is estimated from the images that they are trained on.
+    """
+
+    shrinkage: float
+    temperature: float
+
+
+SHRINKAGES, TEMPERATURES = (0.1, 0.3, 0.6), (0.08, 0.12, 0.16, 0.2, 0.3, 0.5, 1.0)
+"""What `choose_settings` chooses from."""
 
 
 @dataclass(frozen=True)
@@ -95,51 +107,66 @@ def reduce_features(features: Floats) -> Floats:
 
 
 def linear_probabilities(
-    features: Floats, labels: Labels, weights: Weights, others: Floats, *, classes: int, penalty: float
+    features: Floats, labels: Labels, kept: Flags, others: Floats, *, classes: int, settings: Settings
 ) -> Floats:
-    """Train a linear softmax classifier on the rows with a weight above 0; its probabilities (M, classes) of `others`.
+    """Train a linear classifier on the rows that are kept; its probabilities (M, classes) of `others`.
 
-    A class without such a row gets the probability 0.
+    It is linear discriminant analysis: each class is a Gaussian, and all share one covariance. It is trained in one
+    step, and wrong labels only shift the means, while logistic regression goes on to fit each of them. A class without
+    a row that is kept gets the probability 0; if nothing is kept, all classes have the same.
     """
-    kept = weights > 0
-    known = np.unique(labels[kept])
-    found = np.zeros((len(others), classes))
-    if len(known) == 1:
-        found[:, known[0]] = 1
-        return found
-    model = LogisticRegression(C=1 / (2 * penalty * weights[kept].sum()), max_iter=100, tol=1e-3)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the last digits of the weights do not matter
-        model.fit(features[kept], labels[kept], sample_weight=weights[kept])
-    scores = model.decision_function(others)
-    if len(known) == 2:
-        scores = np.stack([np.zeros(len(others)), scores], axis=1)
-    found[:, known] = softmax(scores, axis=1)
+    if not kept.any():
+        return np.full((len(others), classes), 1 / classes)
+    rows, of_row = features[kept], labels[kept]
+    count = np.bincount(of_row, minlength=classes)
+    means = np.zeros((classes, features.shape[1]))
+    np.add.at(means, of_row, rows)
+    means /= np.maximum(count, 1)[:, None]
+    within = rows - means[of_row]
+    covariance = shrunk_covariance(within.T @ within / len(rows), settings.shrinkage)
+    covariance.flat[:: len(covariance) + 1] += 1e-9  # one image a class leaves nothing within
+    directions = np.linalg.solve(covariance, means.T)
+    scores = others @ directions - (means.T * directions).sum(axis=0) / 2
+    with np.errstate(divide="ignore"):
+        found: Floats = softmax(settings.temperature * scores + np.log(count), axis=1)
     return found
 
 
 def out_of_fold(
-    features: Floats, labels: Labels, weights: Weights, folds: Labels, *, classes: int, penalty: float
+    features: Floats, labels: Labels, kept: Flags, folds: Labels, *, classes: int, settings: Settings
 ) -> Floats:
-    """The probabilities (N, classes) of each image by a classifier that was trained on the other folds."""
+    """The probabilities (N, classes) of each image by a classifier that was trained on what is kept of other folds."""
     found = np.zeros((len(labels), classes))
     for fold in np.unique(folds):
         own = folds == fold
         found[own] = linear_probabilities(
-            features[~own], labels[~own], weights[~own], features[own], classes=classes, penalty=penalty
+            features[~own], labels[~own], kept[~own], features[own], classes=classes, settings=settings
         )
     return found
 
 
-def choose_penalty(features: Floats, labels: Labels, folds: Labels, *, classes: int) -> float:
-    """The one of PENALTIES with the least out-of-fold log loss."""
-    rows, weights = np.arange(len(labels)), np.ones(len(labels))
+def choose_settings(features: Floats, labels: Labels, folds: Labels, *, classes: int) -> Settings:
+    """The settings under which the labels are most likely, given that some are wrong: a temperature, then a shrinkage.
 
-    def loss(penalty: float) -> float:
-        found = out_of_fold(features, labels, weights, folds, classes=classes, penalty=penalty)[rows, labels]
-        return float(-np.log(np.maximum(found, 1e-6)).mean())
+    The likelihood of a label is by the noise channel of the other folds, after a round without suspects. The plain log
+    loss would choose an unsure classifier: wrong labels cost it least.
+    """
 
-    return min(PENALTIES, key=loss)
+    def loss(settings: Settings) -> float:
+        same = {"classes": classes, "settings": settings}
+        probabilities = out_of_fold(features, labels, np.ones(len(labels), bool), folds, **same)
+        kept = noise_channel(probabilities, labels).suspicion(labels) < SUSPECT_ABOVE
+        probabilities = out_of_fold(features, labels, kept, folds, **same)
+        total = 0.0
+        for fold in np.unique(folds):
+            own = folds == fold
+            matrix = noise_channel(probabilities[~own], labels[~own]).matrix
+            likelihood = (probabilities[own] * matrix[:, labels[own]].T).sum(axis=1)
+            total -= float(np.log(np.maximum(likelihood, 1e-12)).sum())
+        return total
+
+    first = min((Settings(SHRINKAGES[1], value) for value in TEMPERATURES), key=loss)
+    return min((Settings(value, first.temperature) for value in SHRINKAGES), key=loss)
 
 
 def clean(
@@ -150,7 +177,7 @@ def clean(
     classes: int,
     rule: RuleName,
     rounds: int,
-    penalty: float,
+    settings: Settings,
     certain: Flags | None = None,
 ) -> Cleaning:
     """Find suspect labels, train again without them, and so on: first roughly, outside the top 5, then by the rule.
@@ -163,8 +190,7 @@ def clean(
     steps = [("coarse", outside_top(COARSE), True)] if classes > 2 * COARSE else []
     for step, judge, only_suspects in [*steps, ("fine", choose_rule(rule, features), rule == "top-k")]:
         for turn in range(rounds):
-            weights = np.where(sides.since > 0, 0.0, 1.0)
-            probabilities = out_of_fold(features, labels, weights, folds, classes=classes, penalty=penalty)
+            probabilities = out_of_fold(features, labels, sides.since == 0, folds, classes=classes, settings=settings)
             changed = sides.judge(judge, probabilities, step=step, only_suspects=only_suspects and turn > 0)
             if turn and not changed:
                 break
@@ -220,7 +246,7 @@ def gain_of_removal(
     classes: int,
     rule: RuleName,
     rounds: int,
-    penalty: float,
+    settings: Settings,
     certain: Flags,
     groups: Sequence[str] | None = None,
 ) -> Score:
@@ -232,13 +258,13 @@ def gain_of_removal(
     predicted, so it lowers both figures alike.
     """
     before, after = np.zeros(len(labels)), np.zeros(len(labels))
-    settings = {"classes": classes, "penalty": penalty}
+    same = {"classes": classes, "settings": settings}
     for fold in np.unique(folds):
         own = folds == fold
         train = features[~own], labels[~own]
-        inner = clean(*train, folds[~own], rule=rule, rounds=rounds, certain=certain[~own], **settings)
-        for right, weights in ((before, np.ones((~own).sum())), (after, (~inner.suspect).astype(float))):
-            found = linear_probabilities(*train, weights, features[own], **settings)
+        inner = clean(*train, folds[~own], rule=rule, rounds=rounds, certain=certain[~own], **same)
+        for right, kept in ((before, np.ones(len(inner.since), bool)), (after, ~inner.suspect)):
+            found = linear_probabilities(*train, kept, features[own], **same)
             right[own] = found.argmax(axis=1) == labels[own]
     units = [str(row) for row in range(len(labels))] if groups is None else list(groups)
     return bootstrap_difference(after, before, units, seed=0)

@@ -21,8 +21,8 @@ Flags = npt.NDArray[np.bool_]
 
 THRESHOLD = 0.9
 """An image is a stranger if it is one with more than this probability."""
-MOST_ROUNDS = 20
-PENALTY = 1e-3
+MOST_ROUNDS = 50
+PENALTY = 3e-2
 """Of the squared weights of the binary classifier, beside the mean loss."""
 
 
@@ -41,8 +41,9 @@ class Strangers:
 def find_strangers(features: Floats, seeds: Floats, *, marked: Flags, certain: Flags, folds: Labels) -> Strangers:
     """Find the training images that look like the examples; take these as examples, too, until nothing is added.
 
-    A linear classifier tells the examples from all other training images, with the same weight for both sides. Each
-    image is judged by a classifier that was trained on the other folds, and on all examples.
+    A linear classifier tells the examples from all other training images, with the same total weight for both sides.
+    Each image is judged by a classifier that was trained on the other folds, and on all examples. As strangers are among
+    the other images, too, each of these counts only as far as it was found to be a member in the round before.
 
     features: (N, C) of the training images. seeds: (S, C), of examples from elsewhere. marked: (N,) training images
     that people marked as no member: examples, too. certain: (N,) images that people kept: they are never found.
@@ -56,11 +57,14 @@ def find_strangers(features: Floats, seeds: Floats, *, marked: Flags, certain: F
     for number in range(1, MOST_ROUNDS + 1):
         if not is_example.any():
             break
+        before = np.concatenate([probability, np.ones(len(seeds))])
         for own in np.unique(folds):
             train = (fold != own) | is_example
-            inputs, target = both[train], is_example[train]
-            model = LogisticRegression(C=1 / (2 * PENALTY * len(target)), class_weight="balanced")
-            probability[folds == own] = model.fit(inputs, target).predict_proba(both[:count][folds == own])[:, 1]
+            target = is_example[train]
+            weight = np.where(target, 1.0, 1 - before[train])
+            weight /= np.where(target, weight[target].sum(), weight[~target].sum())
+            model = LogisticRegression(C=1 / (4 * PENALTY)).fit(both[train], target, sample_weight=weight)
+            probability[folds == own] = model.predict_proba(both[:count][folds == own])[:, 1]
         new = (probability > THRESHOLD) & ~certain & ~is_example[:count]
         since[new] = number
         is_example[:count] |= new
