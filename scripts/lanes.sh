@@ -1,6 +1,8 @@
 # shellcheck shell=bash
 # Runs recipe scripts: each writes a log, several run side by side in lanes, and all stop together.
 
+PART=""  # the part that the current step is, see steps.sh
+
 lock_folder() {  # FOLDER COMMAND...: fails if another run has the lock. We and all we start hold it as descriptor 9
   local error
   error=$({ mkdir -p "$1" && : 9<>"$1/.lock"; } 2>&1) || { say "$1 cannot be written (${error##*: })" >&2; return 1; }
@@ -19,7 +21,7 @@ run_script() {  # RESULT FOLDER/SCRIPT ARGUMENT...: runs SCRIPT, which must writ
   mkdir -p "${result%/*}"
   error=$({ printf '$ python'; printf ' %q' "$@"; printf '\n'; } 2>&1 >>"$log") ||
     fail_lane "$log cannot be written (${error##*: })"
-  run_logged "$log" "${script%/*}" python "$@" || status=$?
+  run_logged "$log" "${script%/*}${PART:+:$PART}" python "$@" || status=$?
   [ "$status" != 137 ] ||
     say "Exit status 137: the script was killed, most often because memory ran out. Try a lower --batch-size." >&2
   [ "$status" = 0 ] || fail_lane "$script failed (exit status $status); its log is $log"

@@ -4,11 +4,16 @@
 #
 #   lane FUNCTION           calls FUNCTION, which consists of steps
 #   lanes FUNCTION ITEM...  calls FUNCTION with each ITEM, up to --jobs of them at the same time
-#   step STAGE FOLDER/SCRIPT [--reads PATH...] [--after FOLDER/SCRIPT...] [--makes FILE]
+#   step STAGE FOLDER/SCRIPT [--part NAME] [--with OPTION...] [--reads PATH...] [--after STEP...] [--makes FILE]
 #
 # A step runs a script of a recipe folder. It depends on the files and folders PATH in the data folder, on the results
-# of the steps that it comes after, on the Python files of its folder and on its options. It makes FILE (default:
-# best.safetensors) in FOLDER/results/RUN. `method` is called first to learn the steps and later to run them.
+# of the steps that it comes after, on the Python files of its folder and on its options, to which --with adds. It makes
+# FILE (default: best.safetensors) in FOLDER/results/RUN. `method` is called first to learn the steps and later to run
+# them.
+#
+# --after names a step by its FOLDER/SCRIPT. If several steps run one script, each is a part of it: the script gets
+# --part NAME, its results lie in FOLDER/results/RUN/NAME, and --after names the step FOLDER/SCRIPT:NAME. There, *
+# stands for any text: --after "FOLDER/SCRIPT:*" is after all parts.
 #
 # Every script takes --data DIR, --small, --run NAME and --skip-bad. A script called train.py also takes --restart, and
 # the options that follow `--` on the command line.
@@ -31,11 +36,11 @@ TRAIN_OPTIONS=()  # those after `--`
 
 MODE=declare  # what `step` does: declare the step, or (only if it is selected) select, list or run it
 STAGES=()     # in the order of the method
-SCRIPTS=()    # of all steps; their stages and results are in the same order
-SCRIPT_STAGES=() SCRIPT_RESULTS=()
-SELECTED=()   # the scripts that --from, --to and --only leave
-PLANNED=()    # in a dry run: the scripts that would run
-STAGE="" SCRIPT="" FOLDER="" RESULT="" READS=() AFTER=()  # the current step
+STEPS=()      # the names of all steps; their stages and results are in the same order
+STEP_STAGES=() STEP_RESULTS=()
+SELECTED=()   # the steps that --from, --to and --only leave
+PLANNED=()    # in a dry run: the steps that would run
+STAGE="" STEP="" SCRIPT="" PART="" FOLDER="" RESULT="" WITH=() READS=() AFTER=()  # the current step
 
 # The command line.
 
@@ -85,7 +90,7 @@ select_steps() {
   [ "$FROM" -le "$TO" ] || usage_error "--from comes after --to"
   [ "$ONLY" = 0 ] || [ "${#ONLY_FOLDERS[@]}" != 0 ] || usage_error "--only needs folders"
   for folder in ${ONLY_FOLDERS[@]+"${ONLY_FOLDERS[@]}"}; do
-    contains "$folder" "${SCRIPTS[@]%/*}" || usage_error "--only: there is no folder $folder; --list shows the folders"
+    contains "$folder" "${STEPS[@]%/*}" || usage_error "--only: there is no folder $folder; --list shows the folders"
   done
   MODE=select
   method
@@ -94,9 +99,9 @@ select_steps() {
 
 stage_number() {  # STAGE or FOLDER: prints the stage's index in STAGES
   local i
-  for ((i = 0; i < ${#SCRIPTS[@]}; i++)); do
-    case ${1%/} in "${SCRIPT_STAGES[i]}" | "${SCRIPTS[i]%/*}")
-      index_of "${SCRIPT_STAGES[i]}" "${STAGES[@]}"
+  for ((i = 0; i < ${#STEPS[@]}; i++)); do
+    case ${1%/} in "${STEP_STAGES[i]}" | "${STEPS[i]%/*}")
+      index_of "${STEP_STAGES[i]}" "${STAGES[@]}"
       return ;;
     esac
   done
@@ -170,33 +175,43 @@ lanes() {  # FUNCTION ITEM...
   [ "${#items[@]}" = 0 ] || run_in_lanes "$JOBS" "$function" "${items[@]}"
 }
 
-step() {  # STAGE FOLDER/SCRIPT [--reads PATH...] [--after FOLDER/SCRIPT...] [--makes FILE]
+step() {  # STAGE FOLDER/SCRIPT [--part NAME] [--with OPTION...] [--reads PATH...] [--after STEP...] [--makes FILE]
   local word option="" file=best.safetensors
-  STAGE=$1 SCRIPT=$2 FOLDER=${2%/*} READS=() AFTER=()
+  STAGE=$1 SCRIPT=$2 FOLDER=${2%/*} PART="" WITH=() READS=() AFTER=()
   shift 2
   for word; do
     case $option:$word in
-      *:--reads | *:--after | *:--makes) option=$word ;;
+      *:--part | *:--with | *:--reads | *:--after | *:--makes) option=$word ;;
+      --part:*) PART=$word ;;
+      --with:*) WITH+=("$word") ;;
       --reads:*) READS+=("$word") ;;
-      --after:*) AFTER+=("$word") ;;
+      --after:*) add_steps_before "$word" ;;
       --makes:*) file=$word ;;
       *) fail "step $SCRIPT: unknown option $word" ;;
     esac
   done
-  RESULT=$FOLDER/results${RUN:+/$RUN}/$file
+  STEP=$SCRIPT${PART:+:$PART}
+  RESULT=$FOLDER/results${RUN:+/$RUN}${PART:+/$PART}/$file
   if [ "$MODE" = declare ]; then
+    ! contains "$STEP" ${STEPS[@]+"${STEPS[@]}"} || fail "step $STEP: declared twice; give each --part another name"
     contains "$STAGE" ${STAGES[@]+"${STAGES[@]}"} || STAGES+=("$STAGE")
-    SCRIPTS+=("$SCRIPT") SCRIPT_STAGES+=("$STAGE") SCRIPT_RESULTS+=("$RESULT")
-    for word in ${AFTER[@]+"${AFTER[@]}"}; do
-      contains "$word" "${SCRIPTS[@]}" || fail "step $SCRIPT: --after $word, but no step above it runs $word"
-    done
+    STEPS+=("$STEP") STEP_STAGES+=("$STAGE") STEP_RESULTS+=("$RESULT")
   elif is_selected; then
     case $MODE in
-      select) SELECTED+=("$SCRIPT") ;;
-      list) say "$STAGE $SCRIPT${AFTER[*]+ after ${AFTER[*]}}" ;;
+      select) SELECTED+=("$STEP") ;;
+      list) say "$STAGE $STEP${AFTER[*]+ after ${AFTER[*]}}" ;;
       run) run_step ;;
     esac
   fi
+}
+
+add_steps_before() {  # PATTERN: adds the declared steps that fit it to AFTER
+  local step found=0
+  for step in ${STEPS[@]+"${STEPS[@]}"}; do
+    # shellcheck disable=SC2254  # a pattern
+    case $step in $1) AFTER+=("$step") found=1 ;; esac
+  done
+  [ "$found" = 1 ] || fail "step $SCRIPT: --after $1, but no step above it runs $1"
 }
 
 is_selected() {
@@ -209,15 +224,15 @@ is_selected() {
 # Running a step.
 
 run_step() {
-  local mark hash="" state=run inputs_known=1 command=() inputs=() script number error
+  local mark hash="" state=run inputs_known=1 command=() inputs=() step number error
   mark=${RESULT%/*}/$(basename "$SCRIPT" .py)
   set_command_and_inputs
   if [ "$DRY_RUN" = 1 ] && [ ! -d "$DATA" ]; then inputs_known=0; fi  # the demo's data is not made yet
-  for script in ${AFTER[@]+"${AFTER[@]}"}; do
-    if contains "$script" ${PLANNED[@]+"${PLANNED[@]}"}; then inputs_known=0; else require_result "$script"; fi
+  for step in ${AFTER[@]+"${AFTER[@]}"}; do
+    if contains "$step" ${PLANNED[@]+"${PLANNED[@]}"}; then inputs_known=0; else require_result "$step"; fi
   done
   if [ "$inputs_known" = 1 ]; then
-    hash=$(python -m noseprint.step_inputs "${inputs[@]}") || fail_lane "$SCRIPT: its inputs cannot be read"
+    hash=$(python -m noseprint.step_inputs "${inputs[@]}") || fail_lane "$STEP: its inputs cannot be read"
     [ "$DRY_RUN" = 1 ] || lock_results
     if [ "$FORCE" = 1 ]; then state=run
     elif [ -f "$RESULT" ] && has_text "$mark.done" "$hash"; then state=skip
@@ -228,14 +243,14 @@ run_step() {
 
   if [ "$DRY_RUN" = 1 ]; then
     show_command "$state" "${command[@]}"
-    [ "$state" = skip ] || PLANNED+=("$SCRIPT")
+    [ "$state" = skip ] || PLANNED+=("$STEP")
     return
   fi
-  number=$(($(index_of "$SCRIPT" "${SELECTED[@]}") + 1))
+  number=$(($(index_of "$STEP" "${SELECTED[@]}") + 1))
   case $state in
-    skip) say "== $number of ${#SELECTED[@]}, $SCRIPT: done, skipped"; return ;;
-    resume) say "== $number of ${#SELECTED[@]}, $SCRIPT: resumes" ;;
-    run) say "== $number of ${#SELECTED[@]}, $SCRIPT: runs" ;;
+    skip) say "== $number of ${#SELECTED[@]}, $STEP: done, skipped"; return ;;
+    resume) say "== $number of ${#SELECTED[@]}, $STEP: resumes" ;;
+    run) say "== $number of ${#SELECTED[@]}, $STEP: runs" ;;
   esac
   if [ "$state" = run ]; then
     mkdir -p "${RESULT%/*}"
@@ -255,7 +270,8 @@ is_training() { [ "${SCRIPT##*/}" = train.py ]; }
 
 set_command_and_inputs() {  # run_step's `command`, and `inputs`: what noseprint.step_inputs hashes
   local word words=()
-  command=(python "$SCRIPT" "${RUN_OPTIONS[@]}")
+  command=(python "$SCRIPT" "${RUN_OPTIONS[@]}" ${WITH[@]+"${WITH[@]}"})
+  [ -z "$PART" ] || command+=(--part "$PART")
   if is_training; then
     if [ "$SIZE" = demo ] && has_function demo_options; then
       read -r -a words <<<"$(demo_options "$FOLDER")"
@@ -270,25 +286,25 @@ set_command_and_inputs() {  # run_step's `command`, and `inputs`: what noseprint
     case $word in /*) inputs+=("$word") ;; *) inputs+=("$DATA/$word") ;; esac
   done
   for word in "$FOLDER"/*.py; do  # without the scripts of other steps and of prediction
-    if [ "$word" = "$SCRIPT" ] || ! contains "$word" "$FOLDER/infer.py" "${SCRIPTS[@]}"; then inputs+=("$word"); fi
+    if [ "$word" = "$SCRIPT" ] || ! contains "$word" "$FOLDER/infer.py" "${STEPS[@]%:*}"; then inputs+=("$word"); fi
   done
   for word in ${AFTER[@]+"${AFTER[@]}"}; do inputs+=("$(result_of "$word")"); done
 }
 
-result_of() { printf '%s' "${SCRIPT_RESULTS[$(index_of "$1" "${SCRIPTS[@]}")]}"; }  # SCRIPT
+result_of() { printf '%s' "${STEP_RESULTS[$(index_of "$1" "${STEPS[@]}")]}"; }  # STEP
 
-require_result() {  # SCRIPT: it has run to its end
-  local result problem
+require_result() {  # STEP: it has run to its end
+  local result script=${1%:*} problem
   result=$(result_of "$1")
   if [ ! -f "$result" ]; then problem=missing
-  elif [ -f "${result%/*}/$(basename "$1" .py).inputs" ]; then problem=unfinished
+  elif [ -f "${result%/*}/$(basename "$script" .py).inputs" ]; then problem=unfinished
   else return 0
   fi
-  fail_lane "$SCRIPT starts from $result, which is $problem; make it with the same command and --only ${1%/*}"
+  fail_lane "$STEP starts from $result, which is $problem; make it with the same command and --only ${script%/*}"
 }
 
 lock_results() {  # until the next step
-  lock_folder "${RESULT%/*}" "$SELF" "$SCRIPT" || fail_lane "$SCRIPT was not started"
+  lock_folder "${RESULT%/*}" "$SELF" "$STEP" || fail_lane "$STEP was not started"
   export NOSEPRINT_LOCK=9
 }
 

@@ -7,13 +7,25 @@
 #
 # DIR holds train/CLASS/*, or a table of images and labels. Images never move. recipes/web_finegrained/results/RUN gets
 # suspects.csv (every training image, the most suspicious first), decisions.jsonl (what was decided, line by line),
-# labels.csv (the cleaned table) and review.html (a page to decide for yourself).
+# labels.csv (the cleaned table), classes.csv (classes to look at) and review.html (a page to decide for yourself).
+# Decisions from that page count when the same command runs again.
 #
 #   --table FILE --image-column C --label-column C --split-column C --group-column C
 #                     the table and its columns, where their names are not recognised. Images of one group, such as
 #                     those of one photographer, are judged by a network that saw none of them
+#   --rule RULE       how a label becomes suspect: noise-channel (default), top-k, confident-learning, self-confidence,
+#                     margin, aum, or agreement, which is at least two of them; README.md compares them
 #   --remove WHEN     auto (default): leave suspects out only if that helps; always; never
-#   --data DIR --from STAGE --to STAGE --only FOLDER... --check --force --list --dry-run --skip-bad --help: as in train.sh
+#   --most-of-class S leave out at most this share of a class by rules (default: 0.5)
+#   --network WHICH   what judges the labels. frozen (default of --small and --demo): linear classifiers on features of
+#                     the network as it was published. trained (default at full size): networks, one for each fold,
+#                     which takes hours; --jobs N or --gpus 0,1 trains them side by side, -- OPTION... goes to them
+#   --folds N         parts of the images, each judged by a classifier trained on the others (default: 5)
+#   --rounds N        frozen: at most N rounds of the coarse step, and N of the fine one (default: 5). trained: train N
+#                     times, each time without the suspects of the time before (default: 1)
+#   --not-members DIR pictures that are no member of any class: more of their kind are looked for and left out
+#   --data DIR --from STAGE --to STAGE --only FOLDER... --check --force --list --dry-run --skip-bad --help
+#                     as in train.sh of the checkout
 
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/../../scripts/common.sh"
@@ -21,29 +33,92 @@ source "$ROOT/scripts/steps.sh"
 source options.sh
 
 method() {
-  lane labels
+  local round fold folds=()
+  for ((fold = 0; fold < FOLDS; fold++)); do folds+=("$fold"); done
+  lane look
+  if is_trained; then
+    for ((round = 1; round <= ${ROUNDS:-1}; round++)); do lanes fold "${folds[@]}"; done
+  fi
+  lane judge
 }
 
-labels() {
+look() {
   step features features/infer.py --reads ${READ_TRAIN[@]+"${READ_TRAIN[@]}"} --makes features.safetensors
-  step suspects suspects/find.py --reads ${READ_TRAIN[@]+"${READ_TRAIN[@]}"} --after features/infer.py --makes out_of_fold.npz
-  step review review/make.py --after suspects/find.py --makes review.html
+  step target features/examples.py --with ${EXAMPLES[@]+"${EXAMPLES[@]}"} --reads ${SHOWN[@]+"${SHOWN[@]}"} \
+    --after features/infer.py --makes examples.safetensors
+  step target target/find.py --with --folds "$FOLDS" ${RULES[@]+"${RULES[@]}"} --reads ${DECIDED[@]+"${DECIDED[@]}"} \
+    --after features/infer.py features/examples.py --makes target.csv
 }
 
-OWN=()
+fold() {  # FOLD: train on the others, in the current round
+  local after=(features/infer.py)
+  if [ "$round" -gt 1 ]; then after+=("folds/train.py:round$((round - 1))-*"); fi
+  step folds folds/train.py --part "round$round-fold$1" --with --folds "$FOLDS" \
+    --reads ${READ_TRAIN[@]+"${READ_TRAIN[@]}"} --after "${after[@]}" --makes out_of_fold.safetensors
+}
+
+judge() {
+  local after=(features/infer.py target/find.py) with=(--folds "$FOLDS" ${RULES[@]+"${RULES[@]}"})
+  if is_trained; then after+=("folds/train.py:*") with+=(--trained-rounds "${ROUNDS:-1}")
+  elif [ -n "$ROUNDS" ]; then with+=(--rounds "$ROUNDS")
+  fi
+  step suspects suspects/find.py --with "${with[@]}" --reads ${DECIDED[@]+"${DECIDED[@]}"} \
+    --after "${after[@]}" --makes out_of_fold.npz
+  step classes classes/list.py --with "${with[@]}" --after suspects/find.py --makes classes.csv
+  step review review/make.py --with "${with[@]}" --after suspects/find.py --makes review.html
+}
+
+is_trained() { case ${NETWORK:-$SIZE} in trained | full) ;; *) return 1 ;; esac; }
+
+# What people decided, without what rules did: the steps that depend on it run again when it changes.
+collect_decisions() {
+  local log=$RESULTS/decisions.jsonl
+  DECIDED=()
+  [ -f "$log" ] || return 0
+  if [ "$DRY_RUN" = 0 ]; then sed '/"who": "rule"/d' "$log" >"$RESULTS/decided_by_people.jsonl"; fi
+  if [ -s "$RESULTS/decided_by_people.jsonl" ]; then DECIDED=("$RESULTS/decided_by_people.jsonl"); fi
+}
+
+EXAMPLES=() SHOWN=() RULES=() DECIDED=() READ_TRAIN=()
+NETWORK="" FOLDS=5 ROUNDS=""
 own_option() {
+  local value
   if table_option "$@"; then return; fi
-  case $1 in --remove | --rounds | --folds) ;; *) return 1 ;; esac
+  case $1 in
+    --not-members | --rule | --remove | --most-of-class | --network | --folds | --rounds) ;;
+    *) return 1 ;;
+  esac
   require_value "$@"
+  value=$2
   # shellcheck disable=SC2034  # read_options reads it
   CONSUMED=2
-  OWN+=("$1" "$2")
+  case $1 in
+    --not-members)
+      value=$(from_caller "$value")
+      EXAMPLES=("$1" "$value") SHOWN=("$value") ;;
+    --network)
+      case $value in trained | frozen) ;; *) usage_error "--network $value: choose trained or frozen" ;; esac
+      NETWORK=$value ;;
+    --folds) require_jobs "$@"; FOLDS=$value ;;
+    --rounds) require_jobs "$@"; ROUNDS=$value ;;
+    *) RULES+=("$1" "$value") ;;
+  esac
 }
 
 read_options "$@"
 set_inputs
-RUN_OPTIONS+=(${OWN[@]+"${OWN[@]}"})
+RESULTS=$FAMILY/results${RUN:+/$RUN}
+collect_decisions
 run_method .
-method_is_complete || exit 0
-say "" "The list, the log, the cleaned table and the page are in $FAMILY/results/$RUN."
+if ! method_is_complete || [ "$DRY_RUN" = 1 ]; then exit 0; fi
+
+# What was found, and what comes next.
+say ""
+cat "$RESULTS/summary.txt"
+say "$(($(wc -l <"$RESULTS/classes.csv") - 1)) classes have few images or are in disorder: $RESULTS/classes.csv" "" \
+  "Open $RESULTS/review.html in a browser. Decide about the random sample and the suspects; e downloads. Then:"
+show_command "" noseprint labels add review-decisions.jsonl --who NAME --log "$RESULTS/decisions.jsonl" \
+  --data "$DATA" ${TABLE_OPTIONS[@]+"${TABLE_OPTIONS[@]}"}
+say "Run this command again: your decisions count, and the page shows what is left."
 say_next train.sh
+say "It trains on $RESULTS/labels.csv."

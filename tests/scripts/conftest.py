@@ -49,14 +49,33 @@ method_is_complete || exit 0
 continue_with predict.sh
 """
 
-# Records its call and writes its result. NAME.behaviour beside NAME.py makes it sleep, fail, die or forget its result.
+TOY_PARTS = """#!/usr/bin/env bash
+# Three parts of one script, side by side, then what needs all of them.
+
+source "$(dirname "$0")/../../scripts/common.sh"
+source "$ROOT/scripts/steps.sh"
+
+method() {
+  lanes part 0 1 2
+  lane labels
+}
+part() { step parts parts/train.py --part "part$1" --reads train; }
+labels() { step labels parts/label.py --with --rule "very strict" --after "parts/train.py:*" --makes labels.csv; }
+
+read_options "$@"
+run_method train
+"""
+
+# Records its call and writes its result. NAME.behaviour beside NAME.py, or NAME-PART.behaviour for a part, makes it
+# sleep, fail, die or forget its result.
 STUB = """
 import json, os, signal, sys, time
 from pathlib import Path
 script = Path(__file__).resolve()
 folder, root, args = script.parent, script.parents[1], sys.argv[1:]
 run = args[args.index("--run") + 1] if "--run" in args else "small" if "--small" in args else ""
-results = folder / "results" / run
+part = args[args.index("--part") + 1] if "--part" in args else ""
+results = folder / "results" / run / part
 call = {"script": f"{folder.name}/{script.name}", "args": args, "begin": time.time()}
 for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "NOSEPRINT_PROGRESS", "NO_ALBUMENTATIONS_UPDATE"):
     call[name] = os.environ.get(name)
@@ -67,7 +86,7 @@ def record():
     call["end"] = time.time()
     with (root / "calls.jsonl").open("a") as file:
         file.write(json.dumps(call) + "\\n")
-behaviour = script.with_suffix(".behaviour")
+behaviour = script.with_name("-".join(filter(None, (script.stem, part))) + ".behaviour")
 word, _, number = (behaviour.read_text() if behaviour.exists() else "").partition(" ")
 if word == "sleep":
     def stop(*_):  # like a training that saves its state first
@@ -247,7 +266,9 @@ def toy(bare: Checkout) -> Checkout:
     write_recipe(root / "teacher", "train.py", "label.py")
     write_recipe(root / "small", "train.py")
     write_recipe(root / "large", "train.py")
+    write_recipe(root / "parts", "train.py", "label.py")
     (root / "train.sh").write_text(TOY_TRAIN)
+    (root / "parts.sh").write_text(TOY_PARTS)
     (root / "predict.sh").write_text('echo "predict.sh $*"\n')
     for folder in ("train", "unlabelled"):
         (root / "data" / folder / "a class").mkdir(parents=True)

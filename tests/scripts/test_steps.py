@@ -257,3 +257,85 @@ def test_a_step_after_an_undeclared_one_is_refused(toy):
     text = (toy.root / "train.sh").read_text()
     (toy.root / "train.sh").write_text(text.replace("--after teacher/label.py", "--after teacher/labels.py"))
     assert "step small/train.py: --after teacher/labels.py, but no step above it runs" in toy.fails("train.sh")
+
+
+def parts(*numbers):
+    return [f"parts/train.py:part{number}" for number in numbers]
+
+
+def part_of(call):
+    """The name of the step that made a call."""
+    part = call["args"][call["args"].index("--part") + 1] if "--part" in call["args"] else ""
+    return f"{call['script']}:{part}" if part else call["script"]
+
+
+def test_each_part_of_a_script_is_a_step_of_its_own(toy):
+    out = toy.ok("parts.sh", "--small", "--", "--epochs", "7")
+    calls = toy.calls()
+    assert [part_of(call) for call in calls] == [*parts(0, 1, 2), "parts/label.py"]
+    run = ["--data", f"{toy.root}/data", "--small"]
+    assert calls[1]["args"] == [*run, "--part", "part1", "--epochs", "7", "--restart"]
+    assert calls[3]["args"] == [*run, "--rule", "very strict"]
+    assert "== 2 of 4, parts/train.py:part1: runs" in out
+    for name in ("best.safetensors", "train.done", "train.log"):
+        assert (toy.root / "parts/results/small/part1" / name).is_file()
+    assert (toy.root / "parts/results/small/labels.csv").is_file()
+    assert toy.ok("parts.sh", "--list").splitlines() == [
+        *(f"parts {name}" for name in parts(0, 1, 2)),
+        f"labels parts/label.py after {' '.join(parts(0, 1, 2))}",
+    ]
+
+
+def test_a_killed_part_resumes_and_the_finished_ones_are_skipped(toy):
+    killed = toy.will("parts/train-part1.py", "die")
+    message = toy.fails("parts.sh")
+    assert "parts/train.py failed (exit status 137); its log is parts/results/part1/train.log" in message
+    assert [part_of(call) for call in toy.calls()] == parts(0, 1)
+    killed.unlink()
+    plan = toy.ok("parts.sh", "--dry-run").splitlines()
+    assert [line.split()[0] for line in plan] == ["skip", "resume", "run", "run"]
+    out = toy.ok("parts.sh")
+    assert "parts/train.py:part0: done, skipped" in out
+    assert "parts/train.py:part1: resumes" in out
+    calls = toy.calls()
+    assert [part_of(call) for call in calls] == [*parts(1, 2), "parts/label.py"]
+    assert ["--restart" in call["args"] for call in calls[:2]] == [False, True]
+    (toy.root / "parts/results/part2/best.safetensors").unlink()
+    toy.ok("parts.sh")
+    assert [part_of(call) for call in toy.calls()] == parts(2)  # which makes the same weights again
+
+
+def test_parts_run_side_by_side_and_their_lines_are_told_apart(toy):
+    out = toy.ok("parts.sh", "--jobs", "3", "--only", "parts", "--to", "parts")
+    assert all(f"[parts:part{number}] output of parts" in out for number in range(3))
+    assert sorted(part_of(call) for call in toy.calls()) == parts(0, 1, 2)
+
+
+def test_what_needs_all_parts_names_the_one_that_is_missing(toy):
+    toy.ok("parts.sh", "--to", "parts")
+    (toy.root / "parts/results/part2/best.safetensors").unlink()
+    message = toy.fails("parts.sh", "--from", "labels")
+    assert "parts/label.py starts from parts/results/part2/best.safetensors, which is missing" in message
+    assert "--only parts" in message
+
+
+def test_an_option_of_one_step_does_not_run_the_others_again(toy):
+    toy.ok("parts.sh")
+    text = (toy.root / "parts.sh").read_text()
+    (toy.root / "parts.sh").write_text(text.replace("very strict", "mild"))
+    toy.calls()
+    toy.ok("parts.sh")
+    assert [part_of(call) for call in toy.calls()] == ["parts/label.py"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("parts/train.py:*", "parts/train.py", "--after parts/train.py, but no step above it runs parts/train.py"),
+        ("part$1", "part", "step parts/train.py:part: declared twice; give each --part another name"),
+    ],
+)
+def test_wrong_declarations_of_parts_are_refused(toy, before, after, message):
+    text = (toy.root / "parts.sh").read_text()
+    (toy.root / "parts.sh").write_text(text.replace(before, after))
+    assert message in toy.fails("parts.sh")

@@ -7,49 +7,76 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.special import softmax
+from sklearn.covariance import shrunk_covariance
 from sklearn.decomposition import PCA
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from noseprint.cleaning.suspicion import noise_channel
+from noseprint.cleaning.options import RuleName
+from noseprint.cleaning.suspicion import SUSPECT_ABOVE, Rule, choose_rule, noise_channel, outside_top
 from noseprint.errors import NoseprintError
 from noseprint.metrics.bootstrap import Score, bootstrap_difference
 
 Floats = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.int64]
-Weights = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 
 MOST_COLUMNS = 256
 """Features are reduced to this many principal components."""
 SCALE = 20.0
-"""Features have this length, so that the classifier can be sure of its answers."""
-PENALTY = 3e-4
-"""Of the squared weights of the linear classifier, against the mean loss."""
-SUSPECT_ABOVE = 0.5
-"""A label is suspect if its posterior probability is at most one half."""
+"""Features have this length, so that training by gradient steps comes to sure answers."""
+COARSE = 5
+"""The coarse step suspects labels outside this many most probable classes."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of the linear classifier.
+
+    shrinkage: of the covariance towards a multiple of the identity, in 0..1. temperature: a factor of the classes' log
+    likelihoods, in 0..1; they are too sure, as the covariance is estimated from the images that they are trained on.
+    """
+
+    shrinkage: float
+    temperature: float
+
+
+SHRINKAGES, TEMPERATURES = (0.1, 0.3, 0.6), (0.08, 0.12, 0.16, 0.2, 0.3, 0.5, 1.0)
+"""What `choose_settings` chooses from."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of a cleaning: how many labels are suspect after it, how many are new, and how many returned."""
+
+    number: int
+    step: str
+    suspect: int
+    new: int
+    returned: int
 
 
 @dataclass(frozen=True)
 class Cleaning:
     """What the rounds found about N labels.
 
-    probabilities: (N, K), out-of-fold, after the last round. posterior: (N, K), given the label, too. suspicion: (N,),
-    1 - the posterior of the label. suspect_since: (N,) the first round in a row, up to the last, in which the label
-    was suspect; 0 for labels that are not suspect. rate: the estimated share of wrong labels. rounds: how many ran.
+    probabilities: (N, K), out-of-fold, of the last round. posterior: (N, K), by the rule. suspicion: (N,), higher is
+    more suspect. since: (N,) the first round in a row, up to the last, in which the label was suspect; 0 for labels
+    that are not suspect. found_by: (N,) which rules agree, "" if there is only one. rate: the share of wrong labels by
+    the noise channel, whatever the rule.
     """
 
     probabilities: Floats
     posterior: Floats
     suspicion: Floats
-    suspect_since: Labels
+    since: Labels
+    found_by: tuple[str, ...]
     rate: float
-    rounds: int
+    rounds: tuple[Round, ...]
 
     @property
-    def suspect(self) -> npt.NDArray[np.bool_]:
+    def suspect(self) -> Flags:
         """(N,)."""
-        return self.suspect_since > 0
+        return self.since > 0
 
 
 def assign_folds(labels: Sequence[str], *, folds: int, groups: Sequence[str] | None = None, seed: int = 0) -> Labels:
@@ -79,56 +106,136 @@ def reduce_features(features: Floats) -> Floats:
     return reduced
 
 
-def linear_probabilities(features: Floats, labels: Labels, weights: Weights, others: Floats, *, classes: int) -> Floats:
-    """Train a linear softmax classifier on the rows with a weight above 0; its probabilities (M, classes) of `others`.
+def linear_probabilities(
+    features: Floats, labels: Labels, kept: Flags, others: Floats, *, classes: int, settings: Settings
+) -> Floats:
+    """Train a linear classifier on the rows that are kept; its probabilities (M, classes) of `others`.
 
-    A class without such a row gets the probability 0.
+    It is linear discriminant analysis: each class is a Gaussian, and all share one covariance. It is trained in one
+    step, and wrong labels only shift the means, while logistic regression goes on to fit each of them. A class without
+    a row that is kept gets the probability 0; if nothing is kept, all classes have the same.
     """
-    kept = weights > 0
-    known = np.unique(labels[kept])
-    found = np.zeros((len(others), classes))
-    if len(known) == 1:
-        found[:, known[0]] = 1
-        return found
-    model = LogisticRegression(C=1 / (2 * PENALTY * weights[kept].sum()), max_iter=100, tol=1e-3)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the last digits of the weights do not matter
-        model.fit(features[kept], labels[kept], sample_weight=weights[kept])
-    scores = model.decision_function(others)
-    if len(known) == 2:
-        scores = np.stack([np.zeros(len(others)), scores], axis=1)
-    found[:, known] = softmax(scores, axis=1)
+    if not kept.any():
+        return np.full((len(others), classes), 1 / classes)
+    rows, of_row = features[kept], labels[kept]
+    count = np.bincount(of_row, minlength=classes)
+    means = np.zeros((classes, features.shape[1]))
+    np.add.at(means, of_row, rows)
+    means /= np.maximum(count, 1)[:, None]
+    within = rows - means[of_row]
+    covariance = shrunk_covariance(within.T @ within / len(rows), settings.shrinkage)
+    covariance.flat[:: len(covariance) + 1] += 1e-9  # one image a class leaves nothing within
+    directions = np.linalg.solve(covariance, means.T)
+    scores = others @ directions - (means.T * directions).sum(axis=0) / 2
+    with np.errstate(divide="ignore"):
+        found: Floats = softmax(settings.temperature * scores + np.log(count), axis=1)
     return found
 
 
-def out_of_fold(features: Floats, labels: Labels, weights: Weights, folds: Labels, *, classes: int) -> Floats:
-    """The probabilities (N, classes) of each image by a classifier that was trained on the other folds."""
+def out_of_fold(
+    features: Floats, labels: Labels, kept: Flags, folds: Labels, *, classes: int, settings: Settings
+) -> Floats:
+    """The probabilities (N, classes) of each image by a classifier that was trained on what is kept of other folds."""
     found = np.zeros((len(labels), classes))
     for fold in np.unique(folds):
         own = folds == fold
-        found[own] = linear_probabilities(features[~own], labels[~own], weights[~own], features[own], classes=classes)
+        found[own] = linear_probabilities(
+            features[~own], labels[~own], kept[~own], features[own], classes=classes, settings=settings
+        )
     return found
 
 
-def clean(features: Floats, labels: Labels, folds: Labels, *, classes: int, rounds: int) -> Cleaning:
-    """Find suspect labels by the noise channel, train again without them, and so on.
+def choose_settings(features: Floats, labels: Labels, folds: Labels, *, classes: int) -> Settings:
+    """The settings under which the labels are most likely, given that some are wrong: a temperature, then a shrinkage.
 
-    Each round judges all labels, so one that was suspect may return. It ends after `rounds`, or when no label changes
-    sides.
+    The likelihood of a label is by the noise channel of the other folds, after a round without suspects. The plain log
+    loss would choose an unsure classifier: wrong labels cost it least.
     """
-    weights = np.ones(len(labels))
-    since = np.zeros(len(labels), np.int64)
-    for number in range(1, rounds + 1):
-        probabilities = out_of_fold(features, labels, weights, folds, classes=classes)
-        channel = noise_channel(probabilities, labels)
-        suspicion = channel.suspicion(labels)
-        suspect = suspicion >= SUSPECT_ABOVE
-        unchanged = number > 1 and bool((suspect == (since > 0)).all())
-        since = np.where(suspect, np.where(since > 0, since, number), 0)
-        weights = np.where(suspect, 0.0, 1 - suspicion)
-        if unchanged:
-            break
-    return Cleaning(probabilities, channel.posterior, suspicion, since, channel.rate, number)
+
+    def loss(settings: Settings) -> float:
+        same = {"classes": classes, "settings": settings}
+        probabilities = out_of_fold(features, labels, np.ones(len(labels), bool), folds, **same)
+        kept = noise_channel(probabilities, labels).suspicion(labels) < SUSPECT_ABOVE
+        probabilities = out_of_fold(features, labels, kept, folds, **same)
+        total = 0.0
+        for fold in np.unique(folds):
+            own = folds == fold
+            matrix = noise_channel(probabilities[~own], labels[~own]).matrix
+            likelihood = (probabilities[own] * matrix[:, labels[own]].T).sum(axis=1)
+            total -= float(np.log(np.maximum(likelihood, 1e-12)).sum())
+        return total
+
+    first = min((Settings(SHRINKAGES[1], value) for value in TEMPERATURES), key=loss)
+    return min((Settings(value, first.temperature) for value in SHRINKAGES), key=loss)
+
+
+def clean(
+    features: Floats,
+    labels: Labels,
+    folds: Labels,
+    *,
+    classes: int,
+    rule: RuleName,
+    rounds: int,
+    settings: Settings,
+    certain: Flags | None = None,
+) -> Cleaning:
+    """Find suspect labels, train again without them, and so on: first roughly, outside the top 5, then by the rule.
+
+    Each step ends after `rounds`, or when no label changes sides. In the coarse step, and by the rule top-k, a round
+    after the first one only judges suspects again, and those that it agrees with return. By other rules it judges all
+    labels again. With at most 2 * COARSE classes there is no coarse step. certain: (N,) labels that are never suspect.
+    """
+    sides = _Sides(labels, certain)
+    steps = [("coarse", outside_top(COARSE), True)] if classes > 2 * COARSE else []
+    for step, judge, only_suspects in [*steps, ("fine", choose_rule(rule, features), rule == "top-k")]:
+        for turn in range(rounds):
+            probabilities = out_of_fold(features, labels, sides.since == 0, folds, classes=classes, settings=settings)
+            changed = sides.judge(judge, probabilities, step=step, only_suspects=only_suspects and turn > 0)
+            if turn and not changed:
+                break
+    return sides.cleaning()
+
+
+def judge_networks(
+    rounds: Sequence[Floats], labels: Labels, *, features: Floats, rule: RuleName, certain: Flags | None = None
+) -> Cleaning:
+    """What `clean` finds, from out-of-fold probabilities (N, K) of other networks, trained in rounds.
+
+    There is no coarse step. The rule aum looks at the features (N, C) only. certain: as for `clean`.
+    """
+    sides = _Sides(labels, certain)
+    for turn, probabilities in enumerate(rounds):
+        only_suspects = rule == "top-k" and turn > 0
+        sides.judge(choose_rule(rule, features), probabilities, step="fine", only_suspects=only_suspects)
+    return sides.cleaning()
+
+
+class _Sides:
+    """Which labels are suspect, round after round."""
+
+    def __init__(self, labels: Labels, certain: Flags | None) -> None:
+        self._labels, self._log = labels, list[Round]()
+        self._certain = np.zeros(len(labels), bool) if certain is None else certain
+        self.since = np.zeros(len(labels), np.int64)
+
+    def judge(self, rule: Rule, probabilities: Floats, *, step: str, only_suspects: bool) -> bool:
+        """One more round; whether a label changed sides. only_suspects: nothing else can be suspect."""
+        self._probabilities, self._said = probabilities, rule(probabilities, self._labels)
+        before, number = self.since > 0, len(self._log) + 1
+        suspect = self._said.suspect & ~self._certain & (before if only_suspects else True)
+        self.since = np.where(suspect, np.where(before, self.since, number), 0)
+        new, returned = int((suspect & ~before).sum()), int((before & ~suspect).sum())
+        self._log.append(Round(number, step, int(suspect.sum()), new, returned))
+        return bool(new or returned)
+
+    def cleaning(self) -> Cleaning:
+        """What was found, after at least one round."""
+        said, rate = self._said, noise_channel(self._probabilities, self._labels).rate
+        found_by = said.found_by or ("",) * len(self._labels)
+        return Cleaning(
+            self._probabilities, said.posterior, said.suspicion, self.since, found_by, rate, tuple(self._log)
+        )
 
 
 def gain_of_removal(
@@ -137,7 +244,10 @@ def gain_of_removal(
     folds: Labels,
     *,
     classes: int,
+    rule: RuleName,
     rounds: int,
+    settings: Settings,
+    certain: Flags,
     groups: Sequence[str] | None = None,
 ) -> Score:
     """How much more often the label given to an unseen image is right if suspects are removed first, paired.
@@ -148,11 +258,13 @@ def gain_of_removal(
     predicted, so it lowers both figures alike.
     """
     before, after = np.zeros(len(labels)), np.zeros(len(labels))
+    same = {"classes": classes, "settings": settings}
     for fold in np.unique(folds):
         own = folds == fold
-        inner = clean(features[~own], labels[~own], folds[~own], classes=classes, rounds=rounds)
-        for right, weights in ((before, np.ones((~own).sum())), (after, (~inner.suspect).astype(float))):
-            found = linear_probabilities(features[~own], labels[~own], weights, features[own], classes=classes)
+        train = features[~own], labels[~own]
+        inner = clean(*train, folds[~own], rule=rule, rounds=rounds, certain=certain[~own], **same)
+        for right, kept in ((before, np.ones(len(inner.since), bool)), (after, ~inner.suspect)):
+            found = linear_probabilities(*train, kept, features[own], **same)
             right[own] = found.argmax(axis=1) == labels[own]
     units = [str(row) for row in range(len(labels))] if groups is None else list(groups)
     return bootstrap_difference(after, before, units, seed=0)

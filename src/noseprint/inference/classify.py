@@ -37,6 +37,8 @@ class ClassifierOutputs:
     """The K classes, in the order of the logits."""
     network: str
     """The fingerprint of the weights file, or the start of the `content_hash` of a network in memory: 16 digits."""
+    table: str = ""
+    """A hash of the images and labels that the network was trained for; "" if nobody asked for it."""
 
 
 def classify_photographs(
@@ -99,6 +101,11 @@ def classify_photographs(
     )
 
 
+def empty_outputs(like: ClassifierOutputs) -> ClassifierOutputs:
+    """The outputs of no photographs, by the network of others."""
+    return ClassifierOutputs((), like.logits[:0], like.features[:0], like.classes, like.network)
+
+
 def write_outputs(path: Path, outputs: ClassifierOutputs) -> None:
     """Write what a classifier computed, completely or not at all; the same outputs give the same bytes."""
     if not len(outputs.names) == len(outputs.logits) == len(outputs.features):
@@ -108,6 +115,7 @@ def write_outputs(path: Path, outputs: ClassifierOutputs) -> None:
         "version": __version__,
         "network": outputs.network,
         "classes": json.dumps(outputs.classes, ensure_ascii=False),
+        "table": outputs.table,
     }
     matrices = {"logits": outputs.logits, "features": outputs.features}
     write_arrays(path, {**matrices, "names": pack_names(outputs.names)}, metadata)
@@ -135,7 +143,7 @@ def read_outputs(path: Path, *, network: str | None = None) -> ClassifierOutputs
         )
     if network not in (None, made_by):
         raise NoseprintError(f"{path}: another network made it ({made_by}, not {network}); classify again")
-    return ClassifierOutputs(names, logits, features, classes, made_by)
+    return ClassifierOutputs(names, logits, features, classes, made_by, metadata.get("table", ""))
 
 
 def _resize(side: int) -> Transform:

@@ -71,7 +71,7 @@ class _Training:
         self.step = TrainingStep(
             task, options=options, world=world, plan=self.plan, epoch_steps=self.epoch_steps, results=results
         )
-        recipe = (results.parent if options.run else results).parent.name
+        recipe = next((path.parent.name for path in results.parents if path.name == "results"), results.parent.name)
         self.best = BestWeights(task, world=world, results=results, extra={"recipe": recipe})
         self.losses: list[float] = []  # of the first steps, then the mean between each two scores
         self.stretch: list[Tensor] = []  # the losses since the last score
