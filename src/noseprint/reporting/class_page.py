@@ -105,8 +105,7 @@ def class_scores_json(run: ClassRun) -> dict[str, Any]:
         found["cleaning"] = {
             "images": len(cleaned.listed),
             "suspects": sum(row.round > 0 for row in cleaned.listed),
-            "rate": _rate(cleaned),
-            "gain": cleaned.gain and asdict(cleaned.gain),
+            "summary": list(cleaned.summary),
             "sample": asdict(cleaned.sample),
             "by_rules": cleaned.count(by_people=False),
             "by_people": cleaned.count(by_people=True),
@@ -179,7 +178,6 @@ def _cleaning(run: ClassRun, cleaned: Cleaned, examples: "_Examples") -> dict[st
     header, *rows = cleaned.classes or [[]]
     return {
         "suspects": len(suspects),
-        "rate": _rate(cleaned),
         "rules": cleaned.count(by_people=False),
         "people": cleaned.count(by_people=True),
         "out": len(run.table.split("train")) - len(cleaned.labels),
@@ -253,13 +251,6 @@ def _decided(cleaned: Cleaned, row: Listed) -> str:
         return "Still in the training" if row.image in cleaned.labels else "Not in the training"
     what = "Left out" if line.decision in OUT else f"Now {line.to}," if line.to else "Kept"
     return f"{what} by {f'rule {line.rule}' if line.who == RULE else line.who}"
-
-
-def _rate(cleaned: Cleaned) -> float:
-    """The estimated share of wrong labels. The mean suspicion is that of the noise channel."""
-    if cleaned.rate is not None:
-        return cleaned.rate
-    return float(np.mean([1 - row.probability for row in cleaned.listed])) if cleaned.listed else 0.0
 
 
 def _expected(run: ClassRun) -> dict[str, Any] | None:

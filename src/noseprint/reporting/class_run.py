@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from noseprint.cleaning.decisions import OUT, RULE, Decision, governing, read_log, why_invalid
 from noseprint.cleaning.sample import NoiseRate, noise_rate
@@ -15,7 +15,6 @@ from noseprint.data.csv_rows import read_header, read_rows
 from noseprint.errors import DataError, Fault, NoseprintError
 from noseprint.inference.class_evaluation import Answers, ClassEvaluation, Outputs, evaluate_classes, fit_temperatures
 from noseprint.inference.classify import ClassifierOutputs, read_outputs
-from noseprint.metrics.bootstrap import Score
 from noseprint.reporting.class_report_options import ReportOptions
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -68,32 +67,19 @@ class _Labelled:
 Row = TypeVar("Row", Answer, Listed, _Labelled)
 
 
-class Guard(BaseModel):
-    """cleaning.json: the estimated share of wrong labels, and the paired gain without the suspects, with its interval.
-
-    gain: of the share of unseen images whose label is predicted right; None if it was not measured.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    rate: float
-    gain: Score | None = None
-
-
 @dataclass(frozen=True)
 class Cleaned:
     """What clean.sh left of a run.
 
     listed: every training image, the most suspicious first. decisions: the line of the log behind each image that is
-    left out or relabelled, or that a person keeps, by name. rate, gain: see `Guard`; None if there is no cleaning.json.
-    sample: the estimate from a person's review of a random sample. labels: the label of each image that stays, by name.
+    left out or relabelled, or that a person keeps, by name. summary: the lines of summary.txt: how many labels may be
+    wrong, and whether it helps to leave them out. sample: the estimate from a person's review of a random sample. labels: the label of each image that stays, by name.
     classes: the header and the rows of classes.csv; empty if there is none.
     """
 
     listed: Sequence[Listed]
     decisions: Mapping[str, Decision]
-    rate: float | None
-    gain: Score | None
+    summary: Sequence[str]
     sample: NoiseRate
     labels: Mapping[str, str]
     classes: Sequence[Sequence[str]]
@@ -218,12 +204,11 @@ def _read_cleaned(results: Path, train: ClassTable) -> Cleaned | None:
     listed = _read_table(results / "suspects.csv", Listed, by="clean.sh")
     labels = {row.image: row.label for row in _read_table(results / "labels.csv", _Labelled, by="clean.sh")}
     lines = read_log(results / "decisions.jsonl")
-    guard = _read_guard(results / "cleaning.json")
+    summary = results / "summary.txt"
     return Cleaned(
         listed=listed,
         decisions=_decisions(train, labels, lines),
-        rate=guard.rate if guard else None,
-        gain=guard.gain if guard else None,
+        summary=summary.read_text(encoding="utf-8").splitlines() if summary.is_file() else (),
         sample=noise_rate(lines),
         labels=labels,
         classes=_read_any(results / "classes.csv"),
@@ -240,13 +225,6 @@ def _decisions(train: ClassTable, labels: Mapping[str, str], lines: Sequence[Dec
         if line and (now is None if line.decision in OUT else now == (line.to or given)):
             found[name] = line
     return found
-
-
-def _read_guard(path: Path) -> Guard | None:
-    try:
-        return Guard.model_validate_json(path.read_bytes()) if path.is_file() else None
-    except ValidationError as error:
-        raise NoseprintError(f"{path}: {why_invalid(error)}: run clean.sh again") from error
 
 
 def _read_table(path: Path, kind: type[Row], *, by: str) -> list[Row]:
