@@ -8,16 +8,21 @@ HERE = Path(__file__).resolve().parent
 
 
 def main(options: CleaningOptions) -> None:
-    """Embed each image once, with the backbone as it was published."""
-    import torch  # here, not above: it takes seconds to load
+    """Check each image, then embed it with the backbone as it was published."""
+    from noseprint.data.class_tables import read_classes
+    from noseprint.inspection.contradictions import usable_images
+
+    results = options.results(HERE)
+    images = read_classes(options.data, columns=options.columns).split("train")
+    images = usable_images(images, skip_bad=options.skip_bad, skipped_csv=results / "skipped.csv")
+
+    import torch  # here, not above: it takes seconds to load, and wrong data is reported before
     from dataset import evaluation_transform
     from model import build_model
 
-    from noseprint.data.class_tables import read_classes
     from noseprint.devices import choose_device
     from noseprint.inference.classify import classify_photographs, write_outputs
 
-    images = read_classes(options.data, columns=options.columns).split("train")
     torch.manual_seed(0)  # of the head, which is not used
     outputs = classify_photographs(
         build_model(images.classes, small=options.small),
@@ -27,7 +32,7 @@ def main(options: CleaningOptions) -> None:
         device=choose_device(options.device),
         workers=options.workers,
     )
-    write_outputs(options.results(HERE) / "features.safetensors", outputs)
+    write_outputs(results / "features.safetensors", outputs)
 
 
 if __name__ == "__main__":

@@ -11,20 +11,19 @@ FAMILY = HERE.parent
 
 def main(options: CleaningOptions) -> None:
     """Show the suspects about which nobody has decided, after a random sample."""
-    from noseprint.cleaning.find import load_found
-    from noseprint.data.class_tables import read_classes
+    from noseprint.cleaning.find import load_found, read_images
     from noseprint.files import atomic_write
-    from noseprint.inference.classify import read_outputs
     from noseprint.reporting.review_page import render_review, review_data
 
-    images = read_classes(options.data, columns=options.columns).split("train")
-    outputs = read_outputs(options.results(FAMILY / "features") / "features.safetensors")
+    images, outputs = read_images(options, options.results(FAMILY / "features") / "features.safetensors")
     found = load_found(options.results(FAMILY / "suspects") / "out_of_fold.npz")
     log = options.results(FAMILY) / "decisions.jsonl"
-    page = options.results(HERE) / "review.html"
+    html = render_review(review_data(images, outputs, found, options=options, log=log))
+    page = options.results(FAMILY) / "review.html"
     with atomic_write(page) as part:
-        part.write_text(render_review(review_data(images, outputs, found, options=options, log=log)), encoding="utf-8")
-    shutil.copyfile(page, options.results(FAMILY) / "review.html")
+        part.write_text(html, encoding="utf-8")
+    options.results(HERE).mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(page, options.results(HERE) / "review.html")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Find wrong labels: ../results/suspects.csv, decisions.jsonl and labels.csv."""
+"""Find wrong labels: ../results/suspects.csv, decisions.jsonl, labels.csv and summary.txt."""
 
 from pathlib import Path
 
@@ -10,12 +10,9 @@ FAMILY = HERE.parent
 
 def main(options: CleaningOptions) -> None:
     """Judge each label by classifiers that have not seen it; decide what the training leaves out."""
-    from noseprint.cleaning.find import find_suspects
-    from noseprint.data.class_tables import read_classes
-    from noseprint.inference.classify import read_outputs
+    from noseprint.cleaning.find import find_suspects, read_images
 
-    images = read_classes(options.data, columns=options.columns).split("train")
-    outputs = read_outputs(options.results(FAMILY / "features") / "features.safetensors")
+    images, outputs = read_images(options, options.results(FAMILY / "features") / "features.safetensors")
     find_suspects(images, outputs, options=options, results=options.results(FAMILY), own=options.results(HERE))
 
 

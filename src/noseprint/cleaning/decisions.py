@@ -156,12 +156,14 @@ def read_log(path: Path) -> list[Decision]:
     return lines
 
 
-def append(log: Path, decisions: Iterable[Decision]) -> list[Decision]:
+def append(log: Path, decisions: Iterable[Decision], *, latest: bool = False) -> list[Decision]:
     """Append decisions to the log, all or none of them, and return the lines that are new.
 
     Nothing is appended for a decision of a rule that the log has already, even if it was undone, or for a decision of a
     person that the log has with the same time, or that counts already. So a run that was killed and resumes leaves the
     lines of a run that was not.
+    latest: the decisions are what rules say now. So a line that the log has is appended again if another line of a rule
+    has taken its place since, as when the options of a cleaning change and change back.
     Raises NoseprintError if a decision is not possible, or if another process keeps the log locked, and DataError as
     `read_log` does.
     """
@@ -181,7 +183,9 @@ def append(log: Path, decisions: Iterable[Decision]) -> list[Decision]:
             before = count.get(_key(line))
             if line.decision != "undo":
                 counts = before is not None and before.id == line.id
-                if line.id in known if line.who == RULE else counts or (line.id, line.when) in events:
+                replaced = latest and before is not None and before.who == RULE and not counts
+                stands = line.id in known and not replaced
+                if stands if line.who == RULE else counts or (line.id, line.when) in events:
                     continue
                 line = replace(line, supersedes=(before.id,) if before and _outranks(line, before) else ())
                 if before is None or _outranks(line, before):

@@ -1,150 +1,252 @@
 """The cleaning of a folder of classes, from features to the list of suspects, the log and the cleaned table."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from noseprint.cleaning.decisions import Decision, Replay, append, file_hashes, governing, read_log, replay
+from noseprint.cleaning.decisions import OUT, RULE, Decision, append, file_hashes, governing, read_log, replay
 from noseprint.cleaning.label_files import export_labels
-from noseprint.cleaning.options import CleaningOptions
-from noseprint.cleaning.rounds import SUSPECT_ABOVE, assign_folds, clean, gain_of_removal, reduce_features
-from noseprint.cleaning.suspicion import label_ranks
-from noseprint.data.class_tables import ClassTable
+from noseprint.cleaning.options import CleaningOptions, RuleName
+from noseprint.cleaning.rounds import (
+    Cleaning,
+    assign_folds,
+    choose_penalty,
+    clean,
+    gain_of_removal,
+    out_of_fold,
+    reduce_features,
+)
+from noseprint.cleaning.suspicion import SUSPECT_ABOVE, label_ranks
+from noseprint.data.class_tables import ClassTable, read_classes
 from noseprint.data.csv_rows import write_csv
-from noseprint.errors import DataError, Fault, NoseprintError
+from noseprint.errors import NoseprintError
 from noseprint.files import atomic_write
-from noseprint.inference.classify import ClassifierOutputs
-from noseprint.inspection.contradictions import find_contradictory_copies
+from noseprint.inference.classify import ClassifierOutputs, read_outputs
 from noseprint.metrics.bootstrap import Score
 
-RULE_NAME = "noise-channel"
+Flags = npt.NDArray[np.bool_]
+Labels = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.floating]
+
+TARGET = "target"
+"""The `rule` of the decisions of the step target."""
 SUSPECTS_HEADER = ("image", "label", "proposal", "probability", "rank", "round", "reason")
+ROUNDS_HEADER = ("round", "step", "suspect", "new", "returned")
+THRESHOLDS: dict[RuleName, float] = {"noise-channel": SUSPECT_ABOVE, "top-k": 1.0}
 
 
 @dataclass(frozen=True)
 class Found:
     """What `find_suspects` found about the N training images, in the order of the table.
 
-    probabilities (N, K): out-of-fold. posterior (N, K): given the label, too. suspicion (N,): 1 - the posterior of the
-    label. since (N,): the round since which a label is suspect, 0 for those that are not. folds (N,).
+    rule: which judged. probabilities (N, K): out-of-fold. posterior (N, K): by the rule. suspicion (N,): higher is more
+    suspect. since (N,): the round since which a label is suspect, 0 for those that are not; 1 for images that the rule
+    did not judge, because a person or the step target has taken them out. found_by (N,): which rules agree, "" if only
+    one was asked. folds (N,).
     """
 
-    probabilities: npt.NDArray[np.floating]
-    posterior: npt.NDArray[np.floating]
-    suspicion: npt.NDArray[np.floating]
-    since: npt.NDArray[np.int64]
-    folds: npt.NDArray[np.int64]
+    rule: RuleName
+    probabilities: Floats
+    posterior: Floats
+    suspicion: Floats
+    since: Labels
+    found_by: npt.NDArray[np.str_]
+    folds: Labels
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What is known of N training images before a rule judges their labels.
+
+    labels: (N,) class numbers, as people decided. certain: (N,) whether a person decided that the image stays. dropped:
+    (N,) taken out by a person. strangers: (N,) no member of any class, by the step target.
+    """
+
+    labels: Labels
+    certain: Flags
+    dropped: Flags
+    strangers: Flags
+
+
+def read_images(options: CleaningOptions, features: Path) -> tuple[ClassTable, ClassifierOutputs]:
+    """The training images that have features, and these features, in the same order.
+
+    Raises NoseprintError if there are features of other images, and as `read_classes` and `read_outputs` do.
+    """
+    outputs = read_outputs(features)
+    images = read_classes(options.data, columns=options.columns).split("train")
+    known = set(outputs.names)
+    images = images.where([name in known for name in images.names])
+    if outputs.names != images.names:
+        raise NoseprintError(f"{features}: its images are not those of {options.data}: run the step features again")
+    return images, outputs
+
+
+def settle(images: ClassTable, log: Path) -> Settled:
+    """What people and the step target decided. Raises DataError as `read_log` does."""
+    state = replay([line for line in read_log(log) if line.who != RULE or line.rule == TARGET], images)
+    number = {name: index for index, name in enumerate(images.classes)}
+    by_person = np.array([line is not None and line.who != RULE for line in state.decisions], bool)
+    kept = np.array(state.kept, bool)
+    labels = np.array([number[label] for label in state.labels], np.int64)
+    return Settled(labels, by_person & kept, by_person & ~kept, ~by_person & ~kept)
 
 
 def find_suspects(
     images: ClassTable, outputs: ClassifierOutputs, *, options: CleaningOptions, results: Path, own: Path
 ) -> Found:
-    """Judge every label, log what is left out, and write suspects.csv and labels.csv into `results`.
+    """Judge every label, log what is left out, and say what that brings.
 
-    images: of the training. outputs: their features, in the same order. own: gets out_of_fold.npz, for the review.
-    Raises DataError for one picture with two labels, and NoseprintError if the features are of other images.
+    images, outputs: see `read_images`. results: has decisions.jsonl, and gets suspects.csv, labels.csv, dropped.csv and
+    summary.txt. own: gets rounds.csv and, last of all, out_of_fold.npz, for `load_found`.
+    Raises NoseprintError if fewer than two classes are left.
     """
-    if outputs.names != images.names:
-        raise NoseprintError("the features are those of other images: run the step features again")
-    _refuse_contradictions(images)
-    classes = images.classes
-    number = {name: index for index, name in enumerate(classes)}
-    labels = np.array([number[label] for label in images.labels], np.int64)
+    log = results / "decisions.jsonl"
+    known = settle(images, log)
+    present = ~(known.dropped | known.strangers)
+    if len(np.unique(known.labels[present])) < 2:
+        raise NoseprintError(f"{log}: leaves fewer than two classes: take decisions back with noseprint labels undo")
     features = reduce_features(outputs.features)
     folds = assign_folds(images.labels, folds=options.folds, groups=images.groups, seed=options.seed)
-    settings = {"classes": len(classes), "rounds": options.rounds}
-    cleaning = clean(features, labels, folds, **settings)
-    gain = gain_of_removal(features, labels, folds, groups=images.groups, **settings)
-    found = Found(cleaning.probabilities, cleaning.posterior, cleaning.suspicion, cleaning.suspect_since, folds)
+    rows = features[present], known.labels[present], folds[present]
+    classes = len(images.classes)
+    penalty = choose_penalty(*rows, classes=classes)
+    settings = {"classes": classes, "rule": options.rule, "rounds": options.rounds, "penalty": penalty}
+    settings["certain"] = known.certain[present]
+    cleaning = clean(*rows, **settings)
+    groups = None if images.groups is None else list(np.array(images.groups)[present])
+    gain = gain_of_removal(*rows, groups=groups, **settings)
+    weights = np.zeros(len(present))
+    weights[present] = ~cleaning.suspect
+    others = out_of_fold(features, known.labels, weights, folds, classes=classes, penalty=penalty)
+    found = _for_all(cleaning, present, others, folds=folds, rule=options.rule)
     removes = options.remove == "always" or (options.remove == "auto" and gain.low > 0)
-    left_out = _least_trusted(found, labels, most=options.most_of_class) if removes else np.zeros(len(labels), bool)
-    log = results / "decisions.jsonl"
-    _log_decisions(images, outputs, found, left_out=left_out, classes=classes, labels=labels, log=log)
+    out = at_most(
+        present & (found.since > 0), found.suspicion, images.labels, most=options.most_of_class, gone=known.strangers
+    )
+    _log_suspects(images, outputs, found, out=out & removes, log=log)
     state = replay(read_log(log), images)
-    _write_suspects(results / "suspects.csv", images, found, classes=classes, labels=labels)
-    export_labels(results / "labels.csv", images, state)
+    _write_suspects(results / "suspects.csv", images, found, known)
+    kept = export_labels(results / "labels.csv", images, state).kept
+    write_csv(own / "rounds.csv", ROUNDS_HEADER, [tuple(asdict(each).values()) for each in cleaning.rounds])
+    summary = _summary(cleaning, known, gain=gain, removes=removes, rule=options.rule, kept=kept)
+    with atomic_write(results / "summary.txt") as part:
+        part.write_text(summary, encoding="utf-8")
+    print(summary, end="", flush=True)
     with atomic_write(own / "out_of_fold.npz") as part, part.open("wb") as file:
         np.savez(file, **asdict(found))
-    print("\n".join(_summary(images, found, rate=cleaning.rate, gain=gain, removes=removes, state=state)), flush=True)
     return found
 
 
 def load_found(path: Path) -> Found:
-    """Read what `find_suspects` left for the review. Raises NoseprintError if it is missing."""
+    """Read what `find_suspects` left for the steps after it. Raises NoseprintError if it is missing."""
     if not path.is_file():
         raise NoseprintError(f"{path}: no such file; run the step suspects first")
     with np.load(path) as file:
-        return Found(**file)
+        return Found(**{**file, "rule": cast(RuleName, str(file["rule"]))})
 
 
-def _refuse_contradictions(images: ClassTable) -> None:
-    faults = [
-        Fault(
-            images.paths[rows[0]],
-            None,
-            f"is the same picture as {', '.join(images.names[row] for row in rows[1:])}, with another label: keep one",
-        )
-        for rows in find_contradictory_copies(images)
-    ]
-    if faults:
-        raise DataError(faults)
+def at_most(chosen: Flags, suspicion: Floats, labels: Collection[str], *, most: float, gone: Flags) -> Flags:
+    """The chosen rows, but of each class at most the share `most`, the most suspicious first.
 
-
-def _least_trusted(found: Found, labels: npt.NDArray[np.int64], *, most: float) -> npt.NDArray[np.bool_]:
-    """The suspects, but of each class at most the share `most`, the most suspicious first."""
-    chosen = found.since > 0
-    for label in np.unique(labels[chosen]):
-        rows = np.flatnonzero(labels == label)
-        order = rows[np.argsort(-found.suspicion[rows], kind="stable")]
-        chosen[order[int(most * len(rows)) :]] = False
+    gone: (N,) rows that rules have taken out before; these count, too.
+    """
+    chosen, names = chosen.copy(), np.array(labels)
+    for label in np.unique(names[chosen]):
+        own = names == label
+        rows = np.flatnonzero(own & chosen)
+        order = rows[np.argsort(-suspicion[rows], kind="stable")]
+        chosen[order[max(0, int(most * own.sum()) - int((own & gone).sum())) :]] = False
     return chosen
 
 
-def _log_decisions(
-    images: ClassTable,
-    outputs: ClassifierOutputs,
-    found: Found,
-    *,
-    left_out: npt.NDArray[np.bool_],
-    classes: tuple[str, ...],
-    labels: npt.NDArray[np.int64],
-    log: Path,
+def log_opinion(
+    images: ClassTable, out: Flags, *, rules: Collection[str], decide: Callable[[int, bool], Decision], log: Path
 ) -> None:
-    """Log what is left out, and what an earlier run left out and this one does not."""
-    dropped_before = {line.image for line in governing(read_log(log)).values() if line.decision == "drop"}
-    rows = [row for row, name in enumerate(images.names) if left_out[row] or name in dropped_before]
+    """Log which images a rule takes out, and which it no longer takes out, but one of `rules` did before.
+
+    decide: gives the decision about a row, from whether it is taken out; its hash of the file is filled in here.
+    """
+    before = {
+        (line.image, line.label)
+        for line in governing(read_log(log)).values()
+        if line.who == RULE and line.rule in rules and line.decision in OUT
+    }
+    names = zip(images.names, images.labels, strict=True)
+    rows = [row for row, name in enumerate(names) if out[row] or name in before]
     hashes = file_hashes(images.paths[row] for row in rows)
-    ranks, proposals = label_ranks(found.probabilities, labels), found.posterior.argmax(axis=1)
-    append(
-        log,
-        [
-            Decision(
-                image=images.names[row],
-                sha256=hashes[images.paths[row]],
-                label=images.labels[row],
-                rank=int(ranks[row]),
-                probability=float(1 - found.suspicion[row]),
-                proposal=classes[proposals[row]],
-                proposal_probability=float(found.posterior[row, proposals[row]]),
-                fold=int(found.folds[row]),
-                round=int(found.since[row]),
-                rule=RULE_NAME,
-                threshold=SUSPECT_ABOVE,
-                network=outputs.network,
-                decision="drop" if left_out[row] else "keep",
-            )
-            for row in rows
-        ],
-    )
+    append(log, [replace(decide(row, bool(out[row])), sha256=hashes[images.paths[row]]) for row in rows], latest=True)
 
 
-def _write_suspects(
-    path: Path, images: ClassTable, found: Found, *, classes: tuple[str, ...], labels: npt.NDArray[np.int64]
-) -> None:
+def describe_suspicion(found: Found, row: int, *, label: str, proposal: str) -> str:
+    """Why a label is suspect, in a few words; "" if it is not."""
+    if not found.since[row]:
+        return ""
+    agreed = f"by {found.found_by[row]}: " if found.found_by[row] else ""
+    likely = found.posterior[row].max()
+    if proposal == label:
+        return f"{agreed}the label is the first choice ({likely:.2f}), but not clearly"
+    return f"{agreed}{proposal} is more likely ({likely:.2f})"
+
+
+def _for_all(cleaning: Cleaning, present: Flags, others: Floats, *, folds: Labels, rule: RuleName) -> Found:
+    """What was found about the rows that are present, beside others (N, K), the probabilities of those that are not."""
+    probabilities, posterior = others.copy(), others.copy()
+    probabilities[present], posterior[present] = cleaning.probabilities, cleaning.posterior
+    suspicion = np.full(len(present), cleaning.suspicion.max())
+    suspicion[present] = cleaning.suspicion
+    since = np.ones(len(present), np.int64)
+    since[present] = cleaning.since
+    found_by = np.full(len(present), "", dtype=object)
+    found_by[present] = cleaning.found_by
+    return Found(rule, probabilities, posterior, suspicion, since, found_by.astype(str), folds)
+
+
+def _numbers(images: ClassTable) -> Labels:
+    """The class numbers of the labels given."""
+    number = {name: index for index, name in enumerate(images.classes)}
+    return np.array([number[label] for label in images.labels], np.int64)
+
+
+def _log_suspects(images: ClassTable, outputs: ClassifierOutputs, found: Found, *, out: Flags, log: Path) -> None:
+    labels, classes = _numbers(images), images.classes
     ranks, proposals = label_ranks(found.probabilities, labels), found.posterior.argmax(axis=1)
-    order = np.lexsort((np.arange(len(labels)), -found.suspicion))
+
+    def decide(row: int, leaves: bool) -> Decision:
+        return Decision(
+            image=images.names[row],
+            sha256="0" * 64,
+            label=images.labels[row],
+            rank=int(ranks[row]),
+            probability=float(found.posterior[row, labels[row]]),
+            proposal=classes[proposals[row]],
+            proposal_probability=float(found.posterior[row, proposals[row]]),
+            fold=int(found.folds[row]),
+            round=int(found.since[row]),
+            rule=found.rule,
+            threshold=THRESHOLDS.get(found.rule),
+            network=outputs.network,
+            decision="drop" if leaves else "keep",
+        )
+
+    log_opinion(images, out, rules=get_args(RuleName), decide=decide, log=log)
+
+
+def _write_suspects(path: Path, images: ClassTable, found: Found, known: Settled) -> None:
+    labels, classes = _numbers(images), images.classes
+    ranks, proposals = label_ranks(found.probabilities, labels), found.posterior.argmax(axis=1)
+
+    def reason(row: int) -> str:
+        if known.strangers[row]:
+            return "no member of any class, by the step target"
+        if known.dropped[row]:
+            return "a person took it out"
+        return describe_suspicion(found, row, label=images.labels[row], proposal=classes[proposals[row]])
+
     write_csv(
         path,
         SUSPECTS_HEADER,
@@ -153,28 +255,19 @@ def _write_suspects(
                 images.names[row],
                 images.labels[row],
                 classes[proposals[row]],
-                f"{1 - found.suspicion[row]:.6f}",
+                f"{found.posterior[row, labels[row]]:.6f}",
                 str(ranks[row]),
                 str(found.since[row]),
-                describe_suspicion(found, row, rank=int(ranks[row]), proposal=classes[proposals[row]]),
+                reason(row),
             )
-            for row in order.tolist()
+            for row in np.argsort(-found.suspicion, kind="stable").tolist()
         ),
     )
 
 
-def describe_suspicion(found: Found, row: int, *, rank: int, proposal: str) -> str:
-    """Why a label is suspect, in a few words; "" if it is not."""
-    if not found.since[row]:
-        return ""
-    likely = found.posterior[row].max()
-    if likely > SUSPECT_ABOVE:
-        return f"{proposal} is more likely ({likely:.2f}); the label has rank {rank}"
-    return f"no class is likely; the label has rank {rank}"
-
-
-def _summary(images: ClassTable, found: Found, *, rate: float, gain: Score, removes: bool, state: Replay) -> list[str]:
-    suspects, out = int((found.since > 0).sum()), len(images) - sum(state.kept)
+def _summary(cleaning: Cleaning, known: Settled, *, gain: Score, removes: bool, rule: RuleName, kept: int) -> str:
+    """What was found, what it brings, and how sure that is."""
+    suspects, judged, every = int(cleaning.suspect.sum()), len(cleaning.since), len(known.labels)
     helps = (
         "Removal helps"
         if gain.low > 0
@@ -182,10 +275,19 @@ def _summary(images: ClassTable, found: Found, *, rate: float, gain: Score, remo
         if gain.high < 0
         else "Nothing shows that removal helps"
     )
-    return [
-        f"{suspects} of {len(images)} labels are suspect; about {rate:.1%} of all labels are estimated to be wrong.",
+    strangers, decided = int(known.strangers.sum()), int((known.certain | known.dropped).sum())
+    lines = [
+        *(f"round {each.number}, {each.step}: {each.suspect} suspect, {each.new} of them new, {each.returned} returned"
+          for each in cleaning.rounds),
+        *([f"{strangers} of {every} images are no member of any class."] if strangers else []),
+        *([f"People have decided about {decided} images; these decisions stand."] if decided else []),
+        f"{suspects} of {judged} labels are suspect, by the rule {rule}.",
+        f"About {cleaning.rate:.1%} of the labels are wrong, as far as a linear classifier can tell. Where "
+        "classes are hard to tell apart, that is too high. The random sample on the page measures it.",
         f"{helps}: without the suspects, the labels of unseen images are predicted right {gain.value:+.1%} "
         f"[{gain.low:+.1%}, {gain.high:+.1%}] more often.",
-        f"{out} images are left out of labels.csv." if removes or out else
-        "No image is left out. Look at the most suspicious ones on the review page.",
+        f"labels.csv keeps {kept} images and leaves {every - kept} out."
+        if removes or kept < every
+        else "No image is left out. Look at the most suspicious ones on the page.",
     ]  # fmt: skip
+    return "\n".join(lines) + "\n"

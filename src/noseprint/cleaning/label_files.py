@@ -1,7 +1,7 @@
 """Files beside the log: what a person decided on a review page goes in, the cleaned table comes out."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from noseprint.cleaning.decisions import (
     file_hashes,
     why_invalid,
 )
-from noseprint.data.class_tables import ClassTable
+from noseprint.data.class_columns import ClassRows
+from noseprint.data.class_tables import ClassTable, relative_name
 from noseprint.data.csv_rows import write_csv
 from noseprint.errors import DataError, Fault, NoseprintError, printable
 
@@ -62,10 +63,14 @@ def add_decisions(log: Path, file: Path, table: ClassTable, *, who: str) -> list
     return append(log, [decision for _, decision in decisions])
 
 
-def export_labels(out: Path, table: ClassTable, replayed: Replay) -> Exported:
-    """Write the rows that are kept to the CSV `out` (image,label), and the others to dropped.csv beside it.
+def export_labels(
+    out: Path, table: ClassTable, replayed: Replay, *, rows_of_table: ClassRows | None = None, data: Path = Path()
+) -> Exported:
+    """Write the rows that are kept to the CSV `out`, and the others to dropped.csv beside it.
 
-    replayed: what `replay` returned for the table. Rows without a label are left out of both.
+    replayed: what `replay` returned for the table. Rows without a label are left out of both. The columns of `out` are
+    image and label. With rows_of_table, the rows of the table that `table` was read from in the folder `data`, they are
+    the columns of that table, and the rows that `table` does not have, such as those of other splits, stay as they are.
     """
     rows = list(zip(table.names, table.labels, replayed.labels, replayed.kept, replayed.decisions, strict=True))
     kept = [(name, label) for name, given, label, keep, _ in rows if keep and given]
@@ -74,9 +79,24 @@ def export_labels(out: Path, table: ClassTable, replayed: Replay) -> Exported:
         for name, given, _, keep, line in rows
         if not keep and line is not None
     ]
-    write_csv(out, ("image", "label"), kept)
+    if rows_of_table is None:
+        write_csv(out, ("image", "label"), kept)
+    else:
+        write_csv(out, rows_of_table.names, _with_labels(rows_of_table, dict(kept), set(table.names), data))
     write_csv(out.with_name("dropped.csv"), DROPPED_HEADER, dropped)
     return Exported(len(kept), sum(keep and label != given for _, given, label, keep, _ in rows), len(dropped))
+
+
+def _with_labels(
+    table: ClassRows, labels: Mapping[str, str], judged: Collection[str], data: Path
+) -> Iterator[list[str]]:
+    """The rows of a table without those that are judged, but not kept, and with the labels of those that are."""
+    for _, fields in table.rows:
+        name, row = relative_name(fields[table.at["image"]], data), list(fields)
+        if name in labels:
+            row[table.at["label"]] = labels[name]
+        if name in labels or name not in judged:
+            yield row
 
 
 def _parse(text: bytes, *, who: str) -> Decision:

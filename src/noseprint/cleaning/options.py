@@ -3,11 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from noseprint.command_line import check_run_name, check_workers, run
 from noseprint.data.class_options import TableOptions
 from noseprint.errors import NoseprintError
+
+RuleName: TypeAlias = Literal[
+    "noise-channel", "top-k", "confident-learning", "self-confidence", "margin", "aum", "agreement"
+]
+"""The rules by which a label is suspect; `noseprint.cleaning.suspicion` says how each judges."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,14 +25,18 @@ class CleaningOptions(TableOptions):
     """Name of the run, whose files are in results/RUN; "" is results/ itself."""
     small: bool = False
     """Use a small network, for a machine without a GPU."""
+    not_members: Path | None = None
+    """A folder of pictures that are no member of any class, to find more of their kind among the training images."""
+    rule: RuleName = "noise-channel"
+    """How a label becomes suspect. agreement: by at least two of noise-channel, top-k, confident-learning and aum."""
     folds: int = 5
     """Parts of the images. Each is judged by a classifier that was trained on the others."""
-    rounds: int = 3
-    """At most this many rounds of training again without the suspects."""
+    rounds: int = 5
+    """At most this many rounds of training again without the suspects, in the coarse step and in the fine one."""
     remove: Literal["auto", "always", "never"] = "auto"
     """Whether suspects are left out of the training. auto: only if that makes unseen labels easier to predict."""
     most_of_class: float = 0.5
-    """At most this share of the images of a class is left out."""
+    """At most this share of the images of a class is left out by rules."""
     share: float = 0.05
     """Share of the images that the review page shows at random, for an estimate of the noise."""
     seed: int = 0

@@ -12,44 +12,59 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from noseprint.cleaning.suspicion import noise_channel
+from noseprint.cleaning.options import RuleName
+from noseprint.cleaning.suspicion import choose_rule, noise_channel, outside_top
 from noseprint.errors import NoseprintError
 from noseprint.metrics.bootstrap import Score, bootstrap_difference
 
 Floats = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 Weights = npt.NDArray[np.float64]
 
 MOST_COLUMNS = 256
 """Features are reduced to this many principal components."""
 SCALE = 20.0
 """Features have this length, so that the classifier can be sure of its answers."""
-PENALTY = 3e-4
-"""Of the squared weights of the linear classifier, against the mean loss."""
-SUSPECT_ABOVE = 0.5
-"""A label is suspect if its posterior probability is at most one half."""
+PENALTIES = (3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
+"""What `choose_penalty` chooses from: the weight of the squared weights of the classifier, beside the mean loss."""
+COARSE = 5
+"""The coarse step suspects labels outside this many most probable classes."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of a cleaning: how many labels are suspect after it, how many are new, and how many returned."""
+
+    number: int
+    step: str
+    suspect: int
+    new: int
+    returned: int
 
 
 @dataclass(frozen=True)
 class Cleaning:
     """What the rounds found about N labels.
 
-    probabilities: (N, K), out-of-fold, after the last round. posterior: (N, K), given the label, too. suspicion: (N,),
-    1 - the posterior of the label. suspect_since: (N,) the first round in a row, up to the last, in which the label
-    was suspect; 0 for labels that are not suspect. rate: the estimated share of wrong labels. rounds: how many ran.
+    probabilities: (N, K), out-of-fold, of the last round. posterior: (N, K), by the rule. suspicion: (N,), higher is
+    more suspect. since: (N,) the first round in a row, up to the last, in which the label was suspect; 0 for labels
+    that are not suspect. found_by: (N,) which rules agree, "" if there is only one. rate: the share of wrong labels by
+    the noise channel, whatever the rule.
     """
 
     probabilities: Floats
     posterior: Floats
     suspicion: Floats
-    suspect_since: Labels
+    since: Labels
+    found_by: tuple[str, ...]
     rate: float
-    rounds: int
+    rounds: tuple[Round, ...]
 
     @property
-    def suspect(self) -> npt.NDArray[np.bool_]:
+    def suspect(self) -> Flags:
         """(N,)."""
-        return self.suspect_since > 0
+        return self.since > 0
 
 
 def assign_folds(labels: Sequence[str], *, folds: int, groups: Sequence[str] | None = None, seed: int = 0) -> Labels:
@@ -79,7 +94,9 @@ def reduce_features(features: Floats) -> Floats:
     return reduced
 
 
-def linear_probabilities(features: Floats, labels: Labels, weights: Weights, others: Floats, *, classes: int) -> Floats:
+def linear_probabilities(
+    features: Floats, labels: Labels, weights: Weights, others: Floats, *, classes: int, penalty: float
+) -> Floats:
     """Train a linear softmax classifier on the rows with a weight above 0; its probabilities (M, classes) of `others`.
 
     A class without such a row gets the probability 0.
@@ -90,7 +107,7 @@ def linear_probabilities(features: Floats, labels: Labels, weights: Weights, oth
     if len(known) == 1:
         found[:, known[0]] = 1
         return found
-    model = LogisticRegression(C=1 / (2 * PENALTY * weights[kept].sum()), max_iter=100, tol=1e-3)
+    model = LogisticRegression(C=1 / (2 * penalty * weights[kept].sum()), max_iter=100, tol=1e-3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the last digits of the weights do not matter
         model.fit(features[kept], labels[kept], sample_weight=weights[kept])
@@ -101,34 +118,65 @@ def linear_probabilities(features: Floats, labels: Labels, weights: Weights, oth
     return found
 
 
-def out_of_fold(features: Floats, labels: Labels, weights: Weights, folds: Labels, *, classes: int) -> Floats:
+def out_of_fold(
+    features: Floats, labels: Labels, weights: Weights, folds: Labels, *, classes: int, penalty: float
+) -> Floats:
     """The probabilities (N, classes) of each image by a classifier that was trained on the other folds."""
     found = np.zeros((len(labels), classes))
     for fold in np.unique(folds):
         own = folds == fold
-        found[own] = linear_probabilities(features[~own], labels[~own], weights[~own], features[own], classes=classes)
+        found[own] = linear_probabilities(
+            features[~own], labels[~own], weights[~own], features[own], classes=classes, penalty=penalty
+        )
     return found
 
 
-def clean(features: Floats, labels: Labels, folds: Labels, *, classes: int, rounds: int) -> Cleaning:
-    """Find suspect labels by the noise channel, train again without them, and so on.
+def choose_penalty(features: Floats, labels: Labels, weights: Weights, folds: Labels, *, classes: int) -> float:
+    """The one of PENALTIES with the least out-of-fold log loss of the labels, each with its weight."""
+    rows = np.arange(len(labels))
 
-    Each round judges all labels, so one that was suspect may return. It ends after `rounds`, or when no label changes
-    sides.
+    def loss(penalty: float) -> float:
+        found = out_of_fold(features, labels, weights, folds, classes=classes, penalty=penalty)[rows, labels]
+        return float(weights @ -np.log(np.maximum(found, 1e-6)))
+
+    return min(PENALTIES, key=loss)
+
+
+def clean(
+    features: Floats,
+    labels: Labels,
+    folds: Labels,
+    *,
+    classes: int,
+    rule: RuleName,
+    rounds: int,
+    penalty: float,
+    certain: Flags | None = None,
+) -> Cleaning:
+    """Find suspect labels, train again without them, and so on: first roughly, outside the top 5, then by the rule.
+
+    Each step ends after `rounds`, or when no label changes sides. In the coarse step, and by the rule top-k, a round
+    after the first one only judges suspects again, and those that it agrees with return. By other rules it judges all
+    labels again. With at most 2 * COARSE classes there is no coarse step. certain: (N,) labels that are never suspect.
     """
-    weights = np.ones(len(labels))
-    since = np.zeros(len(labels), np.int64)
-    for number in range(1, rounds + 1):
-        probabilities = out_of_fold(features, labels, weights, folds, classes=classes)
-        channel = noise_channel(probabilities, labels)
-        suspicion = channel.suspicion(labels)
-        suspect = suspicion >= SUSPECT_ABOVE
-        unchanged = number > 1 and bool((suspect == (since > 0)).all())
-        since = np.where(suspect, np.where(since > 0, since, number), 0)
-        weights = np.where(suspect, 0.0, 1 - suspicion)
-        if unchanged:
-            break
-    return Cleaning(probabilities, channel.posterior, suspicion, since, channel.rate, number)
+    certain = np.zeros(len(labels), bool) if certain is None else certain
+    since, weights, log = np.zeros(len(labels), np.int64), np.ones(len(labels)), list[Round]()
+    steps = [("coarse", outside_top(COARSE), True)] if classes > 2 * COARSE else []
+    for step, judge, only_suspects in [*steps, ("fine", choose_rule(rule, features), rule == "top-k")]:
+        for turn in range(rounds):
+            probabilities = out_of_fold(features, labels, weights, folds, classes=classes, penalty=penalty)
+            said = judge(probabilities, labels)
+            before = since > 0
+            suspect = said.suspect & ~certain & (before if only_suspects and turn else True)
+            since = np.where(suspect, np.where(before, since, len(log) + 1), 0)
+            weights = np.where(suspect, 0.0, 1.0)
+            new, returned = int((suspect & ~before).sum()), int((before & ~suspect).sum())
+            log.append(Round(len(log) + 1, step, int(suspect.sum()), new, returned))
+            if turn and not new and not returned:
+                break
+    rate = noise_channel(probabilities, labels).rate
+    found_by = said.found_by or ("",) * len(labels)
+    return Cleaning(probabilities, said.posterior, said.suspicion, since, found_by, rate, tuple(log))
 
 
 def gain_of_removal(
@@ -137,7 +185,10 @@ def gain_of_removal(
     folds: Labels,
     *,
     classes: int,
+    rule: RuleName,
     rounds: int,
+    penalty: float,
+    certain: Flags,
     groups: Sequence[str] | None = None,
 ) -> Score:
     """How much more often the label given to an unseen image is right if suspects are removed first, paired.
@@ -148,11 +199,13 @@ def gain_of_removal(
     predicted, so it lowers both figures alike.
     """
     before, after = np.zeros(len(labels)), np.zeros(len(labels))
+    settings = {"classes": classes, "penalty": penalty}
     for fold in np.unique(folds):
         own = folds == fold
-        inner = clean(features[~own], labels[~own], folds[~own], classes=classes, rounds=rounds)
+        train = features[~own], labels[~own]
+        inner = clean(*train, folds[~own], rule=rule, rounds=rounds, certain=certain[~own], **settings)
         for right, weights in ((before, np.ones((~own).sum())), (after, (~inner.suspect).astype(float))):
-            found = linear_probabilities(features[~own], labels[~own], weights, features[own], classes=classes)
+            found = linear_probabilities(*train, weights, features[own], **settings)
             right[own] = found.argmax(axis=1) == labels[own]
     units = [str(row) for row in range(len(labels))] if groups is None else list(groups)
     return bootstrap_difference(after, before, units, seed=0)

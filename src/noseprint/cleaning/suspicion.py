@@ -1,15 +1,22 @@
 """Which labels are suspect, by out-of-fold probabilities: those of a network that has not seen the image's label.
 
-Probabilities are (N, K), labels (N,) class numbers in 0..K-1. A suspicion is (N,), and higher is more suspect.
+Probabilities are (N, K), labels (N,) class numbers in 0..K-1. A suspicion is (N,), and higher is more suspect. A `Rule`
+is a function of both; `choose_rule` gives the one of a name.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import rankdata
+
+from noseprint.cleaning.area_under_margin import area_under_margin
+from noseprint.cleaning.options import RuleName
 
 Floats = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.integer]
+Flags = npt.NDArray[np.bool_]
 
 
 def label_ranks(probabilities: Floats, labels: Labels) -> npt.NDArray[np.int64]:
@@ -108,3 +115,90 @@ def noise_channel(probabilities: Floats, labels: Labels) -> NoiseChannel:
         matrix = counts + PRIOR_IMAGES * ((1 - rate) * right + rate * spread)
         matrix /= matrix.sum(axis=1, keepdims=True)
     return NoiseChannel(rate=float(rate), matrix=matrix, posterior=posterior)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a rule says about N labels.
+
+    suspicion: (N,), higher is more suspect. suspect: (N,). posterior: (N, K), how probable each class is. found_by:
+    which rules find each label suspect, if several are asked.
+    """
+
+    suspicion: Floats
+    suspect: Flags
+    posterior: Floats
+    found_by: tuple[str, ...] = ()
+
+
+Rule = Callable[[Floats, Labels], Judgement]
+"""From out-of-fold probabilities and labels to a judgement."""
+SUSPECT_ABOVE = 0.5
+"""By the noise channel, a label is suspect if its posterior probability is at most one half."""
+
+
+def choose_rule(name: RuleName, features: Floats) -> Rule:
+    """The rule of that name for the images with these features (N, C), which only the rule aum looks at."""
+
+    def by_channel(probabilities: Floats, labels: Labels) -> Judgement:
+        channel = noise_channel(probabilities, labels)
+        suspicion = channel.suspicion(labels)
+        return Judgement(suspicion, suspicion >= SUSPECT_ABOVE, channel.posterior)
+
+    def by_confident_learning(probabilities: Floats, labels: Labels) -> Judgement:
+        suspect = confident_learning(probabilities, labels)
+        return Judgement(self_confidence(probabilities, labels), suspect, probabilities)
+
+    def by_margin_in_training(probabilities: Floats, labels: Labels) -> Judgement:
+        suspicion = -area_under_margin(features, labels)
+        return Judgement(suspicion, suspicion > 0, probabilities)
+
+    rules: dict[RuleName, Rule] = {
+        "noise-channel": by_channel,
+        "top-k": outside_top(1),
+        "confident-learning": by_confident_learning,
+        "aum": by_margin_in_training,
+    }
+    voters = dict(rules)
+    rules |= {
+        "self-confidence": most_suspicious(self_confidence),
+        "margin": most_suspicious(margin),
+        "agreement": agreement(voters),
+    }
+    return rules[name]
+
+
+def outside_top(number: int) -> Rule:
+    """A label is suspect if at least `number` classes are more probable. The ranking is that of self-confidence."""
+
+    def rule(probabilities: Floats, labels: Labels) -> Judgement:
+        suspect = label_ranks(probabilities, labels) > number
+        return Judgement(self_confidence(probabilities, labels), suspect, probabilities)
+
+    return rule
+
+
+def most_suspicious(score: Callable[[Floats, Labels], Floats]) -> Rule:
+    """For a score without a limit of its own: as many labels are suspect as the noise channel estimates to be wrong."""
+
+    def rule(probabilities: Floats, labels: Labels) -> Judgement:
+        suspicion = score(probabilities, labels)
+        number = round(noise_channel(probabilities, labels).rate * len(labels))
+        suspect = np.zeros(len(labels), bool)
+        suspect[np.argsort(-suspicion, kind="stable")[:number]] = True
+        return Judgement(suspicion, suspect, probabilities)
+
+    return rule
+
+
+def agreement(voters: Mapping[RuleName, Rule]) -> Rule:
+    """A label is suspect if at least two rules find it so. The ranking is by the mean of its ranks by each rule."""
+
+    def rule(probabilities: Floats, labels: Labels) -> Judgement:
+        said = {name: voter(probabilities, labels) for name, voter in voters.items()}
+        votes = np.stack([each.suspect for each in said.values()], axis=1)
+        ranks = [rankdata(each.suspicion) / len(labels) for each in said.values()]
+        found_by = tuple(" and ".join(name for name, vote in zip(said, row, strict=True) if vote) for row in votes)
+        return Judgement(np.mean(ranks, axis=0), votes.sum(axis=1) >= 2, probabilities, found_by)
+
+    return rule

@@ -1,7 +1,9 @@
 """noseprint labels."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
@@ -81,11 +83,12 @@ class Undo(_WithLog):
 
         if self.ids and (self.image or self.rule or self.round is not None):
             raise NoseprintError("give ids, or one of --image, --round and --rule: not both")
-        before = len(in_force(self._read()))
+        before = Counter(line.id for line in in_force(self._read()))
         line = undo(self.log, who=self.who, ids=self.ids, image=self.image, round=self.round, rule=self.rule)
-        after = len(in_force(self._read()))
-        what = "taken back" if after < before else "restored"
-        print(f"{abs(after - before)} decisions are {what}. To reverse that: noseprint labels undo {line.id} ...")
+        after = Counter(line.id for line in in_force(self._read()))
+        changes = (("taken back", before - after), ("restored", after - before))
+        said = " ".join(f"{_decisions(found.total())} {what}." for what, found in changes if found)
+        print(f"{said} To reverse that: noseprint labels undo {line.id} --who {quote(self.who)} --log {self.log}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +96,7 @@ class Add(_WithTable):
     """Add to the log what was decided on a review page: all decisions, or none if one is wrong."""
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """The file that the page downloaded."""
+    """The file that the page downloaded (review-decisions.jsonl)."""
     who: str
     """The name of the person who decided."""
 
@@ -107,7 +110,7 @@ class Add(_WithTable):
             new = add_decisions(self.log, self.file, self._images(), who=self.who)
         except DataError as error:
             raise NoseprintError(_all(error)) from None
-        print(f"{self.log}: {len(new)} decisions added")
+        print(f"{self.log}: {_decisions(len(new))} added")
         noise = noise_rate(self._read())
         if noise.rate is not None and noise.low is not None and noise.high is not None:
             print(
@@ -118,19 +121,21 @@ class Add(_WithTable):
 
 @dataclass(frozen=True, kw_only=True)
 class ExportLabels(_WithTable):
-    """Write the cleaned table: the training images that are kept, with their labels after all decisions.
+    """Write the cleaned table: without the training images that are left out, with the labels after all decisions.
 
-    The images that are left out are listed with the reasons in dropped.csv beside it.
+    It has the columns of the data folder's table, or image,label where there is none. The images that are left out are
+    listed with the reasons in dropped.csv beside it.
     """
 
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
-    """The CSV to write (image,label)."""
+    """The CSV to write."""
 
     def __call__(self) -> None:
         """Replay the log and write both files."""
         from noseprint.cleaning.decisions import replay
         from noseprint.cleaning.label_files import export_labels
-        from noseprint.data.class_tables import TABLES
+        from noseprint.data.class_columns import read_class_rows
+        from noseprint.data.class_tables import TABLES, find_table
         from noseprint.files import check_output, stream_of
 
         if stream_of(self.out) is not None or self.out.name == "dropped.csv":
@@ -142,9 +147,11 @@ class ExportLabels(_WithTable):
         replayed = replay(self._read(), images)
         for fault in replayed.not_applied:
             print(fault)
-        done = export_labels(self.out, images, replayed)
+        path = find_table(self.data, self.columns, [])
+        rows = read_class_rows(path, self.columns, faults=[]) if path else None
+        done = export_labels(self.out, images, replayed, rows_of_table=rows, data=self.data)
         print(
-            f"{self.out}: {done.kept} images, {done.relabelled} of them with a new label; "
+            f"{self.out}: {done.kept} training images, {done.relabelled} of them with a new label; "
             f"{done.dropped} left out, listed in {self.out.with_name('dropped.csv')}"
         )
 
@@ -164,6 +171,10 @@ class Labels:
     def __call__(self) -> None:
         """Run the subcommand."""
         self.command()
+
+
+def _decisions(number: int) -> str:
+    return "1 decision is" if number == 1 else f"{number} decisions are"
 
 
 def _all(error: "DataError") -> str:

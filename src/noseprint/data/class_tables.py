@@ -74,7 +74,7 @@ def read_classes(data: Path, *, columns: ClassColumns = ClassColumns(), missing_
     """
     faults, notes = list[Fault](), list[str]()
     folders = split_folders(data, faults)
-    path = _find_table(data, columns, faults)
+    path = find_table(data, columns, faults)
     table = ClassTable((), (), (), ())
     if path is not None:
         table = _read_table(path, data, columns, missing_ok=missing_ok, faults=faults, notes=notes)
@@ -157,7 +157,8 @@ def _class_faults(table: ClassTable, source: Path) -> Iterator[Fault]:
 # -- tables ------------------------------------------------------------------------------------------------------------
 
 
-def _find_table(data: Path, columns: ClassColumns, faults: list[Fault]) -> Path | None:
+def find_table(data: Path, columns: ClassColumns, faults: list[Fault]) -> Path | None:
+    """The table that is named, or the one in the data folder; None if there is none, or, with a fault, several."""
     if columns.table is not None:
         return columns.table
     found = [data / name for name in TABLES if (data / name).is_file()]
@@ -174,7 +175,7 @@ def _read_table(
     found = read_class_rows(path, columns, faults=faults)
     if found is None:
         return ClassTable((), (), (), ())
-    names = [_relative_name(text, data) for text in found.field("image")]
+    names = [relative_name(text, data) for text in found.field("image")]
     split_texts = found.field("split")
     if "split" not in found.at:
         firsts = [name.partition("/")[0] for name in names]
@@ -201,7 +202,7 @@ def _read_table(
     ).where(kept)
 
 
-def _relative_name(text: str, data: Path) -> str:
+def relative_name(text: str, data: Path) -> str:
     """A path of a table as seen from the data folder, with "/"; "../..." if it leads out."""
     if "\\" in text and not os.path.isfile(data / text):  # noqa: PTH113 - False, and no error, for any text
         text = text.replace("\\", "/")

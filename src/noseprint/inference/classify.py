@@ -97,6 +97,11 @@ def classify_photographs(
     )
 
 
+def empty_outputs(like: ClassifierOutputs) -> ClassifierOutputs:
+    """The outputs of no photographs, by the network of others."""
+    return ClassifierOutputs((), like.logits[:0], like.features[:0], like.classes, like.network)
+
+
 def write_outputs(path: Path, outputs: ClassifierOutputs) -> None:
     """Write what a classifier computed, completely or not at all; the same outputs give the same bytes."""
     if not len(outputs.names) == len(outputs.logits) == len(outputs.features):

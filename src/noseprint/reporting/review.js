@@ -3,15 +3,17 @@
    `showPage` connects it to the page. */
 
 const rules = {
-  start(cards) {
-    return { cards, at: 0, decided: {}, past: [] };
+  start(cards, classes = []) {
+    return { cards, classes, at: 0, decided: {}, past: [] };
   },
 
-  /* What a key decides about a card, as {decision, to}; null if it decides nothing there. */
-  decision(card, key) {
+  /* What a key decides about a card, as {decision, to}; null if it decides nothing there. "class NAME" stands for a
+     class that was typed or chosen. */
+  decision(card, key, classes = []) {
     const plain = { k: "keep", d: "drop", n: "not a member" };
     if (Object.hasOwn(plain, key)) return { decision: plain[key], to: "" };
-    const to = key === "r" ? card.proposal : /^[1-5]$/.test(key) ? card.top[Number(key) - 1] : "";
+    const typed = key.startsWith("class ") && classes.includes(key.slice(6)) ? key.slice(6) : "";
+    const to = key === "r" ? card.proposal : /^[1-5]$/.test(key) ? card.top[Number(key) - 1] : typed;
     if (!to) return null;
     return to === card.evidence.label ? { decision: "keep", to: "" } : { decision: "relabel", to };
   },
@@ -34,7 +36,7 @@ const rules = {
       else delete state.decided[step.at];
       return true;
     }
-    const found = state.cards.length ? rules.decision(state.cards[state.at], key) : null;
+    const found = state.cards.length ? rules.decision(state.cards[state.at], key, state.classes) : null;
     if (!found) return false;
     state.past.push({ at: state.at, before: state.decided[state.at] || null });
     state.decided[state.at] = { ...found, when };
@@ -84,10 +86,11 @@ const rules = {
 };
 
 function showPage() {
-  const { key, cards } = JSON.parse(document.getElementById("cards").textContent);
-  const state = rules.start(cards);
+  const { key, cards, classes } = JSON.parse(document.getElementById("cards").textContent);
+  const state = rules.start(cards, classes);
   const elements = [...document.querySelectorAll(".card")];
   const bar = document.getElementById("bar");
+  const choice = document.getElementById("choice");
   const say = (id, text) => { document.getElementById(id).textContent = text; };
   const store = `noseprint review ${key}`;
   let kept = true;
@@ -132,13 +135,14 @@ function showPage() {
     const link = document.createElement("a");
     const address = URL.createObjectURL(new Blob([rules.lines(state)], { type: "application/jsonl" }));
     link.href = address;
-    link.download = "decisions.jsonl";
+    link.download = "review-decisions.jsonl";
     link.click();
     setTimeout(() => URL.revokeObjectURL(address), 60000);
   }
 
   function press(name) {
     if (name === "e") return download();
+    if (name === "c") return choice.focus();
     const before = state.at;
     if (!rules.press(state, name, new Date().toISOString())) return undefined;
     keep();
@@ -148,10 +152,27 @@ function showPage() {
     return go();
   }
 
+  /* A class that was typed or chosen. Escape leaves the field; keys that are typed in it decide nothing. */
+  choice.addEventListener("keydown", (event) => {
+    event.stopPropagation();
+    if (event.key === "Escape") choice.value = "";
+    else if (event.key !== "Enter") return;
+    const name = choice.value.trim();
+    if (name && !classes.includes(name)) {
+      choice.setCustomValidity(`There is no class ${name}`);
+      choice.reportValidity();
+      return;
+    }
+    choice.value = "";
+    elements[state.at].focus({ preventScroll: true });
+    if (name) press(`class ${name}`);
+  });
+  choice.addEventListener("input", () => choice.setCustomValidity(""));
+
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || (event.repeat && !event.key.startsWith("Arrow"))) return;
     const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-    if (/^([kdnrue1-5]|Arrow(Up|Down|Left|Right))$/.test(name)) {
+    if (/^([kdnruce1-5]|Arrow(Up|Down|Left|Right))$/.test(name)) {
       event.preventDefault();
       press(name);
     }

@@ -15,9 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from noseprint.cleaning.decisions import Evidence, decided_by_people, file_hashes, read_log
-from noseprint.cleaning.find import RULE_NAME, Found, describe_suspicion
+from noseprint.cleaning.find import THRESHOLDS, Found, describe_suspicion
 from noseprint.cleaning.options import CleaningOptions
-from noseprint.cleaning.rounds import SUSPECT_ABOVE
 from noseprint.cleaning.sample import SAMPLE_RULE, NoiseRate, draw_sample, noise_rate, reviewed_blind
 from noseprint.cleaning.suspicion import label_ranks
 from noseprint.data.class_tables import ClassTable
@@ -60,7 +59,7 @@ class ReviewData:
 
     data: the data folder. log: of decisions. The page names both in the command that adds its decisions. suspects: the
     most suspicious first. sample: images drawn at random, in the order in which to review them. noise: the estimate
-    from the sample so far, None if no sample was drawn.
+    from the sample so far, None if no sample was drawn. classes: all of them, to choose a label from.
     """
 
     data: Path
@@ -68,6 +67,7 @@ class ReviewData:
     suspects: Sequence[Suspect]
     sample: Sequence[Suspect] = ()
     noise: NoiseRate | None = None
+    classes: Sequence[str] = ()
 
 
 def collect_suspects(
@@ -139,8 +139,6 @@ def review_data(
 ) -> ReviewData:
     """What `render_review` needs, from the files of a cleaning. Images that a person has decided about are left out."""
     lines, classes = read_log(log), images.classes
-    number = {name: index for index, name in enumerate(classes)}
-    ranks = label_ranks(found.probabilities, np.array([number[label] for label in images.labels], np.int64))
     proposals = found.posterior.argmax(axis=1)
     suspects = np.flatnonzero(found.since > 0)
     suspects = suspects[np.argsort(-found.suspicion[suspects], kind="stable")]
@@ -160,16 +158,17 @@ def review_data(
             images,
             suspects.tolist(),
             reasons=[
-                describe_suspicion(found, row, rank=int(ranks[row]), proposal=classes[proposals[row]])
+                describe_suspicion(found, row, label=images.labels[row], proposal=classes[proposals[row]])
                 for row in suspects.tolist()
             ],
-            rule=RULE_NAME,
-            threshold=SUSPECT_ABOVE,
+            rule=found.rule,
+            threshold=THRESHOLDS.get(found.rule),
             skip=decided_by_people(lines),
             **settings,
         ),
         sample=collect_suspects(images, [row_of[name] for name in drawn], skip=reviewed_blind(lines), **settings),
         noise=noise_rate(lines, drawn),
+        classes=classes,
     )
 
 
@@ -200,7 +199,11 @@ def render_review(review: ReviewData) -> str:
         photographs=list(in_threads(_thumbnail, [card.path for card in cards], label="thumbnails")),
         beside=dict(zip(beside, small, strict=True)),
         number_of={path: number for number, path in enumerate(beside)},
-        page={"key": hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16], "cards": content},
+        page={
+            "key": hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16],
+            "cards": content,
+            "classes": list(review.classes),
+        },
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
@@ -213,7 +216,7 @@ def _blind(suspect: Suspect) -> Suspect:
 
 
 def _content(card: Suspect) -> dict[str, object]:
-    """What the script needs to know about a card. Key r and the digits relabel, except in the sample."""
+    """What the script needs to know about a card. In the sample, nothing is proposed: r and the digits do nothing."""
     is_sample = card.evidence.rule == SAMPLE_RULE
     evidence = {name: value for name, value in asdict(card.evidence).items() if value not in (None, "")}
     return {

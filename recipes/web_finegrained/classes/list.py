@@ -1,0 +1,30 @@
+"""List the classes to look at, which have few images or are in disorder: ../results/classes.csv. Nothing is dropped."""
+
+import shutil
+from pathlib import Path
+
+from noseprint.cleaning.options import CleaningOptions, run_cleaning
+
+HERE = Path(__file__).resolve().parent
+FAMILY = HERE.parent
+FEW = 50
+"""Images of a class."""
+DISORDER = 0.5
+"""A class is in disorder if less than this share of its images is predicted as it."""
+
+
+def main(options: CleaningOptions) -> None:
+    """Read what the step suspects found."""
+    from noseprint.cleaning.class_list import write_class_list
+    from noseprint.cleaning.find import load_found, read_images
+
+    images, _ = read_images(options, options.results(FAMILY / "features") / "features.safetensors")
+    found = load_found(options.results(FAMILY / "suspects") / "out_of_fold.npz")
+    results = options.results(FAMILY)
+    write_class_list(results / "classes.csv", images, found, few=FEW, disorder=DISORDER)
+    options.results(HERE).mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(results / "classes.csv", options.results(HERE) / "classes.csv")
+
+
+if __name__ == "__main__":
+    run_cleaning(main, family=FAMILY)

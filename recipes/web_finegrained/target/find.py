@@ -1,0 +1,25 @@
+"""Find training images that are no member of any class: results/target.csv, and lines in ../results/decisions.jsonl."""
+
+from pathlib import Path
+
+from noseprint.cleaning.options import CleaningOptions, run_cleaning
+
+HERE = Path(__file__).resolve().parent
+FAMILY = HERE.parent
+
+
+def main(options: CleaningOptions) -> None:
+    """Look for more of what --not-members and people say is no member. Without an example, all images pass."""
+    from noseprint.cleaning.find import read_images
+    from noseprint.cleaning.target import take_strangers_out
+    from noseprint.inference.classify import read_outputs
+
+    features = options.results(FAMILY / "features")
+    images, outputs = read_images(options, features / "features.safetensors")
+    examples = read_outputs(features / "examples.safetensors")
+    log = options.results(FAMILY) / "decisions.jsonl"
+    take_strangers_out(images, outputs, examples, options=options, log=log, out=options.results(HERE) / "target.csv")
+
+
+if __name__ == "__main__":
+    run_cleaning(main, family=FAMILY)
