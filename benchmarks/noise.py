@@ -39,6 +39,7 @@ import torch
 from sklearn.decomposition import PCA
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
+from noseprint.cleaning.find import at_most
 from noseprint.cleaning.options import CleaningOptions
 from noseprint.cleaning.rounds import (
     MOST_COLUMNS,
@@ -212,24 +213,24 @@ def measure(problem: Problem, seed: int) -> Line:
     """Find the wrong labels by every method, leave out what it says, and score a classifier on the test."""
     x, y, wrong, judged, groups = problem[:5]
     folds = assign_folds([str(label) for label in y], folds=FOLDS, groups=groups, seed=seed)
-    ones, settings = np.ones(len(y)), {"classes": problem.classes}
+    ones, none, settings = np.ones(len(y)), np.zeros(len(y), bool), {"classes": problem.classes}
     penalty = choose_penalty(x, y, ones, folds, **settings)
     settings |= {"penalty": penalty}
     probabilities = out_of_fold(x, y, ones, folds, **settings)
     settings |= {"rounds": ROUNDS}
     ours = clean(x, y, folds, rule="noise-channel", **settings)
     write_up = clean(x, y, folds, rule="top-k", **settings)
-    certain = np.zeros(len(y), bool)
-    gain = gain_of_removal(x, y, folds, rule="noise-channel", groups=groups, certain=certain, **settings)
+    gain = gain_of_removal(x, y, folds, rule="noise-channel", groups=groups, certain=none, **settings)
     suspicion = {"ours": ours.suspicion, "write-up": write_up.suspicion}
     flagged = {"ours": ours.suspect, "write-up": write_up.suspect}
     if find_label_issues:
         suspicion["cleanlab"] = 1 - get_label_quality_scores(y, probabilities)
         flagged["cleanlab"] = find_label_issues(y, probabilities, n_jobs=1)
+    always = at_most(flagged["ours"], ours.suspicion, y.tolist(), most=MOST_OF_CLASS, gone=none)
     left_out = {
-        "as given": certain,
-        "ours": least_trusted(flagged["ours"], ours.suspicion, y) if gain.low > 0 else certain,
-        "always": least_trusted(flagged["ours"], ours.suspicion, y),
+        "as given": none,
+        "ours": always if gain.low > 0 else none,
+        "always": always,
         **{name: flagged[name] for name in FINDERS[1:] if name in flagged},
         "oracle": wrong,
     }
@@ -242,15 +243,6 @@ def measure(problem: Problem, seed: int) -> Line:
     line = {"images": len(y), "wrong": int(wrong.sum()), "penalty": penalty, "estimate": ours.rate}
     line |= {"gain": [gain.value, gain.low, gain.high], "test_groups": problem.test_groups}
     return line | {"left_out": {name: int(out.sum()) for name, out in left_out.items()}, "found": found, "right": right}
-
-
-def least_trusted(suspect: np.ndarray, suspicion: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The suspects, but of each class at most the share that the recipe leaves out, the most suspicious first."""
-    chosen = suspect.copy()
-    for label in np.unique(labels[chosen]):
-        rows = np.flatnonzero(labels == label)
-        chosen[rows[np.argsort(-suspicion[rows], kind="stable")][int(MOST_OF_CLASS * len(rows)) :]] = False
-    return chosen
 
 
 def judge(suspicion: np.ndarray, flagged: np.ndarray, wrong: np.ndarray, judged: np.ndarray) -> dict[str, float | None]:

@@ -73,8 +73,9 @@ class Cleaned:
 
     listed: every training image, the most suspicious first. decisions: the line of the log behind each image that is
     left out or relabelled, or that a person keeps, by name. summary: the lines of summary.txt: how many labels may be
-    wrong, and whether it helps to leave them out. sample: the estimate from a person's review of a random sample. labels: the label of each image that stays, by name.
-    classes: the header and the rows of classes.csv; empty if there is none.
+    wrong, and whether it helps to leave them out. sample: the estimate from a person's review of a random sample.
+    labels: the label of each image that stays, by name. classes: the header and the rows of classes.csv; empty if there
+    is none.
     """
 
     listed: Sequence[Listed]
