@@ -101,7 +101,7 @@ def full(data, tmp_path_factory):
 
 
 def read(family, data, **options):
-    return read_class_run(ReportOptions(data=data, run="small", **options), family=family, members=(ONE, TWO))
+    return read_class_run(ReportOptions(data=data, run="small", **options), family=family)
 
 
 def page_of(make, run):
@@ -158,6 +158,14 @@ def test_what_cleaning_changed_and_who_decided(full, make):
         assert decided in text
     assert "fewer than 50 images" in text
     assert full.evaluation.scores[ONE].by_frequency.keys() == {"few"}
+
+
+def test_a_run_on_the_labels_as_given_says_so(full, data, tmp_path, make):
+    _write_run(tmp_path, data)
+    run = read(tmp_path, data, labels="given")
+    assert len(run.training) == TRAIN * len(CLASSES) == len(full.training) + 2
+    assert "trained on the labels as they were given (--labels given)" in page_of(make, run).text
+    assert "--labels given)" not in page_of(make, full).text
 
 
 def test_the_page_is_one_safe_file_that_says_nothing_about_this_machine(full, data, make):
@@ -230,8 +238,6 @@ def test_a_test_without_labels_is_described_by_the_holdout_and_the_probabilities
 def test_files_that_do_not_belong_together_are_refused(data, tmp_path):
     _write_run(tmp_path, data)
     results = tmp_path / "results" / "small"
-    with pytest.raises(NoseprintError, match=r"b6.*holdout.safetensors is missing: train b6, or leave it out"):
-        read(tmp_path, data, members=("b4", "b6"))
     lines = (results / "prediction.csv").read_text().splitlines()
     (results / "prediction.csv").write_text("\n".join(lines[:-1]) + "\n")
     with pytest.raises(NoseprintError, match=r"1 images, such as .*, have no answer: run predict.sh again"):
@@ -244,7 +250,7 @@ def test_files_that_do_not_belong_together_are_refused(data, tmp_path):
 def test_one_member_is_no_ensemble(data, tmp_path, make):
     _write_run(tmp_path, data)
     (tmp_path / "results" / "small" / "prediction.csv").unlink()
-    run = read(tmp_path, data, members=(ONE,))
+    run = read(tmp_path, data, members=ONE)
     assert list(run.evaluation.scores) == [ONE]
     page = page_of(make, run)
     assert "The network (b4) names the right class for 83.3% of 30 test images" in page.text

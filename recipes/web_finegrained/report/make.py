@@ -9,7 +9,8 @@ from noseprint.reporting.class_report_options import ReportOptions
 
 HERE = Path(__file__).resolve().parent
 FAMILY = HERE.parent
-MEMBERS, OTHERS = ("b4", "b5"), ("distil", "fusion")
+OTHERS = ("distil", "fusion")
+"""Networks that are scored, too, but are not members of the ensemble unless --members names them."""
 
 
 def main(options: ReportOptions) -> None:
@@ -18,7 +19,7 @@ def main(options: ReportOptions) -> None:
     from noseprint.reporting.class_page import class_score_lines, class_scores_json, render_class_report
     from noseprint.reporting.class_run import read_class_run
 
-    found = read_class_run(options, family=FAMILY, members=MEMBERS, others=OTHERS)
+    found = read_class_run(options, family=FAMILY, others=OTHERS)
     for line in class_score_lines(found):
         print(line)
     results = options.results(FAMILY)

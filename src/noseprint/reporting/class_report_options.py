@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from noseprint.command_line import check_run_name
 from noseprint.data.class_options import TableOptions
@@ -17,8 +18,10 @@ class ReportOptions(TableOptions):
     """Name of the run, whose files are in results/RUN; "" is results/ itself."""
     small: bool = False
     """The run of the small networks."""
-    members: tuple[str, ...] = ()
-    """The folders of the ensemble's members. Empty: those of the recipe."""
+    labels: Literal["cleaned", "given"] = "cleaned"
+    """Whose labels were trained on: those that clean.sh left, if it has run, or those of the data."""
+    members: str = "b4,b5"
+    """The folders of the ensemble's members, separated by commas."""
     skip_bad: bool = False
     """Go on without the photographs that are missing."""
 

@@ -100,7 +100,8 @@ class ClassRun:
     run, data: the names of the run and of the data folder. table: of all images. training: the label of each image that
     stays in the training, those that are held out included, by name. members: of the ensemble. evaluation: of the
     images `scored`; None if no network has answered. why_not_test: why these are not the test; "" if they are. answers:
-    of prediction.csv; None if there is none. cleaned: None if clean.sh has not run.
+    of prediction.csv; None if there is none. cleaned: None if clean.sh has not run. uses_cleaned:
+    whether the training used its labels.
     """
 
     run: str
@@ -113,26 +114,24 @@ class ClassRun:
     why_not_test: str
     answers: Answers | None
     cleaned: Cleaned | None
+    uses_cleaned: bool
 
 
-def read_class_run(
-    options: ReportOptions, *, family: Path, members: Sequence[str], others: Sequence[str] = ()
-) -> ClassRun:
+def read_class_run(options: ReportOptions, *, family: Path, others: Sequence[str] = ()) -> ClassRun:
     """Read a run of a family of recipes and score its networks: on the test if it has labels, else on the hold-out.
 
-    members: folders of the ensemble, unless the options name others. others: folders of more networks to score.
+    others: folders of more networks to score. A network that has not been trained is left out.
     Raises NoseprintError for files that do not belong together, and DataError for tables with faults.
     """
     table = read_classes(options.data, columns=options.columns, missing_ok=options.skip_bad)
     results = options.results(family)
     train, test = table.split("train"), table.split("test")
     cleaned = _read_cleaned(results, train)
-    training = cleaned.labels if cleaned else dict(zip(train.names, train.labels, strict=True))
-    folders = {name: options.results(family / name) for name in (*(options.members or members), *others)}
+    uses_cleaned = cleaned is not None and options.labels == "cleaned"
+    training = cleaned.labels if cleaned and uses_cleaned else dict(zip(train.names, train.labels, strict=True))
+    folders = {name: options.results(family / name) for name in (*options.members.split(","), *others)}
     found = {name: folder for name, folder in folders.items() if (folder / HOLDOUT).is_file()}
-    if missing := [name for name in options.members if name not in found]:
-        raise NoseprintError(f"{folders[missing[0]] / HOLDOUT} is missing: train {missing[0]}, or leave it out")
-    members = tuple(name for name in options.members or members if name in found)
+    members = tuple(name for name in options.members.split(",") if name in found)
     answers = _read_answers(results / "prediction.csv")
     scored: Scored = "hold-out"
     why, evaluation = _NO_MEMBERS, None
@@ -140,10 +139,10 @@ def read_class_run(
         # labels of the training come last: the hold-out is judged by the labels that cleaning left
         labels = dict(zip(table.names, table.labels, strict=True)) | dict(training)
         held_out = {name: read_outputs(folder / HOLDOUT) for name, folder in found.items()}
-        answered = all((folder / TEST).is_file() for folder in found.values())
-        why = _why_not_test(test, answered=answered)
+        tests = {name: folder / TEST for name, folder in found.items() if (folder / TEST).is_file()}
+        why = _why_not_test(test, answered=all(name in tests for name in members))
         scored = "hold-out" if why else "test"
-        outputs = held_out if why else {name: read_outputs(folder / TEST) for name, folder in found.items()}
+        outputs = held_out if why else {name: read_outputs(path) for name, path in tests.items()}
         outputs, of_outputs = _labelled(outputs, labels)
         held_out, of_holdout = _labelled(held_out, labels)
         group = dict(zip(table.names, table.groups, strict=True)) if table.groups else None
@@ -167,6 +166,7 @@ def read_class_run(
         why_not_test=why,
         answers=answers,
         cleaned=cleaned,
+        uses_cleaned=uses_cleaned,
     )
 
 
