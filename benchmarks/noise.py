@@ -113,7 +113,8 @@ class Folder:
     def __init__(self, data: Path, columns: ClassColumns, *, other: Path | None, scratch: Path) -> None:
         self.data, self.name, self.columns = data, data.resolve().name, columns
         table = read_classes(data, columns=columns)
-        table = table.where(split in ("train", "test") for split in table.splits).where(map(bool, table.labels))
+        labelled = zip(table.splits, table.labels, strict=True)
+        table = table.where(split in ("train", "test") and label != "" for split, label in labelled)
         self.train, self.test = table.split("train"), table.split("test")
         if not len(self.test):
             raise NoseprintError(f"{data} has no test images with labels: there is nothing to score")
@@ -146,8 +147,8 @@ class Folder:
             return [Case("told", 0.0, seed) for seed in seeds]
         kinds = ["symmetric", *(f"within {level}" for level in list(self.train.levels)[:1])]
         kinds += ["other pictures"] * bool(len(self.other_x))
-        found = itertools.product(kinds, RATES, seeds)
-        return [Case(*each) for each in found if each[1] or not each[0].startswith("within")]
+        found = itertools.product(seeds, kinds, RATES)
+        return [Case(kind, rate, seed) for seed, kind, rate in found if rate or not kind.startswith("within")]
 
     def plant(self, case: Case) -> Problem:
         """Make labels wrong at random, by the seed of the case."""
