@@ -82,7 +82,9 @@ def _write_cleaning(results, train):
         lines.append(Decision(**evidence, decision=decision, who=who, to=to, rule="noise-channel"))
     append(results / "decisions.jsonl", lines)
     export_labels(results / "labels.csv", train, replay(read_log(results / "decisions.jsonl"), train))
-    (results / "summary.txt").write_text("About 12.5% of the labels are wrong.\nRemoval helps: +2.0%.\n")
+    (results / "summary.txt").write_text(
+        "round 1, fine: 4 suspect\nAbout 12.5% of the labels are wrong.\nRemoval helps: +2.0%.\n"
+    )
     write_csv(results / "classes.csv", ("class", "images", "why"), [("owl", 8, "fewer than 50 images")])
 
 
@@ -150,13 +152,14 @@ def test_errors_and_confused_classes_come_with_pictures_of_both_classes(full, ma
 def test_what_cleaning_changed_and_who_decided(full, make):
     text = page_of(make, full).text
     assert "4 of 24 training labels are suspect. 2 images are left out" in text
-    assert "2 images are left out of the training: 1 by rules, 1 by people." in text
-    assert "1 got another label: 0 from rules, 1 from people. People kept 1." in text
+    assert "2 images are left out of the training (1 by rules, 1 by people)." in text
+    assert "1 got another label (by people). People kept 1." in text
     assert "About 12.5% of the labels are wrong. Removal helps: +2.0%." in text
     assert "No person has looked at a random sample." in text
     for decided in ("Left out by rule noise-channel", "Left out by Ann", "Now owl, by Ann", "Kept by Ann"):
         assert decided in text
     assert "fewer than 50 images" in text
+    assert "round 1" not in text
     assert full.evaluation.scores[ONE].by_frequency.keys() == {"few"}
 
 

@@ -180,13 +180,14 @@ def _cleaning(run: ClassRun, cleaned: Cleaned, examples: "_Examples") -> dict[st
         "suspects": len(suspects),
         "rules": cleaned.count(by_people=False),
         "people": cleaned.count(by_people=True),
+        "summary": [line for line in cleaned.summary if not line.startswith("round ")],
         "out": len(run.table.split("train")) - len(cleaned.labels),
         "shown": [
             SuspectLabel(examples.path[row.image], row, examples.first(row.proposal), _decided(cleaned, row))
             for row in suspects[:_SUSPECTS]
             if row.image in examples.path
         ],
-        "heads": header,
+        "heads": [name.replace("_", " ") for name in header],
         "classes": rows[:_CLASS_ROWS],
         "more_classes": len(rows[_CLASS_ROWS:]),
     }
@@ -200,11 +201,15 @@ class _Examples:
         order = [row.image for row in reversed(run.cleaned.listed)] if run.cleaned else run.training
         self._of_class: dict[str, list[Path]] = {}
         for name in order:
-            if name in run.training and name in self.path:
+            if name in run.training:
                 self._of_class.setdefault(run.training[name], []).append(self.path[name])
 
-    def of_class(self, label: str) -> list[Path]:
-        return self._of_class.get(label, [])[:_BESIDE]
+    def of_class(self, label: str, most: int = 1) -> list[Path]:
+        """The next images of a class, other ones in each call while there are any."""
+        images = self._of_class.get(label, [])
+        found = images[:most]
+        self._of_class[label] = images[most:] + found
+        return found
 
     def first(self, label: str) -> Path | None:
         return next(iter(self.of_class(label)), None)
@@ -225,7 +230,7 @@ def _surest(evaluation: ClassEvaluation, which: npt.NDArray[np.bool_]) -> list[i
 def _confused(evaluation: ClassEvaluation, pair: Confusion, examples: _Examples) -> ConfusedPair:
     which = np.equal(evaluation.labels, pair.label) & np.equal(evaluation.given, pair.answer)
     wrong = [examples.path[evaluation.names[row]] for row in _surest(evaluation, which)[:_BESIDE]]
-    return ConfusedPair(pair, wrong, examples.of_class(pair.answer))
+    return ConfusedPair(pair, wrong, examples.of_class(pair.answer, _BESIDE))
 
 
 def _wrong(evaluation: ClassEvaluation, row: int, examples: _Examples) -> WrongAnswer:
