@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -69,8 +70,10 @@ def evaluate_classes(
     names, classes = _common(outputs)
     heated = {name: with_temperature(p, temperatures.get(name, 1.0)) for name, p in probabilities.items()}
     units = tuple(groups) if groups is not None else names
-    settings = {"classes": classes, "groups": np.asarray(units), "training_counts": training_counts}
-    scores = {name: classification_scores(p, labels, **settings) for name, p in heated.items()}
+    score = partial(
+        classification_scores, labels=labels, classes=classes, groups=np.asarray(units), training_counts=training_counts
+    )
+    scores = {name: score(p) for name, p in heated.items()}
     whole = ENSEMBLE if ENSEMBLE in scores else members[0]
     given = tuple(classes[row] for row in heated[whole].argmax(axis=1).tolist())
     confidence = heated[whole].max(axis=1)
@@ -83,7 +86,7 @@ def evaluate_classes(
         if given != of_mean:
             then, now = (np.equal(each, labels).astype(float) for each in (of_mean, given))
             over_mean = bootstrap_difference(now, then, np.asarray(units), seed=0)
-            scores[ANSWERS] = classification_scores(_certain(given, confidence, classes), labels, **settings)
+            scores[ANSWERS] = score(_certain(given, confidence, classes))
             whole = ANSWERS
     right = {name: true_ranks(p, labels, classes) == 0 for name, p in probabilities.items()}
     return ClassEvaluation(
@@ -160,7 +163,7 @@ def _gains(
 ) -> dict[str, Score]:
     def right(names: Sequence[str]) -> Floats:
         mean = np.mean([probabilities[name] for name in names], axis=0)
-        return (true_ranks(mean, labels, classes) == 0).astype(float)
+        return np.equal(true_ranks(mean, labels, classes), 0).astype(np.float64)
 
     if len(members) < 2:
         return {}
