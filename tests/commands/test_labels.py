@@ -51,7 +51,7 @@ LOG = ("--log", "log.jsonl")
 
 def test_history_add_undo_and_export(run, tmp_path):
     page_file()
-    assert "1 decisions added\nRandom sample: 0 of 1 labels are wrong, 0.0%" in run(
+    assert "1 decision is added\nRandom sample: 0 of 1 labels are wrong, 0.0%" in run(
         "add", "page.jsonl", *LOG, "--who", "Ann"
     )
     lines = run("history", "train/cat/0.jpg", *LOG).splitlines()
@@ -64,7 +64,7 @@ def test_history_add_undo_and_export(run, tmp_path):
     assert run("undo", undone.id, *LOG, "--who", "Bo").startswith("3 decisions are restored.")
     said = run("export", "out/labels.csv", *LOG)
     assert said.startswith(
-        "out/labels.csv: 1 images, 0 of them with a new label; 2 left out, listed in out/dropped.csv"
+        "out/labels.csv: 1 training images, 0 of them with a new label; 2 left out, listed in out/dropped.csv"
     )
     assert list(read_rows(Path("out/labels.csv"), ("image", "label"), faults=[])) == [(2, ["train/cat/0.jpg", "cat"])]
 
@@ -73,7 +73,7 @@ def test_export_says_which_decisions_are_not_applied(run):
     Path("data/train/cat/0.jpg").write_bytes(b"another")
     said = run("export", "labels.csv", *LOG)
     assert "0.jpg: is another file than the one that was decided about" in said
-    assert "1 images" in said
+    assert "1 training images" in said
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,32 @@ def test_a_table_with_columns_of_other_names(run):
     Path("own.csv").write_text("what,who\ntrain/cat/0.jpg,lynx\ntrain/cat/1.jpg,lynx\ntrain/dog/2.jpg,dog\n")
     said = run("export", "out.csv", *LOG, "--table", "own.csv", "--image-column", "what", "--label-column", "who")
     assert "has the label 'lynx' now, and 'cat' was decided about" in said
-    assert Path("out.csv").read_text() == "image,label\ntrain/cat/0.jpg,lynx\ntrain/cat/1.jpg,lynx\n"
+    assert Path("out.csv").read_text() == "what,who\ntrain/cat/0.jpg,lynx\ntrain/cat/1.jpg,lynx\n"
+
+
+def test_the_cleaned_table_keeps_the_columns_and_the_other_splits(run):
+    Path("data/images.csv").write_text(
+        "sender,image,label,split,note\nann,train/cat/0.jpg,cat,train,\nbo,train/cat/1.jpg,cat,train,dark\n"
+        "bo,train/dog/2.jpg,dog,train,\nann,test/3.jpg,dog,test,\n"
+    )
+    page_file(decision="relabel", to="dog")
+    run("add", "page.jsonl", *LOG, "--who", "Ann")
+    (one,) = [line for line in read_log(Path("log.jsonl")) if line.image == "train/cat/1.jpg"]
+    assert run("undo", one.id, *LOG, "--who", "Ann").startswith("1 decision is taken back.")
+    run("export", "out.csv", *LOG)
+    assert Path("out.csv").read_text() == (
+        "sender,image,label,split,note\nann,train/cat/0.jpg,dog,train,\nbo,train/cat/1.jpg,cat,train,dark\n"
+        "ann,test/3.jpg,dog,test,\n"
+    )
+
+
+def test_an_undo_says_what_is_taken_back_and_what_is_restored(run):
+    first = run("undo", "--image", "train/cat/0.jpg", *LOG, "--who", "Bo")
+    assert first.startswith("1 decision is taken back. To reverse that: noseprint labels undo ")
+    undone = read_log(Path("log.jsonl"))[-1]
+    other = read_log(Path("log.jsonl"))[1]
+    both = run("undo", undone.id, other.id, *LOG, "--who", "Bo")
+    assert both.startswith("1 decision is taken back. 1 decision is restored. To reverse that:")
 
 
 def test_add_prints_every_fault(run):

@@ -211,7 +211,11 @@ def test_the_script_and_the_page_agree_on_names(html, page):
     assert sorted(buttons) == sorted([*keys, *"12345", "ArrowUp", "ArrowDown"])
     ids = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
     looked_for = set(re.findall(r'getElementById\("(\w+)"\)|say\("(\w+)"', script))
-    assert {name for pair in looked_for for name in pair if name} == {"cards", "bar", "status", "estimate"} <= ids
+    assert (
+        {name for pair in looked_for for name in pair if name}
+        == {"cards", "bar", "choice", "status", "estimate"}
+        <= ids
+    )
     assert len([each for each in page.all("li") if each.get("class") == "card"]) == len(content(html)["cards"])
     assert len([each for each in page.all("p") if each.get("class") == "verdict"]) == len(content(html)["cards"])
     assert "innerHTML" not in script
@@ -221,8 +225,8 @@ def test_the_script_and_the_page_agree_on_names(html, page):
 
 STEPS = """
 const rules = require(process.argv[1]);
-const { cards, presses } = JSON.parse(require("fs").readFileSync(0, "utf8"));
-const state = rules.start(cards);
+const { cards, classes, presses } = JSON.parse(require("fs").readFileSync(0, "utf8"));
+const state = rules.start(cards, classes);
 const changed = presses.map((key, n) => rules.press(state, key, `2026-01-01T00:00:${String(n).padStart(2, "0")}.000Z`));
 const again = rules.start(cards);
 rules.load(again, rules.save(state));
@@ -234,7 +238,7 @@ console.log(JSON.stringify({ changed, at: again.at, lines: rules.lines(again), s
 
 def run_script(cards, presses):
     command = [shutil.which("node"), "-e", STEPS, str(SCRIPT)]
-    given = json.dumps({"cards": cards, "presses": presses})
+    given = json.dumps({"cards": cards, "classes": CLASSES, "presses": presses})
     done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -269,3 +273,13 @@ def test_what_the_keys_do_and_that_the_log_takes_it(html, table, tmp_path):
     file.write_text(lines, encoding="utf-8")
     add_decisions(log, file, table, who="Ann")
     assert [(line.image, line.decision, line.to) for line in read_log(log)] == expected
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="needs Node.js")
+def test_a_class_that_is_typed_relabels_in_the_sample_too(html):
+    cards = content(html)["cards"]
+    done = run_script(cards, ["class unicorn", "class cat", "class cat"])
+    assert done["changed"] == [False, True, True]
+    first, second = map(json.loads, done["lines"].splitlines())
+    assert (first["image"], first["decision"], first["to"]) == ("train/5.png", "relabel", "cat")
+    assert (second["image"], second["decision"], "to" in second) == ("train/0.png", "keep", False)  # it is a cat

@@ -131,13 +131,13 @@ def out_of_fold(
     return found
 
 
-def choose_penalty(features: Floats, labels: Labels, weights: Weights, folds: Labels, *, classes: int) -> float:
-    """The one of PENALTIES with the least out-of-fold log loss of the labels, each with its weight."""
-    rows = np.arange(len(labels))
+def choose_penalty(features: Floats, labels: Labels, folds: Labels, *, classes: int) -> float:
+    """The one of PENALTIES with the least out-of-fold log loss."""
+    rows, weights = np.arange(len(labels)), np.ones(len(labels))
 
     def loss(penalty: float) -> float:
         found = out_of_fold(features, labels, weights, folds, classes=classes, penalty=penalty)[rows, labels]
-        return float(weights @ -np.log(np.maximum(found, 1e-6)))
+        return float(-np.log(np.maximum(found, 1e-6)).mean())
 
     return min(PENALTIES, key=loss)
 

@@ -1,0 +1,295 @@
+"""The steps target, suspects and classes as they follow each other, on features that are made up."""
+
+import contextlib
+import csv
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from noseprint.cleaning import decisions, find, label_files
+from noseprint.cleaning.class_list import write_class_list
+from noseprint.cleaning.decisions import Decision, append, file_hashes, read_log, replay, undo
+from noseprint.cleaning.find import at_most, find_suspects, load_found, read_images
+from noseprint.cleaning.options import CleaningOptions
+from noseprint.cleaning.target import take_strangers_out
+from noseprint.data.class_tables import ClassTable
+from noseprint.errors import NoseprintError
+from noseprint.inference.classify import ClassifierOutputs, empty_outputs
+
+CLASSES = ("cat", "dog", "owl")
+IMAGES, STRANGERS = 90, 9
+
+
+class Cleaning:
+    """Images of three classes with features that tell them apart. Every fifth label is wrong; the last are strangers."""
+
+    def __init__(self, folder):
+        random = np.random.default_rng(0)
+        truth = np.arange(IMAGES) % 3
+        self.wrong = np.arange(IMAGES) % 5 == 0
+        given = np.where(self.wrong, (truth + 1) % 3, truth)
+        labels = tuple(CLASSES[number] for number in given)
+        names = tuple(f"train/{label}/{row:02}.jpg" for row, label in enumerate(labels))
+        paths = tuple(folder / "data" / name for name in names)
+        for row, path in enumerate(paths):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"image %d" % row)
+        self.strangers = np.arange(IMAGES) >= IMAGES - STRANGERS
+        self.wrong &= ~self.strangers
+        centre = np.where(self.strangers[:, None], -np.ones(8), 3 * np.eye(3, 8)[truth])
+        features = (centre + random.normal(0, 0.25, (IMAGES, 8))).astype(np.float32)
+        self.images = ClassTable(paths, labels, ("train",) * IMAGES, names)
+        self.outputs = ClassifierOutputs(names, np.zeros((IMAGES, 3), np.float32), features, CLASSES, "0" * 16)
+        examples = (-1 + random.normal(0, 0.25, (5, 8))).astype(np.float32)
+        self.examples = replace(empty_outputs(self.outputs), names=tuple("abcde"), features=examples)
+        self.folder, self.results, self.log = folder, folder / "results", folder / "results" / "decisions.jsonl"
+        self.options = CleaningOptions(data=folder / "data", rounds=3, remove="always")
+
+    def target(self, examples=None, **options):
+        take_strangers_out(
+            self.images,
+            self.outputs,
+            examples or empty_outputs(self.outputs),
+            options=replace(self.options, **options),
+            log=self.log,
+            out=self.folder / "target.csv",
+        )
+
+    def run(self, **options):
+        options = replace(self.options, **options)
+        return find_suspects(
+            self.images, self.outputs, options=options, results=self.results, own=self.folder / "suspects"
+        )
+
+    def left_out(self):
+        return ~np.array(replay(read_log(self.log), self.images).kept)
+
+    def decide(self, row, decision, **fields):
+        path = self.images.paths[row]
+        line = Decision(
+            image=self.images.names[row],
+            sha256=file_hashes([path])[path],
+            label=self.images.labels[row],
+            decision=decision,
+            who="Ann",
+            **fields,
+        )
+        append(self.log, [line])
+
+    def table(self, name):
+        with (self.results / name).open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def cleaning(tmp_path):
+    return Cleaning(tmp_path)
+
+
+def test_wrong_labels_are_listed_first_logged_and_left_out(cleaning, capsys):
+    found = cleaning.run()
+    rows = cleaning.table("suspects.csv")
+    assert list(rows[0]) == ["image", "label", "proposal", "probability", "rank", "round", "reason"]
+    assert sorted(row["image"] for row in rows) == sorted(cleaning.images.names)
+    number = {name: row for row, name in enumerate(cleaning.images.names)}
+    first = [number[row["image"]] for row in rows[: cleaning.wrong.sum()]]
+    assert cleaning.wrong[first].mean() > 0.85
+    top = rows[0]
+    truth = CLASSES[number[top["image"]] % 3]
+    assert (top["proposal"], top["round"], top["reason"][: len(truth)]) == (truth, "1", truth)
+    assert float(top["probability"]) < 0.05
+    assert int(top["rank"]) > 1
+    assert rows[-1]["reason"] == ""
+    assert rows[-1]["round"] == "0"
+    out = cleaning.left_out()
+    assert np.array_equal(out, found.since > 0)
+    kept = {row["image"]: row["label"] for row in cleaning.table("labels.csv")}
+    given = zip(cleaning.images.names, cleaning.images.labels, out, strict=True)
+    assert kept == {name: label for name, label, gone in given if not gone}
+    assert {row["image"] for row in cleaning.table("dropped.csv")} == set(np.array(cleaning.images.names)[out])
+    line = next(line for line in read_log(cleaning.log) if line.image == top["image"])
+    assert (line.rule, line.threshold, line.decision, line.network) == ("noise-channel", 0.5, "drop", "0" * 16)
+    assert line.fold == found.folds[number[line.image]]
+    summary = (cleaning.results / "summary.txt").read_text()
+    assert f"{out.sum()} of 90 labels are suspect, by the rule noise-channel." in summary
+    assert f"labels.csv keeps {90 - out.sum()} images and leaves {out.sum()} out." in summary
+    assert summary in capsys.readouterr().out
+    again = load_found(cleaning.folder / "suspects" / "out_of_fold.npz")
+    assert again.rule == "noise-channel"
+    assert np.array_equal(again.posterior, found.posterior)
+    assert again.found_by.tolist() == found.found_by.tolist()
+
+
+def test_never_leaves_all_in_and_takes_back_what_an_earlier_run_left_out(cleaning):
+    cleaning.run()
+    assert cleaning.left_out().any()
+    cleaning.run(remove="never")
+    assert not cleaning.left_out().any()
+    assert "No image is left out" in (cleaning.results / "summary.txt").read_text()
+
+
+def test_the_guard_decides_by_default(cleaning):
+    cleaning.run(remove="auto")
+    summary = (cleaning.results / "summary.txt").read_text()
+    assert ("Removal helps" in summary) == cleaning.left_out().any()
+
+
+def test_the_last_run_counts_when_rules_change_and_change_back(cleaning):
+    first = cleaning.run().since > 0
+    second = cleaning.run(rule="margin", rounds=1).since > 0
+    assert np.array_equal(cleaning.left_out(), second)
+    assert not np.array_equal(first, second), "the rules agree: this test shows nothing"
+    cleaning.run()
+    assert np.array_equal(cleaning.left_out(), first)
+    size = cleaning.log.stat().st_size
+    cleaning.run()
+    assert cleaning.log.stat().st_size == size
+
+
+def test_what_a_person_took_back_stays_taken_back(cleaning):
+    cleaning.run()
+    name = next(line.image for line in read_log(cleaning.log))
+    undo(cleaning.log, who="Ann", image=name)
+    cleaning.run()
+    assert name in {row["image"] for row in cleaning.table("labels.csv")}
+
+
+def test_what_people_decided_counts(cleaning):
+    wrong, right = np.flatnonzero(cleaning.wrong), np.flatnonzero(~cleaning.wrong)
+    truth = CLASSES[wrong[1] % 3]
+    cleaning.decide(wrong[0], "keep")
+    cleaning.decide(wrong[1], "relabel", to=truth)
+    cleaning.decide(right[0], "drop")
+    found = cleaning.run()
+    assert found.since[wrong[0]] == found.since[wrong[1]] == 0
+    labels = {row["image"]: row["label"] for row in cleaning.table("labels.csv")}
+    assert labels[cleaning.images.names[wrong[1]]] == truth
+    assert cleaning.images.names[right[0]] not in labels
+    reasons = {row["image"]: row["reason"] for row in cleaning.table("suspects.csv")}
+    assert reasons[cleaning.images.names[right[0]]] == "a person took it out"
+    assert "People have decided about 3 images" in (cleaning.results / "summary.txt").read_text()
+    assert not [line for line in read_log(cleaning.log) if line.who == "rule" and line.image in
+                {cleaning.images.names[row] for row in (wrong[0], wrong[1], right[0])}]  # fmt: skip
+
+
+def test_strangers_are_out_of_the_training_and_on_the_list(cleaning, capsys):
+    cleaning.target(cleaning.examples)
+    assert "9 of 90 images are no member, by 5 examples." in capsys.readouterr().out
+    assert np.array_equal(cleaning.left_out(), cleaning.strangers)
+    (line, *_) = read_log(cleaning.log)
+    assert (line.rule, line.decision, line.threshold, line.proposal) == ("target", "not a member", 0.9, "not a member")
+    assert line.proposal_probability > 0.9
+    found = cleaning.run()
+    assert cleaning.left_out()[cleaning.strangers].all()
+    assert "9 of 90 images are no member of any class." in (cleaning.results / "summary.txt").read_text()
+    rows = cleaning.table("suspects.csv")
+    assert sum(row["reason"] == "no member of any class, by the step target" for row in rows) == 9
+    assert found.folds.min() >= 0
+    assert {line.rule for line in read_log(cleaning.log) if line.image in np.array(cleaning.images.names)[-9:]} == {
+        "target"
+    }
+    cleaning.target()
+    assert "every image passes" in capsys.readouterr().out
+    assert not cleaning.left_out()[cleaning.strangers].all()
+    with (cleaning.folder / "target.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 90
+
+
+def test_images_that_people_marked_are_examples(cleaning, capsys):
+    for row in range(86, 90):
+        cleaning.decide(row, "not a member")
+    cleaning.target()
+    assert "by 4 examples" in capsys.readouterr().out
+    assert cleaning.left_out()[81:].all()
+
+
+def test_at_most_a_share_of_a_class_is_left_out(cleaning):
+    suspicion = np.arange(10.0)
+    gone = np.arange(10) == 9
+    labels = ["a"] * 5 + ["b"] * 5
+    assert np.flatnonzero(at_most(~gone, suspicion, labels, most=0.4, gone=gone)).tolist() == [3, 4, 8]
+    cleaning.run(most_of_class=0.1)
+    names = np.array(cleaning.images.labels)
+    out = cleaning.left_out()
+    assert all(out[names == label].sum() == int(0.1 * (names == label).sum()) for label in CLASSES)
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("killed_at", range(10))
+def test_killed_at_any_file_and_run_again_gives_the_same_log(cleaning, tmp_path, monkeypatch, killed_at):
+    """Files are written aside and renamed, so all that a kill can change is which of them are there."""
+
+    def all_steps(each):
+        each.target(each.examples)
+        found = each.run()
+        write_class_list(each.results / "classes.csv", each.images, found, few=50, disorder=0.5)
+
+    whole = Cleaning(tmp_path / "whole")
+    all_steps(whole)
+    count = 0
+
+    def kill(original):
+        def write(*args, **kwargs):
+            nonlocal count
+            count += 1
+            if count == killed_at:
+                raise KilledError
+            return original(*args, **kwargs)
+
+        return write
+
+    with monkeypatch.context() as patch:
+        for module, name in [(decisions, "atomic_write"), (find, "atomic_write"), (find, "write_csv")]:
+            patch.setattr(module, name, kill(getattr(module, name)))
+        patch.setattr(label_files, "write_csv", kill(label_files.write_csv))
+        patch.setattr("noseprint.cleaning.class_list.write_csv", kill(label_files.write_csv))
+        with contextlib.suppress(KilledError):
+            all_steps(cleaning)
+        assert count == (killed_at or 9)
+    all_steps(cleaning)
+    lines = [[replace(line, when="") for line in read_log(each.log)] for each in (whole, cleaning)]
+    assert lines[0] == lines[1]
+    for name in ("suspects.csv", "labels.csv", "classes.csv", "summary.txt"):
+        assert (whole.results / name).read_bytes() == (cleaning.results / name).read_bytes()
+
+
+def test_fewer_than_two_classes_left_is_one_message(cleaning):
+    for row, label in enumerate(cleaning.images.labels):
+        if label != "cat":
+            cleaning.decide(row, "drop")
+    with pytest.raises(NoseprintError, match="leaves fewer than two classes"):
+        cleaning.run()
+
+
+def test_features_of_other_images_are_refused(cleaning, monkeypatch):
+    other = replace(cleaning.outputs, names=("train/cat/99.jpg", *cleaning.outputs.names[1:]))
+    monkeypatch.setattr(find, "read_classes", lambda *_, **__: cleaning.images)
+    monkeypatch.setattr(find, "read_outputs", lambda _: other)
+    with pytest.raises(NoseprintError, match="run the step features again"):
+        read_images(cleaning.options, cleaning.folder / "features")
+    some = SimpleNamespace(names=cleaning.outputs.names[1:])  # an image was left out with --skip-bad
+    monkeypatch.setattr(find, "read_outputs", lambda _: some)
+    images, _ = read_images(cleaning.options, cleaning.folder / "features")
+    assert images.names == cleaning.outputs.names[1:]
+
+
+def test_classes_to_look_at(cleaning):
+    found = cleaning.run()
+    labels = np.array(cleaning.images.labels)
+    swapped = np.where((labels == "cat")[:, None], np.roll(found.probabilities, 1, axis=1), found.probabilities)
+    path = cleaning.results / "classes.csv"
+    assert write_class_list(path, cleaning.images, replace(found, probabilities=swapped), few=1, disorder=0.5) == 1
+    (row,) = cleaning.table("classes.csv")
+    assert (row["class"], row["images"], row["mistaken_for"]) == ("cat", str((labels == "cat").sum()), "dog")
+    assert row["why"] == "less than 50% is predicted right"
+    assert float(row["accuracy"]) < 0.5
+    assert float(row["share_mistaken"]) > 0.5
+    assert float(row["suspect"]) == pytest.approx((found.since[labels == "cat"] > 0).mean(), abs=1e-3)
+    assert write_class_list(path, cleaning.images, found, few=50, disorder=0.0) == 3
+    assert {row["why"] for row in cleaning.table("classes.csv")} == {"fewer than 50 images"}
+    assert write_class_list(path, cleaning.images, found, few=1, disorder=0.0) == 0

@@ -1,0 +1,105 @@
+"""clean.sh with scripts that only pretend: which steps run again after which change, and what it says at the end."""
+
+import json
+import shutil
+
+import pytest
+
+from .conftest import ROOT, Checkout
+
+STUB = """
+import json, sys
+from pathlib import Path
+script, args = Path(__file__).resolve(), sys.argv[1:]
+run = args[args.index("--run") + 1] if "--run" in args else "small" if "--small" in args else ""
+name = f"{script.parent.name}/{script.name}"
+with (script.parents[1] / "calls.jsonl").open("a") as file:
+    file.write(json.dumps({"script": name, "args": args}) + "\\n")
+made = {
+    "features/infer.py": "features.safetensors", "features/examples.py": "examples.safetensors",
+    "target/find.py": "target.csv", "suspects/find.py": "out_of_fold.npz", "classes/list.py": "classes.csv",
+    "review/make.py": "review.html",
+}[name]
+(script.parent / "results" / run / made).write_text("made")
+results = script.parents[1] / "results" / run
+results.mkdir(parents=True, exist_ok=True)
+if name == "suspects/find.py":
+    (results / "summary.txt").write_text("7 of 99 labels are suspect\\n")
+    with (results / "decisions.jsonl").open("a") as file:
+        file.write('{"image": "a", "decision": "drop", "who": "rule"}\\n')
+if name == "classes/list.py":
+    (results / "classes.csv").write_text("class\\ncat\\n")
+"""
+STEPS = [
+    "features/infer.py", "features/examples.py", "target/find.py", "suspects/find.py", "classes/list.py",
+    "review/make.py",
+]  # fmt: skip
+
+
+@pytest.fixture
+def family(bare):
+    root = bare.root / "recipes" / "web_finegrained"
+    for step in STEPS:
+        (root / step).parent.mkdir(parents=True, exist_ok=True)
+        (root / step).write_text(STUB)
+    shutil.copy(ROOT / "recipes/web_finegrained/clean.sh", root)
+    (root / "data/train/a class").mkdir(parents=True)
+    (root / "data/train/a class/1.jpg").write_bytes(b"pixels")
+    (root / "no").mkdir()
+    (root / "no/1.jpg").write_bytes(b"pixels")
+    return Checkout(root, bare.environment)
+
+
+def test_all_steps_run_once_and_the_end_says_what_comes_next(family):
+    out = family.ok("clean.sh", "--small")
+    assert family.called() == STEPS
+    assert "7 of 99 labels are suspect" in out
+    assert "1 classes have few images" in out
+    log = "decisions.jsonl --data "
+    assert "noseprint labels add review-decisions.jsonl --who NAME" in out
+    assert log in out
+    assert "3. bash recipes/web_finegrained/train.sh --small --data" in out
+    again = family.ok("clean.sh", "--small")
+    assert family.called() == []
+    assert "7 of 99 labels are suspect" in again
+
+
+def test_a_step_runs_again_only_for_the_options_it_depends_on(family):
+    family.ok("clean.sh", "--small")
+    family.calls()
+    family.ok("clean.sh", "--small", "--rule", "top-k")
+    calls = family.calls()
+    assert [call["script"] for call in calls] == STEPS[2:]
+    assert all("--rule" in call["args"] for call in calls)
+    family.ok("clean.sh", "--small", "--rule", "top-k", "--not-members", "no")
+    calls = family.calls()
+    assert [call["script"] for call in calls] == STEPS[1:]
+    assert str(family.root / "no") in calls[0]["args"]
+    family.ok("clean.sh", "--small", "--rule", "top-k", "--not-members", "no", "--group-column", "sender")
+    calls = family.calls()
+    assert [call["script"] for call in calls] == STEPS
+    assert all(call["args"][-2:] == ["--group-column", "sender"] or "--rule" in call["args"] for call in calls)
+
+
+def test_what_people_decide_makes_the_steps_run_again_and_what_rules_decide_does_not(family):
+    family.ok("clean.sh", "--small")
+    family.calls()
+    log = family.root / "results/small/decisions.jsonl"
+    with log.open("a") as file:
+        file.write(json.dumps({"image": "b", "decision": "keep", "who": "Ann"}) + "\n")
+    family.ok("clean.sh", "--small")
+    assert family.called() == STEPS[2:]
+    family.ok("clean.sh", "--small")
+    assert family.called() == []
+
+
+def test_nothing_changes_in_a_dry_run(family):
+    before = family.files()
+    out = family.ok("clean.sh", "--small", "--dry-run")
+    assert [step for step in STEPS if step in out] == STEPS
+    assert family.files() == before
+
+
+@pytest.mark.parametrize("option", ["--rule", "--table", "--not-members"])
+def test_an_option_without_its_value_is_refused(family, option):
+    assert f"{option} needs a value" in family.fails("clean.sh", option, status=2)
