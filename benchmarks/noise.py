@@ -70,7 +70,7 @@ FEATURES = Path(__file__).resolve().parents[1] / "recipes" / "web_finegrained" /
 FOLDS, ROUNDS = 5, 5
 MOST_OF_CLASS = CleaningOptions.most_of_class
 PENALTIES = {"3e-4": 3e-4, "chosen": None}
-"""Of the classifier that is scored: fixed, or what `choose_penalty` finds best for the labels as given."""
+"""Of the classifier that is scored: fixed, or what `choose_penalty` finds best for the labels that a method leaves."""
 RATES = (0.0, 0.2, 0.4)
 OTHER_SHARE = 0.1
 METHODS = ("as given", "ours", "always", "write-up", "cleanlab", "oracle")
@@ -215,7 +215,7 @@ def measure(problem: Problem, seed: int) -> Line:
     x, y, wrong, judged, groups = problem[:5]
     folds = assign_folds([str(label) for label in y], folds=FOLDS, groups=groups, seed=seed)
     ones, none, settings = np.ones(len(y)), np.zeros(len(y), bool), {"classes": problem.classes}
-    penalty = choose_penalty(x, y, ones, folds, **settings)
+    penalty = choose_penalty(x, y, folds, **settings)
     settings |= {"penalty": penalty}
     probabilities = out_of_fold(x, y, ones, folds, **settings)
     settings |= {"rounds": ROUNDS}
@@ -236,10 +236,15 @@ def measure(problem: Problem, seed: int) -> Line:
         "oracle": wrong,
     }
     right: dict = {name: {} for name in PENALTIES}
-    for (name, fixed), (method, out) in itertools.product(PENALTIES.items(), left_out.items()):
-        weights, scored = (~out).astype(float), {"classes": problem.classes, "penalty": fixed or penalty}
-        found = linear_probabilities(x, y, weights, problem.test_features, **scored)
-        right[name][method] = (found.argmax(axis=1) == problem.test_labels).astype(int).tolist()
+    chosen: dict[bytes, float] = {none.tobytes(): penalty}  # several methods may leave out the same images
+    for method, out in left_out.items():
+        kept = x[~out], y[~out], folds[~out]
+        if out.tobytes() not in chosen:
+            chosen[out.tobytes()] = choose_penalty(*kept, classes=problem.classes)
+        for name, fixed in PENALTIES.items():
+            scored = {"classes": problem.classes, "penalty": fixed or chosen[out.tobytes()]}
+            found = linear_probabilities(*kept[:2], np.ones(len(kept[0])), problem.test_features, **scored)
+            right[name][method] = (found.argmax(axis=1) == problem.test_labels).astype(int).tolist()
     found = {name: judge(suspicion[name], flagged[name], wrong, judged) for name in suspicion}
     line = {"images": len(y), "wrong": int(wrong.sum()), "penalty": penalty, "estimate": ours.rate}
     line |= {"gain": [gain.value, gain.low, gain.high], "test_groups": problem.test_groups}
