@@ -1,16 +1,17 @@
 """noseprint evaluate."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from textwrap import fill
 from typing import TYPE_CHECKING, Literal
 
 from noseprint.commands.campaign import Campaign
+from noseprint.reporting.score_table import filled, score_table
 
 if TYPE_CHECKING:
     from noseprint.inference.evaluation import Evaluation, Scores
+    from noseprint.metrics.bootstrap import Score
 
 _PAIRS = {
     "auc": "ROC AUC",
@@ -21,8 +22,6 @@ _PAIRS = {
 }
 _SEARCH = {"map": "mAP", "rank_1": "Rank-1", "rank_5": "Rank-5", "precision_at_5": "Precision@5"}
 _CHANGED = {"auc": "ROC AUC", "map": "mAP", "rank_1": "Rank-1"}
-_LINE = 120
-_CELL = 25
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def evaluation_lines(evaluation: "Evaluation", data: Path) -> Iterator[str]:
     counts = evaluation.labelled.counts()
     if pairs := counts.get("pairs"):
         yield "Test pairs: {same} same, {different} different, of {identities} identities".format_map(pairs)
-        yield from _table(_PAIRS, evaluation.scores)
+        yield from score_table(_PAIRS, _cells(evaluation.scores))
         if evaluation.unsupported:
             rates = ", ".join(_PAIRS[name].removeprefix("TMR at FMR ") for name in evaluation.unsupported)
             lowest = least_fmr_rounded_up(int(pairs["different"]))
@@ -109,7 +108,7 @@ def evaluation_lines(evaluation: "Evaluation", data: Path) -> Iterator[str]:
             yield f"No TMR at FMR {rates}: these pairs are too few by the rule of 30; {supported}."
     if (search := counts.get("search")) and any(scores.map for scores in evaluation.scores.values()):
         yield "Search: {queries} queries, {gallery} gallery images, {identities} identities".format_map(search)
-        yield from _table(_SEARCH, evaluation.scores)
+        yield from score_table(_SEARCH, _cells(evaluation.scores))
         same_encounter = search.get("same_encounter", 0)
         if nobody := search["without_match"] - same_encounter:
             yield f"Left out: {nobody} queries without a match in the gallery."
@@ -117,11 +116,11 @@ def evaluation_lines(evaluation: "Evaluation", data: Path) -> Iterator[str]:
             another = f"another {table.encounter_column or 'encounter'}"
             yield f"Left out: {same_encounter} queries without a match in the gallery of {another}."
     for remark in evaluation.labelled.remarks:
-        yield _filled(remark)
+        yield filled(remark)
     ensemble = " The ensemble is the mean of the members' cosines." if "ensemble" in evaluation.scores else ""
     yield f"In brackets: 95 % intervals, from a bootstrap over identities.{ensemble}"
     if evaluation.other_data:
-        yield _filled(
+        yield filled(
             f"The networks were not trained on the photographs in {data / 'train'}, so it is not known whether they "
             "learned from photographs that are scored here."
         )
@@ -131,35 +130,20 @@ def evaluation_lines(evaluation: "Evaluation", data: Path) -> Iterator[str]:
                 f"{len(leaks.copies)} scored photographs are near copies of photographs that the networks learned "
                 "from, and "
             )
-            yield _filled(
+            yield filled(
                 f"Near copies: {'' if evaluation.other_data else learned}{len(leaks.compared)} comparisons are between "
                 f"near copies, such as {copies[0][0].name} and {copies[0][1].name}. "
                 + _change(evaluation.scores, evaluation.without_copies)
             )
         if leaks.learned:
-            yield _filled(
+            yield filled(
                 f"Learned from: {len(leaks.learned)} of the {len(evaluation.labelled.paths)} scored photographs, such "
                 f"as {leaks.learned[0].name}. " + _change(evaluation.scores, evaluation.without_learned)
             )
 
 
-def _filled(text: str) -> str:
-    return fill(text, _LINE, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
-
-
-def _table(headings: Mapping[str, str], scores: Mapping[str, "Scores"]) -> Iterator[str]:
-    """One line for each member, with as many columns as fit on it; columns without a score are left out."""
-    scored = [column for column in headings if any(getattr(row, column) for row in scores.values())]
-    width = max(map(len, scores)) + 2
-    step = max(1, (_LINE - width) // _CELL)
-    for columns in (scored[i : i + step] for i in range(0, len(scored), step)):
-        yield _row("", [headings[column] for column in columns], width)
-        for name, row in scores.items():
-            yield _row(name, [str(getattr(row, column) or "-") for column in columns], width)
-
-
-def _row(name: str, cells: Sequence[str], width: int) -> str:
-    return (f"{name:{width}}" + "".join(f"{cell:{_CELL}}" for cell in cells)).rstrip()
+def _cells(scores: Mapping[str, "Scores"]) -> dict[str, dict[str, "Score | None"]]:
+    return {name: vars(row) for name, row in scores.items()}
 
 
 def _change(scores: Mapping[str, "Scores"], without: Mapping[str, "Scores"]) -> str:

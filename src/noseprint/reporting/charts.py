@@ -80,15 +80,18 @@ def roc(curves: Mapping[str, Roc], *, least_fmr: float) -> Chart:
     return chart
 
 
-def reliability(curve: ReliabilityCurve) -> Chart:
-    """Reliability diagram: the share of same pairs, with its interval, against the predicted probability."""
-    points = "; ".join(f"{p:.2f} {share:.2f}" for p, share in zip(curve.probability, curve.share, strict=True))
-    alt = f"Reliability diagram: predicted probability and share of same pairs: {points}."
+def reliability(curve: ReliabilityCurve, *, answers: str = "test pairs", share: str = "share of same pairs") -> Chart:
+    """Reliability diagram: a share, with its interval, against the predicted probability.
+
+    answers: what has a probability. share: of these, what the probability is of.
+    """
+    points = "; ".join(f"{p:.2f} {part:.2f}" for p, part in zip(curve.probability, curve.share, strict=True))
+    alt = f"Reliability diagram: predicted probability and {share}: {points}."
     with canvas("reliability", alt=alt) as (axes, chart):
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle="dotted", label="perfect")
         axes.fill_between(curve.probability, curve.low, curve.high, color=LINES[0], alpha=0.18, linewidth=0)
-        axes.plot(curve.probability, curve.share, color=LINES[0], marker="o", markersize=4.5, label="test pairs")
-        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted probability", ylabel="share of same pairs")
+        axes.plot(curve.probability, curve.share, color=LINES[0], marker="o", markersize=4.5, label=answers)
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="predicted probability", ylabel=share)
         _percent(axes)
         axes.legend(loc="upper left")
     return chart
