@@ -24,8 +24,8 @@ source options.sh
 
 method() {
   lanes member "${MEMBERS[@]}"
-  # lane distil
-  # lane fusion
+  lane fusion
+  lane distil
 }
 
 member() {  # MEMBER
@@ -33,15 +33,17 @@ member() {  # MEMBER
   step members "$1/infer.py" --reads ${ALL[@]+"${ALL[@]}"} --after "$1/train.py" --makes holdout.safetensors
 }
 
-# distil() {
-#   step distil distil/train.py --reads ${ALL[@]+"${ALL[@]}"} --after "${MEMBERS[@]/%//infer.py}"
-#   step distil distil/infer.py --reads ${ALL[@]+"${ALL[@]}"} --after distil/train.py --makes holdout.safetensors
-# }
-#
-# fusion() {
-#   step fusion fusion/train.py --reads ${LEARNED[@]+"${LEARNED[@]}"} --after "${MEMBERS[@]/%//infer.py}"
-#   step fusion fusion/infer.py --reads ${ALL[@]+"${ALL[@]}"} --after fusion/train.py --makes holdout.safetensors
-# }
+distil() {
+  step distil distil/train.py --reads ${ALL[@]+"${ALL[@]}"} --after "${MEMBERS[@]/%//train.py}"
+  step distil distil/infer.py --reads ${ALL[@]+"${ALL[@]}"} --after distil/train.py --makes holdout.safetensors
+}
+
+fusion() {
+  step fusion fusion/train.py --reads ${LEARNED[@]+"${LEARNED[@]}"} --after "${MEMBERS[@]/%//train.py}" \
+    --makes head.safetensors
+  step fusion fusion/infer.py --reads ${ALL[@]+"${ALL[@]}"} --after fusion/train.py "${MEMBERS[@]/%//infer.py}" \
+    --makes holdout.safetensors
+}
 
 demo_options() { echo --epochs 12 --batch-size 32 --image-size 96 --train-size 96; }  # FOLDER
 
