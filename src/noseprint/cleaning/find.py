@@ -1,7 +1,13 @@
 """The cleaning of a folder of classes, from features to the list of suspects, the log and the cleaned table."""
 
+<<<<<<< ours
 from collections.abc import Callable, Collection, Sequence
+=======
+from collections.abc import Callable, Collection
+from contextlib import redirect_stderr
+>>>>>>> theirs
 from dataclasses import asdict, dataclass, replace
+from io import StringIO
 from pathlib import Path
 from typing import cast, get_args
 
@@ -81,7 +87,8 @@ def read_images(options: CleaningOptions | FoldOptions, features: Path) -> tuple
     Raises NoseprintError if there are features of other images, and as `read_classes` and `read_outputs` do.
     """
     outputs = read_outputs(features)
-    images = read_classes(options.data, columns=options.columns).split("train")
+    with redirect_stderr(StringIO()):  # the step features has printed what there is to say about the table
+        images = read_classes(options.data, columns=options.columns).split("train")
     known = set(outputs.names)
     images = images.where([name in known for name in images.names])
     if outputs.names != images.names:
@@ -152,7 +159,11 @@ def find_suspects(
     summary = _summary(cleaning, known, gain=gain, removes=removes, rule=options.rule, kept=kept)
     with atomic_write(results / "summary.txt") as part:
         part.write_text(summary, encoding="utf-8")
-    print(summary, end="", flush=True)
+    for each in cleaning.rounds:
+        print(
+            f"{each.step}, round {each.number}: {each.suspect} suspect; {each.new} new, {each.returned} returned",
+            flush=True,
+        )
     with atomic_write(own / "out_of_fold.npz") as part, part.open("wb") as file:
         np.savez(file, **asdict(found))
     return found
@@ -294,8 +305,6 @@ def _summary(cleaning: Cleaning, known: Settled, *, gain: Score, removes: bool, 
     )
     strangers, decided = int(known.strangers.sum()), int((known.certain | known.dropped).sum())
     lines = [
-        *(f"round {each.number}, {each.step}: {each.suspect} suspect, {each.new} of them new, {each.returned} returned"
-          for each in cleaning.rounds),
         *([f"{strangers} of {every} images are no member of any class."] if strangers else []),
         *([f"People have decided about {decided} images; these decisions stand."] if decided else []),
         f"{suspects} of {judged} labels are suspect, by the rule {rule}.",

@@ -29,7 +29,7 @@ def pack_names(names: Sequence[str]) -> npt.NDArray[np.uint8]:
 
 def unpack_names(packed: Array) -> tuple[str, ...]:
     """What `pack_names` packed. Raises ValueError if it is not UTF-8, or not names on one line."""
-    names = tuple(packed.tobytes().decode().split("\0"))
+    names = tuple(packed.tobytes().decode().split("\0")) if len(packed) else ()
     if not all(name and not breaks_line(name) for name in names):
         raise ValueError("names are empty or break a line")
     return names
