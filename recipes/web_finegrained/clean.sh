@@ -115,25 +115,10 @@ if ! method_is_complete || [ "$DRY_RUN" = 1 ]; then exit 0; fi
 # What was found, and what comes next.
 say ""
 cat "$RESULTS/summary.txt"
-<<<<<<< ours
-say "$(($(wc -l <"$RESULTS/classes.csv") - 1)) classes have few images or are in disorder: $RESULTS/classes.csv" "" \
+say "Classes with few images or in disorder: $(($(wc -l <"$RESULTS/classes.csv") - 1)), listed in $RESULTS/classes.csv." "" \
   "Open $RESULTS/review.html in a browser. Decide about the random sample and the suspects; e downloads. Then:"
 show_command "" noseprint labels add review-decisions.jsonl --who NAME --log "$RESULTS/decisions.jsonl" \
   --data "$DATA" ${TABLE_OPTIONS[@]+"${TABLE_OPTIONS[@]}"}
 say "Run this command again: your decisions count, and the page shows what is left."
 say_next train.sh
 say "It trains on $RESULTS/labels.csv."
-=======
-say "Classes with few images or in disorder: $(($(wc -l <"$RESULTS/classes.csv") - 1)), listed in $RESULTS/classes.csv." "" \
-  "Next:" "1. Open $RESULTS/review.html in a browser. Decide about the random sample and the suspects; e downloads."
-show_next() { printf '%s' "$1"; shift; printf ' %q' "$@"; printf '\n'; }
-show_next "2." noseprint labels add review-decisions.jsonl --who NAME --log "$RESULTS/decisions.jsonl" \
-  --data "$DATA" ${TABLE[@]+"${TABLE[@]}"}
-say "   Then run this command again: your decisions count, and the page shows what is left."
-case $SIZE in
-  demo) show_next "3." bash "${PREFIX}train.sh" --demo ;;
-  small) show_next "3." bash "${PREFIX}train.sh" --small --data "$DATA" ${TABLE[@]+"${TABLE[@]}"} ;;
-  *) show_next "3." bash "${PREFIX}train.sh" --data "$DATA" ${TABLE[@]+"${TABLE[@]}"} ;;
-esac
-say "   It trains on $RESULTS/labels.csv."
->>>>>>> theirs

@@ -1,11 +1,7 @@
 """The cleaning of a folder of classes, from features to the list of suspects, the log and the cleaned table."""
 
-<<<<<<< ours
 from collections.abc import Callable, Collection, Sequence
-=======
-from collections.abc import Callable, Collection
 from contextlib import redirect_stderr
->>>>>>> theirs
 from dataclasses import asdict, dataclass, replace
 from io import StringIO
 from pathlib import Path

@@ -42,13 +42,8 @@ def find_strangers(features: Floats, seeds: Floats, *, marked: Flags, certain: F
     """Find the training images that look like the examples; take these as examples, too, until nothing is added.
 
     A linear classifier tells the examples from all other training images, with the same total weight for both sides.
-<<<<<<< ours
-    Each image is judged by a classifier that was trained on the other folds, and on all examples. As strangers are
-    among the other images, too, each of these counts only as far as it was found to be a member in the round before.
-=======
     Each image is judged by a classifier that was trained on the other folds, and on all examples. There are strangers
     among the other images, too, so each of these counts only as far as the round before found it to be a member.
->>>>>>> theirs
 
     features: (N, C) of the training images. seeds: (S, C), of examples from elsewhere. marked: (N,) training images
     that people marked as no member: examples, too. certain: (N,) images that people kept: they are never found.
