@@ -45,7 +45,7 @@ class Cleaning:
         examples = (-1 + random.normal(0, 0.25, (5, 8))).astype(np.float32)
         self.examples = replace(empty_outputs(self.outputs), names=tuple("abcde"), features=examples)
         self.folder, self.results, self.log = folder, folder / "results", folder / "results" / "decisions.jsonl"
-        self.options = CleaningOptions(data=folder / "data", rounds=3, remove="always")
+        self.options = CleaningOptions(data=folder / "data", folds=3, rounds=2, remove="always")
 
     def target(self, examples=None, **options):
         take_strangers_out(

@@ -29,11 +29,15 @@ SMALL = replace(
     run="small",
     small=True,
     backbone=SMALL_BACKBONE,
-    image_size=224,
-    epochs=20,
-    minutes=40,
+    image_size=192,
+    epochs=12,
     batch_size=32,
     chunk_size=None,
+    optimizer="adamw",  # from few images, RAdam and SGD end lower (docs/tuning.md)
+    lr=1e-3,
+    sgd_share=0.0,
+    weight_decay=0.01,
+    mixing="none",
 )
 
 

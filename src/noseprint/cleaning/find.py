@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Sequence
 from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import cast, get_args
@@ -128,6 +129,7 @@ def find_suspects(
     rows = features[present], known.labels[present], folds[present]
     classes = len(images.classes)
     settings = choose_settings(*rows, classes=classes)
+<<<<<<< ours
     same = {"classes": classes, "rule": options.rule, "rounds": options.rounds, "settings": settings}
     same["certain"] = known.certain[present]
     if trained is None:
@@ -142,6 +144,22 @@ def find_suspects(
         others = trained.probabilities[-1]
     groups = None if images.groups is None else list(np.array(images.groups)[present])
     gain = gain_of_removal(*rows, groups=groups, **same)
+=======
+    judge = partial(
+        clean,
+        classes=classes,
+        rule=options.rule,
+        rounds=options.rounds,
+        settings=settings,
+    )
+    certain = known.certain[present]
+    cleaning = judge(*rows, certain=certain)
+    groups = None if images.groups is None else list(np.array(images.groups)[present])
+    gain = gain_of_removal(*rows, judge, certain=certain, groups=groups)
+    trained = np.zeros(len(present), bool)
+    trained[present] = ~cleaning.suspect
+    others = out_of_fold(features, known.labels, trained, folds, classes=classes, settings=settings)
+>>>>>>> theirs
     found = _for_all(cleaning, present, others, folds=folds, rule=options.rule)
     removes = options.remove == "always" or (options.remove == "auto" and gain.low > 0)
     out = at_most(

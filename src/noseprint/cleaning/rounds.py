@@ -1,7 +1,7 @@
 """Out-of-fold probabilities by a linear classifier on features, and rounds of cleaning with them."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -157,10 +157,10 @@ def choose_settings(features: Floats, labels: Labels, folds: Labels, *, classes:
     """
 
     def loss(settings: Settings) -> float:
-        same = {"classes": classes, "settings": settings}
-        probabilities = out_of_fold(features, labels, np.ones(len(labels), bool), folds, **same)
-        kept = noise_channel(probabilities, labels).suspicion(labels) < SUSPECT_ABOVE
-        probabilities = out_of_fold(features, labels, kept, folds, **same)
+        kept = np.ones(len(labels), bool)
+        for _ in range(2):
+            probabilities = out_of_fold(features, labels, kept, folds, classes=classes, settings=settings)
+            kept = noise_channel(probabilities, labels).suspicion(labels) < SUSPECT_ABOVE
         total = 0.0
         for fold in np.unique(folds):
             own = folds == fold
@@ -246,11 +246,8 @@ def gain_of_removal(
     features: Floats,
     labels: Labels,
     folds: Labels,
+    judge: Callable[..., Cleaning],
     *,
-    classes: int,
-    rule: RuleName,
-    rounds: int,
-    settings: Settings,
     certain: Flags,
     groups: Sequence[str] | None = None,
 ) -> Score:
@@ -261,13 +258,14 @@ def gain_of_removal(
     (logistic regression), and so suffer from wrong labels as networks do; the classifier that finds the suspects hardly
     does. The interval of the difference is from a bootstrap over groups, or over images. Labels of unseen images are as
     noisy as those trained on. But noise that follows no pattern cannot be predicted, so it lowers both figures alike.
+
+    judge: `clean` with all options but `certain`.
     """
     before, after = np.zeros(len(labels)), np.zeros(len(labels))
     for fold in np.unique(folds):
         own = folds == fold
         train = features[~own], labels[~own]
-        same = {"classes": classes, "rule": rule, "rounds": rounds, "settings": settings}
-        inner = clean(*train, folds[~own], certain=certain[~own], **same)
+        inner = judge(*train, folds[~own], certain=certain[~own])
         for right, kept in ((before, np.ones(len(inner.since), bool)), (after, ~inner.suspect)):
             right[own] = _predict(*train, kept, features[own]) == labels[own]
     units = [str(row) for row in range(len(labels))] if groups is None else list(groups)
