@@ -129,37 +129,19 @@ def find_suspects(
     rows = features[present], known.labels[present], folds[present]
     classes = len(images.classes)
     settings = choose_settings(*rows, classes=classes)
-<<<<<<< ours
-    same = {"classes": classes, "rule": options.rule, "rounds": options.rounds, "settings": settings}
-    same["certain"] = known.certain[present]
+    judge = partial(clean, classes=classes, rule=options.rule, rounds=options.rounds, settings=settings)
+    certain = known.certain[present]
     if trained is None:
-        cleaning, networks = clean(*rows, **same), (outputs.network,) * len(images)
+        cleaning, networks = judge(*rows, certain=certain), (outputs.network,) * len(images)
         kept = np.zeros(len(present), bool)
         kept[present] = ~cleaning.suspect
         others = out_of_fold(features, known.labels, kept, folds, classes=classes, settings=settings)
     else:
         rounds, networks = [found[present] for found in trained.probabilities], trained.networks
-        certain = known.certain[present]
         cleaning = judge_networks(rounds, rows[1], features=rows[0], rule=options.rule, certain=certain)
         others = trained.probabilities[-1]
     groups = None if images.groups is None else list(np.array(images.groups)[present])
-    gain = gain_of_removal(*rows, groups=groups, **same)
-=======
-    judge = partial(
-        clean,
-        classes=classes,
-        rule=options.rule,
-        rounds=options.rounds,
-        settings=settings,
-    )
-    certain = known.certain[present]
-    cleaning = judge(*rows, certain=certain)
-    groups = None if images.groups is None else list(np.array(images.groups)[present])
     gain = gain_of_removal(*rows, judge, certain=certain, groups=groups)
-    trained = np.zeros(len(present), bool)
-    trained[present] = ~cleaning.suspect
-    others = out_of_fold(features, known.labels, trained, folds, classes=classes, settings=settings)
->>>>>>> theirs
     found = _for_all(cleaning, present, others, folds=folds, rule=options.rule)
     removes = options.remove == "always" or (options.remove == "auto" and gain.low > 0)
     out = at_most(
