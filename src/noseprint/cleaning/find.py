@@ -133,9 +133,9 @@ def find_suspects(
     certain = known.certain[present]
     if trained is None:
         cleaning, networks = judge(*rows, certain=certain), (outputs.network,) * len(images)
-        kept = np.zeros(len(present), bool)
-        kept[present] = ~cleaning.suspect
-        others = out_of_fold(features, known.labels, kept, folds, classes=classes, settings=settings)
+        learned = np.zeros(len(present), bool)
+        learned[present] = ~cleaning.suspect
+        others = out_of_fold(features, known.labels, learned, folds, classes=classes, settings=settings)
     else:
         rounds, networks = [found[present] for found in trained.probabilities], trained.networks
         cleaning = judge_networks(rounds, rows[1], features=rows[0], rule=options.rule, certain=certain)

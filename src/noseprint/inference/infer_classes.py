@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from noseprint.data.class_folders import ClassSplit
 from noseprint.data.class_tables import ClassTable, hold_out
 from noseprint.data.holdout import holdout_hash
 from noseprint.data.listing import list_photographs
@@ -35,7 +36,8 @@ def infer_classes(
         assert options.images is not None
         folder, names = list_photographs(options.images)
         paths = tuple(folder / name for name in names)
-        kinds = {"images": ClassTable(paths, ("",) * len(names), ("test",) * len(names), names)}
+        splits: tuple[ClassSplit, ...] = ("test",) * len(names)
+        kinds = {"images": ClassTable(paths, ("",) * len(names), splits, names)}
     else:
         _, held_out = hold_out(table, header.holdout_share or 0)
         kinds = {"holdout": held_out, "test": table.split("test"), "unlabelled": table.split("unlabelled")}

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from noseprint.metrics.balanced_pairs import balanced_pairs
 from noseprint.metrics.retrieval import retrieval_metrics
-from noseprint.metrics.similarity import Embeddings, Flags, Labels, row_similarities
+from noseprint.metrics.similarity import Embeddings, Flags, row_similarities
 from noseprint.metrics.verification import roc_auc
 
 
@@ -18,8 +18,8 @@ class HoldoutPairs:
 
     similarity: npt.NDArray[np.floating]
     same: Flags
-    identity_a: Labels
-    identity_b: Labels
+    identity_a: npt.NDArray[np.str_]
+    identity_b: npt.NDArray[np.str_]
 
 
 @dataclass(frozen=True, kw_only=True)
