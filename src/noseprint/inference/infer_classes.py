@@ -36,8 +36,8 @@ def infer_classes(
         assert options.images is not None
         folder, names = list_photographs(options.images)
         paths = tuple(folder / name for name in names)
-        splits: tuple[ClassSplit, ...] = ("test",) * len(names)
-        kinds = {"images": ClassTable(paths, ("",) * len(names), splits, names)}
+        test: ClassSplit = "test"
+        kinds = {"images": ClassTable(paths, ("",) * len(names), (test,) * len(names), names)}
     else:
         _, held_out = hold_out(table, header.holdout_share or 0)
         kinds = {"holdout": held_out, "test": table.split("test"), "unlabelled": table.split("unlabelled")}

@@ -54,8 +54,8 @@ class TrainingStep:
         self._average = ModelEmaV3(self._network)
         fold_frozen_norms(self._network)
         self._parts = {part.name: part for part in task.parts()}
-        names = (options.optimizer, *(phase.optimizer for phase in self._phases))
-        self._optimizers = {name: self._build_optimizer(name) for name in dict.fromkeys(filter(None, names))}
+        names = {options.optimizer, *(phase.optimizer for phase in self._phases if phase.optimizer)}
+        self._optimizers = {name: self._build_optimizer(name) for name in sorted(names)}
         self._optimizer = self._optimizers[options.optimizer]
         dtype = autocast_dtype(world.device, depthwise=self._network.backbone.depthwise)
         self._amp = dtype if options.amp else None
