@@ -169,7 +169,7 @@ def photograph(height: int = 190, width: int = 240) -> np.ndarray:
 
 
 @pytest.mark.parametrize("member", MEMBERS)
-@pytest.mark.parametrize("name", ["training", "small_training", "evaluation", "small_evaluation"])
+@pytest.mark.parametrize("name", ["training", "small_training", "evaluation"])
 def test_every_transform_ends_at_the_input_size_and_depends_on_the_seed_alone(member, name):
     transform = getattr(load(member, "dataset"), f"{name}_transform")(96)
     for seed in range(12):

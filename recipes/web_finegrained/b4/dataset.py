@@ -36,21 +36,10 @@ def training_transform(size: int) -> Transform:
 
 
 def small_training_transform(size: int) -> Transform:
-    """For --small, whose trainings are short: only what needs no long training."""
-    return A.Compose(
-        [
-            A.RandomResizedCrop((size, size), scale=(0.3, 1.0)),
-            A.HorizontalFlip(p=0.5),
-            COLOUR,
-        ]
-    )
+    """For --small, whose trainings are short: only what is learned quickly."""
+    return A.Compose([A.RandomResizedCrop((size, size), scale=(0.3, 1.0)), A.HorizontalFlip(p=0.5), COLOUR])
 
 
 def evaluation_transform(size: int) -> Transform:
     """The middle of the photograph, larger than in training (arXiv 1906.06423)."""
     return A.Compose([A.SmallestMaxSize(round(1.35 * size)), A.CenterCrop(size, size)])
-
-
-def small_evaluation_transform(size: int) -> Transform:
-    """For --small, which is trained on crops of all sizes: the middle of the photograph."""
-    return A.Compose([A.SmallestMaxSize(round(8 / 7 * size)), A.CenterCrop(size, size)])

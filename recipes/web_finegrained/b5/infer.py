@@ -9,7 +9,7 @@ HERE = Path(__file__).resolve().parent
 
 def main(options: MemberInferOptions) -> None:
     """Write logits and features of the images that were held out, of test and of unlabelled, or of a folder."""
-    from dataset import evaluation_transform, small_evaluation_transform  # here: torch takes seconds to load
+    from dataset import evaluation_transform  # here, not above: torch takes seconds to load
 
     from noseprint.cleaning.label_files import cleaned_table
     from noseprint.inference.infer_classes import infer_classes
@@ -19,7 +19,7 @@ def main(options: MemberInferOptions) -> None:
         HERE / "results" / options.run,
         options=options,
         table=None if options.images else cleaned_table(options.data, columns=options.columns, labels=labels),
-        transform=small_evaluation_transform if options.small else evaluation_transform,
+        transform=evaluation_transform,
     )
 
 

@@ -27,16 +27,21 @@ FULL = DistilOptions(
     weight_decay=1e-4,
     smoothing=0.0,  # the targets are soft
 )
-SMALL = replace(
+SMALL = replace(  # as the small members
     FULL,
     run="small",
     small=True,
     backbone=SMALL_BACKBONE,
-    image_size=224,
-    epochs=20,
-    minutes=40,
+    image_size=192,
+    train_size=192,
+    epochs=14,
+    minutes=45,
     batch_size=32,
     chunk_size=None,
+    optimizer="adamw",
+    lr=5e-4,
+    sgd_share=0.0,
+    weight_decay=0.01,
 )
 
 
@@ -59,8 +64,9 @@ def main(options: DistilOptions) -> None:
     train, holdout = hold_out(table, options.holdout)
     images = with_unlabelled(train, table.split("unlabelled")) if options.targets == "members" else train
     members = member_weights(HERE.parent, options.members, run=options.run)
-    evaluation = dataset.small_evaluation_transform if options.small else dataset.evaluation_transform
-    images, (seen,) = views_of_members(results / "members", members, images, transform=evaluation, options=options)
+    images, (seen,) = views_of_members(
+        results / "members", members, images, transform=dataset.evaluation_transform, options=options
+    )
     targets = mean_answers(seen, classes=train.classes)
     if options.targets == "half":
         targets = half_labels(targets, images.labels, train.classes)
@@ -80,7 +86,7 @@ def main(options: DistilOptions) -> None:
         targets=targets,
         holdout=holdout,
         training_transform=dataset.small_training_transform if options.small else dataset.training_transform,
-        evaluation_transform=evaluation,
+        evaluation_transform=dataset.evaluation_transform,
     )
     fit(task, results=results, options=options)
 

@@ -13,8 +13,3 @@ def training_transform(size: int) -> Transform:
 def evaluation_transform(size: int) -> Transform:
     """As the members' infer.py: the middle of the photograph, larger than in training (arXiv 1906.06423)."""
     return A.Compose([A.SmallestMaxSize(round(1.35 * size)), A.CenterCrop(size, size)])
-
-
-def small_evaluation_transform(size: int) -> Transform:
-    """The same, of the small members."""
-    return A.Compose([A.SmallestMaxSize(round(8 / 7 * size)), A.CenterCrop(size, size)])

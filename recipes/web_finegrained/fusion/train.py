@@ -28,12 +28,11 @@ def main(options: FusionOptions) -> None:
     results, labels = HERE / "results" / options.run, options.cleaned_labels(HERE.parent / "results" / options.run)
     train, _ = hold_out(training_images(options.data, columns=options.columns, labels=labels), options.holdout)
     members = member_weights(HERE.parent, options.members, run=options.run)
-    plain = dataset.small_evaluation_transform if options.small else dataset.evaluation_transform
     train, views = views_of_members(
         results / "views",
         members,
         train,
-        transform=dataset.training_transform if options.views else plain,
+        transform=dataset.training_transform if options.views else dataset.evaluation_transform,
         views=options.views or 1,
         options=options,
     )
