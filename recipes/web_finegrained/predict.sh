@@ -9,7 +9,8 @@
 # out of the training, so of the answers with 0.8, about 80 % are right. The answer for test/ is
 # recipes/web_finegrained/results/RUN/prediction.csv; report.html beside it shows how good it is.
 #
-#   --members LIST    use these networks, separated by commas (default: b4,b5); distil is one, if it has been trained
+#   --members LIST    use these networks, separated by commas (default: b4,b5). distil and fusion are two more, if they
+#                     have been trained: --members b4,b5,fusion
 #   --method METHOD   mean: mean of the probabilities (default); vote: what most networks answer; greedy: mean of those
 #                     that help on the images held out; fusion: the head that fusion/train.py trained
 #   --prior exactly-N-each
@@ -60,8 +61,13 @@ infer() {  # FOLDER: classify the photographs in IMAGES
     --images "$IMAGES" --skip-bad
 }
 
-train=$(say_next train.sh)
+networks=() fused=""  # the fusion answers from the features of the others, so it comes last
 for member in "${MEMBERS[@]}"; do
+  case $member in fusion) fused=1 ;; *) networks+=("$member") ;; esac
+done
+[ "$METHOD" != fusion ] || fused=1
+train=$(say_next train.sh)
+for member in ${networks[@]+"${networks[@]}"}; do
   weights=$(results_of "$member")/best.safetensors
   [ "$DRY_RUN" = 1 ] || [ -f "$weights" ] ||
     fail "$weights is missing. Make it with:${train#Next:}, or leave it out with --members"
@@ -71,8 +77,8 @@ set_up_python requirements.txt
 
 if [ -n "$IMAGES" ]; then
   announce "Classifying the photographs in $IMAGES ..."
-  run_in_lanes "$JOBS" infer "${MEMBERS[@]}"
-  [ "$METHOD" != fusion ] || run_in_lanes 1 infer fusion
+  run_in_lanes "$JOBS" infer ${networks[@]+"${networks[@]}"}
+  [ -z "$fused" ] || run_in_lanes 1 infer fusion
 fi
 answer=(python predict/answer.py "${RUN_OPTIONS[@]}" --labels "$LABELS" --method "$METHOD")
 answer+=(--members "$(IFS=,; printf '%s' "${MEMBERS[*]}")" ${ANSWER[@]+"${ANSWER[@]}"})

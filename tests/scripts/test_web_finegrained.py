@@ -99,6 +99,9 @@ def test_any_photographs_are_classified_by_each_member_before_the_answer(checkou
         "b4/infer.py", "distil/infer.py", "fusion/infer.py", "predict/answer.py"
     ]  # fmt: skip
     assert all(f"{photos} --skip-bad" in line for line in commands[:3])
+    listed = ("--small", "--data", "classes", *images, "--members", "fusion,b4,b5", "--dry-run")
+    order = [line.split()[2] for line in run(checkout, "predict.sh", *listed).splitlines() if line.startswith("run")]
+    assert order == ["b4/infer.py", "b5/infer.py", "fusion/infer.py", "predict/answer.py"]
     assert f"--members b4,distil {photos} --out {checkout.parent}/answer.csv" in commands[3]
 
 

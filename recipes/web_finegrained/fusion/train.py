@@ -11,7 +11,7 @@ from noseprint.tasks.ensemble_options import FusionOptions
 
 HERE = Path(__file__).resolve().parent
 FULL = FusionOptions(data=HERE.parent / "data", epochs=20, batch_size=256, lr=1e-3, weight_decay=0.05)
-SMALL = replace(FULL, run="small", small=True, batch_size=64)
+SMALL = replace(FULL, run="small", small=True, batch_size=64, views=0)
 
 
 def main(options: FusionOptions) -> None:
