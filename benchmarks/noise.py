@@ -3,7 +3,7 @@
 Plants wrong labels in the training images of a folder of classes whose labels are right: none, 20 % and 40 % of them,
 to any other class, to another class of the same coarser class, and to any other class beside pictures of another
 folder, a tenth as many as images, which get random labels. All classifiers are linear, on the features of
-recipes/web_finegrained/features. Scores are those of the test images.
+recipes/web_finegrained/features --small. Scores are those of the test images.
 
     python benchmarks/noise.py OUT.jsonl --data DIR [--other FOLDER] [--seeds 0 1 2] [--table]
     python benchmarks/noise.py OUT.jsonl --data DIR --told COLUMN [--group-column COLUMN]
@@ -31,12 +31,14 @@ import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from noseprint.cleaning.find import at_most
@@ -44,8 +46,9 @@ from noseprint.cleaning.options import CleaningOptions
 from noseprint.cleaning.rounds import (
     MOST_COLUMNS,
     SCALE,
+    Settings,
     assign_folds,
-    choose_penalty,
+    choose_settings,
     clean,
     gain_of_removal,
     linear_probabilities,
@@ -67,10 +70,10 @@ except ImportError:
     find_label_issues = None
 
 FEATURES = Path(__file__).resolve().parents[1] / "recipes" / "web_finegrained" / "features"
-FOLDS, ROUNDS = 5, 5
-MOST_OF_CLASS = CleaningOptions.most_of_class
-PENALTIES = {"3e-4": 3e-4, "chosen": None}
-"""Of the classifier that is scored: fixed, or what `choose_penalty` finds best for the labels that a method leaves."""
+PENALTIES = {"softmax": 3e-4, "softmax, regularised": 1e-2}
+"""Of the squared weights of softmax regression, against the mean loss."""
+CLASSIFIERS = (*PENALTIES, "discriminant")
+"""That are scored. The last one is the linear discriminant analysis of the cleaning."""
 RATES = (0.0, 0.2, 0.4)
 OTHER_SHARE = 0.1
 METHODS = ("as given", "ours", "always", "write-up", "cleanlab", "oracle")
@@ -211,23 +214,23 @@ def features_of(paths: Sequence[Path], names: tuple[str, ...], cache: Path) -> n
 
 
 def measure(problem: Problem, seed: int) -> Line:
-    """Find the wrong labels by every method, leave out what it says, and score a classifier on the test."""
+    """Find the wrong labels by every method, leave out what it says, and score classifiers on the test."""
     x, y, wrong, judged, groups = problem[:5]
-    folds = assign_folds([str(label) for label in y], folds=FOLDS, groups=groups, seed=seed)
-    ones, none, settings = np.ones(len(y)), np.zeros(len(y), bool), {"classes": problem.classes}
-    penalty = choose_penalty(x, y, folds, **settings)
-    settings |= {"penalty": penalty}
-    probabilities = out_of_fold(x, y, ones, folds, **settings)
-    settings |= {"rounds": ROUNDS}
-    ours = clean(x, y, folds, rule="noise-channel", **settings)
-    write_up = clean(x, y, folds, rule="top-k", **settings)
-    gain = gain_of_removal(x, y, folds, rule="noise-channel", groups=groups, certain=none, **settings)
+    folds = assign_folds([str(label) for label in y], folds=CleaningOptions.folds, groups=groups, seed=seed)
+    none = np.zeros(len(y), bool)
+    settings = choose_settings(x, y, folds, classes=problem.classes)
+    same = {"classes": problem.classes, "settings": settings}
+    probabilities = out_of_fold(x, y, ~none, folds, **same)
+    rule = partial(clean, rule="noise-channel", rounds=CleaningOptions.rounds, **same)
+    ours = rule(x, y, folds)
+    write_up = clean(x, y, folds, rule="top-k", rounds=CleaningOptions.rounds, **same)
+    gain = gain_of_removal(x, y, folds, rule, groups=groups, certain=none)
     suspicion = {"ours": ours.suspicion, "write-up": write_up.suspicion}
     flagged = {"ours": ours.suspect, "write-up": write_up.suspect}
     if find_label_issues:
         suspicion["cleanlab"] = 1 - get_label_quality_scores(y, probabilities)
         flagged["cleanlab"] = find_label_issues(y, probabilities, n_jobs=1)
-    always = at_most(flagged["ours"], ours.suspicion, y.tolist(), most=MOST_OF_CLASS, gone=none)
+    always = at_most(flagged["ours"], ours.suspicion, y.tolist(), most=CleaningOptions.most_of_class, gone=none)
     left_out = {
         "as given": none,
         "ours": always if gain.low > 0 else none,
@@ -235,20 +238,24 @@ def measure(problem: Problem, seed: int) -> Line:
         **{name: flagged[name] for name in FINDERS[1:] if name in flagged},
         "oracle": wrong,
     }
-    right: dict = {name: {} for name in PENALTIES}
-    chosen: dict[bytes, float] = {none.tobytes(): penalty}  # several methods may leave out the same images
-    for method, out in left_out.items():
-        kept = x[~out], y[~out], folds[~out]
-        if out.tobytes() not in chosen:
-            chosen[out.tobytes()] = choose_penalty(*kept, classes=problem.classes)
-        for name, fixed in PENALTIES.items():
-            scored = {"classes": problem.classes, "penalty": fixed or chosen[out.tobytes()]}
-            found = linear_probabilities(*kept[:2], np.ones(len(kept[0])), problem.test_features, **scored)
-            right[name][method] = (found.argmax(axis=1) == problem.test_labels).astype(int).tolist()
+    right: dict = {name: {} for name in CLASSIFIERS}
+    for classifier, (method, out) in itertools.product(CLASSIFIERS, left_out.items()):
+        answers = answers_of(classifier, problem, ~out, settings)
+        right[classifier][method] = (answers == problem.test_labels).astype(int).tolist()
     found = {name: judge(suspicion[name], flagged[name], wrong, judged) for name in suspicion}
-    line = {"images": len(y), "wrong": int(wrong.sum()), "penalty": penalty, "estimate": ours.rate}
+    line = {"images": len(y), "wrong": int(wrong.sum()), **vars(settings), "estimate": ours.rate}
     line |= {"gain": [gain.value, gain.low, gain.high], "test_groups": problem.test_groups}
     return line | {"left_out": {name: int(out.sum()) for name, out in left_out.items()}, "found": found, "right": right}
+
+
+def answers_of(classifier: str, problem: Problem, kept: np.ndarray, settings: Settings) -> np.ndarray:
+    """The class of each test image by a classifier that was trained on what is kept, (M,)."""
+    x, y, others = problem.features, problem.labels, problem.test_features
+    if classifier in PENALTIES:
+        model = LogisticRegression(C=1 / (2 * PENALTIES[classifier] * kept.sum()), max_iter=200, tol=1e-3)
+        return model.fit(x[kept], y[kept]).predict(others)
+    found = linear_probabilities(x, y, kept, others, classes=problem.classes, settings=settings)
+    return found.argmax(axis=1)
 
 
 def judge(suspicion: np.ndarray, flagged: np.ndarray, wrong: np.ndarray, judged: np.ndarray) -> dict[str, float | None]:
@@ -273,14 +280,14 @@ def mean_of(lines: list[Line], get: Callable[[Line], float | None], form: str) -
     return format(np.mean(values), form) + spread
 
 
-def right_answers(lines: list[Line], penalty: str, method: str) -> np.ndarray:
+def right_answers(lines: list[Line], classifier: str, method: str) -> np.ndarray:
     """The mean over the seeds of whether each test image is right."""
-    return np.mean([line["right"][penalty][method] for line in lines], axis=0)
+    return np.mean([line["right"][classifier][method] for line in lines], axis=0)
 
 
-def share_of_gain(lines: list[Line], penalty: str) -> str:
+def share_of_gain(lines: list[Line], classifier: str) -> str:
     """The gain of ours over that of the oracle, with its interval over the test images."""
-    given, ours, oracle = (right_answers(lines, penalty, method) for method in ("as given", "ours", "oracle"))
+    given, ours, oracle = (right_answers(lines, classifier, method) for method in ("as given", "ours", "oracle"))
     gain, most = ours - given, oracle - given
     if most.mean() < LEAST_GAIN:
         return "–"
@@ -290,30 +297,30 @@ def share_of_gain(lines: list[Line], penalty: str) -> str:
 
 
 def print_tables(lines: list[Line]) -> None:
-    """For each data folder: top-1 for each penalty, and how well the wrong labels are found."""
+    """For each data folder: top-1 by each classifier, and how well the wrong labels are found."""
     for data in dict.fromkeys(line["data"] for line in lines):
         cases: dict[str, list[Line]] = {}
         for line in (line for line in lines if line["data"] == data):
             rate = f"{line['rate']:.0%} " if line["kind"] != "told" else ""
             cases.setdefault(rate + line["kind"], []).append(line)
-        for penalty in PENALTIES:
-            print_scores(f"{data}, test top-1, penalty {penalty}", cases, penalty)
+        for classifier in CLASSIFIERS:
+            print_scores(f"{data}, test top-1 by {classifier}", cases, classifier)
         print_found(data, cases)
 
 
-def print_scores(title: str, cases: dict[str, list[Line]], penalty: str) -> None:
-    methods = [name for name in METHODS if all(name in own[0]["right"][penalty] for own in cases.values())]
+def print_scores(title: str, cases: dict[str, list[Line]], classifier: str) -> None:
+    methods = [name for name in METHODS if all(name in own[0]["right"][classifier] for own in cases.values())]
     versus = [(one, other) for one, other in COMPARED if {one, other} <= set(methods)]
     heads = ["seeds", *methods, *(f"{one} over {other}" for one, other in versus), "share of the oracle's gain"]
     print(f"\n**{title}**\n\n| | {' | '.join(heads)} |\n|{'---|' * (len(heads) + 1)}")
     for name, own in cases.items():
         cells = [name, str(len(own))]
-        cells += [mean_of(own, lambda line, m=m: np.mean(line["right"][penalty][m]), ".3f") for m in methods]
+        cells += [mean_of(own, lambda line, m=m: np.mean(line["right"][classifier][m]), ".3f") for m in methods]
         for pair in versus:
-            now, then = (right_answers(own, penalty, method) for method in pair)
+            now, then = (right_answers(own, classifier, method) for method in pair)
             score = bootstrap_difference(now, then, own[0]["test_groups"], seed=0)
             cells.append(f"{score.value:+.3f} [{score.low:+.3f}, {score.high:+.3f}]")
-        print(f"| {' | '.join([*cells, share_of_gain(own, penalty)])} |")
+        print(f"| {' | '.join([*cells, share_of_gain(own, classifier)])} |")
 
 
 def print_found(data: str, cases: dict[str, list[Line]]) -> None:

@@ -42,7 +42,8 @@ def family(bare):
     for step in STEPS:
         (root / step).parent.mkdir(parents=True, exist_ok=True)
         (root / step).write_text(STUB)
-    shutil.copy(ROOT / "recipes/web_finegrained/clean.sh", root)
+    for name in ("clean.sh", "options.sh"):
+        shutil.copy(ROOT / "recipes/web_finegrained" / name, root)
     (root / "data/train/a class").mkdir(parents=True)
     (root / "data/train/a class/1.jpg").write_bytes(b"pixels")
     (root / "no").mkdir()
@@ -58,7 +59,7 @@ def test_all_steps_run_once_and_the_end_says_what_comes_next(family):
     log = "decisions.jsonl --data "
     assert "noseprint labels add review-decisions.jsonl --who NAME" in out
     assert log in out
-    assert "3. bash recipes/web_finegrained/train.sh --small --data" in out
+    assert "Next:  bash recipes/web_finegrained/train.sh --small --data" in out
     again = family.ok("clean.sh", "--small")
     assert family.called() == []
     assert "7 of 99 labels are suspect" in again
