@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Runs recipe scripts: each writes a log, several run side by side in lanes, and all stop together.
 
-PART=""  # the part that the current step is, see steps.sh
+PART=""  # the part of the current step, see steps.sh
 
 lock_folder() {  # FOLDER COMMAND...: fails if another run has the lock. We and all we start hold it as descriptor 9
   local error
@@ -79,8 +79,8 @@ run_in_lanes() {  # MAX FUNCTION ITEM...: calls FUNCTION with each item, at most
   [ "$failed" = 0 ] || fail "stopped. Finished work is kept; the same command continues from here"
 }
 
-run_lane() {  # LANE FUNCTION ITEM...: takes one of every LANES items, by turns from the front and from the back: of
-  # four items, two lanes take 1 and 4, and 2 and 3. Every LANES-th would give one lane the slower of each two
+run_lane() {  # LANE FUNCTION ITEM...: takes one of every LANES items, in turn from the front and from the back:
+  # of four items, two lanes take 1 and 4, and 2 and 3. With every LANES-th, one lane would get all slow networks
   local lane=$1 function=$2 gpus item cores first place=$1
   shift 2
   trap 'exit 143' TERM  # runs once the current script has ended: waiting for the lane means waiting for both

@@ -12,19 +12,23 @@
 #
 #   --table FILE --image-column C --label-column C --split-column C --group-column C
 #                     the table and its columns, where their names are not recognised. Images of one group, such as
-#                     those of one photographer, are judged by a network that saw none of them
+#                     those of one photographer, are judged by a classifier that saw none of them
 #   --rule RULE       how a label becomes suspect: noise-channel (default), top-k, confident-learning, self-confidence,
 #                     margin, aum, or agreement, which is at least two of them; README.md compares them
 #   --remove WHEN     auto (default): leave suspects out only if that helps; always; never
-#   --most-of-class S leave out at most this share of a class by rules (default: 0.5)
-#   --network WHICH   what judges the labels. frozen (default of --small and --demo): linear classifiers on features of
-#                     the network as it was published. trained (default at full size): networks, one for each fold,
-#                     which takes hours; --jobs N or --gpus 0,1 trains them side by side, -- OPTION... goes to them
+#   --most-of-class S rules leave out at most this share of a class (default: 0.5)
+#   --network WHICH   what judges the labels. frozen (default of --small and --demo): linear classifiers on the features
+#                     of a network with its public weights. trained (default at full size): a network for each fold,
+#                     which takes hours; --jobs N or --gpus 0,1 trains them side by side, and options after -- go to
+#                     their train.py
 #   --folds N         parts of the images, each judged by a classifier trained on the others (default: 5)
 #   --rounds N        frozen: at most N rounds of the coarse step, and N of the fine one (default: 5). trained: train N
 #                     times, each time without the suspects of the time before (default: 1)
 #   --not-members DIR pictures that are no member of any class: more of their kind are looked for and left out
-#   --data DIR --from STAGE --to STAGE --only FOLDER... --check --force --list --dry-run --skip-bad --help
+#   --from STAGE --to STAGE
+#                     begin or end with this stage: features, target, folds (with --network trained), suspects,
+#                     classes or review
+#   --data DIR --only FOLDER... --check --force --list --dry-run --skip-bad --help
 #                     as in train.sh of the checkout
 
 # shellcheck source=scripts/common.sh

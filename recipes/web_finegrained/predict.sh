@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Answers what class images have, with the networks that train.sh trained.
+# Classifies images with the networks that train.sh trained.
 #
 #   bash recipes/web_finegrained/predict.sh --demo                after train.sh --demo
 #   bash recipes/web_finegrained/predict.sh --small --data DIR    the images in DIR/test, after train.sh --small
 #   bash recipes/web_finegrained/predict.sh --small --data DIR --images FOLDER --out FILE.csv    any photographs
 #
-# The answer has a row image,label,probability for each image. The probability is adjusted to the images that were held
-# out of the training, so of the answers with 0.8, about 80 % are right. The answer for test/ is
+# The answer has a row image,label,probability for each image. The probabilities are calibrated on the images that were
+# held out from the training: of the answers with 0.8, about 80 % are right. The answer for test/ is
 # recipes/web_finegrained/results/RUN/prediction.csv; report.html beside it shows how good it is.
 #
 #   --members LIST    use these networks, separated by commas (default: b4,b5). distil and fusion are two more, if they
@@ -14,8 +14,8 @@
 #   --method METHOD   mean: mean of the probabilities (default); vote: what most networks answer; greedy: mean of those
 #                     that help on the images held out; fusion: the head that fusion/train.py trained
 #   --prior exactly-N-each
-#                     it is known that each class has N images; does harm where it is not so
-#   --capacity N      with --prior: no class gets more images than this
+#                     each class is known to have N of the images; a wrong prior does harm
+#   --capacity N      with --prior: no class gets more images than this; needs OR-Tools for many images
 #   --images FOLDER   classify these photographs instead. Those that cannot be read are listed in FILE.skipped.csv
 #   --out FILE.csv    write the answer for --images here
 #   --labels WHOSE    as in train.sh: cleaned (default) or given

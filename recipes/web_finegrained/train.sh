@@ -5,15 +5,17 @@
 #   bash recipes/web_finegrained/train.sh --small --data DIR    small networks, for a machine without a GPU
 #   bash recipes/web_finegrained/train.sh [--data DIR]          the networks of the method
 #
-# DIR holds train/CLASS/*, or a table of images and labels. val/ judges the networks; without it, a tenth of the images
-# is held out. Each folder's results/RUN gets weights, and logits and features of the images held out, of test/ and of
-# unlabelled/. Finished steps whose inputs have not changed are skipped. Interrupted steps resume.
+# DIR holds train/CLASS/*, or a table of images and labels. The networks are judged on val/; without it, a tenth of the
+# training images is held out. Each folder's results/RUN gets weights, and logits and features of the images held out,
+# of test/ and of unlabelled/. Finished steps whose inputs have not changed are skipped. Interrupted steps resume.
 #
 #   --labels WHOSE    cleaned (default): the labels that clean.sh left, if it has run; given: those of the data
 #   --table FILE --image-column C --label-column C --split-column C --group-column C
 #                     the table and its columns, where their names are not recognised. Images of one group, such as
-#                     those of one photographer, are all learned from or all held out
-#   --from STAGE --to STAGE --only FOLDER... --gpus 0,1 --jobs N --check --force --skip-bad --list --dry-run --help
+#                     those of one photographer, are either all trained on or all held out
+#   --from STAGE --to STAGE
+#                     begin or end with this stage: members, fusion or distil
+#   --only FOLDER... --gpus 0,1 --jobs N --check --force --skip-bad --list --dry-run --help
 #                     as in train.sh of the checkout
 #   -- OPTION...      pass options to each train.py, for example: -- --balance logit-adjustment
 

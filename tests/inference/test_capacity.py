@@ -169,7 +169,7 @@ def test_a_prior_that_says_something_else_is_refused(text):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"capacity": 10}, "--capacity 10: needs a declared --prior"),
+        ({"capacity": 10}, "--capacity 10: needs --prior"),
         ({"capacity": 9, "prior": "exactly-10-each"}, "must not be below the number in --prior"),
         ({"images": "photos"}, "belong together"),
         ({"out": "x.csv"}, "belong together"),

@@ -133,12 +133,12 @@ def test_members_of_other_classes_or_images_are_refused(case, tmp_path):
     found = read_members(tmp_path, ["b5", "b4"], run="small", kind="test")
     assert list(found) == ["b5", "b4"]
     write_outputs(tmp_path / "b5/results/small/test.safetensors", replace(members["b5"], classes=("a", "b", "d")))
-    with pytest.raises(NoseprintError, match="b4 and b5 have other classes"):
+    with pytest.raises(NoseprintError, match="b4 and b5 have different classes"):
         read_members(tmp_path, ["b4", "b5"], run="small", kind="test")
     cut = ClassifierOutputs(*(part[:9] for part in (members["b5"].names, members["b5"].logits, members["b5"].features)),
                             CLASSES, "0" * 16)  # fmt: skip
     write_outputs(tmp_path / "b5/results/small/test.safetensors", cut)
-    with pytest.raises(NoseprintError, match="b4 and b5 have other images"):
+    with pytest.raises(NoseprintError, match="b4 and b5 have different images"):
         read_members(tmp_path, ["b4", "b5"], run="small", kind="test")
     with pytest.raises(NoseprintError, match="each once"):
         read_members(tmp_path, ["b4", "b4"], run="small", kind="test")

@@ -147,7 +147,7 @@ def test_a_killed_training_resumes_to_the_same_answers(family, data):
 def test_a_training_for_which_nothing_is_held_out_is_refused(family, data, capsys):
     with pytest.raises(SystemExit):
         run(family / "b4/train.py", data, *TINY, *SHORT, "--holdout", "0")
-    assert "--holdout 0: an ensemble is weighed" in capsys.readouterr().err
+    assert "--holdout 0: give a share above 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("member", MEMBERS)

@@ -205,10 +205,10 @@ def test_a_run_without_anything_says_how_to_get_it(data, tmp_path, make):
     run = read(tmp_path, data)
     page = page_of(make, run)
     assert page.sections == ["cleaning", "classes"]
-    for advice in ("bash train.sh trains the members", "bash clean.sh finds"):
+    for advice in ("train.sh trains the members", "clean.sh finds"):
         assert advice in page.text
     assert class_scores_json(run) == {"run": "small", "data": data.name, "members": ()}
-    assert "bash train.sh" in next(class_score_lines(run))
+    assert "train.sh" in next(class_score_lines(run))
 
 
 def test_before_the_test_is_answered_the_holdout_is_scored(data, tmp_path, make):
@@ -217,7 +217,7 @@ def test_before_the_test_is_answered_the_holdout_is_scored(data, tmp_path, make)
     text = page_of(make, run).text
     assert run.scored == "hold-out"
     assert "for 79.2% of 24 images that were held out from the training" in text
-    assert "The test is not answered yet: bash predict.sh does it." in text
+    assert "The test images are not classified yet: run predict.sh." in text
 
 
 def test_a_test_without_labels_is_described_by_the_holdout_and_the_probabilities(data, tmp_path, make):

@@ -1,4 +1,4 @@
-"""Answer with the members' logits: ../results/RUN/prediction.csv, or --out FILE for the photographs in --images."""
+"""Classify images by the members' logits: ../results/RUN/prediction.csv, or --out FILE for those in --images."""
 
 import shutil
 from dataclasses import replace
@@ -14,7 +14,7 @@ SMALL = replace(FULL, run="small", small=True)
 
 
 def main(options: PredictOptions) -> None:
-    """Write image,label,probability, and say how the answers came about."""
+    """Write image,label,probability, and say how the answers were made."""
     from noseprint.cleaning.label_files import cleaned_table
     from noseprint.files import check_output, skipped_table
     from noseprint.inference.class_answers import answer_classes, read_members, require_images, write_answers

@@ -1,4 +1,4 @@
-"""Write what is known about a run: ../results/report.html, and its figures as scores.json."""
+"""Write the report of a run: ../results/report.html, and its figures as scores.json."""
 
 import json
 from dataclasses import replace
@@ -10,7 +10,7 @@ from noseprint.reporting.class_report_options import ReportOptions
 HERE = Path(__file__).resolve().parent
 FAMILY = HERE.parent
 OTHERS = ("distil", "fusion")
-"""Networks that are scored, too, but are not members of the ensemble unless --members names them."""
+"""Networks that are also scored; they are members of the ensemble only if --members names them."""
 
 
 def main(options: ReportOptions) -> None:

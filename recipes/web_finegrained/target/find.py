@@ -9,7 +9,7 @@ FAMILY = HERE.parent
 
 
 def main(options: CleaningOptions) -> None:
-    """Look for more of what --not-members and people say is no member. Without an example, all images pass."""
+    """Look for images like those of --not-members and those that people marked. Without an example, all images stay."""
     from noseprint.cleaning.find import read_images
     from noseprint.cleaning.target import take_strangers_out
     from noseprint.inference.classify import read_outputs

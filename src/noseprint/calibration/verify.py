@@ -203,7 +203,8 @@ def verdict_lines(verdict: Verdict, verifier: Verifier) -> list[str]:
         lines.append("not checked: that both show what the networks were trained on, the right way up")
     if verdict.decision == "different":
         lines.append(
-            "not checked: that both are as easy as the hold-out's; of harder same pairs, more are called different"
+            "not checked: that they are as easy to compare as the hold-out; harder same pairs are called different "
+            "more often"
         )
     return [*lines, f"caution: {verifier.probability_warning}"] if verifier.probability_warning else lines
 

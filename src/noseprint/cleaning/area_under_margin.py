@@ -1,4 +1,4 @@
-"""Suspicion by how a linear classifier learns: labels that the others contradict are learned late, or never."""
+"""Suspicion by how a linear classifier learns: wrong labels are learned late, or never."""
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ LIMIT = 0.99
 
 
 def area_under_margin(features: Floats, labels: Labels, *, seed: int = 0) -> Floats:
-    """The area under the margin of N labels above its limit: below 0, the label is suspect.
+    """How far the area under the margin of N labels is above its limit; below 0, the label is suspect.
 
     The margin of a label is its logit minus the largest other one. Its mean over the steps of a training is the area
     (Pleiss et al. 2020, arXiv 2001.10528). To find the limit, as many images as a class has on average are put into a

@@ -89,7 +89,9 @@ def read_images(options: CleaningOptions | FoldOptions, features: Path) -> tuple
     known = set(outputs.names)
     images = images.where([name in known for name in images.names])
     if outputs.names != images.names:
-        raise NoseprintError(f"{features}: its images are not those of {options.data}: run the step features again")
+        raise NoseprintError(
+            f"{features}: its images are not those of {options.data}: run clean.sh again with the same options"
+        )
     return images, outputs
 
 
@@ -112,7 +114,7 @@ def find_suspects(
     own: Path,
     trained: TrainedFolds | None = None,
 ) -> Found:
-    """Judge every label, log what is left out, and say what that brings.
+    """Judge every label, log what is left out, and estimate what removal brings.
 
     images, outputs: see `read_images`. results: has decisions.jsonl, and gets suspects.csv, labels.csv, dropped.csv and
     summary.txt. own: gets rounds.csv and, last of all, out_of_fold.npz, for `load_found`. trained: judges the labels;
@@ -168,7 +170,7 @@ def find_suspects(
 def load_found(path: Path) -> Found:
     """Read what `find_suspects` left for the steps after it. Raises NoseprintError if it is missing."""
     if not path.is_file():
-        raise NoseprintError(f"{path}: no such file; run the step suspects first")
+        raise NoseprintError(f"{path}: no such file; the stage suspects of clean.sh makes it")
     with np.load(path) as file:
         return Found(**{**file, "rule": cast(RuleName, str(file["rule"]))})
 
@@ -190,7 +192,7 @@ def at_most(chosen: Flags, suspicion: Floats, labels: Collection[str], *, most: 
 def log_opinion(
     images: ClassTable, out: Flags, *, rules: Collection[str], decide: Callable[[int, bool], Decision], log: Path
 ) -> None:
-    """Log which images a rule takes out, and which it no longer takes out, but one of `rules` did before.
+    """Log which images a rule takes out, and those that one of `rules` took out before and that now stay.
 
     decide: gives the decision about a row, from whether it is taken out; its hash of the file is filled in here.
     """
@@ -290,7 +292,7 @@ def _write_suspects(path: Path, images: ClassTable, found: Found, known: Settled
 
 
 def _summary(cleaning: Cleaning, known: Settled, *, gain: Score, removes: bool, rule: RuleName, kept: int) -> str:
-    """What was found, what it brings, and how sure that is."""
+    """The text of summary.txt: what was found, what removal brings, and how sure that is."""
     suspects, judged, every = int(cleaning.suspect.sum()), len(cleaning.since), len(known.labels)
     helps = (
         "Removal helps"

@@ -81,8 +81,8 @@ def cleaned_table(data: Path, *, columns: ClassColumns = ClassColumns(), labels:
     if faults or not new or gone:
         what = f"it names {gone[0]!r} and {len(gone) - 1} more" if gone else "it cannot be read"
         raise NoseprintError(
-            f"{labels}: is not of the training images that {data} has now ({what}): run clean.sh again, or learn from "
-            "the labels of the data with --labels given"
+            f"{labels}: does not fit the training images of {data} ({what}): run clean.sh again, or use the labels of "
+            "the data with --labels given"
         )
     kept = table.where(split != "train" or name in new for name, split in zip(table.names, table.splits, strict=True))
     relabelled = tuple(new.get(name, label) for name, label in zip(kept.names, kept.labels, strict=True))

@@ -34,13 +34,13 @@ class CleaningOptions(TableOptions):
     rounds: int = 5
     """At most this many rounds of training again without the suspects, in the coarse step and in the fine one."""
     trained_rounds: int = 0
-    """How many rounds of networks folds/ trained, which judge the labels. 0: linear classifiers on the features do."""
+    """The rounds of networks that folds/ trained, which judge the labels. 0: linear classifiers on the features do."""
     remove: Literal["auto", "always", "never"] = "auto"
-    """Whether suspects are left out of the training. auto: only if that makes unseen labels easier to predict."""
+    """Whether suspects are left out of the training. auto: only if unseen labels are then predicted better."""
     most_of_class: float = 0.5
-    """At most this share of the images of a class is left out by rules."""
+    """Rules leave out at most this share of the images of a class."""
     share: float = 0.05
-    """Share of the images that the review page shows at random, for an estimate of the noise."""
+    """Share of the images in the random sample of the review page, which estimates how many labels are wrong."""
     seed: int = 0
     """Seed of the folds and of the random sample."""
     device: str = "auto"

@@ -1,4 +1,4 @@
-"""What a cleaning changed, and how good the classifiers are that learned from what it left, in lines of text."""
+"""What a cleaning changed, and how good the members are that were trained after it, in lines of text."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,8 +20,8 @@ def outcome(data: Path, *, columns: ClassColumns, labels: Path | None, members: 
     label_of = dict(zip(given.split("train").names, given.split("train").labels, strict=True))
     kept = used.split("train")
     changed = sum(label_of[name] != label for name, label in zip(kept.names, kept.labels, strict=True))
-    what = f"without {len(label_of) - len(kept)} and with a new label for {changed}" if labels else "as they are given"
-    lines = ["", f"{len(label_of)} training images, {what}. Right answers on the images that were held out:"]
+    what = f"{len(label_of) - len(kept)} left out, {changed} with a new label" if labels else "with the labels given"
+    lines = ["", f"{len(label_of)} training images, {what}. Top-1 on the images that were held out:"]
     outputs = {name: read_outputs(results / "holdout.safetensors") for name, results in members.items()}
     answers = {name: softmax(one.logits, axis=1) for name, one in outputs.items()}
     answers["their mean"] = sum(answers.values()) / len(answers)

@@ -1,4 +1,4 @@
-"""Which training images are no member of any class: found from a few examples, like a filter of unwanted mail."""
+"""Which training images are no member of any class: found from a few examples."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ Labels = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 THRESHOLD = 0.9
-"""An image is a stranger if it is one with more than this probability."""
+"""An image is no member of any class if the probability of that is above this."""
 MOST_ROUNDS = 50
 PENALTY = 3e-2
 """Of the squared weights of the binary classifier, beside the mean loss."""
@@ -41,9 +41,9 @@ class Strangers:
 def find_strangers(features: Floats, seeds: Floats, *, marked: Flags, certain: Flags, folds: Labels) -> Strangers:
     """Find the training images that look like the examples; take these as examples, too, until nothing is added.
 
-    A linear classifier tells the examples from all other training images, with the same total weight for both sides.
-    Each image is judged by a classifier that was trained on the other folds, and on all examples. There are strangers
-    among the other images, too, so each of these counts only as far as the round before found it to be a member.
+    A linear classifier tells the examples from all other training images; both have the same total weight.
+    Each image is judged by a classifier that was trained on the other folds, and on all examples. Some of the
+    other images are no members either, so each is weighted by the probability, from the round before, that it is one.
 
     features: (N, C) of the training images. seeds: (S, C), of examples from elsewhere. marked: (N,) training images
     that people marked as no member: examples, too. certain: (N,) images that people kept: they are never found.
@@ -125,9 +125,12 @@ def take_strangers_out(
     number = len(seeds) + int(marked.sum())
     if number == 0:
         print(
-            "There is no example of a picture that is no member of any class, so every image passes. To look for some, "
-            "name a folder of such pictures with --not-members, or mark images with n on the page.",
+            "There is no example of a picture that is no member of any class, so none was looked for. To look for "
+            "some, name a folder of such pictures with --not-members, or mark images with n on the review page.",
             flush=True,
         )
     else:
-        print(f"{int(leaves.sum())} of {len(images)} images are no member, by {number} examples.", flush=True)
+        print(
+            f"{int(leaves.sum())} of {len(images)} images are no member of any class, judged by {number} examples.",
+            flush=True,
+        )

@@ -9,7 +9,7 @@ from noseprint.data.class_columns import ClassColumns
 
 @dataclass(frozen=True, kw_only=True)
 class TableOptions:
-    """Where the images and labels of a folder of classes stand."""
+    """Where the images and labels of a folder of classes are listed."""
 
     table: Path | None = None
     """The table of images and labels. None: the one in the data folder, or else its folders."""
@@ -20,7 +20,8 @@ class TableOptions:
     split_column: str | None = None
     """The table's column of splits. None: recognise it by its name."""
     group_column: str | None = None
-    """The table's column of groups, such as the photographer of each image: a group is in one fold."""
+    """The table's column of groups, such as the photographer of each image. A group is never split: all its images are
+    in one fold, and all are trained on or all held out."""
 
     @property
     def columns(self) -> ClassColumns:

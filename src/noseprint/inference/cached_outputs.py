@@ -1,4 +1,4 @@
-"""What trained classifiers say of images that are trained on again: computed once, and kept in files."""
+"""What the members compute of training images, for the fusion and the student: computed once, and kept in files."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -77,7 +77,7 @@ def views_of_members(
     """The images that can be read, and for each view of them what each member says.
 
     folder: where that is kept; it may be deleted at any time. members: the weights of each. transform: makes the
-    transform of each image; if it is random, each view is another.
+    transform of each image; if it is random, the views differ.
     Raises NoseprintError as `classify_photographs` does.
     """
     if options.skip_bad:

@@ -28,7 +28,7 @@ class ClassAnswers:
     """The answers to N images.
 
     names, labels, probability: (N,) of each image, its class and the probability that this is right. plain: (N,) the
-    classes without a prior. lines: what the user should know about how they came about.
+    classes without a prior. lines: what the user should know about how they were made.
     """
 
     names: tuple[str, ...]
@@ -59,7 +59,7 @@ def read_members(family: Path, members: Sequence[str], *, run: str, kind: str) -
             if getattr(outputs, what) != getattr(of_first, what):
                 thing = "classes" if what == "classes" else "images"
                 raise NoseprintError(
-                    f"{first} and {name} have other {thing} ({kind}.safetensors): run train.sh again with the same "
+                    f"{first} and {name} have different {thing} ({kind}.safetensors): run train.sh again with the same "
                     "options, or leave one of them out with --members"
                 )
     return found
@@ -88,7 +88,7 @@ def answer_classes(
 ) -> ClassAnswers:
     """Answer with the class that the members together find most probable, given the prior.
 
-    Probabilities are adjusted by a temperature that fits the hold-out. Without a hold-out they are as they come.
+    Probabilities are calibrated by a temperature that is fitted on the hold-out; without a hold-out they are not.
 
     members, holdout: what they computed of the images, and of those that were held out. held_out: the classes of these,
     by the name of the image. known: likewise of the images to answer; "" or no entry where that is not known. prior:
@@ -101,7 +101,9 @@ def answer_classes(
     rows, truth = _truth(holdout, held_out, classes)
     if method == "greedy":
         if holdout is None or not len(truth):
-            raise NoseprintError("--method greedy chooses by the images that were held out, and there are none")
+            raise NoseprintError(
+                "--method greedy chooses by the images that were held out, and there are none: use --method mean"
+            )
         joins = greedy_selection([p[rows] for p in _probabilities(holdout)], truth)
         weights = {name: sum(join.member == index for join in joins) for index, name in enumerate(members)}
         lines += _joins(joins, list(members), held_out=len(truth))

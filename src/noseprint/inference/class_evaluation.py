@@ -28,8 +28,8 @@ class ClassEvaluation:
     """The scores of networks on N images whose classes are known.
 
     names, labels, groups: (N,) of the images; groups is None if intervals are by image. scores: of each network, of the
-    ensemble, which is the mean of its members' probabilities, and of the answers, where they are others than those of
-    the ensemble; of these only top_1, mean_per_class, by_frequency and calibration_error mean anything. whole: the
+    ensemble, which is the mean of its members' probabilities, and of the answers, where they differ from those of the
+    ensemble; of these only top_1, mean_per_class, by_frequency and calibration_error mean anything. whole: the
     entry of `scores` that was answered. given, confidence: (N,) the class that was answered, and its probability.
     gains: the top-1 of the ensemble minus that without the member. over_best: the name of the best member, and the
     top-1 of the ensemble minus that of this member. over_mean: the top-1 of the answers minus that of the ensemble;
@@ -135,9 +135,9 @@ def _common(outputs: Outputs) -> tuple[tuple[str, ...], tuple[str, ...]]:
     (first, of_first), *rest = outputs.items()
     for name, of in rest:
         if of.names != of_first.names:
-            raise NoseprintError(f"{first} and {name} have classified other images: run predict.sh again")
+            raise NoseprintError(f"{first} and {name} have classified different images: run predict.sh again")
         if of.classes != of_first.classes:
-            raise NoseprintError(f"{first} and {name} have other classes: train both on the same labels")
+            raise NoseprintError(f"{first} and {name} have different classes: train both on the same labels")
     return of_first.names, of_first.classes
 
 

@@ -70,6 +70,6 @@ def _require_held_out(images: ClassTable, recorded: str | None, weights: Path) -
     rows = zip(images.labels, images.paths, strict=True)
     if recorded != holdout_hash(f"{label}/{path.name}" for label, path in rows):
         raise NoseprintError(
-            f"{weights}: its training held out other images than the data have now: pass the same --labels, table and "
-            "--skip-bad as to train.py, or train again"
+            f"{weights}: its training held out other images than those of the data now: pass the same --labels, table "
+            "and --skip-bad as to train.py, or train again"
         )

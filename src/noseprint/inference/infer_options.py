@@ -58,7 +58,7 @@ class MemberInferOptions(LabelOptions):
     data: Path
     """Data folder: train/CLASS/*, or a table of images and labels."""
     images: Path | None = None
-    """Compute these photographs instead: a folder, or a single one."""
+    """Classify these photographs instead: a folder, or a single photograph."""
     run: str = ""
     """Name of the run, whose files are in results/RUN; "" is results/ itself."""
     small: bool = False

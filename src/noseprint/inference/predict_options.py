@@ -17,7 +17,7 @@ class PredictOptions(LabelOptions):
     """Options of the script that answers with several classifiers."""
 
     data: Path
-    """Data folder, as in training: the labels of its held-out images show how sure the networks may be."""
+    """Data folder, as in training. The probabilities are calibrated on the images that were held out."""
     run: str = ""
     """Name of the run, whose files are in results/RUN; "" is results/ itself."""
     small: bool = False
@@ -27,9 +27,9 @@ class PredictOptions(LabelOptions):
     method: Method = "mean"
     """How several networks give one answer. mean: the mean of their probabilities. greedy: the same, of those networks
     with which it is right most often on the held-out images. vote: the class that most of them answer. fusion: the
-    network on the features of all of them that fusion/train.py trained."""
+    head on the features of all of them, from fusion/train.py."""
     prior: str | None = None
-    """What is known about the images: exactly-20-each says that each class has 20. Does harm where it is not so."""
+    """What is known about the images: exactly-20-each says that each class has 20. A wrong prior does harm."""
     capacity: int | None = None
     """With --prior: no class gets more images than this, such as the number in the prior, or a quarter more."""
     images: Path | None = None
@@ -42,8 +42,8 @@ class PredictOptions(LabelOptions):
         check_run_name(self.run)
         if self.capacity is not None and self.prior is None:
             raise NoseprintError(
-                f"--capacity {self.capacity}: needs a declared --prior, such as exactly-20-each. If the classes are "
-                "not known to have equally many images, answer without --capacity, which would do harm"
+                f"--capacity {self.capacity}: needs --prior, such as --prior exactly-20-each. Leave --capacity out if "
+                "the classes are not known to have equally many images: it would do harm"
             )
         each = 1 if self.prior is None else images_of_each_class(self.prior)
         if self.capacity is not None and self.capacity < each:

@@ -60,7 +60,7 @@ class ConfusedPair:
 
 @dataclass(frozen=True)
 class SuspectLabel:
-    """A suspect label: its image, a training image of the proposal, if there is one, and what was decided."""
+    """A suspect label: its image, a training image of the proposed class or None, and what was decided."""
 
     path: Path
     row: Listed

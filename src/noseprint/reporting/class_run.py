@@ -20,7 +20,7 @@ from noseprint.reporting.class_report_options import ReportOptions
 Probability = Annotated[float, Field(ge=0, le=1)]
 Scored = Literal["test", "hold-out"]
 HOLDOUT, TEST = "holdout.safetensors", "test.safetensors"
-_NO_MEMBERS = "No network has answered yet. bash train.sh trains the members; bash predict.sh answers with them."
+_NO_MEMBERS = "No network has answered yet. train.sh trains the members; predict.sh answers with them."
 _NO_LABELS = (
     "The test images have no labels, so nothing shows how many of the answers are right. The figures below are those "
     "of images that were held out from the training. To score the test, sort its images into test/CLASS/, or write "
@@ -31,7 +31,7 @@ _NO_TEST = (
     "the weights, so they may be a little too high. A folder test/CLASS/ gives figures that are not."
 )
 _NOT_PREDICTED = (
-    "The test is not answered yet: bash predict.sh does it. The figures below are those of images that were held out "
+    "The test images are not classified yet: run predict.sh. The figures below are those of images that were held out "
     "from the training."
 )
 
@@ -100,8 +100,8 @@ class ClassRun:
     run, data: the names of the run and of the data folder. table: of all images. training: the label of each image that
     stays in the training, those that are held out included, by name. members: of the ensemble. evaluation: of the
     images `scored`; None if no network has answered. why_not_test: why these are not the test; "" if they are. answers:
-    of prediction.csv; None if there is none. cleaned: None if clean.sh has not run. uses_cleaned:
-    whether the training used its labels.
+    of prediction.csv; None if there is none. cleaned: None if clean.sh has not run. uses_cleaned: whether the training
+    used its labels.
     """
 
     run: str

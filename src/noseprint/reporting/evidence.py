@@ -51,7 +51,7 @@ class ThresholdTest:
     tmr: Score
     """Share of the same pairs that are called the same (true match rate)."""
     called_different: Score
-    """Share of the same pairs that are called different; at most the promised rate of the hold-out's are."""
+    """Share of the same pairs that are called different. On the hold-out it is at most the promised rate."""
     false_matches: int
     different: int
     same: int

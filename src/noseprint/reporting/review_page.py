@@ -59,7 +59,7 @@ class ReviewData:
 
     data: the data folder. log: of decisions. The page names both in the command that adds its decisions. suspects: the
     most suspicious first. sample: images drawn at random, in the order in which to review them. noise: the estimate
-    from the sample so far, None if no sample was drawn. classes: all of them, to choose a label from.
+    from the sample so far, None if no sample was drawn. classes: all of the data, to choose a label from.
     """
 
     data: Path

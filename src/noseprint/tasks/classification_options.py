@@ -46,9 +46,8 @@ class ClassificationOptions(FitOptions):
     sgd_lr: float = 0.03
     """Peak learning rate of SGD."""
     holdout: float = 0.1
-    """Share of the training images that are never trained on and score the network, if the data have no split for that:
-    about the same share of every class, whole groups where there are groups. 0: train on all; then nothing shows how
-    good the network is."""
+    """Share of the training images that are never trained on and score the network, if the data have no split for that;
+    whole groups where there are groups. 0: train on all; then nothing shows how good the network is."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
@@ -68,10 +67,10 @@ class ClassificationOptions(FitOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class MemberOptions(ClassificationOptions, LabelOptions):
-    """Options of a recipe that trains one of an ensemble's classifiers on a folder of classes."""
+    """Options of a recipe that trains a member of an ensemble on a folder of classes."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
         super().__post_init__()
         if not self.holdout:
-            raise NoseprintError("--holdout 0: an ensemble is weighed and calibrated on what its members hold out")
+            raise NoseprintError("--holdout 0: give a share above 0; the ensemble is calibrated on held-out images")

@@ -22,8 +22,8 @@ class DistilOptions(MemberOptions):
 class FusionOptions(MemberOptions):
     """Options of a recipe that trains a head on the features of several networks.
 
-    Of the common options, those count that are about the data, the device, the length of the training and its learning
-    rate; the members have been trained, and the optimizer is AdamW.
+    Only the options of the data, the device, the epochs, the batch size, the learning rate, the weight decay, the
+    smoothing and the seed have an effect: the members stay as they are, and the optimizer is AdamW.
     """
 
     members: str = "b4,b5"
@@ -32,8 +32,8 @@ class FusionOptions(MemberOptions):
     """linear: one linear layer. conv: a convolution over the members that halves the features, BatchNorm, and a linear
     layer."""
     views: int = 4
-    """The number of randomly augmented views of each training image. 0: one view, as the images to classify are
-    seen."""
+    """The number of randomly augmented views of each training image. 0: one view without augmentation, as
+    in prediction."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
@@ -41,4 +41,4 @@ class FusionOptions(MemberOptions):
         if not 0 <= self.views <= 100:
             raise NoseprintError(f"--views {self.views}: must be in 0..100")
         if self.epochs is None:
-            raise NoseprintError("the head's training needs --epochs")
+            raise NoseprintError("the head trains for a number of epochs: give --epochs")
