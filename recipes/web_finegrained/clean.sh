@@ -17,10 +17,10 @@
 #                     margin, aum, or agreement, which is at least two of them; README.md compares them
 #   --remove WHEN     auto (default): leave suspects out only if that helps; always; never
 #   --most-of-class S rules leave out at most this share of a class (default: 0.5)
-#   --network WHICH   what judges the labels. frozen (default of --small and --demo): linear classifiers on the features
-#                     of a network with its public weights. trained (default at full size): a network for each fold,
-#                     which takes hours; --jobs N or --gpus 0,1 trains them side by side, and options after -- go to
-#                     their train.py
+#   --network WHICH   what judges the labels. frozen (default): linear classifiers on the features of a network with its
+#                     public weights. trained: a network for each fold, which takes hours; --jobs N or --gpus 0,1 trains
+#                     them side by side, and options after -- go to their train.py
+#   --share S         the share of the images in the page's random sample (default: 0.05)
 #   --folds N         parts of the images, each judged by a classifier trained on the others (default: 5)
 #   --rounds N        frozen: at most N rounds of the coarse step, and N of the fine one (default: 5). trained: train N
 #                     times, each time without the suspects of the time before (default: 1)
@@ -69,10 +69,10 @@ judge() {
   step suspects suspects/find.py --with "${with[@]}" --reads ${DECIDED[@]+"${DECIDED[@]}"} \
     --after "${after[@]}" --makes out_of_fold.npz
   step classes classes/list.py --with "${with[@]}" --after suspects/find.py --makes classes.csv
-  step review review/make.py --with "${with[@]}" --after suspects/find.py --makes review.html
+  step review review/make.py --with "${with[@]}" ${SHARE[@]+"${SHARE[@]}"} --after suspects/find.py --makes review.html
 }
 
-is_trained() { case ${NETWORK:-$SIZE} in trained | full) ;; *) return 1 ;; esac; }
+is_trained() { [ "$NETWORK" = trained ]; }
 
 # What people decided, without what rules did: the steps that depend on it run again when it changes.
 collect_decisions() {
@@ -83,13 +83,13 @@ collect_decisions() {
   if [ -s "$RESULTS/decided_by_people.jsonl" ]; then DECIDED=("$RESULTS/decided_by_people.jsonl"); fi
 }
 
-EXAMPLES=() SHOWN=() RULES=() DECIDED=() READ_TRAIN=()
-NETWORK="" FOLDS=5 ROUNDS=""
+EXAMPLES=() SHOWN=() RULES=() SHARE=() DECIDED=() READ_TRAIN=()
+NETWORK=frozen FOLDS=5 ROUNDS=""
 own_option() {
   local value
   if table_option "$@"; then return; fi
   case $1 in
-    --not-members | --rule | --remove | --most-of-class | --network | --folds | --rounds) ;;
+    --not-members | --rule | --remove | --most-of-class | --network | --folds | --rounds | --share) ;;
     *) return 1 ;;
   esac
   require_value "$@"
@@ -105,6 +105,7 @@ own_option() {
       NETWORK=$value ;;
     --folds) require_jobs "$@"; FOLDS=$value ;;
     --rounds) require_jobs "$@"; ROUNDS=$value ;;
+    --share) SHARE=("$1" "$value") ;;
     *) RULES+=("$1" "$value") ;;
   esac
 }

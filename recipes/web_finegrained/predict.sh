@@ -85,6 +85,7 @@ answer+=(--members "$(IFS=,; printf '%s' "${MEMBERS[*]}")" ${ANSWER[@]+"${ANSWER
 run_or_show "${answer[@]}"
 [ -z "$IMAGES" ] || exit 0
 
-if [ -f report/make.py ]; then run_or_show python report/make.py "${RUN_OPTIONS[@]}" ${REPORT[@]+"${REPORT[@]}"}; fi
+run_or_show python report/make.py "${RUN_OPTIONS[@]}" --labels "$LABELS" \
+  --members "$(IFS=,; printf '%s' "${MEMBERS[*]}")" ${REPORT[@]+"${REPORT[@]}"}
 announce "The answer, with one row for each test image, is in $FAMILY/results/${RUN:+$RUN/}prediction.csv." \
   "Next, classify your own photographs: the same command with --images FOLDER --out FILE.csv"

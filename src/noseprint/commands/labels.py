@@ -87,7 +87,9 @@ class Undo(_WithLog):
         line = undo(self.log, who=self.who, ids=self.ids, image=self.image, round=self.round, rule=self.rule)
         after = Counter(line.id for line in in_force(self._read()))
         changes = (("taken back", before - after), ("restored", after - before))
-        said = " ".join(f"{_decisions(found.total())} {what}." for what, found in changes if found)
+        said = (
+            " ".join(f"{_decisions(found.total())} {what}." for what, found in changes if found) or "Nothing changed."
+        )
         print(f"{said} To reverse that: noseprint labels undo {line.id} --who {quote(self.who)} --log {self.log}")
 
 

@@ -180,7 +180,7 @@ def _cleaning(run: ClassRun, cleaned: Cleaned, examples: "_Examples") -> dict[st
         "suspects": len(suspects),
         "rules": cleaned.count(by_people=False),
         "people": cleaned.count(by_people=True),
-        "summary": [line for line in cleaned.summary if not line.startswith("round ")],
+        "summary": cleaned.summary,
         "out": len(run.table.split("train")) - len(cleaned.labels),
         "shown": [
             SuspectLabel(examples.path[row.image], row, examples.first(row.proposal), _decided(cleaned, row))
