@@ -308,8 +308,8 @@ def _summary(cleaning: Cleaning, known: Settled, *, gain: Score, removes: bool, 
         f"{suspects} of {judged} labels are suspect, by the rule {rule}.",
         f"About {cleaning.rate:.1%} of the labels are wrong, as far as a linear classifier can tell. Where "
         "classes are hard to tell apart, that is too high. The random sample on the page measures it.",
-        f"{helps}: without the suspects, {100 * gain.value:+.1f} points [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] "
-        "more of the labels of unseen images are predicted.",
+        f"{helps}: without the suspects, {100 * gain.value:+.1f} points "
+        f"[{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] more of the labels of unseen images are predicted.",
         f"labels.csv keeps {kept} images and leaves {every - kept} out."
         if removes or kept < every
         else "No image is left out. Look at the most suspicious ones on the page.",
