@@ -63,9 +63,9 @@ def test_a_test_folder_without_classes_and_other_names_of_splits(tmp_path):
 def test_hidden_files_are_ignored_and_other_files_are_named(tmp_path, capsys):
     images(tmp_path, *GOOD, "train/cat/.hidden.jpg", "train/.trash/1.jpg")
     (tmp_path / "train/cat/Thumbs.db").write_bytes(b"x")
-    (tmp_path / "train/dog/notes.txt").write_text("my dog")
+    (tmp_path / "train/dog/film.mov").write_bytes(b"x")
     assert len(read_classes(tmp_path)) == len(GOOD)
-    assert "1 .txt (dog/notes.txt)" in capsys.readouterr().err
+    assert "1 .mov (dog/film.mov)" in capsys.readouterr().err
 
 
 def test_all_faults_of_folders_come_at_once(tmp_path):
