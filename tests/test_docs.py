@@ -35,6 +35,7 @@ from noseprint.data.tables import read_train
 ROOT = Path(__file__).parents[1]
 FOLDERS = sorted(path.parent.name for path in ROOT.glob("*/model.py"))
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("*/README.md"))]
+FAMILIES = sorted(ROOT.glob("recipes/*/README.md"))  # whose commands tests/recipes and tests/scripts run
 TINY = ("--backbone", "test_efficientnet.r160_in1k", "--no-pretrained", "--image-size", "32")
 SHORT = ("--epochs", "1", "--device", "cpu", "--workers", "0")
 SYNTAX_ONLY = {"magick", "sips", "pip", "pre-commit", "pytest", "git", "source"}
@@ -251,7 +252,7 @@ def all_files():
     return [f"/{path.relative_to(ROOT).as_posix()}" for path in ROOT.rglob("*.*") if ".venv" not in path.parts]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=page_name)
+@pytest.mark.parametrize("page", PAGES + FAMILIES, ids=page_name)
 def test_links_and_file_names_of_a_page_exist(page):
     text = page.read_text()
     for target in re.findall(r"\]\((?!\w+:)([^)\s]+)\)", text) + re.findall(r'(?:src|href)="(?!\w+:)([^"]+)"', text):
@@ -265,7 +266,7 @@ def test_links_and_file_names_of_a_page_exist(page):
         assert any(file.endswith(f"/{name.removeprefix('../')}") for file in all_files()), f"{name}: no such file"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=page_name)
+@pytest.mark.parametrize("page", PAGES + FAMILIES, ids=page_name)
 def test_lines_of_a_page_wrap_at_120(page):
     long = [line for line in page.read_text().splitlines() if len(line) > 120 and not line.startswith("|")]
     assert not long
