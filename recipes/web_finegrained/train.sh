@@ -71,5 +71,6 @@ if [ "$LABELS" = cleaned ] && [ -z "$CLEANED" ]; then
 fi
 run_method .
 method_is_complete || exit 0
-run_or_show python outcome/show.py "${RUN_OPTIONS[@]}"
+[ "$SKIP_BAD" = 0 ] || RUN_OPTIONS+=(--skip-bad)
+run_or_show python report/make.py "${RUN_OPTIONS[@]}"
 say_next predict.sh
