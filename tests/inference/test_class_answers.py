@@ -68,6 +68,8 @@ def test_greedy_leaves_out_a_member_that_guesses_and_says_so(case):
     assert "Right:" not in text
     truth = np.array([CLASSES.index(held_out[name]) for name in holdout["b4"].names])
     chosen = [join.member for join in greedy_selection(softmaxes(holdout), truth)]
+    weights = ", ".join(f"{name} {chosen.count(k)}" for k, name in enumerate(members) if k in chosen)
+    assert set(text.partition("with the weights ")[2].partition(".")[0].split(", ")) == set(weights.split(", "))
     of_holdout, of_test = (np.mean([softmaxes(of)[k] for k in chosen], axis=0) for of in (holdout, members))
     expected = with_temperature(of_test, fit_temperature(of_holdout, truth))
     np.testing.assert_allclose(found.probability, expected.max(axis=1), atol=1e-5)

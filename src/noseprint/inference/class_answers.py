@@ -1,5 +1,6 @@
 """From what several classifiers compute of images to one answer for each image."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,18 +177,20 @@ def _how(method: Method, members: int) -> str:
 
 
 def _joins(joins: Sequence[Join], members: Sequence[str], *, held_out: int) -> Iterator[str]:
-    """Who joined, and why."""
-    seen, before = set[int](), 0.0
+    """Who joined, and why: a line for the first time of each."""
+    times = Counter(members[join.member] for join in joins)
+    seen, before = set[str](), 0.0
     for join in joins:
-        name, right = members[join.member], f"{join.accuracy:.1%} of {held_out} held-out images right"
+        name = members[join.member]
         if not seen:
-            yield f"  {name} is the best alone: {right}."
-        else:
-            again = " once more" if join.member in seen else ""
-            yield f"  {name} joins{again}: {right} ({join.accuracy - before:+.1%})."
-        seen.add(join.member)
+            yield f"  {name} is the best alone: {join.accuracy:.1%} of {held_out} held-out images right."
+        elif name not in seen:
+            yield f"  {name} joins: {join.accuracy:.1%} right ({join.accuracy - before:+.1%})."
+        seen.add(name)
         before = join.accuracy
-    if left_out := [name for index, name in enumerate(members) if index not in seen]:
+    weights = ", ".join(f"{name} {number}" for name, number in times.items())
+    yield f"  Together {joins[-1].accuracy:.1%} are right, with the weights {weights}."
+    if left_out := [name for name in members if name not in seen]:
         yield f"  Left out, since they add nothing there: {', '.join(left_out)}."
 
 
