@@ -47,7 +47,7 @@ fusion() {
     --makes holdout.safetensors
 }
 
-demo_options() { echo --epochs 12 --batch-size 32 --image-size 96 --train-size 96; }  # FOLDER
+demo_options() { echo --epochs 6 --batch-size 32 --image-size 96 --train-size 96; }  # FOLDER
 
 LABELS=cleaned
 own_option() {
