@@ -82,9 +82,7 @@ def _write_cleaning(results, train):
         lines.append(Decision(**evidence, decision=decision, who=who, to=to, rule="noise-channel"))
     append(results / "decisions.jsonl", lines)
     export_labels(results / "labels.csv", train, replay(read_log(results / "decisions.jsonl"), train))
-    (results / "summary.txt").write_text(
-        "round 1, fine: 4 suspect\nAbout 12.5% of the labels are wrong.\nRemoval helps: +2.0%.\n"
-    )
+    (results / "summary.txt").write_text("About 12.5% of the labels are wrong.\nRemoval helps: +2.0%.\n")
     write_csv(results / "classes.csv", ("class", "images", "why"), [("owl", 8, "fewer than 50 images")])
 
 
@@ -159,7 +157,6 @@ def test_what_cleaning_changed_and_who_decided(full, make):
     for decided in ("Left out by rule noise-channel", "Left out by Ann", "Now owl, by Ann", "Kept by Ann"):
         assert decided in text
     assert "fewer than 50 images" in text
-    assert "round 1" not in text
     assert full.evaluation.scores[ONE].by_frequency.keys() == {"few"}
 
 
