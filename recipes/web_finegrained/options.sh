@@ -1,7 +1,8 @@
 # shellcheck shell=bash disable=SC2034  # the scripts that read this file use its variables
 # For clean.sh, train.sh and predict.sh: the members, the options of the table, and what the steps read.
 
-MEMBERS=(b4 b5)
+ALL_MEMBERS=(b4 b5)
+MEMBERS=("${ALL_MEMBERS[@]}")  # those that --members names
 TABLE=""          # of --table
 TABLE_OPTIONS=()  # that say what the table means; every Python script gets them
 
@@ -20,7 +21,7 @@ table_option() {  # ARGUMENT...: reads the first option as common_option does; r
 }
 
 set_inputs() {  # after read_options: sets READ_TRAIN, READ_LEARNED and READ_ALL, which steps read in the data folder
-  local name tables=()
+  local name path word tables=()
   RUN_OPTIONS+=(${TABLE_OPTIONS[@]+"${TABLE_OPTIONS[@]}"})
   for name in images.csv labels.csv train.csv; do
     if [ -e "$DATA/$name" ]; then tables+=("$name"); fi
@@ -28,12 +29,22 @@ set_inputs() {  # after read_options: sets READ_TRAIN, READ_LEARNED and READ_ALL
   if [ -n "$TABLE" ]; then tables=("$TABLE"); fi
   if [ "$SIZE" = demo ]; then tables=(images.csv); fi  # which may not be there yet
   READ_TRAIN=(${tables[@]+"${tables[@]}"}) READ_LEARNED=() READ_ALL=()
-  for name in train val test unlabelled; do
-    if [ "$SIZE" != demo ] && [ ! -e "$DATA/$name" ]; then continue; fi
-    READ_ALL+=("$name")
-    case $name in train | val) READ_LEARNED+=("$name") ;; esac
-    case $name in train) READ_TRAIN+=("$name") ;; esac
+  for path in "$DATA"/*/; do
+    path=${path%/} name=${path##*/}
+    if [ "$SIZE" = demo ]; then break; fi
+    word=$(printf '%s' "$name" | tr '[:upper:]' '[:lower:]')
+    case $word in  # the names that noseprint.data.class_folders knows; a table may name images in any other folder
+      train | training) READ_TRAIN+=("$name") READ_LEARNED+=("$name") READ_ALL+=("$name") ;;
+      val | valid | validation) READ_LEARNED+=("$name") READ_ALL+=("$name") ;;
+      test | testing | unlabelled | unlabeled) READ_ALL+=("$name") ;;
+      *)
+        [ "${#tables[@]}" != 0 ] && [ "$name" != '*' ] || continue
+        READ_TRAIN+=("$name") READ_LEARNED+=("$name") READ_ALL+=("$name") ;;
+    esac
   done
+  if [ "$SIZE" = demo ]; then
+    READ_TRAIN+=(train) READ_LEARNED+=(train val) READ_ALL+=(train val test unlabelled)
+  fi
   READ_LEARNED+=(${tables[@]+"${tables[@]}"}) READ_ALL+=(${tables[@]+"${tables[@]}"})
 }
 

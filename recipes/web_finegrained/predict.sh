@@ -61,7 +61,7 @@ infer() {  # FOLDER: classify the photographs in IMAGES
     --images "$IMAGES" --skip-bad
 }
 
-networks=() fused=""  # the fusion answers from the features of the others, so it comes last
+networks=() fused=""  # the fusion answers from the features of the others, so it comes last and needs them all
 for member in "${MEMBERS[@]}"; do
   case $member in fusion) fused=1 ;; *) networks+=("$member") ;; esac
 done
@@ -77,6 +77,10 @@ set_up_python requirements.txt
 
 if [ -n "$IMAGES" ]; then
   announce "Classifying the photographs in $IMAGES ..."
+  run_or_show rm -f ./*/results"${RUN:+/$RUN}"/images.safetensors  # of other photographs
+  for member in "${ALL_MEMBERS[@]}"; do
+    if [ -n "$fused" ]; then case " ${networks[*]-} " in *" $member "*) ;; *) networks+=("$member") ;; esac; fi
+  done
   run_in_lanes "$JOBS" infer ${networks[@]+"${networks[@]}"}
   [ -z "$fused" ] || run_in_lanes 1 infer fusion
 fi

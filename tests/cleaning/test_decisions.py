@@ -85,9 +85,9 @@ def test_undo_by_id_image_round_and_rule(log, images):
     assert state(log, images)[2:4] == ["dog", "-"]
     undo(log, who="Bo", image="train/dog/3.jpg")
     assert state(log, images) == GIVEN
-    append(log, [images.line(0, round=3), images.line(1, round=3, rule="top-1")])
+    append(log, [images.line(4, round=3), images.line(5, round=3, rule="top-1")])
     undo(log, who="Bo", rule="top-5")
-    assert state(log, images)[:2] == ["cat", "-"]
+    assert state(log, images)[4:] == ["été", "-"]
     assert two.id in {line.id for line in read_log(log)}  # nothing is ever removed
 
 
@@ -325,3 +325,20 @@ def test_a_killed_writer_leaves_the_old_log(log, images, monkeypatch):
         append(log, [images.line(1)])
     assert log.read_bytes() == before
     assert isinstance(read_log(log)[0], Decision)
+
+
+def test_what_a_person_took_back_stays_so_though_the_rule_finds_other_figures(log, images):
+    append(log, [images.line(0, probability=0.1)])
+    undo(log, who="Ann", image=images.names[0])
+    assert append(log, [images.line(0, probability=0.2, round=2)]) == []
+    assert state(log, images) == GIVEN
+    assert len(append(log, [images.line(0, rule="other", probability=0.2)])) == 1
+
+
+def test_a_new_label_that_is_no_class_any_more_is_not_applied(log, images):
+    append(log, [images.line(0, "relabel", to="owl", who="Ann", rule="")])
+    done = replay(read_log(log), images)
+    assert done.labels == tuple(GIVEN)
+    assert done.decisions == (None,) * 6
+    (fault,) = done.not_applied
+    assert "there is no class 'owl' now" in fault.problem

@@ -49,8 +49,10 @@ def test_folds_share_the_classes_and_keep_groups_together():
 def test_too_many_folds_are_refused():
     with pytest.raises(NoseprintError, match="--folds 4: give 2 to 3, the number of groups"):
         assign_folds(["a"] * 9, folds=4, groups=["x", "y", "z"] * 3)
-    with pytest.raises(NoseprintError, match="--folds 1: give 2 to 9, the number of images"):
+    with pytest.raises(NoseprintError, match="--folds 1: give 2 to 9, the number of images of the largest"):
         assign_folds(["a"] * 9, folds=1)
+    with pytest.raises(NoseprintError, match="--folds 5: give 2 to 4, the number of images of the largest"):
+        assign_folds(["a", "b", "c", "d"] * 4, folds=5)
 
 
 def test_reduced_features_keep_the_angles():

@@ -46,3 +46,7 @@ def test_images_that_people_marked_are_examples_and_those_that_they_kept_are_not
 
 def test_without_an_example_nothing_is_found(pictures):
     assert not find(pictures, seeds=0).since.any()
+
+
+def test_nothing_is_found_where_all_but_one_fold_are_examples(pictures):
+    assert (find(pictures, marked=np.flatnonzero(pictures[2] != 0)).since == 0).all()

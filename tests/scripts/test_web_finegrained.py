@@ -93,16 +93,19 @@ def test_prediction_answers_first_and_then_reports(checkout):
 def test_any_photographs_are_classified_by_each_member_before_the_answer(checkout):
     images = ["--images", "my photos", "--out", "answer.csv"]
     options = ("--small", "--data", "classes", *images, "--members", "b4,distil", "--method", "fusion", "--dry-run")
-    commands = [line for line in run(checkout, "predict.sh", *options).splitlines() if line.startswith("run")]
+    cleared, *commands = [line for line in run(checkout, "predict.sh", *options).splitlines() if line.startswith("run")]
+    assert "rm -f" in cleared  # what the members said of other photographs
     photos = f"--images {checkout.parent}/my photos"
     assert [line.split()[2] for line in commands] == [
-        "b4/infer.py", "distil/infer.py", "fusion/infer.py", "predict/answer.py"
+        "b4/infer.py", "distil/infer.py", "b5/infer.py", "fusion/infer.py", "predict/answer.py"
     ]  # fmt: skip
-    assert all(f"{photos} --skip-bad" in line for line in commands[:3])
+    assert all(f"{photos} --skip-bad" in line for line in commands[:4])
     listed = ("--small", "--data", "classes", *images, "--members", "fusion,b4,b5", "--dry-run")
-    order = [line.split()[2] for line in run(checkout, "predict.sh", *listed).splitlines() if line.startswith("run")]
+    order = [line.split()[2] for line in run(checkout, "predict.sh", *listed).splitlines() if line.startswith("run ")][
+        1:
+    ]
     assert order == ["b4/infer.py", "b5/infer.py", "fusion/infer.py", "predict/answer.py"]
-    assert f"--members b4,distil {photos} --out {checkout.parent}/answer.csv" in commands[3]
+    assert f"--members b4,distil {photos} --out {checkout.parent}/answer.csv" in commands[4]
 
 
 def test_a_prediction_without_networks_or_with_wrong_options_says_what_to_do(checkout):

@@ -172,6 +172,8 @@ def append(log: Path, decisions: Iterable[Decision], *, latest: bool = False) ->
     with lock(log.parent, name=f".{log.name}.lock", wait=GRACE):
         lines = read_log(log)
         count, known = governing(lines), {line.id for line in lines}
+        states = zip(lines, _counts(lines), strict=True)
+        taken_back = {_opinion(line) for line, counts in states if line.who == RULE and not counts}
         events = {(line.id, line.when) for line in lines}
         new = []
         for decision in decisions:
@@ -184,7 +186,7 @@ def append(log: Path, decisions: Iterable[Decision], *, latest: bool = False) ->
             if line.decision != "undo":
                 counts = before is not None and before.id == line.id
                 replaced = latest and before is not None and before.who == RULE and not counts
-                stands = line.id in known and not replaced
+                stands = (line.id in known and not replaced) or _opinion(line) in taken_back
                 if stands if line.who == RULE else counts or (line.id, line.when) in events:
                     continue
                 line = replace(line, supersedes=(before.id,) if before and _outranks(line, before) else ())
@@ -197,6 +199,11 @@ def append(log: Path, decisions: Iterable[Decision], *, latest: bool = False) ->
             with atomic_write(log) as part:
                 part.write_bytes(b"".join(map(_to_bytes, [*lines, *new])))
     return new
+
+
+def _opinion(line: Decision) -> tuple[Key, str, str, str]:
+    """What a rule says about an image, whatever its figures: a person who took it back need not do so again."""
+    return _key(line), line.rule, line.decision, line.to
 
 
 def undo(
@@ -254,13 +261,22 @@ def replay(lines: Sequence[Decision], table: ClassTable) -> Replay:
     hashes = file_hashes(table.paths[row] for name in dict.fromkeys(line.image for line in found.values())
                          for row in rows.get(name, ()))  # fmt: skip
     decisions: list[Decision | None] = [None] * len(table.names)
+    classes = set(table.labels)
     stale: dict[str, Fault] = {}
     for (name, label, sha256), line in found.items():
         same_file = [row for row in rows.get(name, ()) if hashes[table.paths[row]] == sha256]
         same_label = [row for row in same_file if table.labels[row] == label]
         for row in same_label:
             decisions[row] = line
-        if not same_label:
+        if line.to and line.to not in classes:
+            decided = (row for row in same_label if decisions[row] is line)
+            for row in decided:
+                decisions[row] = None
+            stale[name] = Fault(
+                Path(name), None, f"there is no class {line.to!r} now: the decision ({describe(line)}) is not applied: "
+                "decide again, or undo it",
+            )  # fmt: skip
+        elif not same_label:
             where = table.paths[rows[name][0]] if name in rows else Path(name)
             known = hashes.get(where, "")
             problem = (

@@ -149,6 +149,7 @@ def find_suspects(
     out = at_most(
         present & (found.since > 0), found.suspicion, images.labels, most=options.most_of_class, gone=known.strangers
     )
+    log.touch()
     _log_suspects(images, networks, found, out=out & removes, log=log)
     state = replay(read_log(log), images)
     _write_suspects(results / "suspects.csv", images, found, known)
@@ -312,6 +313,6 @@ def _summary(cleaning: Cleaning, known: Settled, *, gain: Score, removes: bool, 
         f"[{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] more of the labels of unseen images are predicted.",
         f"labels.csv keeps {kept} images and leaves {every - kept} out."
         if removes or kept < every
-        else "No image is left out. Look at the most suspicious ones on the page.",
+        else "No image is left out: look at the suspects on the page, or leave them out with --remove always.",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"

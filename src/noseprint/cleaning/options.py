@@ -54,6 +54,8 @@ class CleaningOptions(TableOptions):
         """Refuse impossible values."""
         check_run_name(self.run)
         check_workers(self.workers)
+        if self.folds < 3:
+            raise NoseprintError(f"--folds {self.folds}: must be at least 3: the guard cleans without one of them")
         if self.rounds < 1:
             raise NoseprintError(f"--rounds {self.rounds}: must be at least 1")
         for name in ("most_of_class", "share"):

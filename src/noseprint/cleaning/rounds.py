@@ -1,6 +1,7 @@
 """Out-of-fold probabilities by a linear classifier on features, and rounds of cleaning with them."""
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -86,11 +87,12 @@ class Cleaning:
 def assign_folds(labels: Sequence[str], *, folds: int, groups: Sequence[str] | None = None, seed: int = 0) -> Labels:
     """The fold of each image, (N,) in 0..folds-1: about the same share of each class, and no group in two folds.
 
-    Raises NoseprintError if there are fewer images, or groups, than folds.
+    Raises NoseprintError if every class has fewer images than there are folds, or if there are fewer groups.
     """
-    units = len(labels) if groups is None else len(set(groups))
+    units, kind = max(Counter(labels).values()), "images of the largest class"
+    if groups is not None and len(set(groups)) < units:
+        units, kind = len(set(groups)), "groups"
     if not 2 <= folds <= units:
-        kind = "images" if groups is None else "groups"
         raise NoseprintError(f"--folds {folds}: give 2 to {units}, the number of {kind}")
     kind_of_folds = StratifiedKFold if groups is None else StratifiedGroupKFold
     splitter = kind_of_folds(folds, shuffle=True, random_state=seed)

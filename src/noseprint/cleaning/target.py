@@ -55,7 +55,8 @@ def find_strangers(features: Floats, seeds: Floats, *, marked: Flags, certain: F
     is_example = np.concatenate([marked, np.ones(len(seeds), bool)])
     since, probability = np.zeros(count, np.int64), np.zeros(count)
     for number in range(1, MOST_ROUNDS + 1):
-        if not is_example.any():
+        every = [is_example[:count][folds != own].all() for own in np.unique(folds)]
+        if any(every) or not is_example.any():  # then there is nothing to compare with
             break
         before = np.concatenate([probability, np.ones(len(seeds))])
         for own in np.unique(folds):
