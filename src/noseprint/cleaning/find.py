@@ -149,8 +149,8 @@ def find_suspects(
     out = at_most(
         present & (found.since > 0), found.suspicion, images.labels, most=options.most_of_class, gone=known.strangers
     )
-    log.touch()
     _log_suspects(images, networks, found, out=out & removes, log=log)
+    log.touch()  # where nothing is decided, the log is empty, but there is one to ask
     state = replay(read_log(log), images)
     _write_suspects(results / "suspects.csv", images, found, known)
     kept = export_labels(results / "labels.csv", images, state).kept
