@@ -24,10 +24,11 @@
 #   --folds N         parts of the images, each judged by a classifier trained on the others (default: 5)
 #   --rounds N        frozen: at most N rounds of the coarse step, and N of the fine one (default: 5). trained: train N
 #                     times, each time without the suspects of the time before (default: 1)
-#   --not-members DIR pictures that are no member of any class: more of their kind are looked for and left out
+#   --not-members DIR pictures that are no member of any class: more of their kind are looked for and left out. Images
+#                     that people marked with n on the page are examples, too; without any example, nothing is looked for
 #   --from STAGE --to STAGE
-#                     begin or end with this stage: features, target, folds (with --network trained), suspects,
-#                     classes or review
+#                     begin or end with this stage: features, target (with examples of it), folds (with
+#                     --network trained), suspects, classes or review
 #   --data DIR --only FOLDER... --check --force --list --dry-run --skip-bad --help
 #                     as in train.sh of the checkout
 
@@ -48,6 +49,7 @@ method() {
 
 look() {
   step features features/infer.py --reads ${READ_TRAIN[@]+"${READ_TRAIN[@]}"} --makes features.safetensors
+  [ "$MODE" = declare ] || looks_for_not_members || return 0
   step target features/examples.py --with ${EXAMPLES[@]+"${EXAMPLES[@]}"} --reads ${SHOWN[@]+"${SHOWN[@]}"} \
     --after features/infer.py --makes examples.safetensors
   step target target/find.py --with --folds "$FOLDS" ${RULES[@]+"${RULES[@]}"} --reads ${DECIDED[@]+"${DECIDED[@]}"} \
@@ -62,7 +64,8 @@ fold() {  # FOLD: train on the others, in the current round
 }
 
 judge() {
-  local after=(features/infer.py target/find.py) with=(--folds "$FOLDS" ${RULES[@]+"${RULES[@]}"})
+  local after=(features/infer.py) with=(--folds "$FOLDS" ${RULES[@]+"${RULES[@]}"})
+  if looks_for_not_members; then after+=(target/find.py); fi
   if is_trained; then after+=("folds/train.py:*") with+=(--trained-rounds "${ROUNDS:-1}")
   elif [ -n "$ROUNDS" ]; then with+=(--rounds "$ROUNDS")
   fi
@@ -70,6 +73,11 @@ judge() {
     --after "${after[@]}" --makes out_of_fold.npz
   step classes classes/list.py --with "${with[@]}" --after suspects/find.py --makes classes.csv
   step review review/make.py --with "${with[@]}" ${SHARE[@]+"${SHARE[@]}"} --after suspects/find.py --makes review.html
+}
+
+# Whether there are examples of pictures that are no member of any class, or the log has lines about such pictures.
+looks_for_not_members() {
+  [ "${#EXAMPLES[@]}" != 0 ] || grep -q '"not a member"' "results${RUN:+/$RUN}/decisions.jsonl" 2>/dev/null
 }
 
 is_trained() { [ "$NETWORK" = trained ]; }

@@ -115,7 +115,10 @@ def test_wrong_labels_are_listed_first_logged_and_left_out(cleaning, capsys):
     summary = (cleaning.results / "summary.txt").read_text()
     assert f"{out.sum()} of 90 labels are suspect, by the rule noise-channel." in summary
     assert f"labels.csv keeps {90 - out.sum()} images and leaves {out.sum()} out." in summary
-    assert "fine, round 1: " in capsys.readouterr().out
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "Judging 90 labels of 3 classes by the rule noise-channel ..."
+    assert said[1].startswith("fine, round 1: ")
+    assert said[-1].startswith("Training without each of 3 folds")
     again = load_found(cleaning.folder / "suspects" / "out_of_fold.npz")
     assert again.rule == "noise-channel"
     assert np.array_equal(again.posterior, found.posterior)
@@ -128,6 +131,16 @@ def test_never_leaves_all_in_and_takes_back_what_an_earlier_run_left_out(cleanin
     cleaning.run(remove="never")
     assert not cleaning.left_out().any()
     assert "No image is left out" in (cleaning.results / "summary.txt").read_text()
+
+
+def test_what_takes_long_has_a_bar_on_a_terminal_and_none_in_a_log(cleaning, capsys, monkeypatch):
+    cleaning.run()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("NOSEPRINT_PROGRESS", "1")
+    cleaning.run()
+    bars = capsys.readouterr().err
+    assert "settings:   0%|          | 0/10" in bars
+    assert "does removal help:   0%|          | 0/3" in bars
 
 
 def test_the_guard_decides_by_default(cleaning):
@@ -176,7 +189,9 @@ def test_what_people_decided_counts(cleaning):
 
 def test_strangers_are_out_of_the_training_and_on_the_list(cleaning, capsys):
     cleaning.target(cleaning.examples)
-    assert "9 of 90 images are no member of any class, judged by 5 examples." in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "round 1: 6 more images are like the examples\nround 2: 3 more" in said
+    assert "9 of 90 images are no member of any class, judged by 5 examples." in said
     assert np.array_equal(cleaning.left_out(), cleaning.strangers)
     (line, *_) = read_log(cleaning.log)
     assert (line.rule, line.decision, line.threshold, line.proposal) == ("target", "not a member", 0.9, "not a member")

@@ -34,6 +34,7 @@ STEPS = [
     "features/infer.py", "features/examples.py", "target/find.py", "suspects/find.py", "classes/list.py",
     "review/make.py",
 ]  # fmt: skip
+WITHOUT_EXAMPLES = [STEPS[0], *STEPS[3:]]
 
 
 @pytest.fixture
@@ -53,7 +54,8 @@ def family(bare):
 
 def test_all_steps_run_once_and_the_end_says_what_comes_next(family):
     out = family.ok("clean.sh", "--small")
-    assert family.called() == STEPS
+    assert family.called() == WITHOUT_EXAMPLES
+    assert "== 4 of 4, review/make.py: runs" in out
     assert "7 of 99 labels are suspect" in out
     assert "Classes with few images or in disorder: 1, listed in" in out
     log = "decisions.jsonl --data "
@@ -63,6 +65,7 @@ def test_all_steps_run_once_and_the_end_says_what_comes_next(family):
     again = family.ok("clean.sh", "--small")
     assert family.called() == []
     assert "7 of 99 labels are suspect" in again
+    assert "leave nothing to run" in family.fails("clean.sh", "--small", "--only", "target", status=2)
 
 
 def test_a_step_runs_again_only_for_the_options_it_depends_on(family):
@@ -70,7 +73,7 @@ def test_a_step_runs_again_only_for_the_options_it_depends_on(family):
     family.calls()
     family.ok("clean.sh", "--small", "--rule", "top-k")
     calls = family.calls()
-    assert [call["script"] for call in calls] == STEPS[2:]
+    assert [call["script"] for call in calls] == STEPS[3:]
     assert all("--rule" in call["args"] for call in calls)
     family.ok("clean.sh", "--small", "--rule", "top-k", "--not-members", "no")
     calls = family.calls()
@@ -90,15 +93,33 @@ def test_what_people_decide_makes_the_steps_run_again_and_what_rules_decide_does
     with log.open("a") as file:
         file.write(json.dumps({"image": "b", "decision": "keep", "who": "Ann"}) + "\n")
     family.ok("clean.sh", "--small")
-    assert family.called() == STEPS[2:]
+    assert family.called() == STEPS[3:]
     family.ok("clean.sh", "--small")
     assert family.called() == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"image": "b", "decision": "not a member", "who": "Ann"},
+        {"image": "b", "decision": "not a member", "who": "rule", "rule": "target"},  # of earlier examples: taken back
+    ],
+)
+def test_pictures_of_no_class_are_looked_for_once_the_log_has_some(family, line):
+    family.ok("clean.sh", "--small")
+    family.calls()
+    log = family.root / "results/small/decisions.jsonl"
+    with log.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    family.ok("clean.sh", "--small")
+    assert family.called() == STEPS[1:]
 
 
 def test_nothing_changes_in_a_dry_run(family):
     before = family.files()
     out = family.ok("clean.sh", "--small", "--dry-run")
-    assert [step for step in STEPS if step in out] == STEPS
+    assert [step for step in STEPS if step in out] == WITHOUT_EXAMPLES
+    assert [step for step in STEPS if step in family.ok("clean.sh", "--dry-run", "--not-members", "no")] == STEPS
     assert family.files() == before
 
 

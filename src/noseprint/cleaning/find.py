@@ -126,6 +126,7 @@ def find_suspects(
     present = ~(known.dropped | known.strangers)
     if len(np.unique(known.labels[present])) < 2:
         raise NoseprintError(f"{log}: leaves fewer than two classes: take decisions back with noseprint labels undo")
+    _say(f"Judging {present.sum():,} labels of {len(images.classes):,} classes by the rule {options.rule} ...")
     features = reduce_features(outputs.features)
     folds = assign_folds(images.labels, folds=options.folds, groups=images.groups, seed=options.seed)
     rows = features[present], known.labels[present], folds[present]
@@ -142,6 +143,9 @@ def find_suspects(
         rounds, networks = [found[present] for found in trained.probabilities], trained.networks
         cleaning = judge_networks(rounds, rows[1], features=rows[0], rule=options.rule, certain=certain)
         others = trained.probabilities[-1]
+    for each in cleaning.rounds:
+        _say(f"{each.step}, round {each.number}: {each.suspect} suspect; {each.new} new, {each.returned} returned")
+    _say(f"Training without each of {options.folds} folds, with and without suspects, to see if removal helps ...")
     groups = None if images.groups is None else list(np.array(images.groups)[present])
     gain = gain_of_removal(*rows, judge, certain=certain, groups=groups)
     found = _for_all(cleaning, present, others, folds=folds, rule=options.rule)
@@ -158,11 +162,6 @@ def find_suspects(
     summary = _summary(cleaning, known, gain=gain, removes=removes, rule=options.rule, kept=kept)
     with atomic_write(results / "summary.txt") as part:
         part.write_text(summary, encoding="utf-8")
-    for each in cleaning.rounds:
-        print(
-            f"{each.step}, round {each.number}: {each.suspect} suspect; {each.new} new, {each.returned} returned",
-            flush=True,
-        )
     with atomic_write(own / "out_of_fold.npz") as part, part.open("wb") as file:
         np.savez(file, **asdict(found))
     return found
@@ -217,6 +216,10 @@ def describe_suspicion(found: Found, row: int, *, label: str, proposal: str) -> 
     if proposal == label:
         return f"{agreed}the label is the first choice ({likely:.2f}), but not clearly"
     return f"{agreed}{proposal} is more likely ({likely:.2f})"
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
 def _for_all(cleaning: Cleaning, present: Flags, others: Floats, *, folds: Labels, rule: RuleName) -> Found:

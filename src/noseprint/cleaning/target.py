@@ -68,6 +68,7 @@ def find_strangers(features: Floats, seeds: Floats, *, marked: Flags, certain: F
             probability[folds == own] = model.predict_proba(both[:count][folds == own])[:, 1]
         new = (probability > THRESHOLD) & ~certain & ~is_example[:count]
         since[new] = number
+        print(f"round {number}: {int(new.sum())} more images are like the examples", flush=True)
         is_example[:count] |= new
         if not new.any():
             break
