@@ -83,6 +83,7 @@ def family(tmp_path, monkeypatch, capsys):
 def test_all_steps_from_photographs_to_the_page(family):
     said = family.all("--remove", "always")
     assert "so none was looked for" in said
+    assert said.startswith("Checking 24 training images ...\nComputing the features of 24 images ...\n")
     suspects = family.table("suspects.csv")
     assert len(suspects) == 24
     assert {row["image"] for row in suspects[:2]} == {"train/red/0.png", "train/blue/1.png"}
@@ -109,7 +110,7 @@ def test_a_folder_of_pictures_that_are_no_members(family, tmp_path):
 def test_an_image_that_cannot_be_read_is_one_message_or_left_out(family):
     (family.data / "train/red/0.png").write_bytes(b"no image")
     error = family.run("features/infer.py", status=1)
-    assert "1 of 24 photographs cannot be read. Go on without them with --skip-bad" in error
+    assert "1 of 24 photographs cannot be used. Go on without them with --skip-bad" in error
     assert error.count("\n") == 2
     family.all("--skip-bad")
     assert len(family.table("suspects.csv")) == 23
@@ -120,8 +121,8 @@ def test_an_image_that_cannot_be_read_is_one_message_or_left_out(family):
 def test_one_picture_with_two_labels_is_named_before_anything_is_computed(family):
     shutil.copy(family.data / "train/red/2.png", family.data / "train/blue/copy.png")
     error = family.run("features/infer.py", status=1)
-    assert "1 picture has two labels" in error
-    assert "train/blue/copy.png (blue) is the same picture as train/red/2.png (red)" in error
+    assert "2 of 25 photographs cannot be used" in error
+    assert "one picture with several labels, train/blue/copy.png (blue) and train/red/2.png (red)" in error
     family.all("--skip-bad")
     assert len(family.table("suspects.csv")) == 23
 
