@@ -20,7 +20,7 @@
 #   --network WHICH   what judges the labels. frozen (default): linear classifiers on the features of a network with its
 #                     public weights. trained: a network for each fold, which takes hours; --jobs N or --gpus 0,1 trains
 #                     them side by side, and options after -- go to their train.py
-#   --share S         the share of the images in the page's random sample (default: 0.05)
+#   --share S         the share of the images in the page's random sample (default: 0.05), but at least 60 images
 #   --folds N         parts of the images, each judged by a classifier trained on the others (default: 5)
 #   --rounds N        frozen: at most N rounds of the coarse step, and N of the fine one (default: 5). trained: train N
 #                     times, each time without the suspects of the time before (default: 1)

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -115,6 +116,10 @@ def test_wrong_labels_are_listed_first_logged_and_left_out(cleaning, capsys):
     summary = (cleaning.results / "summary.txt").read_text()
     assert f"{out.sum()} of 90 labels are suspect, by the rule noise-channel." in summary
     assert f"labels.csv keeps {90 - out.sum()} images and leaves {out.sum()} out." in summary
+    figures = json.loads((cleaning.results / "summary.json").read_text())
+    assert (figures["suspect"], figures["judged"], figures["left_out"]) == (out.sum(), 90, out.sum())
+    gain = [figures[name] for name in ("gain", "gain_low", "gain_high")]
+    assert "{:+.1f} points [{:+.1f}, {:+.1f}]".format(*(100 * value for value in gain)) in summary
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "Judging 90 labels of 3 classes by the rule noise-channel ..."
     assert said[1].startswith("fine, round 1: ")
@@ -141,6 +146,21 @@ def test_what_takes_long_has_a_bar_on_a_terminal_and_none_in_a_log(cleaning, cap
     bars = capsys.readouterr().err
     assert "settings:   0%|          | 0/10" in bars
     assert "does removal help:   0%|          | 0/3" in bars
+
+
+def test_rounds_that_end_at_their_limit_are_named(cleaning):
+    noise = np.random.default_rng(1).normal(0, 1, cleaning.outputs.features.shape).astype(np.float32)
+    cleaning.outputs = replace(cleaning.outputs, features=cleaning.outputs.features + noise)
+    said = {}
+    for limit in (1, 2, 20):
+        cleaning.run(rounds=limit)
+        said[limit] = (cleaning.results / "summary.txt").read_text()
+        with (cleaning.folder / "suspects/rounds.csv").open() as file:
+            rounds = list(csv.DictReader(file))
+        assert ((rounds[-1]["new"], rounds[-1]["returned"]) == ("0", "0")) == (limit == 20)
+        assert json.loads((cleaning.results / "summary.json").read_text())["unsettled"] == ["fine"] * (limit == 2)
+    assert "rounds, not at rest" not in said[1] + said[20]  # one round cannot show whether a second would change much
+    assert "The fine step ended at its limit of 2 rounds, not at rest: in the last one " in said[2]
 
 
 def test_the_guard_decides_by_default(cleaning):
@@ -235,7 +255,7 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("killed_at", range(11))
+@pytest.mark.parametrize("killed_at", range(12))
 def test_killed_at_any_file_and_run_again_gives_the_same_log(cleaning, tmp_path, monkeypatch, killed_at):
     """Files are written aside and renamed, so all that a kill can change is which of them are there."""
 
@@ -265,11 +285,11 @@ def test_killed_at_any_file_and_run_again_gives_the_same_log(cleaning, tmp_path,
         patch.setattr("noseprint.cleaning.class_list.write_csv", kill(label_files.write_csv))
         with contextlib.suppress(KilledError):
             all_steps(cleaning)
-        assert count == (killed_at or 10)
+        assert count == (killed_at or 11)
     all_steps(cleaning)
     lines = [[replace(line, when="") for line in read_log(each.log)] for each in (whole, cleaning)]
     assert lines[0] == lines[1]
-    for name in ("suspects.csv", "labels.csv", "classes.csv", "summary.txt"):
+    for name in ("suspects.csv", "labels.csv", "classes.csv", "summary.txt", "summary.json"):
         assert (whole.results / name).read_bytes() == (cleaning.results / name).read_bytes()
 
 
@@ -301,10 +321,12 @@ def test_classes_to_look_at(cleaning):
     assert write_class_list(path, cleaning.images, replace(found, probabilities=swapped), few=1, disorder=0.5) == 1
     (row,) = cleaning.table("classes.csv")
     assert (row["class"], row["images"], row["mistaken_for"]) == ("cat", str((labels == "cat").sum()), "dog")
-    assert row["why"] == "less than 50% is predicted right"
+    assert row["reason"] == "disorder"
     assert float(row["accuracy"]) < 0.5
     assert float(row["share_mistaken"]) > 0.5
     assert float(row["suspect"]) == pytest.approx((found.since[labels == "cat"] > 0).mean(), abs=1e-3)
     assert write_class_list(path, cleaning.images, found, few=50, disorder=0.0) == 3
-    assert {row["why"] for row in cleaning.table("classes.csv")} == {"fewer than 50 images"}
+    assert {row["reason"] for row in cleaning.table("classes.csv")} == {"few images"}
+    write_class_list(path, cleaning.images, replace(found, probabilities=swapped), few=50, disorder=0.5)
+    assert [row["reason"] for row in cleaning.table("classes.csv")] == ["few images; disorder", *["few images"] * 2]
     assert write_class_list(path, cleaning.images, found, few=1, disorder=0.0) == 0

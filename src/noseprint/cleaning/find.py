@@ -1,6 +1,7 @@
 """The cleaning of a folder of classes, from features to the list of suspects, the log and the cleaned table."""
 
-from collections.abc import Callable, Collection, Sequence
+import json
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -17,6 +18,7 @@ from noseprint.cleaning.label_files import export_labels
 from noseprint.cleaning.options import CleaningOptions, RuleName
 from noseprint.cleaning.rounds import (
     Cleaning,
+    Round,
     assign_folds,
     choose_settings,
     clean,
@@ -32,7 +34,6 @@ from noseprint.data.csv_rows import write_csv
 from noseprint.errors import NoseprintError
 from noseprint.files import atomic_write
 from noseprint.inference.classify import ClassifierOutputs, read_outputs
-from noseprint.metrics.bootstrap import Score
 
 Flags = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.int64]
@@ -116,9 +117,9 @@ def find_suspects(
 ) -> Found:
     """Judge every label, log what is left out, and estimate what removal brings.
 
-    images, outputs: see `read_images`. results: has decisions.jsonl, and gets suspects.csv, labels.csv, dropped.csv and
-    summary.txt. own: gets rounds.csv and, last of all, out_of_fold.npz, for `load_found`. trained: judges the labels;
-    None: linear classifiers on the features do. Only these say whether removal helps.
+    images, outputs: see `read_images`. results: has decisions.jsonl, and gets suspects.csv, labels.csv, dropped.csv,
+    summary.txt and summary.json. own: gets rounds.csv and, last of all, out_of_fold.npz, for `load_found`. trained:
+    judges the labels; None: linear classifiers on the features do. Only these say whether removal helps.
     Raises NoseprintError if fewer than two classes are left.
     """
     log = results / "decisions.jsonl"
@@ -159,9 +160,28 @@ def find_suspects(
     _write_suspects(results / "suspects.csv", images, found, known)
     kept = export_labels(results / "labels.csv", images, state).kept
     write_csv(own / "rounds.csv", ROUNDS_HEADER, [tuple(asdict(each).values()) for each in cleaning.rounds])
-    summary = _summary(cleaning, known, gain=gain, removes=removes, rule=options.rule, kept=kept)
-    with atomic_write(results / "summary.txt") as part:
-        part.write_text(summary, encoding="utf-8")
+    limit = options.trained_rounds or options.rounds
+    unsettled = _unsettled(cleaning.rounds, limit)
+    summary = Summary(
+        images=len(images),
+        not_members=int(known.strangers.sum()),
+        decided=int((known.certain | known.dropped).sum()),
+        judged=len(cleaning.since),
+        suspect=int(cleaning.suspect.sum()),
+        rule=options.rule,
+        rate=cleaning.rate,
+        gain=gain.value,
+        gain_low=gain.low,
+        gain_high=gain.high,
+        removed=removes,
+        kept=kept,
+        left_out=len(images) - kept,
+        unsettled=tuple(each.step for each in unsettled),
+    )
+    lines = _summary_lines(summary, unsettled, limit=limit)
+    for name, text in (("summary.txt", "\n".join(lines)), ("summary.json", json.dumps(asdict(summary), indent=1))):
+        with atomic_write(results / name) as part:
+            part.write_text(f"{text}\n", encoding="utf-8")
     with atomic_write(own / "out_of_fold.npz") as part, part.open("wb") as file:
         np.savez(file, **asdict(found))
     return found
@@ -295,27 +315,67 @@ def _write_suspects(path: Path, images: ClassTable, found: Found, known: Settled
     )
 
 
-def _summary(cleaning: Cleaning, known: Settled, *, gain: Score, removes: bool, rule: RuleName, kept: int) -> str:
-    """The text of summary.txt: what was found, what removal brings, and how sure that is."""
-    suspects, judged, every = int(cleaning.suspect.sum()), len(cleaning.since), len(known.labels)
+@dataclass(frozen=True)
+class Summary:
+    """What summary.json holds.
+
+    images: training images that can be used. not_members: of these, by the step target. decided: by people. judged,
+    suspect: labels. rule: which judged. rate: the share of wrong labels, as far as a linear classifier can tell. gain,
+    gain_low, gain_high: what removal brings, see `gain_of_removal`, in 0..1. removed: whether suspects are left out.
+    kept, left_out: images in labels.csv, and others. unsettled: the steps that ended at their limit of rounds.
+    """
+
+    images: int
+    not_members: int
+    decided: int
+    judged: int
+    suspect: int
+    rule: RuleName
+    rate: float
+    gain: float
+    gain_low: float
+    gain_high: float
+    removed: bool
+    kept: int
+    left_out: int
+    unsettled: tuple[str, ...]
+
+
+def _unsettled(rounds: Sequence[Round], limit: int) -> list[Round]:
+    """The last round of each step that ended at the limit of rounds, while labels still changed sides."""
+    steps = [[each for each in rounds if each.step == step] for step in dict.fromkeys(each.step for each in rounds)]
+    return [own[-1] for own in steps if len(own) == limit > 1 and (own[-1].new or own[-1].returned)]
+
+
+def _summary_lines(summary: Summary, unsettled: Sequence[Round], *, limit: int) -> Iterator[str]:
+    """The lines of summary.txt: what was found, what removal brings, and how sure that is."""
     helps = (
         "Removal helps"
-        if gain.low > 0
+        if summary.gain_low > 0
         else "Removal does harm"
-        if gain.high < 0
+        if summary.gain_high < 0
         else "Nothing shows that removal helps"
     )
-    strangers, decided = int(known.strangers.sum()), int((known.certain | known.dropped).sum())
-    lines = [
-        *([f"{strangers} of {every} images are no member of any class."] if strangers else []),
-        *([f"People have decided about {decided} images; these decisions stand."] if decided else []),
-        f"{suspects} of {judged} labels are suspect, by the rule {rule}.",
-        f"About {cleaning.rate:.1%} of the labels are wrong, as far as a linear classifier can tell. Where "
-        "classes are hard to tell apart, that is too high. The random sample on the page measures it.",
-        f"{helps}: without the suspects, {100 * gain.value:+.1f} points "
-        f"[{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] more of the labels of unseen images are predicted.",
-        f"labels.csv keeps {kept} images and leaves {every - kept} out."
-        if removes or kept < every
-        else "No image is left out: look at the suspects on the page, or leave them out with --remove always.",
-    ]  # fmt: skip
-    return "\n".join(lines) + "\n"
+    if summary.not_members:
+        yield f"{summary.not_members} of {summary.images} images are no member of any class."
+    if summary.decided:
+        yield f"People have decided about {summary.decided} images; these decisions stand."
+    yield f"{summary.suspect} of {summary.judged} labels are suspect, by the rule {summary.rule}."
+    for last in unsettled:
+        yield (
+            f"The {last.step} step ended at its limit of {limit} rounds, not at rest: in the last one {last.new} "
+            f"labels became suspect and {last.returned} returned. --rounds {2 * limit} shows if it comes to rest."
+        )
+    yield (
+        f"About {summary.rate:.1%} of the labels are wrong, as far as a linear classifier can tell. Where "
+        "classes are hard to tell apart, that is too high. The random sample on the page measures it."
+    )
+    yield (
+        f"{helps}: without the suspects, {100 * summary.gain:+.1f} points "
+        f"[{100 * summary.gain_low:+.1f}, {100 * summary.gain_high:+.1f}] more of the labels of unseen images are "
+        "predicted."
+    )
+    if summary.removed or summary.left_out:
+        yield f"labels.csv keeps {summary.kept} images and leaves {summary.left_out} out."
+    else:
+        yield "No image is left out: look at the suspects on the page, or leave them out with --remove always."
