@@ -8,8 +8,8 @@
 #
 # A step runs a script of a recipe folder. It depends on the files and folders PATH in the data folder, on the results
 # of the steps that it comes after, on the Python files of its folder and on its options, to which --with adds. It makes
-# FILE (default: best.safetensors) in FOLDER/results/RUN. `method` is called first to learn the steps and later to run
-# them.
+# FILE (default: best.safetensors) in FOLDER/results/RUN; /FILE is in the family's own results/RUN. `method` is called
+# first to learn the steps and later to run them.
 #
 # --after names a step by its FOLDER/SCRIPT. If several steps run one script, each is a part of it: the script gets
 # --part NAME, its results lie in FOLDER/results/RUN/NAME, and --after names the step FOLDER/SCRIPT:NAME. There, *
@@ -193,6 +193,7 @@ step() {  # STAGE FOLDER/SCRIPT [--part NAME] [--with OPTION...] [--reads PATH..
   done
   STEP=$SCRIPT${PART:+:$PART}
   RESULT=$FOLDER/results${RUN:+/$RUN}${PART:+/$PART}/$file
+  case $file in /*) RESULT=results${RUN:+/$RUN}$file ;; esac
   if [ "$MODE" = declare ]; then
     ! contains "$STEP" ${STEPS[@]+"${STEPS[@]}"} || fail "step $STEP: declared twice; give each --part another name"
     contains "$STAGE" ${STAGES[@]+"${STAGES[@]}"} || STAGES+=("$STAGE")

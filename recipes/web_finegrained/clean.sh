@@ -71,8 +71,8 @@ judge() {
   fi
   step suspects suspects/find.py --with "${with[@]}" --reads ${DECIDED[@]+"${DECIDED[@]}"} \
     --after "${after[@]}" --makes out_of_fold.npz
-  step classes classes/list.py --with "${with[@]}" --after suspects/find.py --makes classes.csv
-  step review review/make.py --with "${with[@]}" ${SHARE[@]+"${SHARE[@]}"} --after suspects/find.py --makes review.html
+  step classes classes/list.py --with "${with[@]}" --after suspects/find.py --makes /classes.csv
+  step review review/make.py --with "${with[@]}" ${SHARE[@]+"${SHARE[@]}"} --after suspects/find.py --makes /review.html
 }
 
 # Whether there are examples of pictures that are no member of any class, or the log has lines about such pictures.

@@ -20,9 +20,10 @@ made = {
     "target/find.py": "target.csv", "suspects/find.py": "out_of_fold.npz", "classes/list.py": "classes.csv",
     "review/make.py": "review.html",
 }[name]
-(script.parent / "results" / run / made).write_text(f"made {time.time_ns()}")
 results = script.parents[1] / "results" / run
 results.mkdir(parents=True, exist_ok=True)
+folder = results if made in ("classes.csv", "review.html") else script.parent / "results" / run
+(folder / made).write_text(f"made {time.time_ns()}")
 if name == "suspects/find.py":
     (results / "summary.txt").write_text("7 of 99 labels are suspect\\n")
     with (results / "decisions.jsonl").open("a") as file:
@@ -66,6 +67,15 @@ def test_all_steps_run_once_and_the_end_says_what_comes_next(family):
     assert family.called() == []
     assert "7 of 99 labels are suspect" in again
     assert "leave nothing to run" in family.fails("clean.sh", "--small", "--only", "target", status=2)
+
+
+def test_a_page_or_a_list_that_was_deleted_is_made_again(family):
+    family.ok("clean.sh", "--small")
+    family.calls()
+    for name in ("review.html", "classes.csv"):
+        (family.root / "results/small" / name).unlink()
+    family.ok("clean.sh", "--small")
+    assert family.called() == ["classes/list.py", "review/make.py"]
 
 
 def test_a_step_runs_again_only_for_the_options_it_depends_on(family):
