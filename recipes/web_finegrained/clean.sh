@@ -107,11 +107,15 @@ own_option() {
   case $1 in
     --not-members)
       value=$(from_caller "$value")
+      [ -d "$value" ] && [ -n "$(ls "$value")" ] || usage_error "$1 $value: name a folder with photographs in it"
       EXAMPLES=("$1" "$value") SHOWN=("$value") ;;
     --network)
       case $value in trained | frozen) ;; *) usage_error "--network $value: choose trained or frozen" ;; esac
       NETWORK=$value ;;
-    --folds) require_jobs "$@"; FOLDS=$value ;;
+    --folds)
+      require_jobs "$@"
+      [ "$value" -ge 3 ] || usage_error "$1 $value: must be at least 3, since the guard cleans without one of them"
+      FOLDS=$value ;;
     --rounds) require_jobs "$@"; ROUNDS=$value ;;
     --share) SHARE=("$1" "$value") ;;
     *) RULES+=("$1" "$value") ;;

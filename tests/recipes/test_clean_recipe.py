@@ -127,6 +127,42 @@ def test_one_picture_with_two_labels_is_named_before_anything_is_computed(family
     assert len(family.table("suspects.csv")) == 23
 
 
+def test_odd_names_and_linked_images_are_judged_shown_and_left_out(family, tmp_path):
+    odd = ("a b.png", "it's.png", '"quoted", with a comma.png', "\u00e9t\u00e9 \u4e2d.png", "linked.png", "100%#1.png")
+    for row, name in enumerate(odd, 2):
+        image = family.data / "train" / ("red", "blue")[row % 2] / f"{row}.png"
+        target = tmp_path / f"elsewhere {row}.png"
+        if name == "linked.png":
+            image.rename(target)
+            image.with_name(name).symlink_to(target)
+        else:
+            image.rename(image.with_name(name))
+    family.data.rename(tmp_path / "d\u00e4ta '1' {x}")
+    family.data = tmp_path / "d\u00e4ta '1' {x}"
+    wrong = family.data / "train/red/0.png"
+    wrong.rename(wrong.with_name('it\'s "wrong", \u00e9.png'))
+    family.all("--remove", "always")
+    assert {Path(row["image"]).name for row in family.table("suspects.csv")} > set(odd)
+    dropped = {row["image"] for row in family.table("dropped.csv")}
+    assert dropped == {'train/red/it\'s "wrong", \u00e9.png', "train/blue/1.png"}
+
+
+def test_a_relative_data_folder_is_the_same_folder(family, monkeypatch):
+    family.run("features/infer.py")
+    monkeypatch.chdir(family.data.parent)
+    family.data = Path(family.data.name)
+    family.run("suspects/find.py")
+    assert len(family.table("suspects.csv")) == 24
+
+
+def test_a_folder_without_examples_is_one_message(family, tmp_path):
+    (tmp_path / "no").mkdir()
+    family.run("features/infer.py")
+    error = family.run("features/examples.py", "--not-members", str(tmp_path / "no"), status=1)
+    assert f"{tmp_path}/no: has no photographs" in error
+    assert error.count("\n") == 1
+
+
 def test_wrong_data_is_one_message(family, tmp_path):
     (family.data / "train/green").mkdir()
     assert "green: the class's folder holds no photograph" in family.run("features/infer.py", status=1)

@@ -133,6 +133,47 @@ def test_nothing_changes_in_a_dry_run(family):
     assert family.files() == before
 
 
+def test_the_folder_of_the_training_images_may_have_another_name(family):
+    (family.root / "data/train").rename(family.root / "data/Training")
+    (family.root / "data/valid/a class").mkdir(parents=True)
+    family.ok("clean.sh", "--small")
+    family.calls()
+    (family.root / "data/valid/a class/2.jpg").write_bytes(b"not cleaned")
+    family.ok("clean.sh", "--small")
+    assert family.called() == []
+    (family.root / "data/Training/a class/2.jpg").write_bytes(b"more pixels")
+    family.ok("clean.sh", "--small")
+    assert family.called() == WITHOUT_EXAMPLES
+
+
+@pytest.mark.parametrize("folder", ["train", "valid", "testing"])
+def test_the_training_of_members_depends_on_the_folders_that_it_reads(family, folder):
+    shutil.copy(ROOT / "recipes/web_finegrained/train.sh", family.root)
+    data = family.root / "data"
+    for name in ("valid", "testing"):
+        shutil.copytree(data / "train", data / name)
+    made = {"train.py": "best.safetensors", "infer.py": "holdout.safetensors"}
+    for script, result in ((f"b4/{name}", result) for name, result in made.items()):
+        (family.root / "b4").mkdir(exist_ok=True)
+        stub = STUB.replace('"features/infer.py": "features.safetensors",', f'"{script}": "{result}",')
+        (family.root / script).write_text(stub)
+    command = ("train.sh", "--small", "--only", "b4")
+    family.ok(*command)
+    assert family.called() == ["b4/train.py", "b4/infer.py"]
+    (data / folder / "a class/2.jpg").write_bytes(b"more pixels")
+    family.ok(*command)
+    assert family.called() == ["b4/train.py", "b4/infer.py"][folder == "testing" :]
+
+
+def test_values_that_cannot_work_are_refused_before_anything_runs(family):
+    (family.root / "empty").mkdir()
+    for folder in ("empty", "missing"):
+        error = family.fails("clean.sh", "--small", "--not-members", folder, status=2)
+        assert f"--not-members {family.root}/{folder}: name a folder with photographs in it" in error
+    assert "--folds 2: must be at least 3" in family.fails("clean.sh", "--small", "--folds", "2", status=2)
+    assert family.called() == []
+
+
 @pytest.mark.parametrize("option", ["--rule", "--table", "--not-members"])
 def test_an_option_without_its_value_is_refused(family, option):
     assert f"{option} needs a value" in family.fails("clean.sh", option, status=2)
