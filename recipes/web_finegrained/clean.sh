@@ -27,7 +27,7 @@
 #   --not-members DIR pictures that are no member of any class: more of their kind are looked for and left out. Images
 #                     that people marked with n on the page are examples, too; without any example, nothing is looked for
 #   --from STAGE --to STAGE
-#                     begin or end with this stage: features, target (with examples of it), folds (with
+#                     begin or end with this stage: features, not-members (with examples), folds (with
 #                     --network trained), suspects, classes or review
 #   --data DIR --only FOLDER... --check --force --list --dry-run --skip-bad --help
 #                     as in train.sh of the checkout
@@ -50,10 +50,10 @@ method() {
 look() {
   step features features/infer.py --reads ${READ_TRAIN[@]+"${READ_TRAIN[@]}"} --makes features.safetensors
   [ "$MODE" = declare ] || looks_for_not_members || return 0
-  step target features/examples.py --with ${EXAMPLES[@]+"${EXAMPLES[@]}"} --reads ${SHOWN[@]+"${SHOWN[@]}"} \
+  step not-members features/examples.py --with ${EXAMPLES[@]+"${EXAMPLES[@]}"} --reads ${SHOWN[@]+"${SHOWN[@]}"} \
     --after features/infer.py --makes examples.safetensors
-  step target target/find.py --with --folds "$FOLDS" ${RULES[@]+"${RULES[@]}"} --reads ${DECIDED[@]+"${DECIDED[@]}"} \
-    --after features/infer.py features/examples.py --makes target.csv
+  step not-members not_members/find.py --with --folds "$FOLDS" ${RULES[@]+"${RULES[@]}"} \
+    --reads ${DECIDED[@]+"${DECIDED[@]}"} --after features/infer.py features/examples.py --makes not_members.csv
 }
 
 fold() {  # FOLD: train on the others, in the current round
@@ -65,7 +65,7 @@ fold() {  # FOLD: train on the others, in the current round
 
 judge() {
   local after=(features/infer.py) with=(--folds "$FOLDS" ${RULES[@]+"${RULES[@]}"})
-  if looks_for_not_members; then after+=(target/find.py); fi
+  if looks_for_not_members; then after+=(not_members/find.py); fi
   if is_trained; then after+=("folds/train.py:*") with+=(--trained-rounds "${ROUNDS:-1}")
   elif [ -n "$ROUNDS" ]; then with+=(--rounds "$ROUNDS")
   fi

@@ -1,4 +1,4 @@
-"""The steps target, suspects and classes as they follow each other, on features that are made up."""
+"""The steps not-members, suspects and classes as they follow each other, on features that are made up."""
 
 import contextlib
 import csv
@@ -13,18 +13,18 @@ from noseprint.cleaning import decisions, find, label_files
 from noseprint.cleaning.class_list import write_class_list
 from noseprint.cleaning.decisions import Decision, append, file_hashes, read_log, replay, undo
 from noseprint.cleaning.find import at_most, find_suspects, load_found, read_images
+from noseprint.cleaning.not_members import take_not_members_out
 from noseprint.cleaning.options import CleaningOptions
-from noseprint.cleaning.target import take_strangers_out
 from noseprint.data.class_tables import ClassTable
 from noseprint.errors import NoseprintError
 from noseprint.inference.classify import ClassifierOutputs, empty_outputs
 
 CLASSES = ("cat", "dog", "owl")
-IMAGES, STRANGERS = 90, 9
+IMAGES, OTHERS = 90, 9
 
 
 class Cleaning:
-    """Images of three classes, with features that tell them apart. Every fifth label is wrong; the last: strangers."""
+    """Images of three classes, which features tell apart. A fifth of the labels is wrong; the last are of no class."""
 
     def __init__(self, folder):
         random = np.random.default_rng(0)
@@ -37,9 +37,9 @@ class Cleaning:
         for row, path in enumerate(paths):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"image %d" % row)
-        self.strangers = np.arange(IMAGES) >= IMAGES - STRANGERS
-        self.wrong &= ~self.strangers
-        centre = np.where(self.strangers[:, None], -np.ones(8), 3 * np.eye(3, 8)[truth])
+        self.others = np.arange(IMAGES) >= IMAGES - OTHERS
+        self.wrong &= ~self.others
+        centre = np.where(self.others[:, None], -np.ones(8), 3 * np.eye(3, 8)[truth])
         features = (centre + random.normal(0, 0.25, (IMAGES, 8))).astype(np.float32)
         self.images = ClassTable(paths, labels, ("train",) * IMAGES, names)
         self.outputs = ClassifierOutputs(names, np.zeros((IMAGES, 3), np.float32), features, CLASSES, "0" * 16)
@@ -48,14 +48,14 @@ class Cleaning:
         self.folder, self.results, self.log = folder, folder / "results", folder / "results" / "decisions.jsonl"
         self.options = CleaningOptions(data=folder / "data", folds=3, rounds=2, remove="always")
 
-    def target(self, examples=None, **options):
-        take_strangers_out(
+    def take_out(self, examples=None, **options):
+        take_not_members_out(
             self.images,
             self.outputs,
             examples or empty_outputs(self.outputs),
             options=replace(self.options, **options),
             log=self.log,
-            out=self.folder / "target.csv",
+            out=self.folder / "not_members.csv",
         )
 
     def run(self, **options):
@@ -207,35 +207,40 @@ def test_what_people_decided_counts(cleaning):
                 {cleaning.images.names[row] for row in (wrong[0], wrong[1], right[0])}]  # fmt: skip
 
 
-def test_strangers_are_out_of_the_training_and_on_the_list(cleaning, capsys):
-    cleaning.target(cleaning.examples)
+def test_pictures_of_no_class_are_out_of_the_training_and_on_the_list(cleaning, capsys):
+    cleaning.take_out(cleaning.examples)
     said = capsys.readouterr().out
     assert "round 1: 6 more images are like the examples\nround 2: 3 more" in said
     assert "9 of 90 images are no member of any class, judged by 5 examples." in said
-    assert np.array_equal(cleaning.left_out(), cleaning.strangers)
+    assert np.array_equal(cleaning.left_out(), cleaning.others)
     (line, *_) = read_log(cleaning.log)
-    assert (line.rule, line.decision, line.threshold, line.proposal) == ("target", "not a member", 0.9, "not a member")
+    assert (line.rule, line.decision, line.threshold, line.proposal) == (
+        "not-members",
+        "not a member",
+        0.9,
+        "not a member",
+    )
     assert line.proposal_probability > 0.9
     found = cleaning.run()
-    assert cleaning.left_out()[cleaning.strangers].all()
+    assert cleaning.left_out()[cleaning.others].all()
     assert "9 of 90 images are no member of any class." in (cleaning.results / "summary.txt").read_text()
     rows = cleaning.table("suspects.csv")
-    assert sum(row["reason"] == "no member of any class, by the step target" for row in rows) == 9
+    assert sum(row["reason"] == "no member of any class, by the step not-members" for row in rows) == 9
     assert found.folds.min() >= 0
     assert {line.rule for line in read_log(cleaning.log) if line.image in np.array(cleaning.images.names)[-9:]} == {
-        "target"
+        "not-members"
     }
-    cleaning.target()
+    cleaning.take_out()
     assert "so none was looked for" in capsys.readouterr().out
-    assert not cleaning.left_out()[cleaning.strangers].all()
-    with (cleaning.folder / "target.csv").open() as file:
+    assert not cleaning.left_out()[cleaning.others].all()
+    with (cleaning.folder / "not_members.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 90
 
 
 def test_images_that_people_marked_are_examples(cleaning, capsys):
     for row in range(86, 90):
         cleaning.decide(row, "not a member")
-    cleaning.target()
+    cleaning.take_out()
     assert "by 4 examples" in capsys.readouterr().out
     assert cleaning.left_out()[81:].all()
 
@@ -260,7 +265,7 @@ def test_killed_at_any_file_and_run_again_gives_the_same_log(cleaning, tmp_path,
     """Files are written aside and renamed, so all that a kill can change is which of them are there."""
 
     def all_steps(each):
-        each.target(each.examples)
+        each.take_out(each.examples)
         found = each.run()
         write_class_list(each.results / "classes.csv", each.images, found, few=50, disorder=0.5)
 

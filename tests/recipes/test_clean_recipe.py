@@ -15,7 +15,7 @@ from noseprint.cleaning.decisions import read_log
 from .conftest import ROOT
 
 STEPS = (
-    "features/infer.py", "features/examples.py", "target/find.py", "suspects/find.py", "classes/list.py",
+    "features/infer.py", "features/examples.py", "not_members/find.py", "suspects/find.py", "classes/list.py",
     "review/make.py",
 )  # fmt: skip
 

@@ -17,7 +17,7 @@ with (script.parents[1] / "calls.jsonl").open("a") as file:
     file.write(json.dumps({"script": name, "args": args}) + "\\n")
 made = {
     "features/infer.py": "features.safetensors", "features/examples.py": "examples.safetensors",
-    "target/find.py": "target.csv", "suspects/find.py": "out_of_fold.npz", "classes/list.py": "classes.csv",
+    "not_members/find.py": "not_members.csv", "suspects/find.py": "out_of_fold.npz", "classes/list.py": "classes.csv",
     "review/make.py": "review.html",
 }[name]
 results = script.parents[1] / "results" / run
@@ -32,7 +32,7 @@ if name == "classes/list.py":
     (results / "classes.csv").write_text("class\\ncat\\n")
 """
 STEPS = [
-    "features/infer.py", "features/examples.py", "target/find.py", "suspects/find.py", "classes/list.py",
+    "features/infer.py", "features/examples.py", "not_members/find.py", "suspects/find.py", "classes/list.py",
     "review/make.py",
 ]  # fmt: skip
 WITHOUT_EXAMPLES = [STEPS[0], *STEPS[3:]]
@@ -66,7 +66,7 @@ def test_all_steps_run_once_and_the_end_says_what_comes_next(family):
     again = family.ok("clean.sh", "--small")
     assert family.called() == []
     assert "7 of 99 labels are suspect" in again
-    assert "leave nothing to run" in family.fails("clean.sh", "--small", "--only", "target", status=2)
+    assert "leave nothing to run" in family.fails("clean.sh", "--small", "--only", "not_members", status=2)
 
 
 def test_a_page_or_a_list_that_was_deleted_is_made_again(family):
@@ -112,7 +112,12 @@ def test_what_people_decide_makes_the_steps_run_again_and_what_rules_decide_does
     "line",
     [
         {"image": "b", "decision": "not a member", "who": "Ann"},
-        {"image": "b", "decision": "not a member", "who": "rule", "rule": "target"},  # of earlier examples: taken back
+        {
+            "image": "b",
+            "decision": "not a member",
+            "who": "rule",
+            "rule": "not-members",
+        },  # of earlier examples: taken back
     ],
 )
 def test_pictures_of_no_class_are_looked_for_once_the_log_has_some(family, line):

@@ -39,8 +39,8 @@ Flags = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.floating]
 
-TARGET = "target"
-"""The `rule` of the decisions of the step target."""
+NOT_MEMBERS = "not-members"
+"""The `rule` of the decisions of the step not-members."""
 SUSPECTS_HEADER = ("image", "label", "proposal", "probability", "rank", "round", "reason")
 ROUNDS_HEADER = ("round", "step", "suspect", "new", "returned")
 THRESHOLDS: dict[RuleName, float] = {"noise-channel": SUSPECT_ABOVE, "top-k": 1.0}
@@ -52,7 +52,7 @@ class Found:
 
     rule: which judged. probabilities (N, K): out-of-fold. posterior (N, K): by the rule. suspicion (N,): higher is more
     suspect. since (N,): the round since which a label is suspect, 0 for those that are not; 1 for images that the rule
-    did not judge, because a person or the step target has taken them out. found_by (N,): which rules agree, "" if only
+    did not judge, as a person or the step not-members has taken them out. found_by (N,): which rules agree, "" if only
     one was asked. folds (N,).
     """
 
@@ -70,13 +70,13 @@ class Settled:
     """What is known of N training images before a rule judges their labels.
 
     labels: (N,) class numbers, as people decided. certain: (N,) whether a person decided that the image stays. dropped:
-    (N,) taken out by a person. strangers: (N,) no member of any class, by the step target.
+    (N,) taken out by a person. not_members: (N,) no member of any class, by the step not-members.
     """
 
     labels: Labels
     certain: Flags
     dropped: Flags
-    strangers: Flags
+    not_members: Flags
 
 
 def read_images(options: CleaningOptions | FoldOptions, features: Path) -> tuple[ClassTable, ClassifierOutputs]:
@@ -97,8 +97,8 @@ def read_images(options: CleaningOptions | FoldOptions, features: Path) -> tuple
 
 
 def settle(images: ClassTable, log: Path) -> Settled:
-    """What people and the step target decided. Raises DataError as `read_log` does."""
-    state = replay([line for line in read_log(log) if line.who != RULE or line.rule == TARGET], images)
+    """What people and the step not-members decided. Raises DataError as `read_log` does."""
+    state = replay([line for line in read_log(log) if line.who != RULE or line.rule == NOT_MEMBERS], images)
     number = {name: index for index, name in enumerate(images.classes)}
     by_person = np.array([line is not None and line.who != RULE for line in state.decisions], bool)
     kept = np.array(state.kept, bool)
@@ -124,7 +124,7 @@ def find_suspects(
     """
     log = results / "decisions.jsonl"
     known = settle(images, log)
-    present = ~(known.dropped | known.strangers)
+    present = ~(known.dropped | known.not_members)
     if len(np.unique(known.labels[present])) < 2:
         raise NoseprintError(f"{log}: leaves fewer than two classes: take decisions back with noseprint labels undo")
     _say(f"Judging {present.sum():,} labels of {len(images.classes):,} classes by the rule {options.rule} ...")
@@ -152,7 +152,7 @@ def find_suspects(
     found = _for_all(cleaning, present, others, folds=folds, rule=options.rule)
     removes = options.remove == "always" or (options.remove == "auto" and gain.low > 0)
     out = at_most(
-        present & (found.since > 0), found.suspicion, images.labels, most=options.most_of_class, gone=known.strangers
+        present & (found.since > 0), found.suspicion, images.labels, most=options.most_of_class, gone=known.not_members
     )
     _log_suspects(images, networks, found, out=out & removes, log=log)
     log.touch()  # where nothing is decided, the log is empty, but there is one to ask
@@ -164,7 +164,7 @@ def find_suspects(
     unsettled = _unsettled(cleaning.rounds, limit)
     summary = Summary(
         images=len(images),
-        not_members=int(known.strangers.sum()),
+        not_members=int(known.not_members.sum()),
         decided=int((known.certain | known.dropped).sum()),
         judged=len(cleaning.since),
         suspect=int(cleaning.suspect.sum()),
@@ -291,8 +291,8 @@ def _write_suspects(path: Path, images: ClassTable, found: Found, known: Settled
     ranks, proposals = label_ranks(found.probabilities, labels), found.posterior.argmax(axis=1)
 
     def reason(row: int) -> str:
-        if known.strangers[row]:
-            return "no member of any class, by the step target"
+        if known.not_members[row]:
+            return "no member of any class, by the step not-members"
         if known.dropped[row]:
             return "a person took it out"
         return describe_suspicion(found, row, label=images.labels[row], proposal=classes[proposals[row]])
@@ -319,7 +319,7 @@ def _write_suspects(path: Path, images: ClassTable, found: Found, known: Settled
 class Summary:
     """What summary.json holds.
 
-    images: training images that can be used. not_members: of these, by the step target. decided: by people. judged,
+    images: training images that can be used. not_members: of these, by that step. decided: by people. judged,
     suspect: labels. rule: which judged. rate: the share of wrong labels, as far as a linear classifier can tell. gain,
     gain_low, gain_high: what removal brings, see `gain_of_removal`, in 0..1. removed: whether suspects are left out.
     kept, left_out: images in labels.csv, and others. unsettled: the steps that ended at their limit of rounds.
