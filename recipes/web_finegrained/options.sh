@@ -3,6 +3,7 @@
 
 ALL_MEMBERS=(b4 b5)
 MEMBERS=("${ALL_MEMBERS[@]}")  # those that --members names
+MEMBER_LIST=$(IFS=,; printf '%s' "${ALL_MEMBERS[*]}")
 TABLE=""          # of --table
 TABLE_OPTIONS=()  # that say what the table means; every Python script gets them
 

@@ -18,6 +18,7 @@ from noseprint.cleaning.options import RuleName
 from noseprint.cleaning.suspicion import SUSPECT_ABOVE, Rule, choose_rule, noise_channel, outside_top
 from noseprint.errors import NoseprintError
 from noseprint.metrics.bootstrap import Score, bootstrap_difference
+from noseprint.progress import progress
 
 Floats = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.int64]
@@ -169,10 +170,12 @@ def choose_settings(features: Floats, labels: Labels, folds: Labels, *, classes:
             matrix = noise_channel(probabilities[~own], labels[~own]).matrix
             likelihood = (probabilities[own] * matrix[:, labels[own]].T).sum(axis=1)
             total -= float(np.log(np.maximum(likelihood, 1e-12)).sum())
+        bar.update()
         return total
 
-    first = min((Settings(SHRINKAGES[1], value) for value in TEMPERATURES), key=loss)
-    return min((Settings(value, first.temperature) for value in SHRINKAGES), key=loss)
+    with progress(total=len(TEMPERATURES) + len(SHRINKAGES), desc="settings", leave=False) as bar:
+        first = min((Settings(SHRINKAGES[1], value) for value in TEMPERATURES), key=loss)
+        return min((Settings(value, first.temperature) for value in SHRINKAGES), key=loss)
 
 
 def clean(
@@ -264,7 +267,7 @@ def gain_of_removal(
     judge: `clean` with all options but `certain`.
     """
     before, after = np.zeros(len(labels)), np.zeros(len(labels))
-    for fold in np.unique(folds):
+    for fold in progress(np.unique(folds), desc="does removal help", unit="fold", leave=False):
         own = folds == fold
         train = features[~own], labels[~own]
         inner = judge(*train, folds[~own], certain=certain[~own])

@@ -52,6 +52,7 @@ def infer_classes(
             if not images.paths:
                 out.unlink(missing_ok=True)
                 continue
+            print(f"{kind}: classifying {len(images):,} images ...", flush=True)
             outputs = classify_photographs(
                 weights,
                 images.paths,

@@ -173,6 +173,9 @@ class _Training:
         seconds = [self._elapsed(), (time.monotonic() - then) / max(1, number - since), self.score_seconds]
         elapsed, per_step, per_score = from_main(seconds, self.world.device)
         self.plan.fit_into_time(number, elapsed=elapsed, per_step=per_step, per_score=per_score)
+        if self.world.is_main and not self.plan.open_ended and self.plan.steps:
+            cut = f"only {self.plan.steps} steps fit into {self.plan.minutes:g} minutes; " * self.plan.out_of_time
+            tqdm.write(f"{cut}about {_duration((self.plan.steps - number) * per_step)} of training left")
 
     def _end_stretch(self, number: int, *, images_per_s: float) -> str:
         """Score the averaged weights after step `number`, and log it with the mean loss; return it as a line."""
@@ -208,10 +211,9 @@ class _Training:
         return bool(from_main([float(bool(why))], self.world.device)[0])
 
     def _length(self) -> str:
-        limit = f"at most about {self.plan.minutes:g} minutes" if self.plan.minutes else ""
         if self.plan.open_ended:
-            return f"{limit}, less if nothing more is learned,"
-        return f"{self.plan.steps} steps{limit and f', {limit},'}"
+            return f"at most about {self.plan.minutes:g} minutes, less if nothing more is learned,"
+        return f"{self.plan.steps} steps"  # how long these take is known after the first of them
 
     def _report(self) -> None:
         """Say why the training ended, and what it gained."""
@@ -286,3 +288,7 @@ class _Training:
     def _require_best(self) -> None:
         if not (self.results / "best.safetensors").is_file():
             raise NoseprintError(f"{self.results} is trained but best.safetensors is gone: pass --restart")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} s"
