@@ -28,14 +28,17 @@ def area_under_margin(features: Floats, labels: Labels, *, seed: int = 0) -> Flo
     for number, aside in enumerate((drawn[:count], drawn[count : 2 * count])):
         changed = labels.copy()
         changed[aside] = classes
-        area = _mean_margins(features, changed, classes + 1)
+        area = mean_margins(features, changed, classes + 1)
         rows = drawn[:count] if number else drawn[count:]
         above[rows] = area[rows] - np.quantile(area[aside], LIMIT)
     return above
 
 
-def _mean_margins(features: Floats, labels: Labels, classes: int) -> Floats:
-    """The mean margin of each label while a linear softmax classifier is trained by gradient steps on all images."""
+def mean_margins(features: Floats, labels: Labels, classes: int) -> Floats:
+    """The mean margin of each of N labels while a linear softmax classifier is trained on all images.
+
+    It is trained by gradient steps from zero. features: (N, C). labels: (N,) class numbers below `classes`.
+    """
     inputs = np.column_stack([features, np.ones(len(features))]).astype(np.float32)
     step = 2 / np.linalg.eigvalsh(inputs.T @ inputs / len(inputs))[-1]  # the loss curves at most half as much
     rows = np.arange(len(labels))
