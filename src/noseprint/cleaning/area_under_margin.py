@@ -44,13 +44,14 @@ def mean_margins(features: Floats, labels: Labels, classes: int) -> Floats:
     rows = np.arange(len(labels))
     weights = np.zeros((inputs.shape[1], classes), np.float32)
     speed, total = np.zeros_like(weights), np.zeros(len(labels))
+    logits = inputs @ weights
     for _ in range(STEPS):
-        error = softmax(inputs @ weights, axis=1)
+        error = softmax(logits, axis=1)
         error[rows, labels] -= 1
         speed = MOMENTUM * speed - step * (inputs.T @ error) / len(inputs)
         weights += speed
         logits = inputs @ weights
-        of_label = logits[rows, labels]
-        logits[rows, labels] = -np.inf
-        total += of_label - logits.max(axis=1)
+        others = logits.copy()
+        others[rows, labels] = -np.inf
+        total += logits[rows, labels] - others.max(axis=1)
     return total / STEPS

@@ -16,6 +16,7 @@ from noseprint.cleaning.fold_options import FoldOptions
 from noseprint.cleaning.label_files import export_labels
 from noseprint.cleaning.options import CleaningOptions, RuleName
 from noseprint.cleaning.rounds import (
+    GAIN_COVERAGE,
     Cleaning,
     assign_folds,
     choose_settings,
@@ -310,7 +311,8 @@ def _summary(cleaning: Cleaning, known: Settled, *, gain: Score, removes: bool, 
         f"About {cleaning.rate:.1%} of the labels are wrong, as far as a linear classifier can tell. Where "
         "classes are hard to tell apart, that is too high. The random sample on the page measures it.",
         f"{helps}: without the suspects, {100 * gain.value:+.1f} points "
-        f"[{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] more of the labels of unseen images are predicted.",
+        f"[{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] ({GAIN_COVERAGE:.0%} interval) more of the labels of unseen "
+        "images are predicted.",
         f"labels.csv keeps {kept} images and leaves {every - kept} out."
         if removes or kept < every
         else "No image is left out: look at the suspects on the page, or leave them out with --remove always.",
