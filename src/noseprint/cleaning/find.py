@@ -17,6 +17,7 @@ from noseprint.cleaning.fold_options import FoldOptions
 from noseprint.cleaning.label_files import export_labels
 from noseprint.cleaning.options import CleaningOptions, RuleName
 from noseprint.cleaning.rounds import (
+    GAIN_COVERAGE,
     Cleaning,
     Round,
     assign_folds,
@@ -372,8 +373,8 @@ def _summary_lines(summary: Summary, unsettled: Sequence[Round], *, limit: int) 
     )
     yield (
         f"{helps}: without the suspects, {100 * summary.gain:+.1f} points "
-        f"[{100 * summary.gain_low:+.1f}, {100 * summary.gain_high:+.1f}] more of the labels of unseen images are "
-        "predicted."
+        f"[{100 * summary.gain_low:+.1f}, {100 * summary.gain_high:+.1f}] ({GAIN_COVERAGE:.0%} interval) more of the "
+        "labels of unseen images are predicted."
     )
     if summary.removed or summary.left_out:
         yield f"labels.csv keeps {summary.kept} images and leaves {summary.left_out} out."

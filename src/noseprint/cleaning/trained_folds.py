@@ -19,6 +19,7 @@ from noseprint.devices import choose_device
 from noseprint.distributed import is_main_rank
 from noseprint.errors import NoseprintError
 from noseprint.inference.classify import ClassifierOutputs, classify_photographs, read_outputs, write_outputs
+from noseprint.inference.ensemble import fit_temperature, with_temperature
 
 FILE = "out_of_fold.safetensors"
 Floats = npt.NDArray[np.floating]
@@ -86,10 +87,15 @@ def write_fold(
 def read_trained_folds(images: ClassTable, *, results: Path, folds: int, rounds: int = 1) -> TrainedFolds:
     """The probabilities of each of `images` by the network that did not see it, in every round; classes in their order.
 
+    Where they are less sure than they are right about the labels given, one temperature for each round makes them as
+    sure: after a short training with label smoothing, the noise channel would suspect nothing. They are never made less
+    sure, since wrong labels make them seem too sure.
     results: the folder of all folds and rounds. Raises NoseprintError, which says what to run, if a fold is missing,
     was trained for other images, labels, groups or classes, or if the folds are not the parts of all images.
     """
     found = list[Floats]()
+    number = {name: index for index, name in enumerate(images.classes)}
+    labels = np.array([number[label] for label in images.labels], np.int64)
     for turn in range(1, rounds + 1):
         outputs = _read_round(images, results, [f"round{turn}-fold{fold}" for fold in range(folds)])
         names = [name for one in outputs for name in one.names]
@@ -97,7 +103,8 @@ def read_trained_folds(images: ClassTable, *, results: Path, folds: int, rounds:
             raise _run_again(results, f"the folds of round {turn} do not hold each image once")
         row_of = {name: row for row, name in enumerate(names)}
         rows = [row_of[name] for name in images.names]
-        found.append(softmax(np.concatenate([one.logits for one in outputs]).astype(np.float64), axis=1)[rows])
+        said = softmax(np.concatenate([one.logits for one in outputs]).astype(np.float64), axis=1)[rows]
+        found.append(with_temperature(said, min(1.0, fit_temperature(said, labels))))
         networks = [one.network for one in outputs for _ in one.names]
     return TrainedFolds(tuple(found), tuple(networks[row] for row in rows))
 
