@@ -25,11 +25,17 @@ def readable_photographs(
     distinct = tuple(dict.fromkeys(paths))
     own = own_rows(len(distinct), block=1)
     faults = gather_lists(find_faults(distinct[own.start : own.stop], read=read))
-    if faults and len(distinct) == 1:
+    refuse_or_list(faults, of=len(distinct), skip_bad=skip_bad, skipped_csv=skipped_csv)
+    return frozenset(paths) - {fault.file for fault in faults}
+
+
+def refuse_or_list(faults: Sequence[Fault], *, of: int, skip_bad: bool, skipped_csv: Path | None) -> None:
+    """Say which of `of` photographs cannot be read: by raising or, with `skip_bad`, as `readable_photographs` does."""
+    if faults and of == 1:
         raise DataError(faults)
     if faults and not skip_bad:
         raise NoseprintError(
-            f"{len(faults)} of {len(distinct)} photographs cannot be read. Go on without them with --skip-bad, replace "
+            f"{len(faults)} of {of} photographs cannot be read. Go on without them with --skip-bad, replace "
             f"them, or remove them and the rows that name them:\n{_lines(faults, most=_NAMED_FAULTS)}"
         )
     if is_main_rank():
@@ -40,9 +46,8 @@ def readable_photographs(
         if faults:
             listed = f"; {skipped_csv} lists them" if skipped_csv else ""
             shown = _lines(faults, most=_SHOWN_FAULTS if skipped_csv else _NAMED_FAULTS)
-            left_out = f"{len(faults)} of {len(distinct)} photographs are left out{listed}:"
+            left_out = f"{len(faults)} of {of} photographs are left out{listed}:"
             print(f"{left_out}\n{shown}", file=sys.stderr, flush=True)
-    return frozenset(paths) - {fault.file for fault in faults}
 
 
 def _lines(faults: Sequence[Fault], *, most: int) -> str:

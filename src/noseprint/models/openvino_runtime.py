@@ -159,6 +159,11 @@ def write_cache(name: str, data: bytes) -> None:
                 path.unlink()
 
 
+def has_bf16() -> bool:
+    """Whether this CPU computes in bf16 (avx512_bf16, amx_bf16), as far as OpenVINO knows."""
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 class OutputsModule(nn.Module):
     """`network.outputs` as a module, as converters want it."""
 
