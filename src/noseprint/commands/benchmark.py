@@ -48,6 +48,8 @@ class Benchmark(TableOptions):
 
     def __call__(self) -> None:
         """Measure, print the table, and write it."""
+        import torch
+
         from noseprint.data.class_tables import read_classes
         from noseprint.deploy.benchmark import contestants, measure
         from noseprint.reporting.pareto import draw_pareto, pareto_lines, write_pareto
@@ -57,8 +59,9 @@ class Benchmark(TableOptions):
         step = max(1, len(images) / self.most)
         rows = {int(at * step) for at in range(min(self.most, len(images)))}
         images = images.where(row in rows for row in range(len(images)))
-        found = [one for path in self.models for one in contestants(path, threads=self.threads)]
-        measured, decoding = measure(found, images, rounds=self.rounds, threads=self.threads)
+        torch.set_num_threads(self.threads)  # OpenVINO and ONNX Runtime then use as many
+        found = [one for path in self.models for one in contestants(path)]
+        measured, decoding = measure(found, images, rounds=self.rounds)
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
         print(
             f"{len(images)} photographs, one at a time, {threads}, {self.rounds} rounds; decoding one takes "

@@ -12,7 +12,10 @@ from noseprint.data.decoding import Image
 from noseprint.data.transforms import A
 
 KEPT = (7, 8)
-"""The side of the square is 7/8 of the photograph's shorter side, rounded down."""
+"""The side of the square is 7/8 of the photograph's shorter side, rounded down, and at least a pixel."""
+ROUNDING = 0.499
+"""What is added to a pixel before its fraction is cut off. Halves are common (192 pixels become 224, say), and runtimes
+compute them with other last digits: with 0.5, one pixel in a hundred would differ by a grey level."""
 
 
 class CentralSquare(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations is untyped to mypy
@@ -25,7 +28,7 @@ class CentralSquare(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentatio
     def apply(self, img: Image, **_: Any) -> Image:
         """(H, W, 3) uint8 -> (size, size, 3) uint8."""
         pixels = central_square(img, self.size)
-        rounded: Image = (pixels + np.float32(0.5)).astype(np.uint8)  # a mean of pixels: within 0..255
+        rounded: Image = (pixels + np.float32(ROUNDING)).astype(np.uint8)  # a mean of pixels: within 0..255
         return rounded
 
 
@@ -35,7 +38,7 @@ def central_square(image: Image, size: int) -> npt.NDArray[np.float32]:
     It equals torch's `interpolate` with mode="bilinear" and antialias=True up to rounding.
     """
     height, width = image.shape[:2]
-    side = min(height, width) * KEPT[0] // KEPT[1]
+    side = max(min(height, width) * KEPT[0] // KEPT[1], 1)
     top, left = (height - side) // 2, (width - side) // 2
     square = image[top : top + side, left : left + side].astype(np.float32)
     weights = triangle_weights(side, size)

@@ -25,16 +25,21 @@ def readable_photographs(
     distinct = tuple(dict.fromkeys(paths))
     own = own_rows(len(distinct), block=1)
     faults = gather_lists(find_faults(distinct[own.start : own.stop], read=read))
-    if faults and len(distinct) == 1:
+    refuse_or_list(faults, of=len(distinct), skip_bad=skip_bad, skipped_csv=skipped_csv)
+    return frozenset(paths) - {fault.file for fault in faults}
+
+
+def refuse_or_list(faults: Sequence[Fault], *, of: int, skip_bad: bool, skipped_csv: Path | None) -> None:
+    """Say which of `of` photographs cannot be read: by raising or, with `skip_bad`, as `readable_photographs` does."""
+    if faults and of == 1:
         raise DataError(faults)
     leave_out(
         faults,
-        f"{len(faults)} of {len(distinct)} photographs cannot be read",
+        f"{len(faults)} of {of} photographs cannot be read",
         fix="replace them, or remove them and, from a table, the rows that name them",
         skip_bad=skip_bad,
         skipped_csv=skipped_csv,
     )
-    return frozenset(paths) - {fault.file for fault in faults}
 
 
 def leave_out(faults: Sequence[Fault], found: str, *, fix: str, skip_bad: bool, skipped_csv: Path | None) -> None:

@@ -1,5 +1,6 @@
 """How fast classifiers answer on this CPU, and how often they are right: all in one run, taking turns."""
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -9,16 +10,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from noseprint.data.class_tables import ClassTable
 from noseprint.data.decoding import Image, decode
-from noseprint.deploy.classifier_answers import Compute, read_bundle, run_graph, run_module, run_onnx
-from noseprint.deploy.classifier_graph import classifier_in_torch, read_labels
+from noseprint.deploy.classifier_answers import Compute, Precision, read_bundle, run_graph, run_module, run_onnx
+from noseprint.deploy.classifier_graph import classifier_in_torch
 from noseprint.deploy.fused_torch import fused
 from noseprint.errors import NoseprintError
 from noseprint.metrics.bootstrap import Score, bootstrap_mean
-from noseprint.models.openvino_runtime import has_bf16, import_openvino
+from noseprint.models.openvino_runtime import compile_model, has_bf16, import_openvino
 from noseprint.models.weights import load_classifier
 from noseprint.models.weights_header import read_header
 from noseprint.progress import progress
@@ -82,41 +82,38 @@ class Measurement:
         return (1 - weight) * self.accuracy.value + weight * min(1.0, self.images_per_s / enough)
 
 
-def contestants(path: Path, *, threads: int) -> Iterator[Contestant]:
+def contestants(path: Path) -> Iterator[Contestant]:
     """What can be measured of a bundle's folder, a folder of models, an .xml, an .onnx or a weights file.
 
-    threads: that each uses.
-    Raises NoseprintError for anything else, and if a file is missing or damaged.
+    Each uses as many threads as torch does now. Raises NoseprintError for anything else, and if a file is missing or damaged.
     """
     if (path / "bundle.json").is_file():
         about = read_bundle(path)
-        yield _openvino(path / "model.xml", about.precision, network="bundle", size=about.image_size, threads=threads)
+        yield _openvino(path / "model.xml", about.precision, network="bundle", size=about.image_size)
     elif path.is_dir():
         found = sorted(file for file in path.iterdir() if file.suffix in (".xml", ".onnx", ".safetensors"))
         if not found:
             raise NoseprintError(f"{path}: holds no bundle.json, .xml, .onnx or .safetensors to measure")
         for file in found:
-            yield from contestants(file, threads=threads)
+            yield from contestants(file)
     elif not path.is_file():
         raise NoseprintError(f"{path}: no such file or folder; give a bundle, an .xml, an .onnx or weights")
     elif path.suffix == ".xml":
         network, size = _named(path)
         if path.stem == "int8":
-            yield _openvino(path, "int8", network=network, size=size, threads=threads)
+            yield _openvino(path, "int8", network=network, size=size)
         else:
             for precision in ("float32", *(["bf16"] if has_bf16() else [])):
-                yield _openvino(path, precision, network=network, size=size, threads=threads)
+                yield _openvino(path, precision, network=network, size=size)
     elif path.suffix == ".onnx":
         network, size = _named(path)
-        compute, classes = run_onnx(path.read_bytes(), threads=threads)
+        compute, classes = run_onnx(path.read_bytes())
         yield Contestant(network, size, "float32", "onnxruntime", compute, classes)
     else:
         yield from _in_torch(path)
 
 
-def measure(
-    found: Sequence[Contestant], images: ClassTable, *, rounds: int = 3, threads: int = 1
-) -> tuple[list[Measurement], float]:
+def measure(found: Sequence[Contestant], images: ClassTable, *, rounds: int = 3) -> tuple[list[Measurement], float]:
     """Measure contestants on photographs with labels, in `rounds`, and mark those on the Pareto front.
 
     Each round shows each contestant all images, in blocks of BLOCK in turn. Before the first one, each answers all
@@ -130,7 +127,6 @@ def measure(
     images = images.where(label in known for label in images.labels)
     if not len(images):
         raise NoseprintError("no image has a class of the networks: give labelled images with --data DIR and --split")
-    torch.set_num_threads(threads)
     pixels, decoding = list[Image](), list[float]()
     for path in images.paths:
         start = time.perf_counter()
@@ -171,23 +167,18 @@ def _turn(one: Measurement, block: Sequence[Image]) -> float:
     return time.perf_counter() - start
 
 
-def _openvino(path: Path, precision: Any, *, network: str, size: int, threads: int) -> Contestant:
+def _openvino(path: Path, precision: Precision, *, network: str, size: int) -> Contestant:
     model = import_openvino().Core().read_model(path)
-    compute, many = run_graph(model, precision, threads=threads), run_graph_in_streams(model, precision, threads=threads)
-    return Contestant(network, size, precision, "openvino", compute, read_labels(model), many)
+    labels = tuple(json.loads(model.get_rt_info(["labels"]).astype(str)))
+    return Contestant(
+        network, size, precision, "openvino", run_graph(model, precision), labels, _streams(model, precision)
+    )
 
 
-def run_graph_in_streams(model: Any, precision: Any, *, threads: int) -> Callable[[Sequence[Image]], None]:
-    """A function that computes images in as many streams as OpenVINO finds best for `threads`."""
-    openvino = import_openvino()
-    bf16 = precision == "bf16" and has_bf16()
-    options = {
-        "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
-        "PERFORMANCE_HINT": "THROUGHPUT",
-        "INFERENCE_NUM_THREADS": threads,
-        "ENABLE_CPU_PINNING": False,
-    }
-    queue = openvino.AsyncInferQueue(openvino.Core().compile_model(model, "CPU", options))
+def _streams(model: Any, precision: Precision) -> Callable[[Sequence[Image]], None]:
+    """A function that computes images in as many streams as OpenVINO finds best."""
+    compiled = compile_model(model, "bf16" if precision == "bf16" else "f32", streams=True).compiled
+    queue = import_openvino().AsyncInferQueue(compiled)
 
     def many(images: Sequence[Image]) -> None:
         for image in images:

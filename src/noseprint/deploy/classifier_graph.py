@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from noseprint.data.central_square import KEPT
+from noseprint.data.central_square import KEPT, ROUNDING
 from noseprint.models.classifier import ClassifierNet
 from noseprint.models.onnx_model import OPSET
 from noseprint.models.openvino_runtime import import_openvino
@@ -21,12 +21,12 @@ class CentralSquareInput(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.size, self.numerator, self.denominator = size, *KEPT
+        self.size, self.numerator, self.denominator, self.rounding = size, *KEPT, ROUNDING
 
     def forward(self, image: Tensor) -> Tensor:
         """Compute; scriptable, as a trace would keep the size of its example."""
         height, width = image.size(1), image.size(2)
-        side = min(height, width) * self.numerator // self.denominator
+        side = max(min(height, width) * self.numerator // self.denominator, 1)
         top, left = (height - side) // 2, (width - side) // 2
         square = image[0, top : top + side, left : left + side].float()
         scale = torch.full([1], side, dtype=torch.float32) / self.size
@@ -36,7 +36,7 @@ class CentralSquareInput(nn.Module):
         weights = weights / weights.sum(1, keepdim=True)
         rows = torch.matmul(weights, square.reshape(side, -1)).reshape(self.size, side, 3)
         pixels = torch.matmul(weights, rows).permute(2, 0, 1).reshape(1, 3, self.size, self.size)
-        return torch.floor(pixels + 0.5).to(torch.uint8)
+        return torch.floor(pixels + self.rounding).to(torch.uint8)
 
 
 class PhotographClassifier(nn.Module):

@@ -48,7 +48,7 @@ def infer_classes(
             good = readable_photographs(images.paths, skip_bad=options.skip_bad, skipped_csv=skipped)
             images = images.where(path in good for path in images.paths)  # noqa: PLW2901
             if kind == "holdout":
-                _require_held_out(images, header.extra.get("held_out"), weights)
+                require_held_out(images, weights)
             if not images.paths:
                 out.unlink(missing_ok=True)
                 continue
@@ -66,10 +66,10 @@ def infer_classes(
             print(f"{kind}: {len(outputs.names)} images, {out}", flush=True)
 
 
-def _require_held_out(images: ClassTable, recorded: str | None, weights: Path) -> None:
+def require_held_out(images: ClassTable, weights: Path) -> None:
     """Refuse a hold-out that is not that of the training, which would make the network look better than it is."""
     rows = zip(images.labels, images.paths, strict=True)
-    if recorded != holdout_hash(f"{label}/{path.name}" for label, path in rows):
+    if read_header(weights).extra.get("held_out") != holdout_hash(f"{label}/{path.name}" for label, path in rows):
         raise NoseprintError(
             f"{weights}: its training held out other images than those of the data now: pass the same --labels, table "
             "and --skip-bad as to train.py, or train again"
