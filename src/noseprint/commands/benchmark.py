@@ -52,7 +52,7 @@ class Benchmark(TableOptions):
 
         from noseprint.data.class_tables import read_classes
         from noseprint.deploy.benchmark import contestants, measure
-        from noseprint.reporting.pareto import draw_pareto, pareto_lines, write_pareto
+        from noseprint.deploy.pareto import draw_pareto, pareto_lines, write_pareto
 
         images = read_classes(self.data, columns=self.columns).split(self.split)
         images = images.where(bool(label) for label in images.labels)

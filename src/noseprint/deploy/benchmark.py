@@ -55,7 +55,7 @@ class Measurement:
     contestant: Contestant
     seconds: list[float] = field(default_factory=list)
     right: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    accuracy: Score = Score(0.0, 0.0, 0.0)
+    accuracy: Score = field(default_factory=lambda: Score(0.0, 0.0, 0.0))
     rates: list[float] = field(default_factory=list)
     on_front: bool = False
 
@@ -85,7 +85,8 @@ class Measurement:
 def contestants(path: Path) -> Iterator[Contestant]:
     """What can be measured of a bundle's folder, a folder of models, an .xml, an .onnx or a weights file.
 
-    Each uses as many threads as torch does now. Raises NoseprintError for anything else, and if a file is missing or damaged.
+    Each uses as many threads as torch does now.
+    Raises NoseprintError for anything else, and if a file is missing or damaged.
     """
     if (path / "bundle.json").is_file():
         about = read_bundle(path)
@@ -98,17 +99,12 @@ def contestants(path: Path) -> Iterator[Contestant]:
             yield from contestants(file)
     elif not path.is_file():
         raise NoseprintError(f"{path}: no such file or folder; give a bundle, an .xml, an .onnx or weights")
-    elif path.suffix == ".xml":
-        network, size = _named(path)
-        if path.stem == "int8":
-            yield _openvino(path, "int8", network=network, size=size)
-        else:
-            for precision in ("float32", *(["bf16"] if has_bf16() else [])):
-                yield _openvino(path, precision, network=network, size=size)
-    elif path.suffix == ".onnx":
-        network, size = _named(path)
-        compute, classes = run_onnx(path.read_bytes())
-        yield Contestant(network, size, "float32", "onnxruntime", compute, classes)
+    elif path.suffix in (".xml", ".onnx"):
+        try:
+            yield from _exported(path)
+        except Exception as error:  # runtimes raise anything
+            reason = str(error).strip().splitlines()[-1][:300]
+            raise NoseprintError(f"{path}: is no classifier that noseprint exported ({reason})") from error
     else:
         yield from _in_torch(path)
 
@@ -165,6 +161,19 @@ def _turn(one: Measurement, block: Sequence[Image]) -> float:
     start = time.perf_counter()
     one.contestant.many(block)
     return time.perf_counter() - start
+
+
+def _exported(path: Path) -> Iterator[Contestant]:
+    network, size = _named(path)
+    if path.suffix == ".onnx":
+        compute, classes = run_onnx(path.read_bytes())
+        yield Contestant(network, size, "float32", "onnxruntime", compute, classes)
+    elif path.stem == "int8":
+        yield _openvino(path, "int8", network=network, size=size)
+    else:
+        yield _openvino(path, "float32", network=network, size=size)
+        if has_bf16():
+            yield _openvino(path, "bf16", network=network, size=size)
 
 
 def _openvino(path: Path, precision: Precision, *, network: str, size: int) -> Contestant:
