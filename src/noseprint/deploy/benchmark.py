@@ -92,7 +92,7 @@ def contestants(path: Path) -> Iterator[Contestant]:
         about = read_bundle(path)
         yield _openvino(path / "model.xml", about.precision, network="bundle", size=about.image_size)
     elif path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.suffix in (".xml", ".onnx", ".safetensors"))
+        found = sorted(file for file in path.rglob("*") if file.suffix in (".xml", ".onnx", ".safetensors"))
         if not found:
             raise NoseprintError(f"{path}: holds no bundle.json, .xml, .onnx or .safetensors to measure")
         for file in found:
