@@ -33,19 +33,18 @@ def answering_threshold(
 
     confidence: (N,) the probability of each answer. right: (N,). groups: (N,), such as the photographer.
     """
-    confidence, right = np.asarray(confidence, np.float64), np.asarray(right, np.float64)
     if not len(right):
         return None
     order = np.argsort(-confidence, kind="stable")
-    confidence, right = confidence[order], right[order]
+    confidence, hits = confidence[order].astype(np.float64), np.asarray(right)[order].astype(np.float64)
     group = np.arange(len(order)) if groups is None else np.unique(np.asarray(groups)[order], return_inverse=True)[1]
-    alone = _correlation(right, group)
+    alone = _correlation(hits, group)
     ends = [*np.flatnonzero(np.diff(confidence)), len(order) - 1]  # equal confidences are answered together
     best = -1
     for share in STARTS:
         for end in ends[int(np.searchsorted(ends, math.ceil(share * len(order)) - 1)) :]:
             given = slice(0, end + 1)
-            if lower_bound(right[given], group[given], correlation=alone, risk=RISK / len(STARTS)) < least:
+            if lower_bound(hits[given], group[given], correlation=alone, risk=RISK / len(STARTS)) < least:
                 break
             best = max(best, end)
     if best < 0:

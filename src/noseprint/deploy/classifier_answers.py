@@ -3,9 +3,9 @@
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from noseprint.data.class_tables import ClassTable
 from noseprint.data.csv_rows import write_csv
 from noseprint.data.decoding import Image, decode, in_threads
+from noseprint.data.listing import list_photographs
 from noseprint.data.readable import refuse_or_list
 from noseprint.deploy.classifier_graph import classifier_in_torch
 from noseprint.errors import DataError, Fault, NoseprintError
@@ -23,9 +24,9 @@ from noseprint.metrics.bootstrap import Score, bootstrap_mean
 from noseprint.models import openvino_runtime
 from noseprint.models.weights import fingerprint, load_classifier
 
-FORMAT = "noseprint classifier bundle 1"
 CANNOT_TELL = "cannot tell"
 Precision = Literal["int8", "bf16", "float32"]
+Name = TypeVar("Name", bound=str)
 Floats = npt.NDArray[np.float32]
 Compute = Callable[[Image], Floats]
 """From an image (H, W, 3) to the probabilities (K,) of the classes. Several threads may call it."""
@@ -42,7 +43,7 @@ class ClassifierBundle:
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=False)
-    format: Literal["noseprint classifier bundle 1"] = FORMAT
+    format: Literal["noseprint classifier bundle 1"] = "noseprint classifier bundle 1"
     version: str
     fingerprint: str
     backbone: str
@@ -89,7 +90,8 @@ def run_graph(model: Any, precision: Precision) -> Compute:
         if not hasattr(requests, "own"):
             requests.own = compiled.create_infer_request()
         rows: Floats = requests.own.infer([image[None]])[0]
-        return rows[0].copy()
+        probabilities: Floats = rows[0].copy()
+        return probabilities
 
     return compute
 
@@ -102,7 +104,7 @@ def run_onnx(model: bytes) -> tuple[Compute, tuple[str, ...]]:
     options.intra_op_num_threads = torch.get_num_threads()
     session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     classes = tuple(json.loads(session.get_modelmeta().custom_metadata_map["labels"]))
-    return lambda image: session.run(["probability"], {"image": image[None]})[0][0], classes
+    return lambda image: cast(Floats, session.run(["probability"], {"image": image[None]})[0][0]), classes
 
 
 def run_module(module: torch.nn.Module) -> Compute:
@@ -110,15 +112,15 @@ def run_module(module: torch.nn.Module) -> Compute:
 
     def compute(image: Image) -> Floats:
         with torch.inference_mode():
-            rows: Floats = module(torch.from_numpy(np.ascontiguousarray(image))[None]).numpy()
-            return rows[0]
+            probabilities: Floats = module(torch.from_numpy(np.ascontiguousarray(image))[None])[0].numpy()
+            return probabilities
 
     return compute
 
 
 def photograph_probabilities(
-    engines: Mapping[str, Compute], paths: Sequence[Path], *, label: str = "classifying"
-) -> tuple[dict[str, Floats], tuple[Fault, ...]]:
+    engines: Mapping[Name, Compute], paths: Sequence[Path], *, label: str = "classifying"
+) -> tuple[dict[Name, Floats], tuple[Fault, ...]]:
     """What each engine gives for photographs, (N, K) by its name, and what is wrong with those that cannot be read.
 
     Those have no row. Each photograph is decoded once, at its full size, in as many threads as there are cores.
@@ -137,6 +139,22 @@ def photograph_probabilities(
     if not rows:
         raise NoseprintError(f"none of the {len(paths)} photographs can be read: {faults[0] if faults else 'no path'}")
     return dict(zip(engines, map(np.stack, zip(*rows, strict=True)), strict=True)), faults
+
+
+def photographs_in(folder: Path) -> ClassTable:
+    """The photographs in a folder, whose classes are not known. Raises NoseprintError as `list_photographs` does."""
+    folder, names = list_photographs(folder)
+    return ClassTable(tuple(folder / name for name in names), ("",) * len(names), ("test",) * len(names), names)
+
+
+def original_photographs(images: ClassTable, sources: Mapping[str, str], data: Path) -> ClassTable:
+    """Images that were made small, by their names in the user's own data folder, and at their original size.
+
+    sources: the name in the data folder for that of each image. A photograph that is not there any more stays small.
+    """
+    names = tuple(sources[name] for name in images.names)
+    originals = zip((data / name for name in names), images.paths, strict=True)
+    return replace(images, names=names, paths=tuple(path if path.is_file() else small for path, small in originals))
 
 
 def answer_photographs(folder: Path, images: ClassTable, *, out: Path, weights: Path) -> list[str]:

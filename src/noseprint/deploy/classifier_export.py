@@ -16,6 +16,7 @@ import torch
 from noseprint.calibration.selective import answering_threshold
 from noseprint.data.central_square import CentralSquare
 from noseprint.data.class_tables import ClassTable
+from noseprint.data.csv_rows import write_csv
 from noseprint.data.decoding import Image, decode
 from noseprint.data.readable import refuse_or_list
 from noseprint.deploy.classifier_answers import (
@@ -29,7 +30,7 @@ from noseprint.deploy.classifier_answers import (
     run_onnx,
 )
 from noseprint.deploy.classifier_graph import classifier_for_onnx, classifier_for_openvino
-from noseprint.deploy.precisions import PrecisionScore, choose_precision, compare_precisions
+from noseprint.deploy.precisions import PrecisionScore, choose_precision, compare_precisions, relative_times
 from noseprint.deploy.quantisation import (
     CALIBRATION_IMAGES,
     operations_after_backbone,
@@ -44,8 +45,8 @@ from noseprint.models.openvino_runtime import has_bf16, import_openvino
 from noseprint.models.weights import fingerprint, load_classifier
 from noseprint.version import __version__
 
-COMPARED = 200
-"""At most this many held-out photographs are compared with torch."""
+COMPARED, TIMED = 200, 20
+"""At most this many held-out photographs are compared with torch, and timed in each precision."""
 MOST_DIFFERENCE = 0.002
 """Of a probability, between torch and an export in float32. Another first answer is refused, too."""
 FIXTURES, FIXTURE_SIDE = 8, 512
@@ -100,8 +101,8 @@ def export_classifier(
     (classes,) = final.classes.values()
     with_onnx, lines = is_installed("onnx") and is_installed("onnxscript"), list[str]()
 
-    tested_models = {"float32": classifier_for_openvino(tested)}
-    engines = {"float32": run_graph(tested_models["float32"], "float32")}
+    tested_models: dict[Precision, Any] = {"float32": classifier_for_openvino(tested)}
+    engines: dict[Precision, Compute] = {"float32": run_graph(tested_models["float32"], "float32")}
     if has_bf16():
         engines["bf16"] = run_graph(tested_models["float32"], "bf16")
     else:
@@ -115,27 +116,29 @@ def export_classifier(
     refuse_or_list(faults, of=len(holdout), skip_bad=skip_bad, skipped_csv=None)
     bad = {fault.file for fault in faults}
     holdout = holdout.where(path not in bad for path in holdout.paths)
-    scores = compare_precisions(probability, holdout.labels, classes=classes, groups=holdout.groups)
+    times = relative_times(engines, [decode(holdout.paths[row]) for row in _spread(len(holdout), TIMED)])
+    scores = compare_precisions(probability, holdout.labels, times=times, classes=classes, groups=holdout.groups)
     taken = choose_precision(scores, most_loss=most_loss)
     answering = _fit_answering(probability[taken], holdout, classes, right=right)
-    lines += [f"{len(holdout)} held-out images, 95 % intervals over {'groups' if holdout.groups else 'images'}:"]
+    grouped = holdout.groups is not None and len(set(holdout.groups)) < len(holdout)
+    lines += [f"{len(holdout)} held-out images, 95 % intervals over {'groups' if grouped else 'images'}:"]
     lines += [*map(str, scores), f"{taken} is taken.", answering.line]
 
     temperature = answering.temperature
     model = classifier_for_openvino(final, temperature=temperature)
-    engines = {"torch": _in_torch(final, temperature=temperature), "float32": run_graph(model, "float32")}
+    contestants = {"torch": _in_torch(final, temperature=temperature), "float32": run_graph(model, "float32")}
     if taken == "int8":
         model = _in_8_bits(final, train, seed=seed, temperature=temperature)
     if taken != "float32":
-        engines[taken] = run_graph(model, taken)
+        contestants[taken] = run_graph(model, taken)
     onnx = classifier_for_onnx(final, temperature=temperature) if with_onnx else None
     if onnx is None:
         lines.append("model.onnx is left out: onnx and onnxscript are not installed (pip install noseprint[onnx]).")
     elif is_installed("onnxruntime"):
-        engines["ONNX"], _ = run_onnx(onnx)
+        contestants["ONNX"], _ = run_onnx(onnx)
     compared = [holdout.paths[row] for row in _spread(len(holdout), COMPARED)]
-    lines += _compare_with_torch(photograph_probabilities(engines, compared, label="comparing")[0], weights)
-    images, expected = _fixture(engines, compared, classes, exact=taken == "float32")
+    lines += _compare_with_torch(photograph_probabilities(contestants, compared, label="comparing")[0], weights)
+    images, expected = _fixture(contestants, compared, classes, exact=taken == "float32")
 
     about = ClassifierBundle(
         version=__version__,
@@ -183,6 +186,16 @@ def export_classifier(
         (folder / "fixture" / "expected.json").write_text(text, encoding="utf-8")
         replace_folder(folder, out)
     return ExportedClassifier(scores=scores, taken=taken, lines=lines)
+
+
+def write_precisions(path: Path, exported: ExportedClassifier) -> None:
+    """Write what was compared as a table: precision,accuracy,low,high,loss,loss_low,loss_high,time,taken."""
+    rows = []
+    for score in exported.scores:
+        values = [f"{v:.6f}" for of in (score.accuracy, score.loss) for v in (of.value, of.low, of.high)]
+        rows.append((score.precision, *values, f"{score.time:.4f}", "yes" if score.precision == exported.taken else ""))
+    header = ("precision", "accuracy", "low", "high", "loss", "loss_low", "loss_high", "time", "taken")
+    write_csv(path, header, rows)
 
 
 def is_installed(package: str) -> bool:
@@ -244,8 +257,8 @@ def _in_torch(network: ClassifierNet, *, temperature: float) -> Compute:
     def compute(image: Image) -> Floats:
         pixels = torch.from_numpy(square.apply(image)).permute(2, 0, 1)[None]
         with torch.inference_mode():
-            rows: Floats = torch.softmax(network(pixels) / temperature, dim=1).numpy()
-            return rows[0]
+            probabilities: Floats = torch.softmax(network(pixels) / temperature, dim=1)[0].numpy()
+            return probabilities
 
     return compute
 
@@ -297,10 +310,10 @@ def _fixture(
     expected = [answers["torch"] for _, answers in chosen]
     differences = [float(np.abs(p - answers["torch"]).max()) for _, answers in chosen for p in answers.values()]
     tolerance = max([0.001 if exact else 0.02, *(2 * difference for difference in differences)])
-    answers = [
+    cases = [
         [name, classes[int(p.argmax())], round(float(p.max()), 6)] for name, p in zip(images, expected, strict=True)
     ]
-    return images, {"tolerance": round(tolerance, 6), "answers": answers}
+    return images, {"tolerance": round(tolerance, 6), "answers": cases}
 
 
 def _save(model: Any, path: Path) -> None:

@@ -29,13 +29,12 @@ class CentralSquareInput(nn.Module):
         side = max(min(height, width) * self.numerator // self.denominator, 1)
         top, left = (height - side) // 2, (width - side) // 2
         square = image[0, top : top + side, left : left + side].float()
-        scale = torch.full([1], side, dtype=torch.float32) / self.size
-        centres = (torch.arange(self.size, dtype=torch.float32) + 0.5) * scale
-        distance = torch.abs(torch.arange(side, dtype=torch.float32) + 0.5 - centres.unsqueeze(1))
-        weights = torch.relu(1.0 - distance / torch.clamp(scale, min=1.0))
-        weights = weights / weights.sum(1, keepdim=True)
-        rows = torch.matmul(weights, square.reshape(side, -1)).reshape(self.size, side, 3)
-        pixels = torch.matmul(weights, rows).permute(2, 0, 1).reshape(1, 3, self.size, self.size)
+        middles = (2 * torch.arange(side) + 1) * self.size  # whole numbers: exact, see `triangle_weights`
+        centres = (2 * torch.arange(self.size) + 1) * side
+        heights = torch.clamp(2 * max(side, self.size) - torch.abs(middles - centres.unsqueeze(1)), min=0)
+        weights = heights.float() / heights.sum(1, keepdim=True).float()
+        rows = torch.matmul(weights, square.reshape(side, -1)).reshape(self.size, side, 3).permute(2, 0, 1)
+        pixels = torch.matmul(rows, weights.t()).unsqueeze(0)
         return torch.floor(pixels + self.rounding).to(torch.uint8)
 
 
