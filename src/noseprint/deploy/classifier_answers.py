@@ -14,7 +14,6 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from noseprint.data.class_tables import ClassTable
 from noseprint.data.csv_rows import write_csv
 from noseprint.data.decoding import Image, decode, in_threads
-from noseprint.data.listing import list_photographs
 from noseprint.data.readable import refuse_or_list
 from noseprint.deploy.classifier_graph import classifier_in_torch
 from noseprint.errors import DataError, Fault, NoseprintError
@@ -127,12 +126,6 @@ def photograph_probabilities(
     if not rows:
         raise NoseprintError(f"none of the {len(paths)} photographs can be read: {faults[0] if faults else 'no path'}")
     return dict(zip(engines, map(np.stack, zip(*rows, strict=True)), strict=True)), faults
-
-
-def photographs_in(folder: Path) -> ClassTable:
-    """The photographs in a folder, whose classes are not known. Raises NoseprintError as `list_photographs` does."""
-    folder, names = list_photographs(folder)
-    return ClassTable(tuple(folder / name for name in names), ("",) * len(names), ("test",) * len(names), names)
 
 
 def original_photographs(images: ClassTable, sources: Mapping[str, str], data: Path) -> ClassTable:
