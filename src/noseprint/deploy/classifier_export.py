@@ -161,9 +161,9 @@ def export_classifier(
         (folder := scratch / "models").mkdir()
         for kind, tested_model in tested_models.items():
             _save(tested_model, folder / f"{kind}.xml")
-        if with_onnx:
-            same = onnx is not None and temperature == 1 and fingerprint(weights) == fingerprint(proof)
-            (folder / "model.onnx").write_bytes(onnx if same and onnx else classifier_for_onnx(tested))
+        if onnx is not None:  # the temperature of the other does not change its answers
+            same = fingerprint(weights) == fingerprint(proof)
+            (folder / "model.onnx").write_bytes(onnx if same else classifier_for_onnx(tested))
         replace_folder(folder, models)
     with friendly_write_errors(out), scratch_folder(out) as scratch:
         folder = scratch / "bundle"
