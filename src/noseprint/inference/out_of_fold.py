@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import softmax
 
 from noseprint.data.class_tables import ClassTable
 from noseprint.data.holdout import content_hashes, split_hashes
+from noseprint.data.prepared import FOLDS, Prepared
 from noseprint.data.transforms import Transform
 from noseprint.devices import choose_device
 from noseprint.distributed import is_main_rank
@@ -84,6 +86,34 @@ def read_folds(images: ClassTable, *, results: Path, parts: Sequence[str], again
     rows = [row_of[name] for name in images.names]
     networks = [one.network for one in outputs for _ in one.names]
     return OutOfFold(np.concatenate([one.logits for one in outputs])[rows], tuple(networks[row] for row in rows))
+
+
+def judge_fold(
+    images: ClassTable, own: ClassTable, *, options: FitOptions, results: Path, transform: Callable[[int], Transform]
+) -> None:
+    """`write_fold`, if the network has seen no image of the fold, and say how many of them it tells right.
+
+    Raises NoseprintError as `require_unseen` and `write_fold` do.
+    """
+    require_unseen(results / "best.safetensors", own)
+    outputs = write_fold(images, own, options=options, results=results, transform=transform)
+    if outputs:
+        said = [outputs.classes[column] for column in outputs.logits.argmax(axis=1)]
+        right = np.mean([one == label for one, label in zip(said, own.labels, strict=True)])
+        print(f"{results.name}: {right:.4f} of its {len(own)} images are told right, which it has not seen", flush=True)
+
+
+def teacher_probabilities(prepared: Prepared, results: Path) -> npt.NDArray[np.float32]:
+    """The probabilities (N, K) of the images of split train, in their order, each by the teacher of its fold.
+
+    results: the folder of all folds. Raises NoseprintError as `read_folds` and `require_unseen` do.
+    """
+    parts = [f"fold{fold}" for fold in range(FOLDS)]
+    again = "Run teacher/train.py for each --part, or train.sh with --only teacher"
+    found = read_folds(prepared.split("train"), results=results, parts=parts, again=again)
+    for fold, part in enumerate(parts):
+        require_unseen(results / part / "best.safetensors", prepared.fold(fold)[1])
+    return softmax(found.logits, axis=1)
 
 
 def require_unseen(weights: Path, images: ClassTable) -> None:
