@@ -57,6 +57,8 @@ require_jobs() {  # NAME VALUE
   case $2 in *[!0-9]* | 0*) usage_error "$1 $2: give a number, 1 or more" ;; esac
 }
 
+of_family() { case $1 in /*) printf '%s' "$1" ;; *) printf '%s' "$FAMILY/$1" ;; esac; }  # PATH, for messages
+
 from_caller() { case $1 in /*) printf '%s' "$1" ;; *) printf '%s' "$CALLER/$1" ;; esac; }
 
 set_run() {  # sets DATA, RUN, and RUN_OPTIONS: the options that every Python script of this run gets

@@ -5,7 +5,10 @@ PART=""  # the part of the current step, see steps.sh
 
 lock_folder() {  # FOLDER COMMAND...: fails if another run has the lock. We and all we start hold it as descriptor 9
   local error
-  error=$({ mkdir -p "$1" && : 9<>"$1/.lock"; } 2>&1) || { say "$1 cannot be written (${error##*: })" >&2; return 1; }
+  error=$({ mkdir -p "$1" && : 9<>"$1/.lock"; } 2>&1) || {
+    say "$(of_family "$1") cannot be written (${error##*: })" >&2
+    return 1
+  }
   exec 9<>"$1/.lock"
   python -m noseprint.lock 9 "$@"
 }
@@ -17,7 +20,7 @@ run_script() {  # RESULT FOLDER/SCRIPT ARGUMENT...: runs SCRIPT, which must writ
     show_command run python "$@"
     return
   fi
-  log=${result%/*}/$(basename "$script" .py).log
+  log=$(of_family "${result%/*}/$(basename "$script" .py).log")
   mkdir -p "${result%/*}"
   error=$({ printf '$ python'; printf ' %q' "$@"; printf '\n'; } 2>&1 >>"$log") ||
     fail_lane "$log cannot be written (${error##*: })"

@@ -8,8 +8,8 @@
 #
 # A step runs a script of a recipe folder. It depends on the files and folders PATH in the data folder, on the results
 # of the steps that it comes after, on the Python files of its folder and on its options, to which --with adds. It makes
-# FILE (default: best.safetensors) in FOLDER/results/RUN. `method` is called first to learn the steps and later to run
-# them.
+# FILE (default: best.safetensors) in FOLDER/results/RUN; /FILE is in the family's own results/RUN. `method` is called
+# first to learn the steps and later to run them.
 #
 # --after names a step by its FOLDER/SCRIPT. If several steps run one script, each is a part of it: the script gets
 # --part NAME, its results lie in FOLDER/results/RUN/NAME, and --after names the step FOLDER/SCRIPT:NAME. There, *
@@ -24,6 +24,7 @@
 #   describe_data        says before the first step what the method will make of the data
 #   make_demo_data       for --demo: makes the data folder
 #   demo_options FOLDER  for --demo: prints more options of the folder's train.py
+#   takes_options FOLDER  whether the folder's train.py gets the options after `--`; without it, every one does
 #   own_option ARG...    reads an option as common_option does; returns 1 if it does not know it
 #
 # When a step starts, the hash of everything that it depends on is written to train.inputs beside its result. When the
@@ -192,6 +193,7 @@ step() {  # STAGE FOLDER/SCRIPT [--part NAME] [--with OPTION...] [--reads PATH..
   done
   STEP=$SCRIPT${PART:+:$PART}
   RESULT=$FOLDER/results${RUN:+/$RUN}${PART:+/$PART}/$file
+  case $file in /*) RESULT=results${RUN:+/$RUN}$file ;; esac
   if [ "$MODE" = declare ]; then
     ! contains "$STEP" ${STEPS[@]+"${STEPS[@]}"} || fail "step $STEP: declared twice; give each --part another name"
     contains "$STAGE" ${STAGES[@]+"${STAGES[@]}"} || STAGES+=("$STAGE")
@@ -259,7 +261,7 @@ run_step() {
     if is_training; then rm -rf "${RESULT%/*}/last"; fi
     if ! error=$({ printf '%s\n' "$hash" >"$mark.part" && mv "$mark.part" "$mark.inputs"; } 2>&1); then
       rm -f "$mark.part"
-      fail_lane "$mark.inputs cannot be written (${error##*: })"
+      fail_lane "$(of_family "$mark.inputs") cannot be written (${error##*: })"
     fi
   fi
   run_script "$RESULT" "${command[@]:1}"
@@ -277,7 +279,9 @@ set_command_and_inputs() {  # run_step's `command`, and `inputs`: what noseprint
       read -r -a words <<<"$(demo_options "$FOLDER")"
       command+=("${words[@]}")
     fi
-    command+=(${TRAIN_OPTIONS[@]+"${TRAIN_OPTIONS[@]}"})
+    if ! has_function takes_options || takes_options "$FOLDER"; then
+      command+=(${TRAIN_OPTIONS[@]+"${TRAIN_OPTIONS[@]}"})
+    fi
   fi
   inputs=("--text=$SCRIPT")
   for word in "${command[@]:4}"; do inputs+=("--text=$word"); done  # not --data DIR: the data may move
@@ -300,7 +304,8 @@ require_result() {  # STEP: it has run to its end
   elif [ -f "${result%/*}/$(basename "$script" .py).inputs" ]; then problem=unfinished
   else return 0
   fi
-  fail_lane "$STEP starts from $result, which is $problem; make it with the same command and --only ${script%/*}"
+  fail_lane "$STEP starts from $(of_family "$result"), which is $problem; make it with the same command and" \
+    "--only ${script%/*}"
 }
 
 lock_results() {  # until the next step

@@ -57,6 +57,19 @@ def test_hidden_files_times_and_location_do_not_change_the_hash(images, tmp_path
     assert hash_inputs(paths=[moved]) == before
 
 
+def test_links_are_followed_once_and_may_lead_nowhere(images, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (images / "class").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(images)
+    (images / "gone.jpg").symlink_to(tmp_path / "gone.jpg")
+    before = hash_inputs(paths=[images])
+    (elsewhere / "new.jpg").write_bytes(b"1")
+    after = hash_inputs(paths=[images])
+    (tmp_path / "gone.jpg").write_bytes(b"1")
+    assert len({before, after, hash_inputs(paths=[images])}) == 3
+
+
 def test_the_program_prints_the_hash_or_names_what_is_missing(images, tmp_path):
     def program(*args):
         command = [sys.executable, "-m", "noseprint.step_inputs", *map(str, args)]

@@ -20,14 +20,15 @@
 #   --network WHICH   what judges the labels. frozen (default): linear classifiers on the features of a network with its
 #                     public weights. trained: a network for each fold, which takes hours; --jobs N or --gpus 0,1 trains
 #                     them side by side, and options after -- go to their train.py
-#   --share S         the share of the images in the page's random sample (default: 0.05)
+#   --share S         the share of the images in the page's random sample (default: 0.05), but at least 60 images
 #   --folds N         parts of the images, each judged by a classifier trained on the others (default: 5)
 #   --rounds N        frozen: at most N rounds of the coarse step, and N of the fine one (default: 5). trained: train N
 #                     times, each time without the suspects of the time before (default: 1)
-#   --not-members DIR pictures that are no member of any class: more of their kind are looked for and left out
+#   --not-members DIR pictures that are no member of any class: more of their kind are looked for and left out. Images
+#                     that people marked with n on the page are examples, too; without any example, nothing is looked for
 #   --from STAGE --to STAGE
-#                     begin or end with this stage: features, target, folds (with --network trained), suspects,
-#                     classes or review
+#                     begin or end with this stage: features, not-members (with examples), folds (with
+#                     --network trained), suspects, classes or review
 #   --data DIR --only FOLDER... --check --force --list --dry-run --skip-bad --help
 #                     as in train.sh of the checkout
 
@@ -48,10 +49,11 @@ method() {
 
 look() {
   step features features/infer.py --reads ${READ_TRAIN[@]+"${READ_TRAIN[@]}"} --makes features.safetensors
-  step target features/examples.py --with ${EXAMPLES[@]+"${EXAMPLES[@]}"} --reads ${SHOWN[@]+"${SHOWN[@]}"} \
+  [ "$MODE" = declare ] || looks_for_not_members || return 0
+  step not-members features/examples.py --with ${EXAMPLES[@]+"${EXAMPLES[@]}"} --reads ${SHOWN[@]+"${SHOWN[@]}"} \
     --after features/infer.py --makes examples.safetensors
-  step target target/find.py --with --folds "$FOLDS" ${RULES[@]+"${RULES[@]}"} --reads ${DECIDED[@]+"${DECIDED[@]}"} \
-    --after features/infer.py features/examples.py --makes target.csv
+  step not-members not_members/find.py --with --folds "$FOLDS" ${RULES[@]+"${RULES[@]}"} \
+    --reads ${DECIDED[@]+"${DECIDED[@]}"} --after features/infer.py features/examples.py --makes not_members.csv
 }
 
 fold() {  # FOLD: train on the others, in the current round
@@ -62,14 +64,20 @@ fold() {  # FOLD: train on the others, in the current round
 }
 
 judge() {
-  local after=(features/infer.py target/find.py) with=(--folds "$FOLDS" ${RULES[@]+"${RULES[@]}"})
+  local after=(features/infer.py) with=(--folds "$FOLDS" ${RULES[@]+"${RULES[@]}"})
+  if looks_for_not_members; then after+=(not_members/find.py); fi
   if is_trained; then after+=("folds/train.py:*") with+=(--trained-rounds "${ROUNDS:-1}")
   elif [ -n "$ROUNDS" ]; then with+=(--rounds "$ROUNDS")
   fi
   step suspects suspects/find.py --with "${with[@]}" --reads ${DECIDED[@]+"${DECIDED[@]}"} \
     --after "${after[@]}" --makes out_of_fold.npz
-  step classes classes/list.py --with "${with[@]}" --after suspects/find.py --makes classes.csv
-  step review review/make.py --with "${with[@]}" ${SHARE[@]+"${SHARE[@]}"} --after suspects/find.py --makes review.html
+  step classes classes/list.py --with "${with[@]}" --after suspects/find.py --makes /classes.csv
+  step review review/make.py --with "${with[@]}" ${SHARE[@]+"${SHARE[@]}"} --after suspects/find.py --makes /review.html
+}
+
+# Whether there are examples of pictures that are no member of any class, or the log has lines about such pictures.
+looks_for_not_members() {
+  [ "${#EXAMPLES[@]}" != 0 ] || grep -q '"not a member"' "results${RUN:+/$RUN}/decisions.jsonl" 2>/dev/null
 }
 
 is_trained() { [ "$NETWORK" = trained ]; }
@@ -99,11 +107,15 @@ own_option() {
   case $1 in
     --not-members)
       value=$(from_caller "$value")
+      [ -d "$value" ] && [ -n "$(ls "$value")" ] || usage_error "$1 $value: name a folder with photographs in it"
       EXAMPLES=("$1" "$value") SHOWN=("$value") ;;
     --network)
       case $value in trained | frozen) ;; *) usage_error "--network $value: choose trained or frozen" ;; esac
       NETWORK=$value ;;
-    --folds) require_jobs "$@"; FOLDS=$value ;;
+    --folds)
+      require_jobs "$@"
+      [ "$value" -ge 3 ] || usage_error "$1 $value: must be at least 3, since the guard cleans without one of them"
+      FOLDS=$value ;;
     --rounds) require_jobs "$@"; ROUNDS=$value ;;
     --share) SHARE=("$1" "$value") ;;
     *) RULES+=("$1" "$value") ;;
@@ -111,7 +123,7 @@ own_option() {
 }
 
 read_options "$@"
-set_inputs
+set_options
 RESULTS=$FAMILY/results${RUN:+/$RUN}
 collect_decisions
 run_method .

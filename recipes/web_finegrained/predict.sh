@@ -51,7 +51,7 @@ case ${IMAGES:+images}:${OUT:+out} in
 esac
 set_run
 set_jobs
-set_inputs
+set_options
 [ -d "$DATA" ] || fail "$DATA is missing: name the data folder of the training with --data DIR"
 
 results_of() { printf '%s' "$1/results${RUN:+/$RUN}"; }  # FOLDER
@@ -70,7 +70,7 @@ train=$(say_next train.sh)
 for member in ${networks[@]+"${networks[@]}"}; do
   weights=$(results_of "$member")/best.safetensors
   [ "$DRY_RUN" = 1 ] || [ -f "$weights" ] ||
-    fail "$weights is missing. Make it with:${train#Next:}, or leave it out with --members"
+    fail "$(of_family "$weights") is missing. Make it with:${train#Next:}, or leave it out with --members"
 done
 set_up_python requirements.txt
 [ "$DRY_RUN" = 1 ] || lock_folder "results${RUN:+/$RUN}" "$SELF" || fail "nothing was started"

@@ -17,7 +17,8 @@
 #                     begin or end with this stage: members, fusion or distil
 #   --only FOLDER... --gpus 0,1 --jobs N --check --force --skip-bad --list --dry-run --help
 #                     as in train.sh of the checkout
-#   -- OPTION...      pass options to each train.py, for example: -- --balance logit-adjustment
+#   -- OPTION...      pass options to the train.py of each member, for example: -- --balance logit-adjustment. With
+#                     --only, to that of each folder named: --only fusion -- --head conv
 
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/../../scripts/common.sh"
@@ -36,18 +37,20 @@ member() {  # MEMBER
 }
 
 distil() {
-  step distil distil/train.py --reads ${ALL[@]+"${ALL[@]}"} --after "${MEMBERS[@]/%//train.py}"
+  step distil distil/train.py --with --members "$MEMBER_LIST" --reads ${ALL[@]+"${ALL[@]}"} --after "${MEMBERS[@]/%//train.py}"
   step distil distil/infer.py --reads ${ALL[@]+"${ALL[@]}"} --after distil/train.py --makes holdout.safetensors
 }
 
 fusion() {
-  step fusion fusion/train.py --reads ${LEARNED[@]+"${LEARNED[@]}"} --after "${MEMBERS[@]/%//train.py}" \
-    --makes head.safetensors
+  step fusion fusion/train.py --with --members "$MEMBER_LIST" --reads ${LEARNED[@]+"${LEARNED[@]}"} \
+    --after "${MEMBERS[@]/%//train.py}" --makes head.safetensors
   step fusion fusion/infer.py --reads ${ALL[@]+"${ALL[@]}"} --after fusion/train.py "${MEMBERS[@]/%//infer.py}" \
     --makes holdout.safetensors
 }
 
-demo_options() { echo --epochs 6 --batch-size 32 --image-size 96 --train-size 96; }  # FOLDER
+demo_options() { [ "$1" = fusion ] || echo --epochs 6 --batch-size 32 --image-size 96 --train-size 96; }  # FOLDER
+
+takes_options() { [ "$ONLY" = 1 ] || contains "$1" "${MEMBERS[@]}"; }  # FOLDER
 
 LABELS=cleaned
 own_option() {
@@ -60,7 +63,7 @@ own_option() {
 }
 
 read_options "$@"
-set_inputs
+set_options
 RUN_OPTIONS+=(--labels "$LABELS")
 CLEANED=$FAMILY/results${RUN:+/$RUN}/labels.csv
 if [ "$LABELS" = given ] || [ ! -f "$CLEANED" ]; then CLEANED=""; fi
@@ -72,5 +75,5 @@ fi
 run_method .
 method_is_complete || exit 0
 [ "$SKIP_BAD" = 0 ] || RUN_OPTIONS+=(--skip-bad)
-run_or_show python report/make.py "${RUN_OPTIONS[@]}"
+run_or_show python report/make.py "${RUN_OPTIONS[@]}" --members "$MEMBER_LIST"
 say_next predict.sh

@@ -18,9 +18,10 @@ def hash_inputs(*, text: Iterable[str] = (), paths: Iterable[Path] = ()) -> str:
     """SHA-256, in hex, of lines of text, files and folders. Their order counts.
 
     A file is hashed by its name and content. A folder is hashed by the names and sizes of the files below it, which are
-    not read: a full training set is gigabytes, and a changed photograph almost always has another size. The location of
-    files and folders does not count, so moved data is still the same data. Nor do modification times or hidden files,
-    which file managers leave behind. Raises NoseprintError if something is missing or cannot be read.
+    not read: a full training set is gigabytes, and a changed photograph almost always has another size. Links are
+    followed. The location of files and folders does not count, so moved data is still the same data. Nor do
+    modification times or hidden files, which file managers leave behind. Raises NoseprintError if something is missing
+    or cannot be read.
     """
     digest = hashlib.sha256()
 
@@ -49,12 +50,19 @@ def _names_and_sizes(folder: Path) -> Iterator[tuple[str, int]]:
     def refuse(error: OSError) -> None:
         raise error
 
-    for parent, folders, names in os.walk(folder, onerror=refuse):
+    seen = set[str]()  # a link may lead to a folder that holds it
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if not name.startswith("."):
                 path = Path(parent, name)
-                yield path.relative_to(folder).as_posix(), path.stat().st_size
+                size = -1 if path.is_symlink() and not path.exists() else path.stat().st_size  # it leads nowhere
+                yield path.relative_to(folder).as_posix(), size
 
 
 def main() -> int:

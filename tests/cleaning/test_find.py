@@ -1,7 +1,8 @@
-"""The steps target, suspects and classes as they follow each other, on features that are made up."""
+"""The steps not-members, suspects and classes as they follow each other, on features that are made up."""
 
 import contextlib
 import csv
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -12,18 +13,18 @@ from noseprint.cleaning import decisions, find, label_files
 from noseprint.cleaning.class_list import write_class_list
 from noseprint.cleaning.decisions import Decision, append, file_hashes, read_log, replay, undo
 from noseprint.cleaning.find import at_most, find_suspects, load_found, read_images
+from noseprint.cleaning.not_members import take_not_members_out
 from noseprint.cleaning.options import CleaningOptions
-from noseprint.cleaning.target import take_strangers_out
 from noseprint.data.class_tables import ClassTable
 from noseprint.errors import NoseprintError
 from noseprint.inference.classify import ClassifierOutputs, empty_outputs
 
 CLASSES = ("cat", "dog", "owl")
-IMAGES, STRANGERS = 90, 9
+IMAGES, OTHERS = 90, 9
 
 
 class Cleaning:
-    """Images of three classes, with features that tell them apart. Every fifth label is wrong; the last: strangers."""
+    """Images of three classes, which features tell apart. A fifth of the labels is wrong; the last are of no class."""
 
     def __init__(self, folder):
         random = np.random.default_rng(0)
@@ -36,9 +37,9 @@ class Cleaning:
         for row, path in enumerate(paths):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"image %d" % row)
-        self.strangers = np.arange(IMAGES) >= IMAGES - STRANGERS
-        self.wrong &= ~self.strangers
-        centre = np.where(self.strangers[:, None], -np.ones(8), 3 * np.eye(3, 8)[truth])
+        self.others = np.arange(IMAGES) >= IMAGES - OTHERS
+        self.wrong &= ~self.others
+        centre = np.where(self.others[:, None], -np.ones(8), 3 * np.eye(3, 8)[truth])
         features = (centre + random.normal(0, 0.25, (IMAGES, 8))).astype(np.float32)
         self.images = ClassTable(paths, labels, ("train",) * IMAGES, names)
         self.outputs = ClassifierOutputs(names, np.zeros((IMAGES, 3), np.float32), features, CLASSES, "0" * 16)
@@ -47,14 +48,14 @@ class Cleaning:
         self.folder, self.results, self.log = folder, folder / "results", folder / "results" / "decisions.jsonl"
         self.options = CleaningOptions(data=folder / "data", folds=3, rounds=2, remove="always")
 
-    def target(self, examples=None, **options):
-        take_strangers_out(
+    def take_out(self, examples=None, **options):
+        take_not_members_out(
             self.images,
             self.outputs,
             examples or empty_outputs(self.outputs),
             options=replace(self.options, **options),
             log=self.log,
-            out=self.folder / "target.csv",
+            out=self.folder / "not_members.csv",
         )
 
     def run(self, **options):
@@ -115,7 +116,14 @@ def test_wrong_labels_are_listed_first_logged_and_left_out(cleaning, capsys):
     summary = (cleaning.results / "summary.txt").read_text()
     assert f"{out.sum()} of 90 labels are suspect, by the rule noise-channel." in summary
     assert f"labels.csv keeps {90 - out.sum()} images and leaves {out.sum()} out." in summary
-    assert "fine, round 1: " in capsys.readouterr().out
+    figures = json.loads((cleaning.results / "summary.json").read_text())
+    assert (figures["suspect"], figures["judged"], figures["left_out"]) == (out.sum(), 90, out.sum())
+    gain = [figures[name] for name in ("gain", "gain_low", "gain_high")]
+    assert "{:+.1f} points [{:+.1f}, {:+.1f}]".format(*(100 * value for value in gain)) in summary
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "Judging 90 labels of 3 classes by the rule noise-channel ..."
+    assert said[1].startswith("fine, round 1: ")
+    assert said[-1].startswith("Training without each of 3 folds")
     again = load_found(cleaning.folder / "suspects" / "out_of_fold.npz")
     assert again.rule == "noise-channel"
     assert np.array_equal(again.posterior, found.posterior)
@@ -128,6 +136,31 @@ def test_never_leaves_all_in_and_takes_back_what_an_earlier_run_left_out(cleanin
     cleaning.run(remove="never")
     assert not cleaning.left_out().any()
     assert "No image is left out" in (cleaning.results / "summary.txt").read_text()
+
+
+def test_what_takes_long_has_a_bar_on_a_terminal_and_none_in_a_log(cleaning, capsys, monkeypatch):
+    cleaning.run()
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("NOSEPRINT_PROGRESS", "1")
+    cleaning.run()
+    bars = capsys.readouterr().err
+    assert "settings:   0%|          | 0/10" in bars
+    assert "does removal help:   0%|          | 0/3" in bars
+
+
+def test_rounds_that_end_at_their_limit_are_named(cleaning):
+    noise = np.random.default_rng(1).normal(0, 1, cleaning.outputs.features.shape).astype(np.float32)
+    cleaning.outputs = replace(cleaning.outputs, features=cleaning.outputs.features + noise)
+    said = {}
+    for limit in (1, 2, 20):
+        cleaning.run(rounds=limit)
+        said[limit] = (cleaning.results / "summary.txt").read_text()
+        with (cleaning.folder / "suspects/rounds.csv").open() as file:
+            rounds = list(csv.DictReader(file))
+        assert ((rounds[-1]["new"], rounds[-1]["returned"]) == ("0", "0")) == (limit == 20)
+        assert json.loads((cleaning.results / "summary.json").read_text())["unsettled"] == ["fine"] * (limit == 2)
+    assert "rounds, not at rest" not in said[1] + said[20]  # one round cannot show whether a second would change much
+    assert "The fine step ended at its limit of 2 rounds, not at rest: in the last one " in said[2]
 
 
 def test_the_guard_decides_by_default(cleaning):
@@ -174,33 +207,40 @@ def test_what_people_decided_counts(cleaning):
                 {cleaning.images.names[row] for row in (wrong[0], wrong[1], right[0])}]  # fmt: skip
 
 
-def test_strangers_are_out_of_the_training_and_on_the_list(cleaning, capsys):
-    cleaning.target(cleaning.examples)
-    assert "9 of 90 images are no member of any class, judged by 5 examples." in capsys.readouterr().out
-    assert np.array_equal(cleaning.left_out(), cleaning.strangers)
+def test_pictures_of_no_class_are_out_of_the_training_and_on_the_list(cleaning, capsys):
+    cleaning.take_out(cleaning.examples)
+    said = capsys.readouterr().out
+    assert "round 1: 6 more images are like the examples\nround 2: 3 more" in said
+    assert "9 of 90 images are no member of any class, judged by 5 examples." in said
+    assert np.array_equal(cleaning.left_out(), cleaning.others)
     (line, *_) = read_log(cleaning.log)
-    assert (line.rule, line.decision, line.threshold, line.proposal) == ("target", "not a member", 0.9, "not a member")
+    assert (line.rule, line.decision, line.threshold, line.proposal) == (
+        "not-members",
+        "not a member",
+        0.9,
+        "not a member",
+    )
     assert line.proposal_probability > 0.9
     found = cleaning.run()
-    assert cleaning.left_out()[cleaning.strangers].all()
+    assert cleaning.left_out()[cleaning.others].all()
     assert "9 of 90 images are no member of any class." in (cleaning.results / "summary.txt").read_text()
     rows = cleaning.table("suspects.csv")
-    assert sum(row["reason"] == "no member of any class, by the step target" for row in rows) == 9
+    assert sum(row["reason"] == "no member of any class, by the step not-members" for row in rows) == 9
     assert found.folds.min() >= 0
     assert {line.rule for line in read_log(cleaning.log) if line.image in np.array(cleaning.images.names)[-9:]} == {
-        "target"
+        "not-members"
     }
-    cleaning.target()
+    cleaning.take_out()
     assert "so none was looked for" in capsys.readouterr().out
-    assert not cleaning.left_out()[cleaning.strangers].all()
-    with (cleaning.folder / "target.csv").open() as file:
+    assert not cleaning.left_out()[cleaning.others].all()
+    with (cleaning.folder / "not_members.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 90
 
 
 def test_images_that_people_marked_are_examples(cleaning, capsys):
     for row in range(86, 90):
         cleaning.decide(row, "not a member")
-    cleaning.target()
+    cleaning.take_out()
     assert "by 4 examples" in capsys.readouterr().out
     assert cleaning.left_out()[81:].all()
 
@@ -220,12 +260,12 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("killed_at", range(11))
+@pytest.mark.parametrize("killed_at", range(12))
 def test_killed_at_any_file_and_run_again_gives_the_same_log(cleaning, tmp_path, monkeypatch, killed_at):
     """Files are written aside and renamed, so all that a kill can change is which of them are there."""
 
     def all_steps(each):
-        each.target(each.examples)
+        each.take_out(each.examples)
         found = each.run()
         write_class_list(each.results / "classes.csv", each.images, found, few=50, disorder=0.5)
 
@@ -250,11 +290,11 @@ def test_killed_at_any_file_and_run_again_gives_the_same_log(cleaning, tmp_path,
         patch.setattr("noseprint.cleaning.class_list.write_csv", kill(label_files.write_csv))
         with contextlib.suppress(KilledError):
             all_steps(cleaning)
-        assert count == (killed_at or 10)
+        assert count == (killed_at or 11)
     all_steps(cleaning)
     lines = [[replace(line, when="") for line in read_log(each.log)] for each in (whole, cleaning)]
     assert lines[0] == lines[1]
-    for name in ("suspects.csv", "labels.csv", "classes.csv", "summary.txt"):
+    for name in ("suspects.csv", "labels.csv", "classes.csv", "summary.txt", "summary.json"):
         assert (whole.results / name).read_bytes() == (cleaning.results / name).read_bytes()
 
 
@@ -286,10 +326,12 @@ def test_classes_to_look_at(cleaning):
     assert write_class_list(path, cleaning.images, replace(found, probabilities=swapped), few=1, disorder=0.5) == 1
     (row,) = cleaning.table("classes.csv")
     assert (row["class"], row["images"], row["mistaken_for"]) == ("cat", str((labels == "cat").sum()), "dog")
-    assert row["why"] == "less than 50% is predicted right"
+    assert row["reason"] == "disorder"
     assert float(row["accuracy"]) < 0.5
     assert float(row["share_mistaken"]) > 0.5
     assert float(row["suspect"]) == pytest.approx((found.since[labels == "cat"] > 0).mean(), abs=1e-3)
     assert write_class_list(path, cleaning.images, found, few=50, disorder=0.0) == 3
-    assert {row["why"] for row in cleaning.table("classes.csv")} == {"fewer than 50 images"}
+    assert {row["reason"] for row in cleaning.table("classes.csv")} == {"few images"}
+    write_class_list(path, cleaning.images, replace(found, probabilities=swapped), few=50, disorder=0.5)
+    assert [row["reason"] for row in cleaning.table("classes.csv")] == ["few images; disorder", *["few images"] * 2]
     assert write_class_list(path, cleaning.images, found, few=1, disorder=0.0) == 0

@@ -2,7 +2,7 @@ import pytest
 from scipy.stats import norm
 
 from noseprint.cleaning.decisions import Decision
-from noseprint.cleaning.sample import NoiseRate, draw_sample, noise_rate
+from noseprint.cleaning.sample import NoiseRate, draw_sample, noise_rate, precision
 from noseprint.errors import NoseprintError
 
 NAMES = [f"{row}.jpg" for row in range(200)]
@@ -14,13 +14,12 @@ def line(name, decision, **fields):
 
 
 def test_the_sample_depends_on_the_seed_and_the_names_only():
-    sample = draw_sample(NAMES, share=0.1, seed=1)
-    assert len(sample) == len(set(sample)) == 20
-    assert draw_sample(NAMES[::-1], share=0.1, seed=1) == sample
-    assert draw_sample(NAMES, share=0.1, seed=2) != sample
-    assert draw_sample(NAMES, share=0.2, seed=1)[:20] == sample
+    sample = draw_sample(NAMES, share=0.4, seed=1)
+    assert len(sample) == len(set(sample)) == 80
+    assert draw_sample(NAMES[::-1], share=0.4, seed=1) == sample
+    assert draw_sample(NAMES, share=0.4, seed=2) != sample
+    assert draw_sample(NAMES, share=0.5, seed=1)[:80] == sample
     assert sample != sorted(sample)
-    assert len(draw_sample(NAMES, share=1e-9)) == 1
     assert draw_sample([], share=0.1) == []
 
 
@@ -30,10 +29,19 @@ def test_a_share_outside_0_to_1_is_refused(share):
         draw_sample(NAMES, share=share)
 
 
+def test_a_sample_is_large_enough_to_measure_something():
+    assert len(draw_sample(NAMES, share=0.05)) == 60
+    assert sorted(draw_sample(NAMES[:50], share=0.05)) == sorted(NAMES[:50])
+    found = noise_rate([line(f"{row}.jpg", "drop" if row < 12 else "keep") for row in range(60)])
+    assert precision(60) == pytest.approx((found.high - found.low) / 2)
+    assert precision(60) == pytest.approx(0.1, abs=0.005)
+    assert precision(1) <= 0.5
+
+
 def test_every_image_is_drawn_equally_often():
-    drawn = [name for seed in range(400) for name in draw_sample(NAMES, share=0.1, seed=seed)]
-    counts = [drawn.count(name) for name in NAMES]  # 40 +- 6 each
-    assert 12 < min(counts) < 40 < max(counts) < 68
+    drawn = [name for seed in range(400) for name in draw_sample(NAMES, share=0.4, seed=seed)]
+    counts = [drawn.count(name) for name in NAMES]  # 160 +- 10 each
+    assert 115 < min(counts) < 160 < max(counts) < 205
 
 
 def test_the_rate_is_that_of_wilson_and_counts_only_what_a_person_said_in_the_sample():

@@ -25,7 +25,7 @@ def test_skip_bad_embeds_the_rest_and_lists_what_it_left_out(demo, tmp_path, wri
         assert [row["image"] for row in csv.DictReader(file)] == [str(photos / name) for name in names[1:3]]
     told = capsys.readouterr()
     assert "files are left out, because noseprint does not read them: 1 .mov (film.mov)" in told.err
-    assert f"2 of {len(names)} photographs are left out" in told.err
+    assert f"2 of {len(names)} photographs cannot be read and are left out" in told.err
     assert told.out.startswith(f"photographs: {len(names) - 2}, ")
     for name in names[1:3]:
         (photos / name).unlink()

@@ -69,6 +69,20 @@ def test_history_add_undo_and_export(run, tmp_path):
     assert list(read_rows(Path("out/labels.csv"), ("image", "label"), faults=[])) == [(2, ["train/cat/0.jpg", "cat"])]
 
 
+def test_a_file_written_by_hand_needs_five_fields(run):
+    required = ("image", "sha256", "label", "decision", "when")
+    page_file()
+    given = json.loads(Path("page.jsonl").read_text())
+    for left_out in required:
+        Path("page.jsonl").write_text(json.dumps({name: given[name] for name in required if name != left_out}))
+        assert "page.jsonl, line 1: " in run("add", "page.jsonl", *LOG, "--who", "Ann", status=1)
+    for name, value in (("who", "Bo"), ("mood", "good")):
+        Path("page.jsonl").write_text(json.dumps(given | {name: value}))
+        assert name in run("add", "page.jsonl", *LOG, "--who", "Ann", status=1)
+    Path("page.jsonl").write_text(json.dumps({name: given[name] for name in required}))
+    assert "1 decision is added" in run("add", "page.jsonl", *LOG, "--who", "Ann")
+
+
 def test_export_says_which_decisions_are_not_applied(run):
     Path("data/train/cat/0.jpg").write_bytes(b"another")
     said = run("export", "labels.csv", *LOG)

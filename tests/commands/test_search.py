@@ -94,7 +94,7 @@ def test_broken_queries_are_named_at_once_or_get_empty_rows(demo, folder, tmp_pa
     with (tmp_path / "f.skipped.csv").open(newline="") as file:
         assert [row["image"] for row in csv.DictReader(file)] == [str(queries / name) for name in ("b.jpg", "d.jpg")]
     told = capsys.readouterr()
-    assert "2 of 4 photographs are left out" in told.err
+    assert "2 of 4 photographs cannot be read and are left out" in told.err
     assert told.out.splitlines()[-1] == f"4 rows: {out}"
 
 

@@ -133,6 +133,14 @@ def test_a_table_wins_over_folders(tmp_path, capsys):
     assert "2 images have another label than their folder (train/cat/2.jpg, train/dog/1.jpg)" in capsys.readouterr().err
 
 
+def test_a_table_may_begin_with_a_byte_order_mark(tmp_path):
+    images(tmp_path, "a/1.jpg", "a/2.jpg")
+    table(tmp_path, "\ufeffimage,label\na/1.jpg,cat\na/2.jpg,dög\n")
+    assert read_classes(tmp_path).labels == ("cat", "dög")
+    table(tmp_path, '\ufeff"image","label"\n"a/1.jpg","cat"\n"a/2.jpg","dög"\n')
+    assert read_classes(tmp_path).labels == ("cat", "dög")
+
+
 def test_rows_of_other_splits_are_left_out_and_counted(tmp_path, capsys):
     images(tmp_path, *GOOD)
     text = "image,label,split\ntrain/cat/1.jpg,cat,train\ntrain/dog/1.jpg,dog,train\nmissing.jpg,Not sure,flagged\n"

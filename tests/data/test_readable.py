@@ -28,7 +28,9 @@ def test_good_photographs_are_all_returned(demo, tmp_path, capsys):
 
 def test_bad_photographs_are_rejected_and_nothing_is_written(damaged, tmp_path):
     paths = read_train(damaged, missing_ok=True).paths
-    with pytest.raises(NoseprintError, match=f"2 of {len(paths)} .*--skip-bad, .*the rows that name them") as error:
+    with pytest.raises(
+        NoseprintError, match=f"2 of {len(paths)} .*--skip-bad, .*from a table, the rows that name them"
+    ) as error:
         readable_photographs(paths, skip_bad=False, skipped_csv=tmp_path / "skipped.csv")
     assert [line.partition(": ")[0].strip() for line in str(error.value).splitlines()[1:]] == [
         str(paths[2]),
@@ -42,7 +44,10 @@ def test_skip_bad_prints_and_lists_what_is_left_out(damaged, tmp_path, capsys):
     readable = readable_photographs(paths, skip_bad=True, skipped_csv=tmp_path / "skipped.csv")
     assert readable == set(paths) - {paths[2], paths[5]}
     told = capsys.readouterr()
-    assert f"2 of {len(paths)} photographs are left out" in told.err
+    assert (
+        f"2 of {len(paths)} photographs cannot be read and are left out; {tmp_path / 'skipped.csv'} lists them"
+        in told.err
+    )
     assert told.out == ""
     with (tmp_path / "skipped.csv").open() as file:
         rows = list(csv.DictReader(file))

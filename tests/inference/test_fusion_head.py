@@ -10,10 +10,9 @@ import torch
 from noseprint.errors import NoseprintError
 from noseprint.inference.classify import ClassifierOutputs
 from noseprint.inference.fusion_head import FusionHead, fuse_members, side_by_side, train_head, write_head
-from noseprint.training.fit_options import FitOptions
 
 CLASSES = ("a", "b", "c", "d")
-OPTIONS = FitOptions(data=Path(), epochs=30, batch_size=16, lr=0.01)
+OPTIONS = {"epochs": 30, "batch_size": 16, "lr": 0.01, "weight_decay": 0.01, "smoothing": 0.0, "seed": 0}
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def trained(case, kind="linear", views=1, **options):
     torch.manual_seed(options.get("seed", 0))
     head = FusionHead([3, 5], 4, kind=kind)
     all_views = [list(case.members.values())] * views
-    train_head(head, all_views, case.labels, classes=CLASSES, options=replace(OPTIONS, **options), smoothing=0.0)
+    train_head(head, all_views, case.labels, classes=CLASSES, **OPTIONS | options)
     return head
 
 
@@ -118,7 +117,7 @@ def test_every_view_is_used(case):
             return super().forward(features)
 
     head = Recorder([3, 5], 4, kind="linear")
-    train_head(head, views, case.labels, classes=CLASSES, options=replace(OPTIONS, epochs=4), smoothing=0.1)
+    train_head(head, views, case.labels, classes=CLASSES, **OPTIONS | {"epochs": 4, "smoothing": 0.1})
     first, second = (torch.cat([pair[k] for pair in seen]) for k in (0, 1))
     assert bool((first ^ second).all())
     assert len(first) == 4 * 80
@@ -152,5 +151,5 @@ def test_one_member_and_one_image_a_batch_of_one(case):
     for kind in ("linear", "conv"):
         head = FusionHead([3], 4, kind=kind)
         one = replace(case.members["b4"], features=case.members["b4"].features[:3], names=("x", "y", "z"))
-        train_head(head, [[one]], case.labels[:3], classes=CLASSES, options=replace(OPTIONS, epochs=2), smoothing=0.0)
+        train_head(head, [[one]], case.labels[:3], classes=CLASSES, **OPTIONS | {"epochs": 2})
         assert torch.isfinite(head(torch.zeros(1, 3))).all()

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from noseprint.data.class_columns import ClassColumns
-from noseprint.errors import DataError, NoseprintError
+from noseprint.errors import NoseprintError
 from noseprint.inspection.check_classes import check_classes
 
 
@@ -23,12 +23,25 @@ def test_a_good_folder_is_counted(folder):
 def test_broken_photographs_and_pictures_of_two_classes_come_at_once(folder):
     (folder / "train/dog/2.png").write_bytes((folder / "train/cat/2.png").read_bytes())
     (folder / "test/dog/2.png").write_bytes(b"no picture")
-    with pytest.raises(DataError) as error:
+    with pytest.raises(NoseprintError, match=r"^3 of 7 photographs cannot be used\. Go on without them with") as error:
         check_classes(folder, columns=ClassColumns())
-    found = [str(fault) for fault in error.value.faults]
-    assert len(found) == 2
-    assert "test/dog/2.png" in found[0]
-    assert "train/cat/2.png: is the same picture as train/dog/2.png, with another label: keep one" in found[1]
+    broken, *copies = str(error.value).splitlines()[1:]
+    assert f"{folder}/test/dog/2.png: is not" in broken
+    assert "row" not in broken  # there is no table
+    problem = "one picture with several labels, train/cat/2.png (cat) and train/dog/2.png (dog): keep that whose label"
+    assert [line.strip() for line in copies] == [
+        f"{folder}/train/{name}: {problem} is right" for name in ("cat/2.png", "dog/2.png")
+    ]
+
+
+def test_every_fault_of_the_folders_is_named(folder):
+    (folder / "train/owl").mkdir()
+    (folder / "train/emu").mkdir()
+    with pytest.raises(NoseprintError) as error:
+        check_classes(folder, columns=ClassColumns())
+    assert [line.partition(": ")[0] for line in str(error.value).splitlines()] == [
+        f"{folder}/train/{name}" for name in ("emu", "owl")
+    ]
 
 
 def test_a_folder_without_classes_is_refused(tmp_path):

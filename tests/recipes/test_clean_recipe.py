@@ -15,7 +15,7 @@ from noseprint.cleaning.decisions import read_log
 from .conftest import ROOT
 
 STEPS = (
-    "features/infer.py", "features/examples.py", "target/find.py", "suspects/find.py", "classes/list.py",
+    "features/infer.py", "features/examples.py", "not_members/find.py", "suspects/find.py", "classes/list.py",
     "review/make.py",
 )  # fmt: skip
 
@@ -83,6 +83,7 @@ def family(tmp_path, monkeypatch, capsys):
 def test_all_steps_from_photographs_to_the_page(family):
     said = family.all("--remove", "always")
     assert "so none was looked for" in said
+    assert said.startswith("Checking 24 training images ...\nComputing the features of 24 images ...\n")
     suspects = family.table("suspects.csv")
     assert len(suspects) == 24
     assert {row["image"] for row in suspects[:2]} == {"train/red/0.png", "train/blue/1.png"}
@@ -109,7 +110,7 @@ def test_a_folder_of_pictures_that_are_no_members(family, tmp_path):
 def test_an_image_that_cannot_be_read_is_one_message_or_left_out(family):
     (family.data / "train/red/0.png").write_bytes(b"no image")
     error = family.run("features/infer.py", status=1)
-    assert "1 of 24 photographs cannot be read. Go on without them with --skip-bad" in error
+    assert "1 of 24 photographs cannot be used. Go on without them with --skip-bad" in error
     assert error.count("\n") == 2
     family.all("--skip-bad")
     assert len(family.table("suspects.csv")) == 23
@@ -120,10 +121,46 @@ def test_an_image_that_cannot_be_read_is_one_message_or_left_out(family):
 def test_one_picture_with_two_labels_is_named_before_anything_is_computed(family):
     shutil.copy(family.data / "train/red/2.png", family.data / "train/blue/copy.png")
     error = family.run("features/infer.py", status=1)
-    assert "1 picture has two labels" in error
-    assert "train/blue/copy.png (blue) is the same picture as train/red/2.png (red)" in error
+    assert "2 of 25 photographs cannot be used" in error
+    assert "one picture with several labels, train/blue/copy.png (blue) and train/red/2.png (red)" in error
     family.all("--skip-bad")
     assert len(family.table("suspects.csv")) == 23
+
+
+def test_odd_names_and_linked_images_are_judged_shown_and_left_out(family, tmp_path):
+    odd = ("a b.png", "it's.png", '"quoted", with a comma.png', "\u00e9t\u00e9 \u4e2d.png", "linked.png", "100%#1.png")
+    for row, name in enumerate(odd, 2):
+        image = family.data / "train" / ("red", "blue")[row % 2] / f"{row}.png"
+        target = tmp_path / f"elsewhere {row}.png"
+        if name == "linked.png":
+            image.rename(target)
+            image.with_name(name).symlink_to(target)
+        else:
+            image.rename(image.with_name(name))
+    family.data.rename(tmp_path / "d\u00e4ta '1' {x}")
+    family.data = tmp_path / "d\u00e4ta '1' {x}"
+    wrong = family.data / "train/red/0.png"
+    wrong.rename(wrong.with_name('it\'s "wrong", \u00e9.png'))
+    family.all("--remove", "always")
+    assert {Path(row["image"]).name for row in family.table("suspects.csv")} > set(odd)
+    dropped = {row["image"] for row in family.table("dropped.csv")}
+    assert dropped == {'train/red/it\'s "wrong", \u00e9.png', "train/blue/1.png"}
+
+
+def test_a_relative_data_folder_is_the_same_folder(family, monkeypatch):
+    family.run("features/infer.py")
+    monkeypatch.chdir(family.data.parent)
+    family.data = Path(family.data.name)
+    family.run("suspects/find.py")
+    assert len(family.table("suspects.csv")) == 24
+
+
+def test_a_folder_without_examples_is_one_message(family, tmp_path):
+    (tmp_path / "no").mkdir()
+    family.run("features/infer.py")
+    error = family.run("features/examples.py", "--not-members", str(tmp_path / "no"), status=1)
+    assert f"{tmp_path}/no: has no photographs" in error
+    assert error.count("\n") == 1
 
 
 def test_wrong_data_is_one_message(family, tmp_path):

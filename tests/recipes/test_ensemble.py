@@ -17,6 +17,7 @@ from noseprint.models.weights_header import read_header
 FAMILY = Path(__file__).parents[2] / "recipes" / "web_finegrained"
 TINY = ["--backbone", "test_efficientnet.r160_in1k", "--no-pretrained", "--image-size", "32", "--train-size", "32"]
 SHORT = ["--batch-size", "8", "--device", "cpu", "--workers", "0", "--run", "tiny"]
+TOGETHER = ["--members", "b4,b5"]
 
 
 def run(script: Path, data: Path, *options: str) -> None:
@@ -74,7 +75,18 @@ def test_a_student_learns_from_the_members_whose_answers_are_computed_once(famil
     classify = module.classify_photographs
     monkeypatch.setattr(module, "classify_photographs", lambda *a, **k: computed.append(len(a[1])) or classify(*a, **k))
     for _ in range(2):
-        run(family / "distil/train.py", data, *TINY, *SHORT, "--epochs", "1", "--targets", targets, "--restart")
+        run(
+            family / "distil/train.py",
+            data,
+            *TINY,
+            *SHORT,
+            *TOGETHER,
+            "--epochs",
+            "1",
+            "--targets",
+            targets,
+            "--restart",
+        )
     assert computed == [images, images]
     assert sum(map(float, read_header(family / "distil/results/tiny/best.safetensors").extra["training_counts"]
                    .strip("[]").split(","))) == pytest.approx(images, abs=0.1)  # fmt: skip
@@ -84,7 +96,7 @@ def test_a_student_learns_from_the_members_whose_answers_are_computed_once(famil
 
 @pytest.mark.parametrize("options", [["--views", "2"], ["--views", "0", "--head", "conv"]])
 def test_the_fusion_answers_from_the_features_of_the_members(family, data, options, monkeypatch):
-    run(family / "fusion/train.py", data, *SHORT, "--epochs", "20", "--lr", "0.01", *options)
+    run(family / "fusion/train.py", data, *SHORT, *TOGETHER, "--epochs", "20", "--lr", "0.01", *options)
     results = infer(family, "fusion", data)
     members = [read_outputs(family / name / "results/tiny/test.safetensors") for name in ("b4", "b5")]
     found = read_outputs(results / "test.safetensors")
@@ -92,20 +104,20 @@ def test_the_fusion_answers_from_the_features_of_the_members(family, data, optio
     assert found.names == members[0].names
     assert len(read_outputs(results / "unlabelled.safetensors").names) == 3
     monkeypatch.setattr(module, "classify_photographs", None)  # the views are kept, whatever the head
-    run(family / "fusion/train.py", data, *SHORT, "--epochs", "1", *options, "--restart", "--head", "linear")
+    run(family / "fusion/train.py", data, *SHORT, *TOGETHER, "--epochs", "1", *options, "--restart", "--head", "linear")
 
 
 def test_the_answer_has_a_row_for_each_test_image(family, data, capsys):
     answers = {}
     for method in ("mean", "greedy", "vote"):
-        run(family / "predict/answer.py", data, "--run", "tiny", "--method", method)
+        run(family / "predict/answer.py", data, *TOGETHER, "--run", "tiny", "--method", method)
         found = rows_of(family / "results/tiny/prediction.csv")
         assert list(found[0]) == ["image", "label", "probability"]
         assert len(found) == 12
         assert all(0 < float(row["probability"]) <= 1 for row in found)
         answers[method] = [row["label"] for row in found]
     assert "of the 12 images whose class is known" in capsys.readouterr().out
-    run(family / "predict/answer.py", data, "--run", "tiny", "--capacity", "4", "--prior", "exactly-4-each")
+    run(family / "predict/answer.py", data, *TOGETHER, "--run", "tiny", "--capacity", "4", "--prior", "exactly-4-each")
     found = [row["label"] for row in rows_of(family / "results/tiny/prediction.csv")]
     assert [found.count(label) for label in ("bright", "dark", "grey")] == [4, 4, 4]
 
@@ -117,7 +129,7 @@ def test_photographs_of_a_folder_are_answered_and_broken_ones_listed(family, dat
     for member in ("b4", "b5"):
         infer(family, member, data, "--images", str(photographs), "--skip-bad")
     out = tmp_path / "answer.csv"
-    run(family / "predict/answer.py", data, "--run", "tiny", "--images", str(photographs), "--out", str(out))
+    run(family / "predict/answer.py", data, *TOGETHER, "--run", "tiny", "--images", str(photographs), "--out", str(out))
     assert [row["image"] for row in rows_of(out)] == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
     assert "broken.jpg" in rows_of(tmp_path / "answer.skipped.csv")[0]["image"]
     said = capsys.readouterr().out
@@ -130,3 +142,12 @@ def test_a_member_that_was_not_trained_is_named(family, data, capsys):
         with pytest.raises(SystemExit):
             run(family / script, data, *SHORT, "--members", "b4,b6")
         assert "b6/results/tiny/best.safetensors is missing: train b6" in capsys.readouterr().err
+
+
+def test_members_must_be_named_each_once(family, data, capsys):
+    for given in ([], ["--members", "b4,b4"], ["--members", " ,"]):
+        for script in ("distil/train.py", "fusion/train.py", "predict/answer.py"):
+            short = ["--run", "tiny"] if script == "predict/answer.py" else SHORT
+            with pytest.raises(SystemExit):
+                run(family / script, data, *short, *given)
+            assert "name the folders of the networks, each once" in capsys.readouterr().err

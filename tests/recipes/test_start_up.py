@@ -25,6 +25,11 @@ def test_the_package_and_its_command_load_nothing_heavy(module):
     assert done.stdout == "[]\n", done.stderr
 
 
+def test_decisions_about_labels_are_read_and_added_without_torch():
+    done = python(f"import sys, noseprint.cleaning.label_files, noseprint.cleaning.sample; {LOADED}")
+    assert done.stdout == "['cv2']\n", done.stderr
+
+
 def test_every_recipes_options_are_read_before_anything_heavy_is_loaded():
     scripts = [str(path) for folder in FOLDERS for path in (ROOT / folder).glob("*.py")]
     scripts = [path for path in scripts if not path.endswith(("dataset.py", "model.py"))]

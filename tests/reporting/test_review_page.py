@@ -153,7 +153,11 @@ def test_the_sample_comes_first_and_is_blind(html, page):
     ("noise", "sampled", "text"),
     [
         (None, False, "is not known: there is no random sample"),
-        (NoiseRate(0, 0, 180), True, "is not known yet. Review the random sample"),
+        (
+            NoiseRate(0, 0, 180),
+            True,
+            "is not known yet. Review the random sample of 2 images to estimate it, to about ±33 points.",
+        ),
         (
             NoiseRate(7, 120, 1800, 7 / 120, 0.0286, 0.1155),
             False,

@@ -17,12 +17,13 @@ with (script.parents[1] / "calls.jsonl").open("a") as file:
     file.write(json.dumps({"script": name, "args": args}) + "\\n")
 made = {
     "features/infer.py": "features.safetensors", "features/examples.py": "examples.safetensors",
-    "target/find.py": "target.csv", "suspects/find.py": "out_of_fold.npz", "classes/list.py": "classes.csv",
+    "not_members/find.py": "not_members.csv", "suspects/find.py": "out_of_fold.npz", "classes/list.py": "classes.csv",
     "review/make.py": "review.html",
 }[name]
-(script.parent / "results" / run / made).write_text(f"made {time.time_ns()}")
 results = script.parents[1] / "results" / run
 results.mkdir(parents=True, exist_ok=True)
+folder = results if made in ("classes.csv", "review.html") else script.parent / "results" / run
+(folder / made).write_text(f"made {time.time_ns()}")
 if name == "suspects/find.py":
     (results / "summary.txt").write_text("7 of 99 labels are suspect\\n")
     with (results / "decisions.jsonl").open("a") as file:
@@ -31,9 +32,10 @@ if name == "classes/list.py":
     (results / "classes.csv").write_text("class\\ncat\\n")
 """
 STEPS = [
-    "features/infer.py", "features/examples.py", "target/find.py", "suspects/find.py", "classes/list.py",
+    "features/infer.py", "features/examples.py", "not_members/find.py", "suspects/find.py", "classes/list.py",
     "review/make.py",
 ]  # fmt: skip
+WITHOUT_EXAMPLES = [STEPS[0], *STEPS[3:]]
 
 
 @pytest.fixture
@@ -53,7 +55,8 @@ def family(bare):
 
 def test_all_steps_run_once_and_the_end_says_what_comes_next(family):
     out = family.ok("clean.sh", "--small")
-    assert family.called() == STEPS
+    assert family.called() == WITHOUT_EXAMPLES
+    assert "== 4 of 4, review/make.py: runs" in out
     assert "7 of 99 labels are suspect" in out
     assert "Classes with few images or in disorder: 1, listed in" in out
     log = "decisions.jsonl --data "
@@ -63,6 +66,16 @@ def test_all_steps_run_once_and_the_end_says_what_comes_next(family):
     again = family.ok("clean.sh", "--small")
     assert family.called() == []
     assert "7 of 99 labels are suspect" in again
+    assert "leave nothing to run" in family.fails("clean.sh", "--small", "--only", "not_members", status=2)
+
+
+def test_a_page_or_a_list_that_was_deleted_is_made_again(family):
+    family.ok("clean.sh", "--small")
+    family.calls()
+    for name in ("review.html", "classes.csv"):
+        (family.root / "results/small" / name).unlink()
+    family.ok("clean.sh", "--small")
+    assert family.called() == ["classes/list.py", "review/make.py"]
 
 
 def test_a_step_runs_again_only_for_the_options_it_depends_on(family):
@@ -70,7 +83,7 @@ def test_a_step_runs_again_only_for_the_options_it_depends_on(family):
     family.calls()
     family.ok("clean.sh", "--small", "--rule", "top-k")
     calls = family.calls()
-    assert [call["script"] for call in calls] == STEPS[2:]
+    assert [call["script"] for call in calls] == STEPS[3:]
     assert all("--rule" in call["args"] for call in calls)
     family.ok("clean.sh", "--small", "--rule", "top-k", "--not-members", "no")
     calls = family.calls()
@@ -90,16 +103,80 @@ def test_what_people_decide_makes_the_steps_run_again_and_what_rules_decide_does
     with log.open("a") as file:
         file.write(json.dumps({"image": "b", "decision": "keep", "who": "Ann"}) + "\n")
     family.ok("clean.sh", "--small")
-    assert family.called() == STEPS[2:]
+    assert family.called() == STEPS[3:]
     family.ok("clean.sh", "--small")
     assert family.called() == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"image": "b", "decision": "not a member", "who": "Ann"},
+        {
+            "image": "b",
+            "decision": "not a member",
+            "who": "rule",
+            "rule": "not-members",
+        },  # of earlier examples: taken back
+    ],
+)
+def test_pictures_of_no_class_are_looked_for_once_the_log_has_some(family, line):
+    family.ok("clean.sh", "--small")
+    family.calls()
+    log = family.root / "results/small/decisions.jsonl"
+    with log.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    family.ok("clean.sh", "--small")
+    assert family.called() == STEPS[1:]
 
 
 def test_nothing_changes_in_a_dry_run(family):
     before = family.files()
     out = family.ok("clean.sh", "--small", "--dry-run")
-    assert [step for step in STEPS if step in out] == STEPS
+    assert [step for step in STEPS if step in out] == WITHOUT_EXAMPLES
+    assert [step for step in STEPS if step in family.ok("clean.sh", "--dry-run", "--not-members", "no")] == STEPS
     assert family.files() == before
+
+
+def test_the_folder_of_the_training_images_may_have_another_name(family):
+    (family.root / "data/train").rename(family.root / "data/Training")
+    (family.root / "data/valid/a class").mkdir(parents=True)
+    family.ok("clean.sh", "--small")
+    family.calls()
+    (family.root / "data/valid/a class/2.jpg").write_bytes(b"not cleaned")
+    family.ok("clean.sh", "--small")
+    assert family.called() == []
+    (family.root / "data/Training/a class/2.jpg").write_bytes(b"more pixels")
+    family.ok("clean.sh", "--small")
+    assert family.called() == WITHOUT_EXAMPLES
+
+
+@pytest.mark.parametrize("folder", ["train", "valid", "testing"])
+def test_the_training_of_members_depends_on_the_folders_that_it_reads(family, folder):
+    shutil.copy(ROOT / "recipes/web_finegrained/train.sh", family.root)
+    data = family.root / "data"
+    for name in ("valid", "testing"):
+        shutil.copytree(data / "train", data / name)
+    made = {"train.py": "best.safetensors", "infer.py": "holdout.safetensors"}
+    for script, result in ((f"b4/{name}", result) for name, result in made.items()):
+        (family.root / "b4").mkdir(exist_ok=True)
+        stub = STUB.replace('"features/infer.py": "features.safetensors",', f'"{script}": "{result}",')
+        (family.root / script).write_text(stub)
+    command = ("train.sh", "--small", "--only", "b4")
+    family.ok(*command)
+    assert family.called() == ["b4/train.py", "b4/infer.py"]
+    (data / folder / "a class/2.jpg").write_bytes(b"more pixels")
+    family.ok(*command)
+    assert family.called() == ["b4/train.py", "b4/infer.py"][folder == "testing" :]
+
+
+def test_values_that_cannot_work_are_refused_before_anything_runs(family):
+    (family.root / "empty").mkdir()
+    for folder in ("empty", "missing"):
+        error = family.fails("clean.sh", "--small", "--not-members", folder, status=2)
+        assert f"--not-members {family.root}/{folder}: name a folder with photographs in it" in error
+    assert "--folds 2: must be at least 3" in family.fails("clean.sh", "--small", "--folds", "2", status=2)
+    assert family.called() == []
 
 
 @pytest.mark.parametrize("option", ["--rule", "--table", "--not-members"])

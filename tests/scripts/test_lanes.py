@@ -88,7 +88,8 @@ def test_after_a_failure_running_scripts_finish_and_no_new_one_starts(checkout):
     error = checkout.fails("train.sh", "--jobs", "2")
     assert set(checkout.called()) == {"swin224_stage1/train.py", "swin384_stage1/train.py", "swin384_stage2/train.py"}
     assert error.splitlines()[-2] == (
-        "Failed: swin224_stage1/train.py failed (exit status 4); its log is swin224_stage1/results/train.log"
+        "Failed: swin224_stage1/train.py failed (exit status 4); its log is "
+        f"{checkout.root}/swin224_stage1/results/train.log"
     )
     assert (checkout.root / "swin384_stage2/results/train.done").is_file()
 
@@ -211,5 +212,8 @@ def test_a_folder_that_cannot_be_locked_is_named_and_nothing_runs(finished):
     (finished.root / "results/.lock").mkdir(parents=True)
     finished.calls()
     error = finished.fails("predict.sh", "--members", "swin224")
-    assert error.splitlines() == ["results cannot be written (Is a directory)", "predict.sh: nothing was started"]
+    assert error.splitlines() == [
+        f"{finished.root}/results cannot be written (Is a directory)",
+        "predict.sh: nothing was started",
+    ]
     assert finished.calls() == []

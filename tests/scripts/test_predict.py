@@ -90,7 +90,8 @@ def test_a_failed_member_leaves_the_old_answer_alone(trained):
     trained.will("swin384_stage2/infer.py", "fail 5")
     (trained.root / "final_result.csv").write_text("old")
     error = trained.fails("predict.sh")
-    assert "swin384_stage2/infer.py failed (exit status 5); its log is swin384_stage2/results/infer.log" in error
+    log = f"{trained.root}/swin384_stage2/results/infer.log"
+    assert f"swin384_stage2/infer.py failed (exit status 5); its log is {log}" in error
     assert (trained.root / "final_result.csv").read_text() == "old"
 
 

@@ -152,7 +152,7 @@ def test_an_overwritten_result_is_not_trusted_when_its_old_inputs_come_back(toy)
 def test_a_failure_stops_the_steps_after_it_and_names_its_log(toy):
     toy.will(LABELS, "fail 3")
     log = "teacher/results/label.log"
-    assert f"{LABELS} failed (exit status 3); its log is {log}" in toy.fails("train.sh")
+    assert f"{LABELS} failed (exit status 3); its log is {toy.root}/{log}" in toy.fails("train.sh")
     assert toy.called() == [TEACHER, LABELS]
     assert "error of teacher" in (toy.root / log).read_text()
 
@@ -184,7 +184,7 @@ def test_parts_of_the_method_can_be_chosen(toy):
 
 def test_a_part_does_not_start_from_a_missing_or_unfinished_result(toy):
     message = toy.fails("train.sh", "--only", "small")
-    assert "small/train.py starts from teacher/results/labels.csv, which is missing" in message
+    assert f"small/train.py starts from {toy.root}/teacher/results/labels.csv, which is missing" in message
     assert "--only teacher" in message
     toy.ok("train.sh", "--to", "labels")
     toy.will(LABELS, "fail 1")
@@ -289,7 +289,7 @@ def test_each_part_of_a_script_is_a_step_of_its_own(toy):
 def test_a_killed_part_resumes_and_the_finished_ones_are_skipped(toy):
     killed = toy.will("parts/train-part1.py", "die")
     message = toy.fails("parts.sh")
-    assert "parts/train.py failed (exit status 137); its log is parts/results/part1/train.log" in message
+    assert f"parts/train.py failed (exit status 137); its log is {toy.root}/parts/results/part1/train.log" in message
     assert [part_of(call) for call in toy.calls()] == parts(0, 1)
     killed.unlink()
     plan = toy.ok("parts.sh", "--dry-run").splitlines()
@@ -315,7 +315,7 @@ def test_what_needs_all_parts_names_the_one_that_is_missing(toy):
     toy.ok("parts.sh", "--to", "parts")
     (toy.root / "parts/results/part2/best.safetensors").unlink()
     message = toy.fails("parts.sh", "--from", "labels")
-    assert "parts/label.py starts from parts/results/part2/best.safetensors, which is missing" in message
+    assert f"parts/label.py starts from {toy.root}/parts/results/part2/best.safetensors, which is missing" in message
     assert "--only parts" in message
 
 

@@ -54,9 +54,28 @@ def test_every_script_gets_the_table_and_whose_labels(checkout):
         f"--data {checkout.parent}/classes --small --table {checkout.parent}/my table.csv --label-column kind of cat"
     )
     assert all(f"{given} --labels cleaned" in line for line in commands)
-    assert [("--epochs 3" in line) for line in commands] == [("train.py" in line) for line in commands]
+    of_members = ("b4/train.py", "b5/train.py")
+    assert [("--epochs 3" in line) for line in commands] == [
+        any(name in line for name in of_members) for line in commands
+    ]
+    assert ["--members b4,b5" in line for line in commands] == [
+        any(name in line for name in ("distil/train.py", "fusion/train.py", "report/make.py")) for line in commands
+    ]
     assert f"predict.sh --small {given.replace(' --small', '')}" in plan
     assert "clean.sh has not run" in plan
+
+
+def test_options_after_two_dashes_go_to_the_folders_that_only_names(checkout):
+    for member in ("b4", "b5"):
+        results = checkout / f"recipes/web_finegrained/{member}/results/demo"
+        results.mkdir(parents=True)
+        for name in ("best", "holdout"):
+            (results / f"{name}.safetensors").touch()
+    plan = run(checkout, "train.sh", "--demo", "--dry-run", "--only", "fusion", "distil", "--", "--seed", "7")
+    commands = [line for line in plan.splitlines() if line.startswith("run") and "train.py" in line]
+    assert ["fusion/train.py" in line for line in commands] == [True, False]
+    assert all("--seed 7" in line for line in commands)
+    assert ["--image-size 96" in line for line in commands] == [False, True]
 
 
 def test_the_labels_that_were_cleaned_are_an_input_of_the_training(checkout):

@@ -1,6 +1,7 @@
 import json
 import math
 import multiprocessing
+import re
 from pathlib import Path
 
 import pytest
@@ -259,6 +260,17 @@ def test_a_training_without_a_length_ends_when_its_time_is_up(tmp_path, demo, ta
     train(tmp_path, table, options(demo, epochs=None, minutes=0.001))
     assert "ended after 21 steps: the time is up" in capsys.readouterr().out
     assert records(tmp_path)[-1]["step"] == 21
+
+
+def test_a_training_says_how_long_it_takes_once_that_is_known(tmp_path, demo, table, capsys):
+    train(tmp_path / "short", table, options(demo, epochs=None, steps=2, minutes=45.0))
+    said = capsys.readouterr().out
+    assert "; 2 steps on cpu" in said
+    assert "minutes" not in said
+    train(tmp_path / "long", table, options(demo, epochs=None, steps=22, minutes=45.0))
+    assert re.search(r"^about \d+ s of training left$", capsys.readouterr().out, re.M)
+    train(tmp_path / "cut", table, options(demo, epochs=None, steps=500, minutes=0.001))
+    assert "only 21 steps fit into 0.001 minutes; about " in capsys.readouterr().out
 
 
 def test_weights_are_compared_on_the_hold_out_as_the_scoring_transform_makes_it(table, tmp_path):

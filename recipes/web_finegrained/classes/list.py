@@ -1,12 +1,10 @@
 """List the classes to look at, which have few images or are in disorder: ../results/classes.csv. Nothing is dropped."""
 
-import shutil
 from pathlib import Path
 
 from noseprint.cleaning.options import CleaningOptions, run_cleaning
 
-HERE = Path(__file__).resolve().parent
-FAMILY = HERE.parent
+FAMILY = Path(__file__).resolve().parents[1]
 FEW = 50
 """Images of a class."""
 DISORDER = 0.5
@@ -20,10 +18,7 @@ def main(options: CleaningOptions) -> None:
 
     images, _ = read_images(options, options.results(FAMILY / "features") / "features.safetensors")
     found = load_found(options.results(FAMILY / "suspects") / "out_of_fold.npz")
-    results = options.results(FAMILY)
-    write_class_list(results / "classes.csv", images, found, few=FEW, disorder=DISORDER)
-    options.results(HERE).mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(results / "classes.csv", options.results(HERE) / "classes.csv")
+    write_class_list(options.results(FAMILY) / "classes.csv", images, found, few=FEW, disorder=DISORDER)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,7 @@ def main(options: DistilOptions) -> None:
 
     from noseprint.cleaning.label_files import cleaned_table
     from noseprint.data.class_tables import hold_out
+    from noseprint.devices import choose_device
     from noseprint.inference.cached_outputs import member_weights, views_of_members
     from noseprint.inference.ensemble import mean_answers
     from noseprint.tasks.classification import ClassificationTask
@@ -63,9 +64,15 @@ def main(options: DistilOptions) -> None:
     table = cleaned_table(options.data, columns=options.columns, labels=labels)
     train, holdout = hold_out(table, options.holdout)
     images = with_unlabelled(train, table.split("unlabelled")) if options.targets == "members" else train
-    members = member_weights(HERE.parent, options.members, run=options.run)
+    members = member_weights(HERE.parent, options.member_names, run=options.run)
     images, (seen,) = views_of_members(
-        results / "members", members, images, transform=dataset.evaluation_transform, options=options
+        results / "members",
+        members,
+        images,
+        transform=dataset.evaluation_transform,
+        skip_bad=options.skip_bad,
+        device=choose_device(options.device),
+        workers=options.workers,
     )
     targets = mean_answers(seen, classes=train.classes)
     if options.targets == "half":

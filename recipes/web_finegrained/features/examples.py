@@ -1,4 +1,4 @@
-"""Compute the features of the pictures in --not-members, for the step target: results/examples.safetensors."""
+"""Compute the features of the pictures in --not-members, for the step not-members: results/examples.safetensors."""
 
 from pathlib import Path
 

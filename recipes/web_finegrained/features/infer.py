@@ -14,6 +14,7 @@ def main(options: CleaningOptions) -> None:
 
     results = options.results(HERE)
     images = read_classes(options.data, columns=options.columns).split("train")
+    print(f"Checking {len(images):,} training images ...", flush=True)
     images = usable_images(images, skip_bad=options.skip_bad, skipped_csv=results / "skipped.csv")
 
     import torch  # here, not above: it takes seconds to load, and wrong data is reported before
@@ -23,6 +24,7 @@ def main(options: CleaningOptions) -> None:
     from noseprint.devices import choose_device
     from noseprint.inference.classify import classify_photographs, write_outputs
 
+    print(f"Computing the features of {len(images):,} images ...", flush=True)
     torch.manual_seed(0)  # of the head, which is not used
     outputs = classify_photographs(
         build_model(images.classes, small=options.small),

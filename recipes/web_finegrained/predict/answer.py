@@ -23,9 +23,9 @@ def main(options: PredictOptions) -> None:
     out = options.out or results / "prediction.csv"
     check_output(out, suffix=".csv", inputs=())
     kind = "images" if options.images else "test"
-    folders = options.members.split(",")
+    folders = options.member_names
     skipped = FAMILY / folders[0] / "results" / options.run / f"{kind}.skipped.csv"
-    names = ["fusion"] if options.method == "fusion" else folders
+    names = ("fusion",) if options.method == "fusion" else folders
     members = read_members(FAMILY, names, run=options.run, kind=kind)
     table = cleaned_table(options.data, columns=options.columns, labels=options.cleaned_labels(results))
     test = table.split("test")

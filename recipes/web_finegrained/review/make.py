@@ -1,12 +1,10 @@
 """Make the page on which a person decides about the suspects: ../results/review.html."""
 
-import shutil
 from pathlib import Path
 
 from noseprint.cleaning.options import CleaningOptions, run_cleaning
 
-HERE = Path(__file__).resolve().parent
-FAMILY = HERE.parent
+FAMILY = Path(__file__).resolve().parents[1]
 
 
 def main(options: CleaningOptions) -> None:
@@ -22,8 +20,6 @@ def main(options: CleaningOptions) -> None:
     page = options.results(FAMILY) / "review.html"
     with atomic_write(page) as part:
         part.write_text(html, encoding="utf-8")
-    options.results(HERE).mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(page, options.results(HERE) / "review.html")
 
 
 if __name__ == "__main__":

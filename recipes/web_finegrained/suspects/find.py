@@ -1,4 +1,4 @@
-"""Find wrong labels: ../results/suspects.csv, decisions.jsonl, labels.csv and summary.txt."""
+"""Find wrong labels: ../results/suspects.csv, decisions.jsonl, labels.csv, summary.txt and summary.json."""
 
 from pathlib import Path
 

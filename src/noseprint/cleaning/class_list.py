@@ -8,7 +8,9 @@ from noseprint.cleaning.find import Found
 from noseprint.data.class_tables import ClassTable
 from noseprint.data.csv_rows import write_csv
 
-HEADER = ("class", "images", "suspect", "accuracy", "mistaken_for", "share_mistaken", "why")
+HEADER = ("class", "images", "suspect", "accuracy", "mistaken_for", "share_mistaken", "reason")
+FEW_IMAGES, DISORDER = "few images", "disorder"
+"""The reasons."""
 
 
 def write_class_list(path: Path, images: ClassTable, found: Found, *, few: int, disorder: float) -> int:
@@ -16,7 +18,8 @@ def write_class_list(path: Path, images: ClassTable, found: Found, *, few: int, 
 
     path: a CSV; the classes in the greatest disorder come first. images: of a class. suspect: the share of its labels
     that are suspect. accuracy: the share of its images for which it is the most probable class out-of-fold.
-    mistaken_for, share_mistaken: the class that is most often more probable, and how often. Returns how many there are.
+    mistaken_for, share_mistaken: the class that is most often more probable, and how often. reason: FEW_IMAGES,
+    DISORDER, or both with "; " between them. Returns how many classes are written.
     """
     classes = images.classes
     number = {name: index for index, name in enumerate(classes)}
@@ -30,13 +33,12 @@ def write_class_list(path: Path, images: ClassTable, found: Found, *, few: int, 
     others = counts - np.diag(np.diag(counts))
     rows = []
     for at in np.argsort(accuracy, kind="stable").tolist():
-        why = [f"fewer than {few} images"] * bool(size[at] < few)
-        why += [f"less than {disorder:.0%} is predicted right"] * bool(accuracy[at] < disorder)
+        reasons = [FEW_IMAGES] * bool(size[at] < few) + [DISORDER] * bool(accuracy[at] < disorder)
         other = int(others[at].argmax())
         mistaken = (classes[other], f"{share[at, other]:.3f}") if others[at, other] else ("", "")
         suspect = float((found.since[labels == at] > 0).mean())
-        if why:
+        if reasons:
             figures = (f"{suspect:.3f}", f"{accuracy[at]:.3f}")
-            rows.append((classes[at], str(size[at]), *figures, *mistaken, " and ".join(why)))
+            rows.append((classes[at], str(size[at]), *figures, *mistaken, "; ".join(reasons)))
     write_csv(path, HEADER, rows)
     return len(rows)

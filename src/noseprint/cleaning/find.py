@@ -1,6 +1,7 @@
 """The cleaning of a folder of classes, from features to the list of suspects, the log and the cleaned table."""
 
-from collections.abc import Callable, Collection, Sequence
+import json
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import redirect_stderr
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -17,7 +18,7 @@ from noseprint.cleaning.label_files import export_labels
 from noseprint.cleaning.options import CleaningOptions, RuleName
 from noseprint.cleaning.rounds import (
     Cleaning,
-    assign_folds,
+    Round,
     choose_settings,
     clean,
     gain_of_removal,
@@ -29,17 +30,17 @@ from noseprint.cleaning.suspicion import SUSPECT_ABOVE, label_ranks
 from noseprint.cleaning.trained_folds import TrainedFolds
 from noseprint.data.class_tables import ClassTable, read_classes
 from noseprint.data.csv_rows import write_csv
+from noseprint.data.holdout import assign_folds
 from noseprint.errors import NoseprintError
 from noseprint.files import atomic_write
 from noseprint.inference.classify import ClassifierOutputs, read_outputs
-from noseprint.metrics.bootstrap import Score
 
 Flags = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.floating]
 
-TARGET = "target"
-"""The `rule` of the decisions of the step target."""
+NOT_MEMBERS = "not-members"
+"""The `rule` of the decisions of the step not-members."""
 SUSPECTS_HEADER = ("image", "label", "proposal", "probability", "rank", "round", "reason")
 ROUNDS_HEADER = ("round", "step", "suspect", "new", "returned")
 THRESHOLDS: dict[RuleName, float] = {"noise-channel": SUSPECT_ABOVE, "top-k": 1.0}
@@ -51,7 +52,7 @@ class Found:
 
     rule: which judged. probabilities (N, K): out-of-fold. posterior (N, K): by the rule. suspicion (N,): higher is more
     suspect. since (N,): the round since which a label is suspect, 0 for those that are not; 1 for images that the rule
-    did not judge, because a person or the step target has taken them out. found_by (N,): which rules agree, "" if only
+    did not judge, as a person or the step not-members has taken them out. found_by (N,): which rules agree, "" if only
     one was asked. folds (N,).
     """
 
@@ -69,13 +70,13 @@ class Settled:
     """What is known of N training images before a rule judges their labels.
 
     labels: (N,) class numbers, as people decided. certain: (N,) whether a person decided that the image stays. dropped:
-    (N,) taken out by a person. strangers: (N,) no member of any class, by the step target.
+    (N,) taken out by a person. not_members: (N,) no member of any class, by the step not-members.
     """
 
     labels: Labels
     certain: Flags
     dropped: Flags
-    strangers: Flags
+    not_members: Flags
 
 
 def read_images(options: CleaningOptions | FoldOptions, features: Path) -> tuple[ClassTable, ClassifierOutputs]:
@@ -96,8 +97,8 @@ def read_images(options: CleaningOptions | FoldOptions, features: Path) -> tuple
 
 
 def settle(images: ClassTable, log: Path) -> Settled:
-    """What people and the step target decided. Raises DataError as `read_log` does."""
-    state = replay([line for line in read_log(log) if line.who != RULE or line.rule == TARGET], images)
+    """What people and the step not-members decided. Raises DataError as `read_log` does."""
+    state = replay([line for line in read_log(log) if line.who != RULE or line.rule == NOT_MEMBERS], images)
     number = {name: index for index, name in enumerate(images.classes)}
     by_person = np.array([line is not None and line.who != RULE for line in state.decisions], bool)
     kept = np.array(state.kept, bool)
@@ -116,16 +117,17 @@ def find_suspects(
 ) -> Found:
     """Judge every label, log what is left out, and estimate what removal brings.
 
-    images, outputs: see `read_images`. results: has decisions.jsonl, and gets suspects.csv, labels.csv, dropped.csv and
-    summary.txt. own: gets rounds.csv and, last of all, out_of_fold.npz, for `load_found`. trained: judges the labels;
-    None: linear classifiers on the features do. Only these say whether removal helps.
+    images, outputs: see `read_images`. results: has decisions.jsonl, and gets suspects.csv, labels.csv, dropped.csv,
+    summary.txt and summary.json. own: gets rounds.csv and, last of all, out_of_fold.npz, for `load_found`. trained:
+    judges the labels; None: linear classifiers on the features do. Only these say whether removal helps.
     Raises NoseprintError if fewer than two classes are left.
     """
     log = results / "decisions.jsonl"
     known = settle(images, log)
-    present = ~(known.dropped | known.strangers)
+    present = ~(known.dropped | known.not_members)
     if len(np.unique(known.labels[present])) < 2:
         raise NoseprintError(f"{log}: leaves fewer than two classes: take decisions back with noseprint labels undo")
+    _say(f"Judging {present.sum():,} labels of {len(images.classes):,} classes by the rule {options.rule} ...")
     features = reduce_features(outputs.features)
     folds = assign_folds(images.labels, folds=options.folds, groups=images.groups, seed=options.seed)
     rows = features[present], known.labels[present], folds[present]
@@ -142,12 +144,15 @@ def find_suspects(
         rounds, networks = [found[present] for found in trained.probabilities], trained.networks
         cleaning = judge_networks(rounds, rows[1], features=rows[0], rule=options.rule, certain=certain)
         others = trained.probabilities[-1]
+    for each in cleaning.rounds:
+        _say(f"{each.step}, round {each.number}: {each.suspect} suspect; {each.new} new, {each.returned} returned")
+    _say(f"Training without each of {options.folds} folds, with and without suspects, to see if removal helps ...")
     groups = None if images.groups is None else list(np.array(images.groups)[present])
     gain = gain_of_removal(*rows, judge, certain=certain, groups=groups)
     found = _for_all(cleaning, present, others, folds=folds, rule=options.rule)
     removes = options.remove == "always" or (options.remove == "auto" and gain.low > 0)
     out = at_most(
-        present & (found.since > 0), found.suspicion, images.labels, most=options.most_of_class, gone=known.strangers
+        present & (found.since > 0), found.suspicion, images.labels, most=options.most_of_class, gone=known.not_members
     )
     _log_suspects(images, networks, found, out=out & removes, log=log)
     log.touch()  # where nothing is decided, the log is empty, but there is one to ask
@@ -155,14 +160,28 @@ def find_suspects(
     _write_suspects(results / "suspects.csv", images, found, known)
     kept = export_labels(results / "labels.csv", images, state).kept
     write_csv(own / "rounds.csv", ROUNDS_HEADER, [tuple(asdict(each).values()) for each in cleaning.rounds])
-    summary = _summary(cleaning, known, gain=gain, removes=removes, rule=options.rule, kept=kept)
-    with atomic_write(results / "summary.txt") as part:
-        part.write_text(summary, encoding="utf-8")
-    for each in cleaning.rounds:
-        print(
-            f"{each.step}, round {each.number}: {each.suspect} suspect; {each.new} new, {each.returned} returned",
-            flush=True,
-        )
+    limit = options.trained_rounds or options.rounds
+    unsettled = _unsettled(cleaning.rounds, limit)
+    summary = Summary(
+        images=len(images),
+        not_members=int(known.not_members.sum()),
+        decided=int((known.certain | known.dropped).sum()),
+        judged=len(cleaning.since),
+        suspect=int(cleaning.suspect.sum()),
+        rule=options.rule,
+        rate=cleaning.rate,
+        gain=gain.value,
+        gain_low=gain.low,
+        gain_high=gain.high,
+        removed=removes,
+        kept=kept,
+        left_out=len(images) - kept,
+        unsettled=tuple(each.step for each in unsettled),
+    )
+    lines = _summary_lines(summary, unsettled, limit=limit)
+    for name, text in (("summary.txt", "\n".join(lines)), ("summary.json", json.dumps(asdict(summary), indent=1))):
+        with atomic_write(results / name) as part:
+            part.write_text(f"{text}\n", encoding="utf-8")
     with atomic_write(own / "out_of_fold.npz") as part, part.open("wb") as file:
         np.savez(file, **asdict(found))
     return found
@@ -219,6 +238,10 @@ def describe_suspicion(found: Found, row: int, *, label: str, proposal: str) -> 
     return f"{agreed}{proposal} is more likely ({likely:.2f})"
 
 
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
 def _for_all(cleaning: Cleaning, present: Flags, others: Floats, *, folds: Labels, rule: RuleName) -> Found:
     """What was found about the rows that are present, beside others (N, K), the probabilities of those that are not."""
     probabilities, posterior = others.copy(), others.copy()
@@ -268,8 +291,8 @@ def _write_suspects(path: Path, images: ClassTable, found: Found, known: Settled
     ranks, proposals = label_ranks(found.probabilities, labels), found.posterior.argmax(axis=1)
 
     def reason(row: int) -> str:
-        if known.strangers[row]:
-            return "no member of any class, by the step target"
+        if known.not_members[row]:
+            return "no member of any class, by the step not-members"
         if known.dropped[row]:
             return "a person took it out"
         return describe_suspicion(found, row, label=images.labels[row], proposal=classes[proposals[row]])
@@ -292,27 +315,67 @@ def _write_suspects(path: Path, images: ClassTable, found: Found, known: Settled
     )
 
 
-def _summary(cleaning: Cleaning, known: Settled, *, gain: Score, removes: bool, rule: RuleName, kept: int) -> str:
-    """The text of summary.txt: what was found, what removal brings, and how sure that is."""
-    suspects, judged, every = int(cleaning.suspect.sum()), len(cleaning.since), len(known.labels)
+@dataclass(frozen=True)
+class Summary:
+    """What summary.json holds.
+
+    images: training images that can be used. not_members: of these, by that step. decided: by people. judged,
+    suspect: labels. rule: which judged. rate: the share of wrong labels, as far as a linear classifier can tell. gain,
+    gain_low, gain_high: what removal brings, see `gain_of_removal`, in 0..1. removed: whether suspects are left out.
+    kept, left_out: images in labels.csv, and others. unsettled: the steps that ended at their limit of rounds.
+    """
+
+    images: int
+    not_members: int
+    decided: int
+    judged: int
+    suspect: int
+    rule: RuleName
+    rate: float
+    gain: float
+    gain_low: float
+    gain_high: float
+    removed: bool
+    kept: int
+    left_out: int
+    unsettled: tuple[str, ...]
+
+
+def _unsettled(rounds: Sequence[Round], limit: int) -> list[Round]:
+    """The last round of each step that ended at the limit of rounds, while labels still changed sides."""
+    steps = [[each for each in rounds if each.step == step] for step in dict.fromkeys(each.step for each in rounds)]
+    return [own[-1] for own in steps if len(own) == limit > 1 and (own[-1].new or own[-1].returned)]
+
+
+def _summary_lines(summary: Summary, unsettled: Sequence[Round], *, limit: int) -> Iterator[str]:
+    """The lines of summary.txt: what was found, what removal brings, and how sure that is."""
     helps = (
         "Removal helps"
-        if gain.low > 0
+        if summary.gain_low > 0
         else "Removal does harm"
-        if gain.high < 0
+        if summary.gain_high < 0
         else "Nothing shows that removal helps"
     )
-    strangers, decided = int(known.strangers.sum()), int((known.certain | known.dropped).sum())
-    lines = [
-        *([f"{strangers} of {every} images are no member of any class."] if strangers else []),
-        *([f"People have decided about {decided} images; these decisions stand."] if decided else []),
-        f"{suspects} of {judged} labels are suspect, by the rule {rule}.",
-        f"About {cleaning.rate:.1%} of the labels are wrong, as far as a linear classifier can tell. Where "
-        "classes are hard to tell apart, that is too high. The random sample on the page measures it.",
-        f"{helps}: without the suspects, {100 * gain.value:+.1f} points "
-        f"[{100 * gain.low:+.1f}, {100 * gain.high:+.1f}] more of the labels of unseen images are predicted.",
-        f"labels.csv keeps {kept} images and leaves {every - kept} out."
-        if removes or kept < every
-        else "No image is left out: look at the suspects on the page, or leave them out with --remove always.",
-    ]  # fmt: skip
-    return "\n".join(lines) + "\n"
+    if summary.not_members:
+        yield f"{summary.not_members} of {summary.images} images are no member of any class."
+    if summary.decided:
+        yield f"People have decided about {summary.decided} images; these decisions stand."
+    yield f"{summary.suspect} of {summary.judged} labels are suspect, by the rule {summary.rule}."
+    for last in unsettled:
+        yield (
+            f"The {last.step} step ended at its limit of {limit} rounds, not at rest: in the last one {last.new} "
+            f"labels became suspect and {last.returned} returned. --rounds {2 * limit} shows if it comes to rest."
+        )
+    yield (
+        f"About {summary.rate:.1%} of the labels are wrong, as far as a linear classifier can tell. Where "
+        "classes are hard to tell apart, that is too high. The random sample on the page measures it."
+    )
+    yield (
+        f"{helps}: without the suspects, {100 * summary.gain:+.1f} points "
+        f"[{100 * summary.gain_low:+.1f}, {100 * summary.gain_high:+.1f}] more of the labels of unseen images are "
+        "predicted."
+    )
+    if summary.removed or summary.left_out:
+        yield f"labels.csv keeps {summary.kept} images and leaves {summary.left_out} out."
+    else:
+        yield "No image is left out: look at the suspects on the page, or leave them out with --remove always."

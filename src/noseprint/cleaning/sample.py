@@ -3,10 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from scipy.stats import binomtest
-
 from noseprint.cleaning.decisions import RULE, Decision, in_force
-from noseprint.data.holdout import ordered_by_hash
 from noseprint.errors import NoseprintError
 
 SAMPLE_RULE = "sample"
@@ -28,8 +25,12 @@ class NoiseRate:
     high: float | None = None
 
 
+LEAST_DRAWN = 60
+"""Images of a sample, if there are so many: with fewer, the share of wrong labels stays unknown."""
+
+
 def draw_sample(names: Sequence[str], *, share: float, seed: int = 0) -> list[str]:
-    """Draw a share of the images, at least one, in random order.
+    """Draw a share of the images, at least LEAST_DRAWN or all, in random order.
 
     They are those with the smallest hashes of (seed, name). So the order of the names does not matter, further images
     change the sample little, and a larger share draws the same images first and then more. A person who stops halfway
@@ -37,8 +38,16 @@ def draw_sample(names: Sequence[str], *, share: float, seed: int = 0) -> list[st
     """
     if not 0 < share <= 1:
         raise NoseprintError(f"--share {share}: must be above 0 and at most 1, a share of the images")
+    from noseprint.data.holdout import ordered_by_hash  # noqa: PLC0415 - it loads scikit-learn
+
     ranked = ordered_by_hash(set(names), seed=seed)
-    return ranked[: max(1, round(share * len(ranked)))]
+    return ranked[: max(LEAST_DRAWN, round(share * len(ranked)))]
+
+
+def precision(drawn: int) -> float:
+    """By how much, in 0..1, the rate of a reviewed sample may be off: half the 95 % interval, at a rate of 0.2."""
+    low, high = _wilson(round(0.2 * drawn), drawn)
+    return (high - low) / 2
 
 
 def reviewed_blind(lines: Sequence[Decision]) -> set[str]:
@@ -61,5 +70,12 @@ def noise_rate(lines: Sequence[Decision], sample: Collection[str] | None = None)
     wrong, drawn = sum(decision != "keep" for decision in last.values()), len(last if sample is None else sample)
     if not last:
         return NoiseRate(0, 0, drawn)
-    interval = binomtest(wrong, len(last)).proportion_ci(method="wilson")
-    return NoiseRate(wrong, len(last), drawn, wrong / len(last), float(interval.low), float(interval.high))
+    return NoiseRate(wrong, len(last), drawn, wrong / len(last), *_wilson(wrong, len(last)))
+
+
+def _wilson(wrong: int, of: int) -> tuple[float, float]:
+    """The 95 % score interval of a share."""
+    from scipy.stats import binomtest  # noqa: PLC0415 - it takes a second to load
+
+    interval = binomtest(wrong, of).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)

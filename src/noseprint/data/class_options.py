@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from noseprint.data.class_columns import ClassColumns
+from noseprint.errors import NoseprintError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,3 +48,21 @@ class LabelOptions(TableOptions):
         """The table that clean.sh left in the family's `results`; None if it is missing or not wanted."""
         table = results / "labels.csv"
         return table if self.labels == "cleaned" and table.is_file() else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnsembleOptions(LabelOptions):
+    """Which networks a script asks together."""
+
+    members: str = ""
+    """The folders of the networks, separated by commas. train.sh and predict.sh pass them."""
+
+    @property
+    def member_names(self) -> tuple[str, ...]:
+        """The folders. Raises NoseprintError if there is none, or one is named twice."""
+        names = tuple(name.strip() for name in self.members.split(",") if name.strip())
+        if not names or len(set(names)) < len(names):
+            raise NoseprintError(
+                f"--members {self.members!r}: name the folders of the networks, each once, separated by commas"
+            )
+        return names

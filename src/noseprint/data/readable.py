@@ -25,19 +25,26 @@ def readable_photographs(
     distinct = tuple(dict.fromkeys(paths))
     own = own_rows(len(distinct), block=1)
     faults = gather_lists(find_faults(distinct[own.start : own.stop], read=read))
-    refuse_or_list(faults, of=len(distinct), skip_bad=skip_bad, skipped_csv=skipped_csv)
+    if faults and len(distinct) == 1:
+        raise DataError(faults)
+    leave_out(
+        faults,
+        f"{len(faults)} of {len(distinct)} photographs cannot be read",
+        fix="replace them, or remove them and, from a table, the rows that name them",
+        skip_bad=skip_bad,
+        skipped_csv=skipped_csv,
+    )
     return frozenset(paths) - {fault.file for fault in faults}
 
 
-def refuse_or_list(faults: Sequence[Fault], *, of: int, skip_bad: bool, skipped_csv: Path | None) -> None:
-    """Say which of `of` photographs cannot be read: by raising or, with `skip_bad`, as `readable_photographs` does."""
-    if faults and of == 1:
-        raise DataError(faults)
+def leave_out(faults: Sequence[Fault], found: str, *, fix: str, skip_bad: bool, skipped_csv: Path | None) -> None:
+    """Raise or print what is wrong with photographs. found, fix: what was found, and how to fix it, in a few words.
+
+    skip_bad, skipped_csv: see `readable_photographs`. Raises NoseprintError without skip_bad, naming them all.
+    """
     if faults and not skip_bad:
-        raise NoseprintError(
-            f"{len(faults)} of {of} photographs cannot be read. Go on without them with --skip-bad, replace "
-            f"them, or remove them and the rows that name them:\n{_lines(faults, most=_NAMED_FAULTS)}"
-        )
+        lines = _lines(faults, most=_NAMED_FAULTS)
+        raise NoseprintError(f"{found}. Go on without them with --skip-bad, {fix}:\n{lines}")
     if is_main_rank():
         if skipped_csv and not faults:
             skipped_csv.unlink(missing_ok=True)
@@ -46,8 +53,7 @@ def refuse_or_list(faults: Sequence[Fault], *, of: int, skip_bad: bool, skipped_
         if faults:
             listed = f"; {skipped_csv} lists them" if skipped_csv else ""
             shown = _lines(faults, most=_SHOWN_FAULTS if skipped_csv else _NAMED_FAULTS)
-            left_out = f"{len(faults)} of {of} photographs are left out{listed}:"
-            print(f"{left_out}\n{shown}", file=sys.stderr, flush=True)
+            print(f"{found} and are left out{listed}:\n{shown}", file=sys.stderr, flush=True)
 
 
 def _lines(faults: Sequence[Fault], *, most: int) -> str:

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from noseprint.data.class_tables import ClassTable
 from noseprint.data.csv_rows import write_csv
 from noseprint.data.decoding import Image, decode, in_threads
-from noseprint.data.readable import refuse_or_list
+from noseprint.data.readable import leave_out
 from noseprint.deploy.classifier_graph import classifier_in_torch
 from noseprint.errors import DataError, Fault, NoseprintError
 from noseprint.files import skipped_table
@@ -158,7 +158,8 @@ def answer_photographs(folder: Path, images: ClassTable, *, out: Path, weights: 
         compute = run_module(classifier_in_torch(load_classifier(weights), temperature=bundle.temperature))
         how = "torch, float32, as OpenVINO is not installed"
     found, faults = photograph_probabilities({"": compute}, images.paths)
-    refuse_or_list(faults, of=len(images), skip_bad=True, skipped_csv=skipped_table(out))
+    unread = f"{len(faults)} of {len(images)} photographs cannot be read"
+    leave_out(faults, unread, fix="replace them", skip_bad=True, skipped_csv=skipped_table(out))
     bad = {fault.file for fault in faults}
     images = images.where(path not in bad for path in images.paths)
     best = found[""].argmax(axis=1)

@@ -18,7 +18,7 @@ from noseprint.data.central_square import CentralSquare
 from noseprint.data.class_tables import ClassTable
 from noseprint.data.csv_rows import write_csv
 from noseprint.data.decoding import Image, decode
-from noseprint.data.readable import refuse_or_list
+from noseprint.data.readable import leave_out
 from noseprint.deploy.classifier_answers import (
     BUNDLE,
     ClassifierBundle,
@@ -112,7 +112,8 @@ def export_classifier(
     else:
         lines.append("int8 is left out: nncf is not installed (pip install noseprint[deploy]).")
     probability, faults = photograph_probabilities(engines, holdout.paths, label="scoring")
-    refuse_or_list(faults, of=len(holdout), skip_bad=skip_bad, skipped_csv=None)
+    found = f"{len(faults)} of {len(holdout)} photographs cannot be read"
+    leave_out(faults, found, fix="replace them, or prepare the data again", skip_bad=skip_bad, skipped_csv=None)
     bad = {fault.file for fault in faults}
     holdout = holdout.where(path not in bad for path in holdout.paths)
     times = relative_times(engines, [decode(holdout.paths[row]) for row in _spread(len(holdout), TIMED)])

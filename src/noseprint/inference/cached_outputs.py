@@ -1,9 +1,8 @@
 """What the members compute of training images, for the fusion and the student: computed once, and kept in files."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,21 +10,13 @@ import torch
 from noseprint.data.class_tables import ClassTable
 from noseprint.data.readable import readable_photographs
 from noseprint.data.transforms import Transform
-from noseprint.devices import choose_device
 from noseprint.errors import NoseprintError
 from noseprint.inference.classify import ClassifierOutputs, classify_photographs, read_outputs, write_outputs
 from noseprint.models.weights_header import fingerprint, read_header
-from noseprint.training.fit_options import FitOptions
 
 
-def member_weights(family: Path, members: str, *, run: str) -> dict[str, Path]:
-    """The weights of the members whose folders `members` names, separated by commas.
-
-    Raises NoseprintError if one is named twice or has not been trained.
-    """
-    names = [name.strip() for name in members.split(",") if name.strip()]
-    if not names or len(set(names)) < len(names):
-        raise NoseprintError(f"{members!r}: name folders, each once, separated by commas, such as b4,b5")
+def member_weights(family: Path, names: Sequence[str], *, run: str) -> dict[str, Path]:
+    """The weights of the members in the folders `names`. Raises NoseprintError if one has not been trained."""
     weights = {name: family / name / "results" / run / "best.safetensors" for name in names}
     if missing := [name for name, path in weights.items() if not path.is_file()]:
         raise NoseprintError(
@@ -72,23 +63,28 @@ def views_of_members(
     *,
     transform: Callable[[int], Transform],
     views: int = 1,
-    options: FitOptions,
+    skip_bad: bool = False,
+    device: torch.device,
+    workers: int | None = None,
 ) -> tuple[ClassTable, list[list[ClassifierOutputs]]]:
     """The images that can be read, and for each view of them what each member says.
 
     folder: where that is kept; it may be deleted at any time. members: the weights of each. transform: makes the
-    transform of each image; if it is random, the views differ.
+    transform of each image; if it is random, the views differ. skip_bad: leave out what cannot be
+    read, and list it beside `folder`.
     Raises NoseprintError as `classify_photographs` does.
     """
-    if options.skip_bad:
+    if skip_bad:
         good = readable_photographs(images.paths, skip_bad=True, skipped_csv=folder.with_name("skipped.csv"))
         images = images.where(path in good for path in images.paths)
-    settings: dict[str, Any] = {"device": choose_device(options.device), "workers": options.workers}
     found = []
     for view in range(views):
         of_view = []
         for name, weights in members.items():
             print(f"{name}: view {view + 1} of {views} of {len(images)} images", flush=True)
-            of_view.append(cached_outputs(folder, weights, images, transform=transform, seed=view, **settings))
+            outputs = cached_outputs(
+                folder, weights, images, transform=transform, seed=view, device=device, workers=workers
+            )
+            of_view.append(outputs)
         found.append(of_view)
     return images, found

@@ -19,7 +19,6 @@ from noseprint.inference.classify import ClassifierOutputs, read_outputs, write_
 from noseprint.lock import lock
 from noseprint.models.weights_header import check_heads, fingerprint
 from noseprint.progress import progress
-from noseprint.training.fit_options import FitOptions
 from noseprint.training.schedules import learning_rate_factor
 from noseprint.version import __version__
 
@@ -87,24 +86,28 @@ def train_head(
     labels: Sequence[str],
     *,
     classes: Sequence[str],
-    options: FitOptions,
+    epochs: int,
+    batch_size: int,
+    lr: float,
+    weight_decay: float,
     smoothing: float,
+    seed: int,
 ) -> None:
     """Train a head on views of N images, on the CPU, with AdamW and a cosine schedule.
 
     Each epoch shows every image once, as a view drawn at random. The same head and seed give the same weights.
 
     views: for each view what each member computed of it. labels: (N,). classes: (K,), in the order of the logits.
-    options: its epochs, batch size, learning rate, weight decay and seed count. smoothing: of the targets.
+    lr: the peak learning rate. smoothing: of the targets.
     """
     number = {name: index for index, name in enumerate(classes)}
     target = torch.tensor([number[label] for label in labels])
     head.standardise(side_by_side(views[0]))
-    optimizer = torch.optim.AdamW(param_groups_weight_decay(head, options.weight_decay), lr=options.lr)
-    batches, epochs = epoch_steps(len(labels), options.batch_size), options.epochs or 1
+    optimizer = torch.optim.AdamW(param_groups_weight_decay(head, weight_decay), lr=lr)
+    batches = epoch_steps(len(labels), batch_size)
     head.train()
     for epoch in progress(range(epochs), desc="fusion head", unit="epoch", leave=False):
-        rng = np.random.default_rng((options.seed, epoch))
+        rng = np.random.default_rng((seed, epoch))
         view_of = rng.integers(len(views), size=len(labels))
         for batch, rows in enumerate(np.array_split(rng.permutation(len(labels)), batches)):
             step = epoch * batches + batch
@@ -113,7 +116,7 @@ def train_head(
             features = np.concatenate([side_by_side(views[view], part) for view, part in enumerate(parts)])
             factor = learning_rate_factor("cosine", step, steps=epochs * batches, warmup=epochs * batches // 20)
             for group in optimizer.param_groups:
-                group["lr"] = options.lr * factor
+                group["lr"] = lr * factor
             loss = F.cross_entropy(head(torch.from_numpy(features)), target[rows], label_smoothing=smoothing)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

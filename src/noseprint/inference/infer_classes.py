@@ -45,10 +45,11 @@ def infer_classes(
             good = readable_photographs(images.paths, skip_bad=options.skip_bad, skipped_csv=skipped)
             images = images.where(path in good for path in images.paths)  # noqa: PLW2901
             if kind == "holdout":
-                require_held_out(images, weights)
+                _require_held_out(images, header.extra.get("held_out"), weights)
             if not images.paths:
                 out.unlink(missing_ok=True)
                 continue
+            print(f"{kind}: classifying {len(images):,} images ...", flush=True)
             outputs = classify_photographs(
                 weights,
                 images.paths,
@@ -70,10 +71,10 @@ def photographs_in(folder: Path) -> ClassTable:
     return ClassTable(paths, ("",) * len(names), (test,) * len(names), names)
 
 
-def require_held_out(images: ClassTable, weights: Path) -> None:
+def _require_held_out(images: ClassTable, recorded: str | None, weights: Path) -> None:
     """Refuse a hold-out that is not that of the training, which would make the network look better than it is."""
     rows = zip(images.labels, images.paths, strict=True)
-    if read_header(weights).extra.get("held_out") != holdout_hash(f"{label}/{path.name}" for label, path in rows):
+    if recorded != holdout_hash(f"{label}/{path.name}" for label, path in rows):
         raise NoseprintError(
             f"{weights}: its training held out other images than those of the data now: pass the same --labels, table "
             "and --skip-bad as to train.py, or train again"

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Literal
 
 from noseprint.command_line import check_run_name
-from noseprint.data.class_options import LabelOptions
+from noseprint.data.class_options import EnsembleOptions
 from noseprint.errors import NoseprintError
 
 Method = Literal["mean", "greedy", "vote", "fusion"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictOptions(LabelOptions):
+class PredictOptions(EnsembleOptions):
     """Options of the script that answers with several classifiers."""
 
     data: Path
@@ -22,8 +22,6 @@ class PredictOptions(LabelOptions):
     """Name of the run, whose files are in results/RUN; "" is results/ itself."""
     small: bool = False
     """Use the networks of train.sh --small."""
-    members: str = "b4,b5"
-    """The folders of the networks, separated by commas."""
     method: Method = "mean"
     """How several networks give one answer. mean: the mean of their probabilities. greedy: the same, of those networks
     with which it is right most often on the held-out images. vote: the class that most of them answer. fusion: the

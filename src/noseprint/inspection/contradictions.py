@@ -1,72 +1,58 @@
 """Contradictory copies: one picture under two classes, one of which must be wrong."""
 
-import sys
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from noseprint.data.class_tables import ClassTable
-from noseprint.data.decoding import Image, decode, in_threads, pixel_digest
-from noseprint.data.readable import readable_photographs
-from noseprint.errors import DataError, NoseprintError, printable
-
-_NAMED = 100  # pictures in a message
+from noseprint.data.decoding import Image, decode, find_faults, pixel_digest
+from noseprint.data.readable import leave_out
+from noseprint.errors import Fault
 
 
-def find_contradictory_copies(
-    table: ClassTable, digests: Mapping[Path, bytes | None] | None = None
-) -> list[tuple[int, ...]]:
+def find_contradictory_copies(table: ClassTable, digests: Mapping[Path, bytes]) -> list[tuple[int, ...]]:
     """The training rows of `table` that show one picture under different labels, a tuple for each picture.
 
     Copies have equal pixels once they are decoded, whatever the file format. A tuple holds each row of the picture, in
-    order, and the tuples are in order of their first row. digests: of the pixels of images that are decoded already;
-    None: all training images are decoded, with a progress bar. Images that cannot be decoded are in no tuple:
-    `readable_photographs` reports them.
+    order, and the tuples are in order of their first row. digests: of the pixels of the images that can be decoded.
     """
-    rows = [row for row, split in enumerate(table.splits) if split == "train"]
-    if digests is None:
-        paths = [table.paths[row] for row in rows]
-        digests = dict(zip(paths, in_threads(_digest, paths, label="images"), strict=True))
     rows_of = defaultdict[bytes, list[int]](list)
-    for row in rows:
-        if (digest := digests.get(table.paths[row])) is not None:
-            rows_of[digest].append(row)
+    for row, (path, split) in enumerate(zip(table.paths, table.splits, strict=True)):
+        if split == "train" and path in digests:
+            rows_of[digests[path]].append(row)
     return [tuple(copies) for copies in rows_of.values() if len({table.labels[row] for row in copies}) > 1]
 
 
-def usable_images(table: ClassTable, *, skip_bad: bool, skipped_csv: Path) -> ClassTable:
-    """The training rows of `table` whose image can be decoded, and does not have another label, too.
+def usable_images(
+    table: ClassTable,
+    *,
+    skip_bad: bool = False,
+    skipped_csv: Path | None = None,
+    read: Callable[[Path], Image] = decode,
+) -> ClassTable:
+    """The rows of `table` whose image can be decoded and, if it is a training image, does not have another label, too.
 
-    Each image is decoded once. skip_bad: leave the others out. skipped_csv: lists those that cannot be decoded.
-    Raises NoseprintError without skip_bad, naming them all.
+    Each image is decoded once, and all faults of both kinds come at once. For skip_bad and skipped_csv, and for what is
+    raised, see `leave_out`. read: decodes an image.
     """
-    table, digests = table.split("train"), dict[Path, bytes | None]()
+    digests = dict[Path, bytes]()
 
-    def read(path: Path) -> Image:
-        image = decode(path)
+    def read_once(path: Path) -> Image:
+        image = read(path)
         digests[path] = pixel_digest(image)
         return image
 
-    readable = readable_photographs(table.paths, skip_bad=skip_bad, skipped_csv=skipped_csv, read=read)
-    copies = find_contradictory_copies(table, digests)
-    if copies:
-        pictures = [
-            " is the same picture as ".join(f"{table.names[row]} ({table.labels[row]})" for row in rows)
-            for rows in copies
-        ]
-        named = "\n".join(f"  {printable(text)}" for text in pictures[:_NAMED])
-        found = f"{len(copies)} pictures have two labels or more" if len(copies) > 1 else "1 picture has two labels"
-        if not skip_bad:
-            raise NoseprintError(
-                f"{found}. Remove the copy with the wrong label, or go on without both with --skip-bad:\n{named}"
-            )
-        print(f"{found}; all copies are left out:\n{named}", file=sys.stderr, flush=True)
-    contradictory = {row for rows in copies for row in rows}
-    return table.where([path in readable and row not in contradictory for row, path in enumerate(table.paths)])
-
-
-def _digest(path: Path) -> bytes | None:
-    try:
-        return pixel_digest(decode(path))
-    except DataError:
-        return None
+    faults = find_faults(tuple(dict.fromkeys(table.paths)), read=read_once)
+    for rows in find_contradictory_copies(table, digests):
+        copies = " and ".join(f"{table.names[row]} ({table.labels[row]})" for row in rows)
+        problem = f"one picture with several labels, {copies}: keep that whose label is right"
+        faults += [Fault(table.paths[row], None, problem) for row in rows]
+    leave_out(
+        faults,
+        f"{len(faults)} of {len(table)} photographs cannot be used",
+        fix="or do what each line says",
+        skip_bad=skip_bad,
+        skipped_csv=skipped_csv,
+    )
+    unusable = {fault.file for fault in faults}
+    return table.where(path not in unusable for path in table.paths)

@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from noseprint.command_line import check_run_name
-from noseprint.data.class_options import TableOptions
+from noseprint.data.class_options import EnsembleOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportOptions(TableOptions):
+class ReportOptions(EnsembleOptions):
     """Options of the script that writes the report."""
 
     data: Path
@@ -18,10 +17,6 @@ class ReportOptions(TableOptions):
     """Name of the run, whose files are in results/RUN; "" is results/ itself."""
     small: bool = False
     """The run of the small networks."""
-    labels: Literal["cleaned", "given"] = "cleaned"
-    """Whose labels were trained on: those that clean.sh left, if it has run, or those of the data."""
-    members: str = "b4,b5"
-    """The folders of the ensemble's members, separated by commas."""
     skip_bad: bool = False
     """Go on without the photographs that are missing."""
 

@@ -129,9 +129,9 @@ def read_class_run(options: ReportOptions, *, family: Path, others: Sequence[str
     cleaned = _read_cleaned(results, train)
     uses_cleaned = cleaned is not None and options.labels == "cleaned"
     training = cleaned.labels if cleaned and uses_cleaned else dict(zip(train.names, train.labels, strict=True))
-    folders = {name: options.results(family / name) for name in (*options.members.split(","), *others)}
+    folders = {name: options.results(family / name) for name in (*options.member_names, *others)}
     found = {name: folder for name, folder in folders.items() if (folder / HOLDOUT).is_file()}
-    members = tuple(name for name in options.members.split(",") if name in found)
+    members = tuple(name for name in options.member_names if name in found)
     answers = _read_answers(results / "prediction.csv")
     scored: Scored = "hold-out"
     why, evaluation = _NO_MEMBERS, None

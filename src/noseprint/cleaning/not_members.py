@@ -8,11 +8,12 @@ import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
 from noseprint.cleaning.decisions import RULE, Decision, governing, read_log
-from noseprint.cleaning.find import TARGET, at_most, log_opinion
+from noseprint.cleaning.find import NOT_MEMBERS, at_most, log_opinion
 from noseprint.cleaning.options import CleaningOptions
-from noseprint.cleaning.rounds import assign_folds, reduce_features
+from noseprint.cleaning.rounds import reduce_features
 from noseprint.data.class_tables import ClassTable
 from noseprint.data.csv_rows import write_csv
+from noseprint.data.holdout import assign_folds
 from noseprint.inference.classify import ClassifierOutputs
 
 Floats = npt.NDArray[np.floating]
@@ -27,7 +28,7 @@ PENALTY = 3e-2
 
 
 @dataclass(frozen=True)
-class Strangers:
+class NotMembers:
     """What was found about N training images.
 
     probability: (N,) that an image is no member, by a classifier that was not trained on it. since: (N,) the round in
@@ -38,7 +39,7 @@ class Strangers:
     since: Labels
 
 
-def find_strangers(features: Floats, seeds: Floats, *, marked: Flags, certain: Flags, folds: Labels) -> Strangers:
+def find_not_members(features: Floats, seeds: Floats, *, marked: Flags, certain: Flags, folds: Labels) -> NotMembers:
     """Find the training images that look like the examples; take these as examples, too, until nothing is added.
 
     A linear classifier tells the examples from all other training images; both have the same total weight.
@@ -68,13 +69,14 @@ def find_strangers(features: Floats, seeds: Floats, *, marked: Flags, certain: F
             probability[folds == own] = model.predict_proba(both[:count][folds == own])[:, 1]
         new = (probability > THRESHOLD) & ~certain & ~is_example[:count]
         since[new] = number
+        print(f"round {number}: {int(new.sum())} more images are like the examples", flush=True)
         is_example[:count] |= new
         if not new.any():
             break
-    return Strangers(probability, since)
+    return NotMembers(probability, since)
 
 
-def take_strangers_out(
+def take_not_members_out(
     images: ClassTable,
     outputs: ClassifierOutputs,
     examples: ClassifierOutputs,
@@ -95,7 +97,7 @@ def take_strangers_out(
     folds = assign_folds(images.labels, folds=options.folds, groups=images.groups, seed=options.seed)
     seeds = examples.features if len(examples.names) else np.zeros((0, outputs.features.shape[1]), np.float32)
     certain = np.array([decision is not None for decision in said], bool)
-    found = find_strangers(outputs.features, seeds, marked=marked, certain=certain, folds=folds)
+    found = find_not_members(outputs.features, seeds, marked=marked, certain=certain, folds=folds)
     none = np.zeros(len(images), bool)
     leaves = at_most(found.since > 0, found.probability, images.labels, most=options.most_of_class, gone=none)
 
@@ -108,13 +110,13 @@ def take_strangers_out(
             proposal_probability=float(found.probability[row]),
             fold=int(folds[row]),
             round=int(found.since[row]),
-            rule=TARGET,
+            rule=NOT_MEMBERS,
             threshold=THRESHOLD,
             network=outputs.network,
             decision="not a member" if is_out else "keep",
         )
 
-    log_opinion(images, leaves, rules=(TARGET,), decide=decide, log=log)
+    log_opinion(images, leaves, rules=(NOT_MEMBERS,), decide=decide, log=log)
     write_csv(
         out,
         ("image", "label", "probability", "round"),

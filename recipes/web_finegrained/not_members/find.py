@@ -1,4 +1,4 @@
-"""Find training images that are no member of any class: results/target.csv, and lines in ../results/decisions.jsonl."""
+"""Find training images that are no member of any class: results/not_members.csv, and ../results/decisions.jsonl."""
 
 from pathlib import Path
 
@@ -11,14 +11,16 @@ FAMILY = HERE.parent
 def main(options: CleaningOptions) -> None:
     """Look for images like those of --not-members and those that people marked. Without an example, all images stay."""
     from noseprint.cleaning.find import read_images
-    from noseprint.cleaning.target import take_strangers_out
+    from noseprint.cleaning.not_members import take_not_members_out
     from noseprint.inference.classify import read_outputs
 
     features = options.results(FAMILY / "features")
     images, outputs = read_images(options, features / "features.safetensors")
     examples = read_outputs(features / "examples.safetensors")
     log = options.results(FAMILY) / "decisions.jsonl"
-    take_strangers_out(images, outputs, examples, options=options, log=log, out=options.results(HERE) / "target.csv")
+    take_not_members_out(
+        images, outputs, examples, options=options, log=log, out=options.results(HERE) / "not_members.csv"
+    )
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from noseprint.cleaning.target import find_strangers
+from noseprint.cleaning.not_members import find_not_members
 
 
 @pytest.fixture(scope="module")
 def pictures():
-    """Features of 300 members of 3 classes and 40 strangers, 8 examples of strangers, and folds."""
+    """Features of 300 members of 3 classes and 40 of no class, 8 examples of these, and folds."""
     random = np.random.default_rng(0)
     centres = np.concatenate([np.eye(3, 20), -np.eye(1, 20)])
     kind = np.repeat([0, 1, 2, 3, 3], [100, 100, 100, 40, 8])
@@ -19,12 +19,12 @@ def pictures():
 def find(pictures, *, marked=(), certain=(), seeds=8):
     features, examples, folds = pictures
     rows = np.arange(340)
-    return find_strangers(
+    return find_not_members(
         features, examples[:seeds], marked=np.isin(rows, marked), certain=np.isin(rows, certain), folds=folds
     )
 
 
-def test_strangers_are_found_from_a_few_examples(pictures):
+def test_pictures_of_no_class_are_found_from_a_few_examples(pictures):
     found = find(pictures)
     assert (found.since[300:] > 0).mean() > 0.9
     assert (found.since[:300] == 0).all()
