@@ -123,7 +123,7 @@ own_option() {
 }
 
 read_options "$@"
-set_inputs
+set_options
 RESULTS=$FAMILY/results${RUN:+/$RUN}
 collect_decisions
 run_method .

@@ -14,10 +14,11 @@ import pytest
 
 from noseprint.cleaning.find import find_suspects, read_images
 from noseprint.cleaning.options import CleaningOptions
-from noseprint.cleaning.trained_folds import FILE, read_trained_folds
+from noseprint.cleaning.trained_folds import read_trained_folds
 from noseprint.data.transforms import apply_transform
 from noseprint.inference import classify
 from noseprint.inference.classify import ClassifierOutputs, read_outputs, write_outputs
+from noseprint.inference.out_of_fold import FILE
 from noseprint.models.weights import read_header
 from noseprint.training.step import TrainingStep
 

@@ -20,7 +20,7 @@ def main(options: ClassifierExportOptions) -> None:
     from noseprint.data.prepared import read_prepared
     from noseprint.deploy.classifier_answers import original_photographs
     from noseprint.deploy.classifier_export import export_classifier, write_precisions
-    from noseprint.inference.infer_classes import require_held_out
+    from noseprint.inference.out_of_fold import require_unseen
     from noseprint.lock import lock
     from noseprint.models.weights_header import read_header
 
@@ -31,7 +31,7 @@ def main(options: ClassifierExportOptions) -> None:
         weights = proof = FAMILY / "student" / "results" / options.run / "best.safetensors"
     header = read_header(proof)
     prepared = read_prepared(FAMILY / "prepare" / "results" / options.run)
-    require_held_out(prepared.split("val"), proof)
+    require_unseen(proof, prepared.split("val"))
     sources = dict(zip(prepared.images.names, prepared.sources, strict=True))
     with lock(results):
         exported = export_classifier(

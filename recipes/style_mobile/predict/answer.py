@@ -15,9 +15,10 @@ SMALL = replace(FULL, run="small", small=True)
 def main(options: ClassifierAnswerOptions) -> None:
     """Write image,label,probability,decision, and say how many answers are right where that is known."""
     from noseprint.data.prepared import read_prepared
-    from noseprint.deploy.classifier_answers import answer_photographs, original_photographs, photographs_in
+    from noseprint.deploy.classifier_answers import answer_photographs, original_photographs
     from noseprint.errors import NoseprintError
     from noseprint.files import check_output
+    from noseprint.inference.infer_classes import photographs_in
 
     results = FAMILY / "results" / options.run
     out = options.out or results / "prediction.csv"

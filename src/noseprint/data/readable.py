@@ -25,13 +25,7 @@ def readable_photographs(
     distinct = tuple(dict.fromkeys(paths))
     own = own_rows(len(distinct), block=1)
     faults = gather_lists(find_faults(distinct[own.start : own.stop], read=read))
-    refuse_or_list(faults, of=len(distinct), skip_bad=skip_bad, skipped_csv=skipped_csv)
-    return frozenset(paths) - {fault.file for fault in faults}
-
-
-def refuse_or_list(faults: Sequence[Fault], *, of: int, skip_bad: bool, skipped_csv: Path | None) -> None:
-    """Say which of `of` photographs cannot be read: by raising or, with `skip_bad`, as `readable_photographs` does."""
-    if faults and of == 1:
+    if faults and len(distinct) == 1:
         raise DataError(faults)
     leave_out(
         faults,

@@ -15,8 +15,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from noseprint.data.class_tables import ClassTable
 from noseprint.data.csv_rows import write_csv
 from noseprint.data.decoding import Image, decode, in_threads
-from noseprint.data.listing import list_photographs
-from noseprint.data.readable import refuse_or_list
+from noseprint.data.readable import leave_out
 from noseprint.deploy.classifier_graph import classifier_in_torch
 from noseprint.errors import DataError, Fault, NoseprintError
 from noseprint.files import skipped_table
@@ -141,12 +140,6 @@ def photograph_probabilities(
     return dict(zip(engines, map(np.stack, zip(*rows, strict=True)), strict=True)), faults
 
 
-def photographs_in(folder: Path) -> ClassTable:
-    """The photographs in a folder, whose classes are not known. Raises NoseprintError as `list_photographs` does."""
-    folder, names = list_photographs(folder)
-    return ClassTable(tuple(folder / name for name in names), ("",) * len(names), ("test",) * len(names), names)
-
-
 def original_photographs(images: ClassTable, sources: Mapping[str, str], data: Path) -> ClassTable:
     """Images that were made small, by their names in the user's own data folder, and at their original size.
 
@@ -177,7 +170,8 @@ def answer_photographs(folder: Path, images: ClassTable, *, out: Path, weights: 
         compute = run_module(classifier_in_torch(load_classifier(weights), temperature=bundle.temperature))
         how = "torch, float32, as OpenVINO is not installed"
     found, faults = photograph_probabilities({"": compute}, images.paths)
-    refuse_or_list(faults, of=len(images), skip_bad=True, skipped_csv=skipped_table(out))
+    unread = f"{len(faults)} of {len(images)} photographs cannot be read"
+    leave_out(faults, unread, fix="replace them", skip_bad=True, skipped_csv=skipped_table(out))
     bad = {fault.file for fault in faults}
     images = images.where(path not in bad for path in images.paths)
     best = found[""].argmax(axis=1)

@@ -18,7 +18,7 @@ from noseprint.data.central_square import CentralSquare
 from noseprint.data.class_tables import ClassTable
 from noseprint.data.csv_rows import write_csv
 from noseprint.data.decoding import Image, decode
-from noseprint.data.readable import refuse_or_list
+from noseprint.data.readable import leave_out
 from noseprint.deploy.classifier_answers import (
     BUNDLE,
     ClassifierBundle,
@@ -113,7 +113,8 @@ def export_classifier(
     else:
         lines.append("int8 is left out: nncf is not installed (pip install noseprint[deploy]).")
     probability, faults = photograph_probabilities(engines, holdout.paths, label="scoring")
-    refuse_or_list(faults, of=len(holdout), skip_bad=skip_bad, skipped_csv=None)
+    found = f"{len(faults)} of {len(holdout)} photographs cannot be read"
+    leave_out(faults, found, fix="replace them, or prepare the data again", skip_bad=skip_bad, skipped_csv=None)
     bad = {fault.file for fault in faults}
     holdout = holdout.where(path not in bad for path in holdout.paths)
     times = relative_times(engines, [decode(holdout.paths[row]) for row in _spread(len(holdout), TIMED)])
@@ -162,9 +163,9 @@ def export_classifier(
         (folder := scratch / "models").mkdir()
         for kind, tested_model in tested_models.items():
             _save(tested_model, folder / f"{kind}.xml")
-        if with_onnx:
-            same = onnx is not None and temperature == 1 and fingerprint(weights) == fingerprint(proof)
-            (folder / "model.onnx").write_bytes(onnx if same and onnx else classifier_for_onnx(tested))
+        if onnx is not None:  # the temperature of the other does not change its answers
+            same = fingerprint(weights) == fingerprint(proof)
+            (folder / "model.onnx").write_bytes(onnx if same else classifier_for_onnx(tested))
         replace_folder(folder, models)
     with friendly_write_errors(out), scratch_folder(out) as scratch:
         folder = scratch / "bundle"

@@ -34,10 +34,7 @@ def infer_classes(
     header = read_header(weights)
     if table is None:
         assert options.images is not None
-        folder, names = list_photographs(options.images)
-        paths = tuple(folder / name for name in names)
-        test: ClassSplit = "test"
-        kinds = {"images": ClassTable(paths, ("",) * len(names), (test,) * len(names), names)}
+        kinds = {"images": photographs_in(options.images)}
     else:
         _, held_out = hold_out(table, header.holdout_share or 0)
         kinds = {"holdout": held_out, "test": table.split("test"), "unlabelled": table.split("unlabelled")}
@@ -48,7 +45,7 @@ def infer_classes(
             good = readable_photographs(images.paths, skip_bad=options.skip_bad, skipped_csv=skipped)
             images = images.where(path in good for path in images.paths)  # noqa: PLW2901
             if kind == "holdout":
-                require_held_out(images, weights)
+                _require_held_out(images, header.extra.get("held_out"), weights)
             if not images.paths:
                 out.unlink(missing_ok=True)
                 continue
@@ -66,10 +63,18 @@ def infer_classes(
             print(f"{kind}: {len(outputs.names)} images, {out}", flush=True)
 
 
-def require_held_out(images: ClassTable, weights: Path) -> None:
+def photographs_in(folder: Path) -> ClassTable:
+    """The photographs in a folder, whose classes are not known. Raises NoseprintError as `list_photographs` does."""
+    folder, names = list_photographs(folder)
+    test: ClassSplit = "test"
+    paths = tuple(folder / name for name in names)
+    return ClassTable(paths, ("",) * len(names), (test,) * len(names), names)
+
+
+def _require_held_out(images: ClassTable, recorded: str | None, weights: Path) -> None:
     """Refuse a hold-out that is not that of the training, which would make the network look better than it is."""
     rows = zip(images.labels, images.paths, strict=True)
-    if read_header(weights).extra.get("held_out") != holdout_hash(f"{label}/{path.name}" for label, path in rows):
+    if recorded != holdout_hash(f"{label}/{path.name}" for label, path in rows):
         raise NoseprintError(
             f"{weights}: its training held out other images than those of the data now: pass the same --labels, table "
             "and --skip-bad as to train.py, or train again"

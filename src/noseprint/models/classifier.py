@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from noseprint.errors import NoseprintError
 from noseprint.models.network import Network
-from noseprint.models.weights_header import check_heads
+from noseprint.models.weights_header import MOST_HIDDEN, check_heads
 
 
 class ClassifierNet(Network):
@@ -21,43 +21,54 @@ class ClassifierNet(Network):
         *,
         heads: Mapping[str, Sequence[str]],
         pooling: str = "avg",
+        hidden: int | None = None,
         dropout: float = 0.0,
         **options: Any,
     ) -> None:
         """Build the network; `options` are those of `Network`.
 
         heads: the class names of each head, in the order of its logits, such as {"label": ["cat", "dog"]}. pooling:
-        "avg", "max", "avgmax", "gem", "token" or "own", see `Backbone.pooled`. dropout: share of the pooled features
-        set to zero while training, in 0..1.
-        Raises NoseprintError as `Network` does, for heads without classes, and for a pooling that the backbone lacks.
+        "avg", "max", "avgmax", "gem", "token" or "own", see `Backbone.pooled`. hidden: put a neck between the pooling
+        and the heads: a linear layer to this many features, BatchNorm and ReLU. dropout: share of the features set to
+        zero while training, in 0..1.
+        Raises NoseprintError as `Network` does, for heads without classes, for a pooling that the backbone lacks, and
+        for `hidden` outside 1..65536.
         """
         try:
             check_heads(heads)
         except (TypeError, ValueError) as error:
             raise NoseprintError(str(error)) from error
+        if hidden is not None and not 1 <= hidden <= MOST_HIDDEN:
+            raise NoseprintError(f"hidden {hidden}: must be in 1..{MOST_HIDDEN} features")
         super().__init__(backbone_name, own_head=pooling == "own", **options)
-        self.pooling = pooling
+        self.pooling, self.hidden = pooling, hidden
         self.classes = {name: tuple(classes) for name, classes in heads.items()}
-        self.feature_size = self.backbone.pooled_size(pooling)
+        pooled = self.backbone.pooled_size(pooling)
+        self.feature_size = hidden or pooled
+        self.neck = nn.Sequential()
+        if hidden:
+            self.neck = nn.Sequential(nn.Linear(pooled, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU())
         self.dropout = nn.Dropout(dropout)
         self.heads = nn.ModuleList(nn.Linear(self.feature_size, len(names)) for names in self.classes.values())
+        self.train()
 
     def config(self) -> dict[str, str]:
         """See `Network.config`."""
         return {
             "kind": "classifier",
             "pooling": self.pooling,
+            **({"hidden": str(self.hidden)} if self.hidden else {}),
             "heads": json.dumps(self.classes, ensure_ascii=False),
             **super().config(),
         }
 
     @property
     def output_sizes(self) -> tuple[int, ...]:
-        """See `Network.output_sizes`: the classes of each head, and the pooled features."""
+        """See `Network.output_sizes`: the classes of each head, and the features."""
         return (*(len(classes) for classes in self.classes.values()), self.feature_size)
 
     def outputs(self, images: Tensor) -> Tensor:
-        """See `Network.outputs`: the logits of each head, then the pooled features."""
+        """See `Network.outputs`: the logits of each head, then the features."""
         features = self.features(images)
         return torch.cat([*self._logits(features).values(), features], dim=1)
 
@@ -74,5 +85,26 @@ class ClassifierNet(Network):
             return {name: head(features) for name, head in zip(self.classes, self.heads, strict=True)}
 
     def features(self, images: Tensor) -> Tensor:
-        """Pooled features: uint8 RGB images (B, 3, H, W) -> (B, C) float32."""
+        """What the heads are given, but for the dropout: uint8 RGB images (B, 3, H, W) -> (B, C) float32.
+
+        The neck computes in float32 even under autocast.
+        """
+        pooled = self.pooled(images)
+        with torch.autocast(pooled.device.type, enabled=False):
+            features: Tensor = self.neck(pooled)
+        return features
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """Pooled features, before any neck: uint8 RGB images (B, 3, H, W) -> (B, C) float32."""
         return self.backbone.pooled(self.normalise(images), self.pooling)
+
+    def neck_needs_statistics(self) -> bool:
+        """Whether there is a neck whose BatchNorm has seen no images."""
+        return bool(self.hidden) and int(self.neck[1].num_batches_tracked) == 0
+
+    def set_neck_statistics(self, mean: Tensor, variance: Tensor) -> None:
+        """Let BatchNorm in the neck normalise by these from now on: of the linear layer's outputs, (hidden,) each."""
+        norm = self.neck[1]
+        norm.running_mean.copy_(mean)
+        norm.running_var.copy_(variance)
+        norm.num_batches_tracked.fill_(1)

@@ -78,7 +78,7 @@ def load_classifier(
 ) -> ClassifierNet:
     """Load a classifier, in eval mode. Arguments and exceptions are those of `load_network`."""
     header = _read(path, kind="classifier", backbone=backbone, recipe=recipe)
-    build = partial(ClassifierNet, pooling=header.pooling, heads=header.heads)
+    build = partial(ClassifierNet, pooling=header.pooling, hidden=header.hidden, heads=header.heads)
     return _load(path, header, build, image_size=image_size)
 
 
