@@ -323,7 +323,7 @@ class Summary:
     images: training images that can be used. not_members: how many the step of that name found. decided: by people.
     judged, suspect: labels. rule: which judged. rate: the share of wrong labels, as far as a linear classifier can
     tell. gain, gain_low, gain_high: what removal brings, see `gain_of_removal`, in 0..1. removed: whether suspects are
-    left out. kept, left_out: images in labels.csv, and not in it. unsettled: the steps that ended at their limit of rounds.
+    left out. kept, left_out: images in labels.csv, and not in it. unsettled: steps that ended at their limit of rounds.
     """
 
     images: int
