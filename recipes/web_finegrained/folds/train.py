@@ -20,7 +20,7 @@ FULL = FoldOptions(
     batch_size=64,
     lr=5e-4,
     dropout=0.3,
-    holdout=0.0,  # the fold shows how good the network is; where groups are large, a tenth would be up to a quarter
+    holdout=0.0,  # the fold itself shows how good the network is
 )
 SMALL = replace(
     FULL, run="small", small=True, backbone=SMALL_BACKBONE, image_size=SMALL_IMAGE_SIZE, batch_size=32, lr=5e-4

@@ -28,7 +28,7 @@ SCALE = 20.0
 PENALTY = 1e-3
 """Of the squared weights of the logistic regression, beside the mean loss."""
 GAIN_COVERAGE = 0.8
-"""Of the interval of the gain of removal. If it lies above 0, removal does harm with a probability of at most 10 %."""
+"""Coverage of the interval of the gain of removal. If it lies above 0, the probability of harm is at most 10 %."""
 COARSE = 5
 """The coarse step suspects labels outside this many most probable classes."""
 
@@ -190,7 +190,7 @@ def judge_networks(
 ) -> Cleaning:
     """What `clean` finds, from out-of-fold probabilities (N, K) of other networks, trained in rounds.
 
-    There is no coarse step. The rule aum looks at the features (N, C) only. certain: as for `clean`.
+    There is no coarse step. features: (N, C), see `choose_rule`. certain: as for `clean`.
     """
     sides = _Sides(labels, certain)
     for turn, probabilities in enumerate(rounds):
@@ -242,8 +242,8 @@ def gain_of_removal(
     (logistic regression), and so suffer from wrong labels as networks do; the classifier that finds the suspects hardly
     does. The interval of the difference is from a bootstrap over groups, or over images, with GAIN_COVERAGE. Labels of
     unseen images are as noisy as those trained on. But noise that follows no pattern cannot be predicted, so it lowers
-    both figures alike. Where all images give less than the largest class as the only answer, as random labels may, the
-    gain is over that answer.
+    both figures alike. If training on all images predicts less than always answering the largest class, as it may where
+    labels are random, the gain is over that answer.
 
     judge: `clean` with all options but `certain`.
     """

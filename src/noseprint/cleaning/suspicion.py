@@ -138,16 +138,17 @@ SUSPECT_ABOVE = 0.5
 
 
 def choose_rule(name: RuleName, features: Floats) -> Rule:
-    """The rule of that name for the images with these features (N, C), which noise-channel and aum look at, too.
+    """The rule of that name for the images with these features (N, C), which only noise-channel and aum use.
 
-    A rule of noise-channel is for one set of labels: they are learned once, for all rounds.
+    The rule noise-channel trains once, on the labels that it judges first, so it is for one set of labels.
     """
     learned: list[Floats] = []
 
     def by_channel(probabilities: Floats, labels: Labels) -> Judgement:
-        """The ranking is by the mean of the ranks by the channel and by how late a label is learned.
+        """The ranking is the mean of two: by the channel, and by how late a label is learned.
 
-        A label is suspect if it probably is wrong by the channel, and among that many first ones of the ranking.
+        A label is suspect if it is one of the n that are probably wrong by the channel, and one of the first n of the
+        ranking.
         """
         channel = noise_channel(probabilities, labels)
         doubt = channel.suspicion(labels)

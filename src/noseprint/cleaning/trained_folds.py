@@ -49,9 +49,10 @@ def images_of_fold(images: ClassTable, options: FoldOptions, *, results: Path) -
 def read_trained_folds(images: ClassTable, *, results: Path, folds: int, rounds: int = 1) -> TrainedFolds:
     """The probabilities of each of `images` by the network that did not see it, in every round; classes in their order.
 
-    Where they are less sure than they are right about the labels given, one temperature for each round makes them as
-    sure: after a short training with label smoothing, the noise channel would suspect nothing. They are never made less
-    sure, since wrong labels make them seem too sure.
+    After a short training with label smoothing, probabilities are lower than the share of labels that they predict, and
+    the noise channel would suspect nothing. So one temperature for each round makes them fit. It never lowers them,
+    because wrong labels make networks seem too sure.
+
     results: the folder of all folds and rounds. Raises NoseprintError, which says what to run, if a fold is missing,
     was trained for other images, labels, groups or classes, or if the folds are not the parts of all images.
     """

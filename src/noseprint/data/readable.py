@@ -29,11 +29,12 @@ def readable_photographs(
         raise DataError(faults)
     leave_out(
         faults,
-        f"{len(faults)} of {of} photographs cannot be read",
+        f"{len(faults)} of {len(distinct)} photographs cannot be read",
         fix="replace them, or remove them and, from a table, the rows that name them",
         skip_bad=skip_bad,
         skipped_csv=skipped_csv,
     )
+    return frozenset(paths) - {fault.file for fault in faults}
 
 
 def leave_out(faults: Sequence[Fault], found: str, *, fix: str, skip_bad: bool, skipped_csv: Path | None) -> None:

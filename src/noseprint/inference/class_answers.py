@@ -103,8 +103,8 @@ def answer_classes(
 
     members, holdout: what they computed of the images, and of those that were held out. held_out: the classes of these,
     by the name of the image. known: likewise of the images to answer; "" or no entry where that is not known. counts:
-    how many training images each class had; answers then favour frequent classes less, as far as that costs no right
-    answer on the hold-out. prior: how many images each class has, see `images_of_each_class`; counts are not used then.
+    how many training images each class had; the answers then favour frequent classes less, see `choose_prior_share`.
+    prior: how many images each class has, see `images_of_each_class`; `counts` is not used then.
     capacity: with a prior, the most images of one class.
     Raises NoseprintError for a greedy selection without a hold-out, and as `assign_classes` does.
     """
@@ -130,7 +130,7 @@ def answer_classes(
                 probability, of_holdout = (without_prior(p, sizes, share) for p in (probability, of_holdout))
                 lines.append(
                     f"Frequent classes are favoured less ({share:g} of the log prior is taken away): on the hold-out, "
-                    "this is better for the mean over classes and costs no right answer."
+                    "the mean over classes is better and top-1 is not lower."
                 )
         temperature = fit_temperature(of_holdout, truth)
         probability, of_holdout = (with_temperature(p, temperature) for p in (probability, of_holdout))

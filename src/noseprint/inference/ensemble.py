@@ -21,7 +21,7 @@ MOST_JOINS = 20
 """A greedy selection adds at most this many members, one of them as often as it helps."""
 TEMPERATURES = (0.05, 20.0)
 PRIOR_SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
-"""What `choose_prior_share` chooses from. More than a half costs right answers."""
+"""The shares that `choose_prior_share` tries."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def with_temperature(probability: Floats, temperature: float) -> Floats:
 def without_prior(probability: Floats, counts: Ints, share: float) -> Floats:
     """Probabilities (N, K) that favour frequent classes less: p / n ** share, normalised.
 
-    counts: (K,) the number n of training images of each class. share: of the class's log prior that is taken away, in
+    counts: (K,) the number n of training images of each class. share: how much of the log prior is taken away, in
     0..1 (post-hoc logit adjustment, arXiv 2007.07314, section 4.1).
     """
     adjusted = np.maximum(probability, LEAST_PROBABILITY) / np.maximum(counts, 1) ** share
@@ -120,7 +120,7 @@ def without_prior(probability: Floats, counts: Ints, share: float) -> Floats:
 
 
 def choose_prior_share(probability: Floats, truth: Ints, counts: Ints) -> float:
-    """The share for `without_prior` that is best on the hold-out for the mean over classes, at no loss over images.
+    """The share for `without_prior` with the best mean per class on the hold-out, at no loss of top-1 there.
 
     probability: (N, K) of the hold-out. truth: (N,) the right class of each image. counts: (K,).
     """
