@@ -7,7 +7,12 @@ import pytest
 import torch
 
 from noseprint.data.central_square import CentralSquare
-from noseprint.deploy.classifier_graph import classifier_for_onnx, classifier_for_openvino, classifier_in_torch
+from noseprint.deploy.classifier_graph import (
+    CentralSquareInput,
+    classifier_for_onnx,
+    classifier_for_openvino,
+    classifier_in_torch,
+)
 from noseprint.models.classifier import ClassifierNet
 from noseprint.models.openvino_runtime import import_openvino
 
@@ -52,6 +57,22 @@ def test_torch_openvino_and_onnx_answer_as_the_transform_and_the_network_do(netw
         assert np.abs(compiled([image[None]])[0] - probabilities).max() < 1e-3
         assert np.abs(session.run(["probability"], {"image": image[None]})[0] - probabilities).max() < 1e-3
     assert np.abs(expected[0] - expected[3]).max() > 1e-2  # the images do differ
+
+
+@pytest.mark.parametrize(("precision", "most", "share"), [("f32", 1, 1e-3), ("bf16", 4, 1)])
+def test_openvino_finds_the_pixels_of_the_transform_also_in_bf16(precision, most, share):
+    """With positions computed in bf16, they would be wrong by pixels: up to 125 grey levels."""
+    openvino = import_openvino()
+    image = np.random.default_rng(0).integers(0, 256, (192, 256, 3), np.uint8)
+    script = torch.jit.script(CentralSquareInput(252))
+    model = openvino.convert_model(
+        script, input=[([1, -1, -1, 3], openvino.Type.u8)], example_input=torch.zeros(1, 9, 9, 3).byte()
+    )
+    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": precision})
+    found = compiled([image[None]])[0][0].transpose(1, 2, 0).astype(int)
+    difference = np.abs(found - CentralSquare(252).apply(image))
+    assert difference.max() <= most
+    assert (difference > 0).mean() < share
 
 
 def test_the_classes_are_in_the_models_own_metadata(network, tmp_path):

@@ -14,8 +14,8 @@ from noseprint.data.transforms import A
 KEPT = (7, 8)
 """The side of the square is 7/8 of the photograph's shorter side, rounded down, and at least a pixel."""
 ROUNDING = 0.499
-"""What is added to a pixel before its fraction is cut off. Halves are common (192 pixels become 224, say), and runtimes
-compute them with other last digits: with 0.5, one pixel in a hundred would differ by a grey level."""
+"""What is added to a pixel before its fraction is cut off. Halves are common, and a runtime that sums in another order
+may find them a little lower."""
 
 
 class CentralSquare(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations is untyped to mypy
