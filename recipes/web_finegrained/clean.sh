@@ -117,12 +117,28 @@ own_option() {
       [ "$value" -ge 3 ] || usage_error "$1 $value: must be at least 3, since the guard cleans without one of them"
       FOLDS=$value ;;
     --rounds) require_jobs "$@"; ROUNDS=$value ;;
-    --share) SHARE=("$1" "$value") ;;
-    *) RULES+=("$1" "$value") ;;
+    --share) require_share "$@"; SHARE=("$1" "$value") ;;
+    *)
+      case $1:$value in
+        --most-of-class:*) require_share "$@" ;;
+        --remove:auto | --remove:always | --remove:never) ;;
+        --remove:*) usage_error "$1 $value: choose auto, always or never" ;;
+        --rule:noise-channel | --rule:top-k | --rule:confident-learning | --rule:self-confidence) ;;
+        --rule:margin | --rule:aum | --rule:agreement) ;;
+        --rule:*) usage_error "$1 $value: there is no such rule" ;;
+      esac
+      RULES+=("$1" "$value") ;;
   esac
 }
 
+require_share() {  # NAME VALUE
+  local share='^(0?\.[0-9]*[1-9][0-9]*|1(\.0*)?)$'
+  [[ $2 =~ $share ]] || usage_error "$1 $2: give a share above 0 and at most 1, such as 0.5"
+}
+
 read_options "$@"
+[ "${#TRAIN_OPTIONS[@]}" = 0 ] || is_trained ||
+  usage_error "options after -- need --network trained: without it, no network is trained"
 set_inputs
 RESULTS=$FAMILY/results${RUN:+/$RUN}
 collect_decisions
