@@ -1,12 +1,13 @@
 """What a student learns from."""
 
 import numpy as np
+import pytest
 import torch
 from scipy.special import log_softmax, softmax
 
 from noseprint.data.class_tables import ClassTable
 from noseprint.losses.adjusted_cross_entropy import AdjustedCrossEntropy
-from noseprint.tasks.distillation import half_labels, with_unlabelled
+from noseprint.tasks.distillation import distillation_loss, half_labels, soft_labels, with_unlabelled
 
 
 def test_half_of_the_label_and_half_of_the_teachers():
@@ -41,3 +42,23 @@ def test_unlabelled_images_come_after_the_labelled_ones(tmp_path):
     both = with_unlabelled(one, other)
     assert (both.names, both.labels, both.splits) == (("1.jpg", "2.jpg"), ("a", ""), ("train", "unlabelled"))
     assert (both.groups, both.levels) == (None, {})
+
+
+def test_the_teachers_have_their_share_of_the_target():
+    teachers, labels = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]], np.float32), ["c", "c"]
+    mixed = soft_labels(teachers, labels, ("a", "b", "c"), share=0.2)
+    np.testing.assert_allclose(mixed, [[0.1, 0.06, 0.84], [0.02, 0.02, 0.96]], rtol=1e-6)
+    sure = soft_labels(teachers, labels, ("a", "b", "c"), share=0.2, sure=True)
+    np.testing.assert_allclose(sure, [[0.2, 0, 0.8], [0, 0, 1]], rtol=1e-6)
+
+
+def test_the_distillation_loss_is_a_scaled_divergence():
+    rng, temperature = np.random.default_rng(0), 20.0
+    student, teacher = rng.normal(size=(2, 4, 3)) * 5
+    expected = 0.0
+    for said, taught in zip(student, teacher, strict=True):
+        p, q = softmax(taught / temperature), softmax(said / temperature)
+        expected += temperature**2 * float((p * np.log(p / q)).sum()) / 4
+    found = distillation_loss(torch.from_numpy(student), torch.from_numpy(teacher), temperature=temperature)
+    assert float(found) == pytest.approx(expected, rel=1e-4)
+    assert float(distillation_loss(*[torch.from_numpy(teacher)] * 2, temperature=1.0)) == pytest.approx(0, abs=1e-6)
