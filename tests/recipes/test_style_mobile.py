@@ -216,7 +216,7 @@ def test_a_student_beside_its_teacher_is_killed_and_ends_with_the_same_bytes(fam
 
 @pytest.mark.parametrize(
     ("patched", "name", "at"),
-    [(TrainingStep, "update", 11), (TrainingStep, "update", 40), (finishing, "save_weights", 2)],
+    [(TrainingStep, "update", 11), (TrainingStep, "update", 22), (finishing, "save_weights", 2)],
 )
 def test_the_last_epochs_are_killed_and_end_with_the_same_bytes(family, patched, name, at):
     names = ("best.safetensors", "proof/best.safetensors", "proof.json")

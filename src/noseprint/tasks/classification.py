@@ -114,6 +114,7 @@ class ClassificationTask(Task):
         self.network, self._options = network, options
         self._images, self._soft, self._holdout = images, targets, holdout
         self._record_images = record_images
+        self._scores: dict[str, float] = {}
         self._transforms = training_transform, evaluation_transform
         network.size_is_open = False
         self._train_size = training_side(network, requested=options.train_size, small=options.small)
@@ -268,7 +269,7 @@ class ClassificationTask(Task):
 
     def score(self, network: Network, *, untrained: bool = False) -> Scores | None:
         """The share of right answers on the hold-out, by image and by class, and the log loss."""
-        self._scores: dict[str, float] = {}
+        self._scores = {}
         if not len(self.holdout):
             return None
         outputs = embed_images(

@@ -82,7 +82,6 @@ def finish(student: str, weights: Path, *, results: Path, options: FinishOptions
         task = make_task(network, options, True)
         fit(task, results=results / "all_images", options=options)
         average_weights(network, _snapshots(results / "all_images", options))
-        task.score(network)  # nothing is held out: the header says no scores
         save_weights(best, network, extra={"recipe": "finish", **task.header()})
     else:
         _copy(weights, best)
