@@ -142,7 +142,9 @@ def report(found: dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]], opt
         return np.concatenate(rights), np.concatenate(groups), each
 
     base, groups, _ = of(arms[0])
-    print(f"{len(base)} held-out images of {len(set(groups.tolist()))} groups, folds {options.folds}, seeds {options.seeds}")
+    print(
+        f"{len(base)} held-out images of {len(set(groups.tolist()))} groups, folds {options.folds}, seeds {options.seeds}"
+    )
     for arm in arms:
         right, _, each = of(arm)
         low, high = bootstrap_mean(right, groups, seed=0)

@@ -24,7 +24,7 @@ FULL = FinishOptions(
     smoothing=0.0,
     eval_every=100,  # the snapshots are scored
 )
-SMALL = replace(FULL, run="small", small=True, batch_size=32, optimizer="adamw", balance="none")
+SMALL = replace(FULL, run="small", small=True, epochs=2, batch_size=32, optimizer="adamw", balance="none")
 
 
 def main(options: FinishOptions) -> None:

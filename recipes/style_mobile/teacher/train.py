@@ -33,6 +33,7 @@ SMALL = replace(
     backbone=SMALL_BACKBONE,
     image_size=192,
     epochs=6,
+    minutes=45,
     batch_size=32,
     optimizer="adamw",
     lr=5e-4,

@@ -113,7 +113,8 @@ def teacher_probabilities(prepared: Prepared, results: Path) -> npt.NDArray[np.f
     found = read_folds(prepared.split("train"), results=results, parts=parts, again=again)
     for fold, part in enumerate(parts):
         require_unseen(results / part / "best.safetensors", prepared.fold(fold)[1])
-    return softmax(found.logits, axis=1)
+    probabilities: npt.NDArray[np.float32] = softmax(found.logits, axis=1)
+    return probabilities
 
 
 def require_unseen(weights: Path, images: ClassTable) -> None:

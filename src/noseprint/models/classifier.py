@@ -6,10 +6,37 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from noseprint.errors import NoseprintError
 from noseprint.models.network import Network
 from noseprint.models.weights_header import MOST_HIDDEN, check_heads
+
+
+class Neck(nn.Module):
+    """Between the pooled features (B, C) and the heads: linear layer, BatchNorm and ReLU -> (B, `hidden`)."""
+
+    def __init__(self, pooled: int, hidden: int) -> None:
+        super().__init__()
+        self.linear, self.norm = nn.Linear(pooled, hidden, bias=False), nn.BatchNorm1d(hidden)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Compute."""
+        return F.relu(self.norm(self.linear(pooled)))
+
+    @property
+    def needs_statistics(self) -> bool:
+        """Whether BatchNorm has seen no features yet."""
+        assert self.norm.num_batches_tracked is not None
+        return int(self.norm.num_batches_tracked) == 0
+
+    def set_statistics(self, mean: Tensor, variance: Tensor) -> None:
+        """Normalise by these from now on: of what the linear layer gives, (`hidden`,) each."""
+        for own, values in ((self.norm.running_mean, mean), (self.norm.running_var, variance)):
+            assert own is not None
+            own.copy_(values)
+        assert self.norm.num_batches_tracked is not None
+        self.norm.num_batches_tracked.fill_(1)
 
 
 class ClassifierNet(Network):
@@ -45,12 +72,10 @@ class ClassifierNet(Network):
         self.classes = {name: tuple(classes) for name, classes in heads.items()}
         pooled = self.backbone.pooled_size(pooling)
         self.feature_size = hidden or pooled
-        self.neck = nn.Sequential()
-        if hidden:
-            self.neck = nn.Sequential(nn.Linear(pooled, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU())
+        self.neck = Neck(pooled, hidden) if hidden else nn.Identity()
         self.dropout = nn.Dropout(dropout)
         self.heads = nn.ModuleList(nn.Linear(self.feature_size, len(names)) for names in self.classes.values())
-        self.train()
+        self.train()  # BatchNorm of the neck may be frozen, too
 
     def config(self) -> dict[str, str]:
         """See `Network.config`."""
@@ -97,14 +122,3 @@ class ClassifierNet(Network):
     def pooled(self, images: Tensor) -> Tensor:
         """Pooled features, before any neck: uint8 RGB images (B, 3, H, W) -> (B, C) float32."""
         return self.backbone.pooled(self.normalise(images), self.pooling)
-
-    def neck_needs_statistics(self) -> bool:
-        """Whether there is a neck whose BatchNorm has seen no images."""
-        return bool(self.hidden) and int(self.neck[1].num_batches_tracked) == 0
-
-    def set_neck_statistics(self, mean: Tensor, variance: Tensor) -> None:
-        """Let BatchNorm in the neck normalise by these from now on: of the linear layer's outputs, (hidden,) each."""
-        norm = self.neck[1]
-        norm.running_mean.copy_(mean)
-        norm.running_var.copy_(variance)
-        norm.num_batches_tracked.fill_(1)

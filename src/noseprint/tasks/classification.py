@@ -27,7 +27,7 @@ from noseprint.distributed import World, from_main, gather
 from noseprint.errors import NoseprintError
 from noseprint.losses.adjusted_cross_entropy import AdjustedCrossEntropy
 from noseprint.metrics.classification import log_losses, mean_per_class, true_ranks
-from noseprint.models.classifier import ClassifierNet
+from noseprint.models.classifier import ClassifierNet, Neck
 from noseprint.models.embed import embed_images, embed_with, run_on
 from noseprint.models.network import Network
 from noseprint.tasks.classification_options import ClassificationOptions
@@ -114,6 +114,7 @@ class ClassificationTask(Task):
         self.network, self._options = network, options
         self._images, self._soft, self._holdout = images, targets, holdout
         self._record_images = record_images
+        self._scores: dict[str, float] = {}
         self._transforms = training_transform, evaluation_transform
         network.size_is_open = False
         self._train_size = training_side(network, requested=options.train_size, small=options.small)
@@ -164,14 +165,15 @@ class ClassificationTask(Task):
             torch.from_numpy(self.counts) if options.balance == "logit-adjustment" else None,
             smoothing=options.smoothing,
         )
-        if self.network.neck_needs_statistics():
-            self._set_neck_statistics()
+        neck = self.network.neck
+        if isinstance(neck, Neck) and neck.needs_statistics:
+            self._set_statistics(neck)
 
-    def _set_neck_statistics(self) -> None:
+    def _set_statistics(self, neck: Neck) -> None:
         """Measure on rank 0 what a neck's BatchNorm normalises by, on training images as the training sees them."""
         device = self._world.device
         network = self.network.to(device).eval()
-        linear: Tensor = network.neck[0].weight.detach()
+        linear = neck.linear.weight.detach()
         values = [0.0] * (2 * len(linear))
         if self._world.is_main:
             rows = np.random.default_rng(self._options.seed).permutation(len(self.train))[:NECK_IMAGES]
@@ -188,7 +190,7 @@ class ClassificationTask(Task):
             found = torch.from_numpy(pooled).double() @ linear.cpu().double().T
             values = torch.cat([found.mean(0), found.var(0, correction=0)]).tolist()
         mean, variance = torch.tensor(from_main(values, device), device=device).chunk(2)
-        network.set_neck_statistics(mean, variance)
+        neck.set_statistics(mean, variance)
         network.train()
 
     def _set_targets(self, trained: npt.NDArray[np.bool_]) -> None:
@@ -267,7 +269,7 @@ class ClassificationTask(Task):
 
     def score(self, network: Network, *, untrained: bool = False) -> Scores | None:
         """The share of right answers on the hold-out, by image and by class, and the log loss."""
-        self._scores: dict[str, float] = {}
+        self._scores = {}
         if not len(self.holdout):
             return None
         outputs = embed_images(

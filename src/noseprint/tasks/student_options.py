@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from noseprint.data.prepared import FOLDS
 from noseprint.errors import NoseprintError
 from noseprint.tasks.classification_options import ClassificationOptions
 
@@ -21,8 +20,8 @@ class TeacherOptions(ClassificationOptions):
     def __post_init__(self) -> None:
         """Refuse impossible values."""
         super().__post_init__()
-        if not re.fullmatch(r"fold\d", self.part) or self.fold >= FOLDS:
-            raise NoseprintError(f"--part {self.part}: give fold0 to fold{FOLDS - 1}")
+        if not re.fullmatch(r"fold[0-4]", self.part):
+            raise NoseprintError(f"--part {self.part}: give one of fold0 to fold4")
 
     @property
     def fold(self) -> int:
