@@ -1,7 +1,7 @@
 """What each step of recipes/style_mobile brings: python benchmarks/style_ladder.py DATA [--help]
 
-Each outer fold is held out once. A part of the steps needs no teacher; the others share the teachers of the fold, which
-never see the hold-out. The table shows the mean accuracy over the folds and, paired by group, the difference to "plain".
+Each outer fold is held out once. Some steps need no teacher; the others share the teachers of the fold, which never see
+the hold-out. The table shows the mean accuracy over the folds and, paired by group, the difference to the first arm.
 Finished trainings are kept in the work folder, and an interrupted run continues.
 """
 
@@ -15,7 +15,9 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from noseprint.data.central_square import CentralSquare
 from noseprint.data.class_tables import read_classes
 from noseprint.inference.classify import classify_photographs
 from noseprint.metrics.bootstrap import bootstrap_difference, bootstrap_mean
@@ -102,16 +104,11 @@ def train(options: argparse.Namespace, folder: Path, *, arm: str, seed: str) -> 
 
 def score(folder: Path, results: Path) -> None:
     """Answer the held-out images."""
-    import torch
-
-    sys.path.insert(0, str(folder / "student"))
-    from dataset import evaluation_transform
-
     images = read_classes(folder / "prepare" / "results" / "small").split("val")
     outputs = classify_photographs(
         results / "best.safetensors",
         images.paths,
-        transform=evaluation_transform,
+        transform=CentralSquare,  # as the recipe's evaluation_transform
         device=torch.device("cpu"),
         engine="torch",
         workers=0,
@@ -142,15 +139,13 @@ def report(found: dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]], opt
         return np.concatenate(rights), np.concatenate(groups), each
 
     base, groups, _ = of(arms[0])
-    print(
-        f"{len(base)} held-out images of {len(set(groups.tolist()))} groups, folds {options.folds}, seeds {options.seeds}"
-    )
+    print(f"{len(base)} held-out images of {len(set(groups.tolist()))} groups, {options.folds=}, {options.seeds=}")
     for arm in arms:
         right, _, each = of(arm)
         low, high = bootstrap_mean(right, groups, seed=0)
         gain = bootstrap_difference(right, base, groups, seed=0)
-        print(json.dumps({"arm": arm, "mean_of_folds": round(float(np.mean(each)), 4), "low": round(low, 4),
-                          "high": round(high, 4), "gain": str(gain), "folds": [round(a, 3) for a in each]}))  # fmt: skip
+        row = {"arm": arm, "mean_of_folds": round(float(np.mean(each)), 4), "interval": [round(low, 4), round(high, 4)]}
+        print(json.dumps({**row, "gain": str(gain), "folds": [round(one, 3) for one in each]}))
 
 
 if __name__ == "__main__":

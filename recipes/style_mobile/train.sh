@@ -16,6 +16,11 @@
 #   --backbone NAME --backbone-weights FILE
 #                     the student's network, as timm calls it (name.tag), and its pretrained weights, if timm cannot
 #                     download them
+#   --size N --precision P
+#                     the side in pixels and the precision (float32, bf16 or int8) of the network in the bundle: what
+#                     measure.sh shows to be best for you. Default: as trained, and the fastest precision that loses at
+#                     most --most-loss (0.005) of the right answers
+#   --right SHARE     share of the answers that must be right (default: 0.95); the others are "cannot tell"
 #   --table FILE --image-column C --label-column C --split-column C --group-column C
 #                     the table and its columns, where their names are not recognised. Images of one group, such as
 #                     those of one photographer, are never in two folds, nor on both sides of the hold-out
@@ -62,7 +67,7 @@ finish() {
 }
 
 deploy() {
-  step deploy deploy/export.py --reads "$PREPARED/images" --after prepare/prepare.py finish/train.py \
+  step deploy deploy/export.py --with ${EXPORT[@]+"${EXPORT[@]}"} --reads "$PREPARED/images" --after prepare/prepare.py finish/train.py \
     --makes precisions.csv
 }
 
@@ -77,12 +82,12 @@ demo_options() {  # FOLDER
 
 takes_options() { [ "$ONLY" = 1 ] || contains "$1" "${STUDENTS[@]}"; }  # FOLDER
 
-TARGETS="" STUDENTS=(student) STUDENT=() WEIGHTS=""
+TARGETS="" STUDENTS=(student) STUDENT=() WEIGHTS="" EXPORT=()
 own_option() {
   if table_option "$@"; then return; fi
   case $1 in
     --kd) STUDENTS=(student student_kd); return ;;
-    --targets | --backbone | --backbone-weights) ;;
+    --targets | --backbone | --backbone-weights | --size | --precision | --most-loss | --right) ;;
     *) return 1 ;;
   esac
   require_value "$@"
@@ -94,6 +99,7 @@ own_option() {
     --backbone-weights)
       WEIGHTS=$(from_caller "$2")
       STUDENT+=("$1" "$WEIGHTS") ;;
+    *) EXPORT+=("$1" "$2") ;;
   esac
   # shellcheck disable=SC2034  # read_options reads it
   CONSUMED=2
@@ -103,4 +109,6 @@ read_options "$@"
 set_options
 run_method .
 method_is_complete || exit 0
+[ "$SIZE" != demo ] || continue_with measure.sh
+say_next measure.sh
 say_next predict.sh

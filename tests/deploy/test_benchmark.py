@@ -37,7 +37,7 @@ def network() -> ClassifierNet:
 
 @pytest.fixture(scope="module")
 def models(network, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("exports") / "student-32"
+    folder = tmp_path_factory.mktemp("exports") / "test_efficientnet-32"
     folder.mkdir()
     import_openvino().save_model(classifier_for_openvino(network), folder / "float32.xml", compress_to_fp16=False)
     (folder / "model.onnx").write_bytes(classifier_for_onnx(network))
@@ -77,7 +77,7 @@ def test_a_folder_of_models_is_measured_by_every_engine(models, data, tmp_path, 
         *precisions,
         *([("openvino", "bf16")] if has_bf16() else []),
     }
-    assert {(row["network"], row["size"]) for row in rows} == {("student", "32")}
+    assert {(row["network"], row["size"]) for row in rows} == {("test_efficientnet", "32")}
     assert len({row["accuracy"] for row in rows if row["precision"] == "float32"}) == 1
     for row in rows:
         assert 0 < float(row["latency_ms_median"]) <= float(row["latency_ms_p95"])
@@ -142,7 +142,7 @@ def test_what_cannot_be_measured_is_named(models, data, tmp_path, network):
     with pytest.raises(NoseprintError, match=r"a\.onnx: "):
         list(contestants(tmp_path / "a.onnx"))
     (found, *_) = contestants(models / "best.safetensors")
-    with pytest.raises(NoseprintError, match="has other classes than student"):
+    with pytest.raises(NoseprintError, match="has other classes than test_efficientnet"):
         measure([found, Contestant("other", 32, "float32", "torch", found.run, ("cat", "owl"))], read_classes(data))
     with pytest.raises(NoseprintError, match="--most 0"):
         Benchmark(models=(models,), data=data, most=0)

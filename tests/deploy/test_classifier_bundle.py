@@ -18,8 +18,15 @@ from noseprint.data.central_square import CentralSquare
 from noseprint.data.class_tables import ClassTable
 from noseprint.data.decoding import decode
 from noseprint.deploy import classifier_answers, classifier_export
-from noseprint.deploy.classifier_answers import answer_photographs, original_photographs, read_bundle
-from noseprint.deploy.classifier_export import export_classifier, write_precisions
+from noseprint.deploy.classifier_answers import (
+    answer_photographs,
+    original_photographs,
+    read_bundle,
+    run_graph,
+    run_module,
+)
+from noseprint.deploy.classifier_export import export_classifier, export_models, write_precisions
+from noseprint.deploy.classifier_graph import classifier_in_torch
 from noseprint.errors import NoseprintError
 from noseprint.models.classifier import ClassifierNet
 from noseprint.models.openvino_runtime import import_openvino
@@ -98,7 +105,7 @@ def export(weights: Path, images: ClassTable, folder: Path, *, take: str = "floa
             lambda engines, _: {kind: 0.5 if kind == take else 1 for kind in engines},
         )
         patch.setattr(classifier_export, "CALIBRATION_IMAGES", 8)
-        options = {"proof": weights, "models": folder / "models", "train": images, "most_loss": 1.0, **options}
+        options = {"proof": weights, "train": images, "most_loss": 1.0, **options}
         return export_classifier(weights, folder / "bundle", holdout=images, right=0.85, **options)
 
 
@@ -240,12 +247,19 @@ def test_the_bundle_says_what_it_holds(bundle, weights, images):
     assert (bundle.parent / "precisions.csv").read_text().count(",yes\n") == 1
     shapes = {cv2.imread(str(path)).shape for path in (bundle / "fixture").glob("*.ppm")}
     assert len(shapes) == 8
-    models = sorted(path.name for path in (bundle.parent / "models").iterdir())
-    assert models == ["float32.bin", "float32.xml", "int8.bin", "int8.xml", *with_onnx]
 
 
-def test_in_8_bits_the_preprocessing_and_the_head_stay_in_float(bundle):
-    model = import_openvino().Core().read_model(bundle.parent / "models" / "int8.xml")
+def test_models_for_measurements_have_the_size_that_is_asked_for(weights, images, tmp_path, monkeypatch):
+    """In 8 bits, the preprocessing and the head stay in float."""
+    monkeypatch.setattr(classifier_export, "CALIBRATION_IMAGES", 8)
+    monkeypatch.setattr(classifier_export, "is_installed", lambda name: name != "onnx")
+    export_models(weights, tmp_path / "a-32", image_size=32, train=images)
+    found = sorted(path.name for path in (tmp_path / "a-32").iterdir())
+    assert found == ["float32.bin", "float32.xml", "int8.bin", "int8.xml"]
+    image = decode(images.paths[0])
+    expected = run_module(classifier_in_torch(load_classifier(weights, image_size=32)))(image)
+    assert np.abs(run_graph(tmp_path / "a-32" / "float32.xml", "float32")(image) - expected).max() < 1e-4
+    model = import_openvino().Core().read_model(tmp_path / "a-32" / "int8.xml")
     quantised = [op for op in model.get_ordered_ops() if op.get_type_name() == "FakeQuantize"]
     users = {use.get_node().get_type_name() for op in quantised for use in op.output(0).get_target_inputs()}
     assert quantised
@@ -304,7 +318,7 @@ def test_the_same_export_has_the_same_bytes_and_replaces_an_older_one(weights, i
         lines = export(weights, images, tmp_path / name).lines
         files = sorted(path for path in (tmp_path / name).rglob("*") if path.is_file())
         folders.append({path.relative_to(tmp_path / name): without_numbers(path) for path in files})
-        assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["bundle", "models"]
+        assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["bundle"]
     assert folders[0] == folders[1]
     assert any(line.startswith("int8 is left out: nncf") for line in lines)
     assert any(line.startswith("model.onnx is left out") for line in lines)
@@ -315,13 +329,13 @@ def test_a_full_disk_leaves_nothing_or_the_older_bundle(weights, images, tmp_pat
     monkeypatch.setattr(classifier_export.BUNDLE, "dump_json", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export(weights, images, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["models"]
+    assert list(tmp_path.iterdir()) == []
     (tmp_path / "bundle").mkdir()
     (tmp_path / "bundle" / "older").touch()
     with pytest.raises(ZeroDivisionError):
         export(weights, images, tmp_path)
     assert [path.name for path in (tmp_path / "bundle").iterdir()] == ["older"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "models"]
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
 def test_what_cannot_be_exported_is_refused_and_nothing_written(weights, images, tmp_path, monkeypatch):

@@ -19,9 +19,10 @@ def main(options: ClassifierExportOptions) -> None:
     """Export the finished network, or the student if there is none; results/precisions.csv says what was compared."""
     from noseprint.data.prepared import read_prepared
     from noseprint.deploy.classifier_answers import original_photographs
-    from noseprint.deploy.classifier_export import export_classifier, write_precisions
+    from noseprint.deploy.classifier_export import export_classifier, export_models, write_precisions
     from noseprint.inference.out_of_fold import require_unseen
     from noseprint.lock import lock
+    from noseprint.models.backbone import has_fixed_size
     from noseprint.models.weights_header import read_header
 
     results = HERE / "results" / options.run
@@ -38,14 +39,19 @@ def main(options: ClassifierExportOptions) -> None:
             weights,
             FAMILY / "results" / options.run / "bundle",
             proof=proof,
-            models=results / f"{header.backbone.partition('.')[0]}-{header.image_size}",
             train=prepared.split("train"),
             holdout=original_photographs(prepared.split("val"), sources, options.data),
+            image_size=options.size,
+            precision=None if options.precision == "auto" else options.precision,
             most_loss=options.most_loss,
             right=options.right,
             seed=options.seed,
             skip_bad=options.skip_bad,
         )
+        network = header.backbone.partition(".")[0]
+        for size in options.measured_sizes(header.image_size, fixed=has_fixed_size(header.backbone)):
+            folder = results / f"{network}-{size}"
+            export_models(proof, folder, image_size=size, train=prepared.split("train"), seed=options.seed)
         write_precisions(results / "precisions.csv", exported)
     print("\n".join(exported.lines), flush=True)
 

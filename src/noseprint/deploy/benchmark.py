@@ -20,7 +20,6 @@ from noseprint.errors import NoseprintError
 from noseprint.metrics.bootstrap import Score, bootstrap_mean
 from noseprint.models.openvino_runtime import compile_model, has_bf16, import_openvino
 from noseprint.models.weights import load_classifier
-from noseprint.models.weights_header import read_header
 from noseprint.progress import progress
 
 BLOCK = 10
@@ -199,7 +198,7 @@ def _streams(model: Any, precision: Precision) -> Callable[[Sequence[Image]], No
 
 def _in_torch(path: Path) -> Iterator[Contestant]:
     network = load_classifier(path)
-    name = read_header(path).extra.get("recipe") or path.stem
+    name = network.backbone_name.partition(".")[0]
     (classes,) = network.classes.values()
     for engine, one in (("torch", network), ("torch-fused", fused(network))):
         yield Contestant(name, network.image_size, "float32", engine, run_module(classifier_in_torch(one)), classes)

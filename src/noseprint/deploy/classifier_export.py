@@ -69,33 +69,32 @@ def export_classifier(
     out: Path,
     *,
     proof: Path,
-    models: Path,
     train: ClassTable,
     holdout: ClassTable,
+    image_size: int | None = None,
+    precision: Precision | None = None,
     most_loss: float = 0.005,
     right: float = 0.95,
     seed: int = 0,
     skip_bad: bool = False,
 ) -> ExportedClassifier:
-    """Write a classifier as the bundle `out` and, for measurements, its models as the folder `models`.
-
-    Each folder replaces an older one, and is written completely or not at all.
+    """Write a classifier as the bundle `out`. It replaces an older one, and is written completely or not at all.
 
     weights: of the classifier. proof: of the same training without the held-out images; it is scored on these, and is
-    `weights` itself if that has not seen them. `models` holds its float32.xml, int8.xml and, if onnx and onnxscript are
-    installed, model.onnx. train: images that int8 is calibrated on, drawn by `seed`; int8 is left out if nncf is not
-    installed. holdout: photographs with labels, whose groups widen the intervals. most_loss, right: see
-    `ClassifierExportOptions`.
+    `weights` itself if that has not seen them. train: images that int8 is calibrated on, drawn by `seed`; int8 is left
+    out if nncf is not installed. holdout: photographs with labels, whose groups widen the intervals. image_size: side
+    of the network's input in pixels; None: as it was trained. precision: None: the fastest that loses little.
+    most_loss, right: see `ClassifierExportOptions`.
     Raises NoseprintError if openvino is missing, the two networks differ in kind, there is no held-out image, a
-    photograph cannot be read without `skip_bad`, or an export answers differently from torch.
+    photograph cannot be read without `skip_bad`, this CPU or installation lacks the precision, or an export answers
+    differently from torch.
     """
     if not is_installed("openvino"):
         raise NoseprintError("openvino is not installed: pip install noseprint[deploy]")
     if not len(holdout):
         raise NoseprintError("no image is held out, so nothing shows what an export loses: give some the split val")
-    for path in (out, models):
-        require_writable(path)
-    final, tested = load_classifier(weights), load_classifier(proof)
+    require_writable(out)
+    final, tested = (load_classifier(path, image_size=image_size) for path in (weights, proof))
     if final.config() != tested.config() or len(final.classes) != 1:
         raise NoseprintError(f"{weights} and {proof} are different networks, or have several heads: train again")
     (classes,) = final.classes.values()
@@ -119,7 +118,9 @@ def export_classifier(
     holdout = holdout.where(path not in bad for path in holdout.paths)
     times = relative_times(engines, [decode(holdout.paths[row]) for row in _spread(len(holdout), TIMED)])
     scores = compare_precisions(probability, holdout.labels, times=times, classes=classes, groups=holdout.groups)
-    taken = choose_precision(scores, most_loss=most_loss)
+    if precision and precision not in engines:
+        raise NoseprintError(f"--precision {precision} is impossible here. {lines[-1]}")
+    taken = precision or choose_precision(scores, most_loss=most_loss)
     answering = _fit_answering(probability[taken], holdout, classes, right=right)
     grouped = holdout.groups is not None and len(set(holdout.groups)) < len(holdout)
     lines += [f"{len(holdout)} held-out images, 95 % intervals over {'groups' if grouped else 'images'}:"]
@@ -159,14 +160,6 @@ def export_classifier(
     )
     model.set_rt_info(taken, ["precision"])
     model.set_rt_info(repr(about.threshold or 0.0), ["threshold"])
-    with friendly_write_errors(models), scratch_folder(models) as scratch:
-        (folder := scratch / "models").mkdir()
-        for kind, tested_model in tested_models.items():
-            _save(tested_model, folder / f"{kind}.xml")
-        if onnx is not None:  # the temperature of the other does not change its answers
-            same = fingerprint(weights) == fingerprint(proof)
-            (folder / "model.onnx").write_bytes(onnx if same else classifier_for_onnx(tested))
-        replace_folder(folder, models)
     with friendly_write_errors(out), scratch_folder(out) as scratch:
         folder = scratch / "bundle"
         for templates in ("bundle", "classifier_bundle"):
@@ -187,6 +180,24 @@ def export_classifier(
         (folder / "fixture" / "expected.json").write_text(text, encoding="utf-8")
         replace_folder(folder, out)
     return ExportedClassifier(scores=scores, taken=taken, lines=lines)
+
+
+def export_models(weights: Path, out: Path, *, image_size: int, train: ClassTable, seed: int = 0) -> None:
+    """Write a classifier, with an input of `image_size` pixels, as models for measurements into the folder `out`.
+
+    They are float32.xml, int8.xml if nncf is installed, and model.onnx if onnx and onnxscript are. The folder replaces
+    an older one, and is written completely or not at all. train, seed: see `export_classifier`.
+    Raises NoseprintError if the network does not take this size.
+    """
+    network = load_classifier(weights, image_size=image_size)
+    with friendly_write_errors(out), scratch_folder(out) as scratch:
+        (folder := scratch / "models").mkdir()
+        _save(classifier_for_openvino(network), folder / "float32.xml")
+        if is_installed("nncf"):
+            _save(_in_8_bits(network, train, seed=seed), folder / "int8.xml")
+        if is_installed("onnx") and is_installed("onnxscript"):
+            (folder / "model.onnx").write_bytes(classifier_for_onnx(network))
+        replace_folder(folder, out)
 
 
 def write_precisions(path: Path, exported: ExportedClassifier) -> None:
