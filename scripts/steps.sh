@@ -24,7 +24,7 @@
 #   describe_data        says before the first step what the method will make of the data
 #   make_demo_data       for --demo: makes the data folder
 #   demo_options FOLDER  for --demo: prints more options of the folder's train.py
-#   takes_options FOLDER  whether the folder's train.py gets the options after `--`; without it, every one does
+#   takes_options FOLDER  whether the folder's train.py gets the options after `--`; without this function, each does
 #   own_option ARG...    reads an option as common_option does; returns 1 if it does not know it
 #
 # When a step starts, the hash of everything that it depends on is written to train.inputs beside its result. When the

@@ -20,12 +20,12 @@
 #   --network WHICH   what judges the labels. frozen (default): linear classifiers on the features of a network with its
 #                     public weights. trained: a network for each fold, which takes hours; --jobs N or --gpus 0,1 trains
 #                     them side by side, and options after -- go to their train.py
-#   --share S         the share of the images in the page's random sample (default: 0.05), but at least 60 images
+#   --share S         the share of the images in the page's random sample (default: 0.05); it has at least 60 images
 #   --folds N         parts of the images, each judged by a classifier trained on the others (default: 5)
 #   --rounds N        frozen: at most N rounds of the coarse step, and N of the fine one (default: 5). trained: train N
 #                     times, each time without the suspects of the time before (default: 1)
 #   --not-members DIR pictures that are no member of any class: more of their kind are looked for and left out. Images
-#                     that people marked with n on the page are examples, too; without any example, nothing is looked for
+#                     that people marked with n on the page are examples, too; without an example, none are looked for
 #   --from STAGE --to STAGE
 #                     begin or end with this stage: features, not-members (with examples), folds (with
 #                     --network trained), suspects, classes or review
@@ -75,7 +75,7 @@ judge() {
   step review review/make.py --with "${with[@]}" ${SHARE[@]+"${SHARE[@]}"} --after suspects/find.py --makes /review.html
 }
 
-# Whether there are examples of pictures that are no member of any class, or the log has lines about such pictures.
+# Whether there are examples of pictures that are no member of any class, or lines about such pictures in the log.
 looks_for_not_members() {
   [ "${#EXAMPLES[@]}" != 0 ] || grep -q '"not a member"' "results${RUN:+/$RUN}/decisions.jsonl" 2>/dev/null
 }

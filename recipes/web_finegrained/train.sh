@@ -18,7 +18,7 @@
 #   --only FOLDER... --gpus 0,1 --jobs N --check --force --skip-bad --list --dry-run --help
 #                     as in train.sh of the checkout
 #   -- OPTION...      pass options to the train.py of each member, for example: -- --balance logit-adjustment. With
-#                     --only, to that of each folder named: --only fusion -- --head conv
+#                     --only, pass them to the train.py of each folder that it names: --only fusion -- --head conv
 
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/../../scripts/common.sh"
@@ -37,7 +37,8 @@ member() {  # MEMBER
 }
 
 distil() {
-  step distil distil/train.py --with --members "$MEMBER_LIST" --reads ${ALL[@]+"${ALL[@]}"} --after "${MEMBERS[@]/%//train.py}"
+  step distil distil/train.py --with --members "$MEMBER_LIST" --reads ${ALL[@]+"${ALL[@]}"} \
+    --after "${MEMBERS[@]/%//train.py}"
   step distil distil/infer.py --reads ${ALL[@]+"${ALL[@]}"} --after distil/train.py --makes holdout.safetensors
 }
 

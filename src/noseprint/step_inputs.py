@@ -61,7 +61,7 @@ def _names_and_sizes(folder: Path) -> Iterator[tuple[str, int]]:
         for name in sorted(names):
             if not name.startswith("."):
                 path = Path(parent, name)
-                size = -1 if path.is_symlink() and not path.exists() else path.stat().st_size  # it leads nowhere
+                size = -1 if path.is_symlink() and not path.exists() else path.stat().st_size  # -1: a broken link
                 yield path.relative_to(folder).as_posix(), size
 
 

@@ -40,7 +40,7 @@ def test_the_mean_margin_is_that_of_a_plain_loop(monkeypatch):
         for number, (row, label) in enumerate(zip(rows, labels, strict=True)):
             logits = [sum(x * weights[at][k] for at, x in enumerate(row)) for k in range(3)]
             margins[number] += (logits[label] - max(z for k, z in enumerate(logits) if k != label)) / 3
-    assert module._mean_margins(features, labels, 3) == pytest.approx(margins, rel=1e-3, abs=1e-4)
+    assert module.mean_margins(features, labels, 3) == pytest.approx(margins, rel=1e-3, abs=1e-4)
 
 
 def test_wrong_labels_are_learned_late():
@@ -52,6 +52,6 @@ def test_wrong_labels_are_learned_late():
 
 def test_every_image_is_judged_by_a_training_in_which_it_was_not_put_aside(monkeypatch):
     """The mean margins are replaced by the numbers of the labels: those put aside have the highest."""
-    monkeypatch.setattr(module, "_mean_margins", lambda features, labels, classes: labels.astype(float))
+    monkeypatch.setattr(module, "mean_margins", lambda features, labels, classes: labels.astype(float))
     above = area_under_margin(np.zeros((40, 3)), np.arange(40) % 4)
     assert above.tolist() == [row % 4 - 4.0 for row in range(40)]

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from noseprint.cleaning.options import RuleName
-from noseprint.cleaning.suspicion import choose_rule, outside_top
+from noseprint.cleaning.suspicion import SUSPECT_ABOVE, choose_rule, noise_channel, outside_top
 
 from .test_suspicion import noisy_labels
 
@@ -28,6 +28,18 @@ def test_outside_the_top():
     probabilities = np.array([[0.5, 0.3, 0.2]] * 3)
     assert outside_top(1)(probabilities, np.array([0, 1, 2])).suspect.tolist() == [False, True, True]
     assert outside_top(2)(probabilities, np.array([0, 1, 2])).suspect.tolist() == [False, False, True]
+
+
+def test_what_is_learned_early_is_less_suspect_by_the_channel():
+    probabilities, labels, truth = noisy_labels(rate=0.2, images=400)
+    features = 5 * np.eye(5)[truth] + np.random.default_rng(1).normal(0, 0.1, (400, 5))
+    doubted = noise_channel(probabilities, labels).suspicion(labels) > SUSPECT_ABOVE
+    unusual, wrong = doubted & (labels == truth), doubted & (labels != truth)
+    said = choose_rule("noise-channel", features)(probabilities, labels)
+    assert roc_auc_score(wrong[doubted], said.suspicion[doubted]) > 0.99
+    assert said.suspect[wrong].all()
+    assert 0 < said.suspect[unusual].mean() < 0.7
+    assert not said.suspect[~doubted].any()
 
 
 @pytest.mark.parametrize("name", ["self-confidence", "margin"])

@@ -2,7 +2,7 @@ import pytest
 from scipy.stats import norm
 
 from noseprint.cleaning.decisions import Decision
-from noseprint.cleaning.sample import NoiseRate, draw_sample, noise_rate, precision
+from noseprint.cleaning.sample import NoiseRate, draw_sample, margin_of_error, noise_rate
 from noseprint.errors import NoseprintError
 
 NAMES = [f"{row}.jpg" for row in range(200)]
@@ -33,9 +33,9 @@ def test_a_sample_is_large_enough_to_measure_something():
     assert len(draw_sample(NAMES, share=0.05)) == 60
     assert sorted(draw_sample(NAMES[:50], share=0.05)) == sorted(NAMES[:50])
     found = noise_rate([line(f"{row}.jpg", "drop" if row < 12 else "keep") for row in range(60)])
-    assert precision(60) == pytest.approx((found.high - found.low) / 2)
-    assert precision(60) == pytest.approx(0.1, abs=0.005)
-    assert precision(1) <= 0.5
+    assert margin_of_error(60) == pytest.approx((found.high - found.low) / 2)
+    assert margin_of_error(60) == pytest.approx(0.1, abs=0.005)
+    assert margin_of_error(1) <= 0.5
 
 
 def test_every_image_is_drawn_equally_often():

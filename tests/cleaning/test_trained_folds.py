@@ -58,9 +58,21 @@ def test_probabilities_come_in_the_order_of_the_table(images, tmp_path):
     assert found.networks == tuple(
         str(fold) * 16 for fold in assign_folds(images.labels, folds=3, groups=images.groups)
     )
-    np.testing.assert_allclose(
-        found.probabilities[0], np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), rtol=1e-5
-    )
+    said, sure = (each - each.mean(axis=1, keepdims=True) for each in (logits, np.log(found.probabilities[0])))
+    np.testing.assert_allclose(sure / sure[0, 0], said / said[0, 0], rtol=1e-3)  # but for the temperature
+
+
+def test_networks_that_are_less_sure_than_right_find_as_much(images, tmp_path):
+    more = ([f"train/{label}/{row}.jpg" for row, label in enumerate(images.labels * 10)], images.labels * 10)
+    images = ClassTable(tuple(map(Path, more[0])), more[1], ("train",) * 300, tuple(more[0]))
+    labels = np.array([CLASSES.index(label) for label in images.labels])
+    found = []
+    for sureness in (1, 0.1):
+        write(tmp_path, images, np.float32(sureness) * logits_of(images, wrong=(0, 4)))
+        trained = read_trained_folds(images, results=tmp_path, folds=FOLDS)
+        cleaning = judge_networks(trained.probabilities, labels, features=np.zeros((300, 2)), rule="noise-channel")
+        found.append(np.flatnonzero(cleaning.suspect).tolist())
+    assert found == [[0, 4], [0, 4]]
 
 
 def fold_is_missing(results, images):

@@ -157,3 +157,24 @@ def test_test_images_that_came_later_are_noticed(case):
     require_images(members, [*names, "test/broken.jpg"], some_skipped=True)
     with pytest.raises(NoseprintError, match=r"such as test/0\.jpg"):
         require_images(members, names[1:], some_skipped=True)
+
+
+def test_frequent_classes_are_favoured_less_unless_a_prior_is_known(case):
+    members, holdout, held_out, known = case
+    leaning = {
+        name: replace(one, logits=one.logits + np.log(np.array([100, 10, 1], np.float32)))
+        for name, one in {**members, **{f"{k} held": v for k, v in holdout.items()}}.items()
+    }
+    members = {name: leaning[name] for name in members}
+    holdout = {name: leaning[f"{name} held"] for name in holdout}
+    counts = {"a": 1000, "b": 100, "c": 10}
+    plain = answer_classes(members, holdout, held_out=held_out, known=known, method="mean")
+    found = answer_classes(members, holdout, held_out=held_out, known=known, counts=counts, method="mean")
+    assert any("Frequent classes are favoured less (0.5 of" in line for line in found.lines)
+    assert found.labels.count("c") > plain.labels.count("c")
+    assert np.mean([known[n] == label for n, label in zip(found.names, found.labels, strict=True)]) > np.mean(
+        [known[n] == label for n, label in zip(plain.names, plain.labels, strict=True)]
+    )
+    options = {"held_out": held_out, "known": known, "method": "mean", "prior": "exactly-20-each"}
+    with_counts = answer_classes(members, holdout, counts=counts, **options)
+    assert with_counts.lines == answer_classes(members, holdout, **options).lines

@@ -11,13 +11,16 @@ from noseprint.errors import NoseprintError
 from noseprint.inference.classify import ClassifierOutputs
 from noseprint.inference.ensemble import (
     MOST_JOINS,
+    choose_prior_share,
     fit_temperature,
     greedy_selection,
     mean_answers,
     vote,
     weighted_mean,
     with_temperature,
+    without_prior,
 )
+from noseprint.metrics.classification import mean_per_class
 
 
 def random_members(number=3, images=60, classes=5, skill=2.0, seed=0):
@@ -147,3 +150,41 @@ def test_the_mean_of_members_is_that_of_their_softmax():
 def test_a_member_with_other_classes_is_refused():
     with pytest.raises(NoseprintError, match="other classes than the training images have now, such as b, c"):
         mean_answers([outputs(), outputs(classes=("a", "c"))], classes=["a", "b"])
+
+
+def tail(*, images=600, seed=0):
+    """Probabilities of a classifier that has learned how frequent its classes are, the classes, and their counts."""
+    random = np.random.default_rng(seed)
+    counts = np.array([400, 150, 40, 10])
+    truth = random.choice(4, images, p=counts / counts.sum())
+    logits = 1.2 * np.eye(4)[truth] + random.normal(0, 0.7, (images, 4)) + np.log(counts)
+    return softmax(logits, axis=1), truth, counts
+
+
+def test_without_the_prior_each_row_is_divided_by_a_power_of_the_counts():
+    found = without_prior(np.array([[0.6, 0.4], [0.9, 0.1]]), np.array([4, 1]), 0.5)
+    np.testing.assert_allclose(found, [[0.3 / 0.7, 0.4 / 0.7], [0.45 / 0.55, 0.1 / 0.55]])
+    np.testing.assert_allclose(without_prior(found, np.array([4, 0]), 0), found)
+
+
+def test_the_chosen_share_helps_rare_classes_and_costs_no_right_answer():
+    chosen = []
+    for seed in range(5):
+        probability, truth, counts = tail(seed=seed)
+        share = choose_prior_share(probability, truth, counts)
+        before, after = (
+            probability.argmax(axis=1) == truth,
+            without_prior(probability, counts, share).argmax(axis=1) == truth,
+        )
+        assert after.sum() >= before.sum()
+        if share:
+            assert mean_per_class(after, truth.tolist()) > mean_per_class(before, truth.tolist())
+        chosen.append(share)
+    assert any(chosen)
+
+
+def test_nothing_is_taken_away_where_it_changes_nothing_or_does_harm():
+    probability, truth, _ = tail()
+    assert choose_prior_share(probability, truth, np.full(4, 7)) == 0
+    sure = np.eye(4)[truth] * 0.96 + 0.01
+    assert choose_prior_share(sure, truth, np.array([400, 150, 40, 10])) == 0

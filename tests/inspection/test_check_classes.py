@@ -28,9 +28,9 @@ def test_broken_photographs_and_pictures_of_two_classes_come_at_once(folder):
     broken, *copies = str(error.value).splitlines()[1:]
     assert f"{folder}/test/dog/2.png: is not" in broken
     assert "row" not in broken  # there is no table
-    problem = "one picture with several labels, train/cat/2.png (cat) and train/dog/2.png (dog): keep that whose label"
+    problem = "one picture with several labels, train/cat/2.png (cat) and train/dog/2.png (dog): keep the copy"
     assert [line.strip() for line in copies] == [
-        f"{folder}/train/{name}: {problem} is right" for name in ("cat/2.png", "dog/2.png")
+        f"{folder}/train/{name}: {problem} with the right label" for name in ("cat/2.png", "dog/2.png")
     ]
 
 

@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 from noseprint.errors import NoseprintError
 from noseprint.metrics import similarity
 from noseprint.metrics.balanced_pairs import balanced_pairs
-from noseprint.metrics.bootstrap import bootstrap_mean, bootstrap_pairs
+from noseprint.metrics.bootstrap import bootstrap_difference, bootstrap_mean, bootstrap_pairs
 from noseprint.metrics.verification import (
     equal_error_rate,
     equal_error_rates,
@@ -99,3 +99,12 @@ def test_the_interval_of_a_mean_equals_that_of_a_loop():
 def test_a_mean_of_nothing_is_refused():
     with pytest.raises(NoseprintError, match="no values"):
         bootstrap_mean(np.array([]), [], seed=0)
+
+
+def test_an_interval_with_less_coverage_is_narrower():
+    now = np.random.default_rng(0).normal(size=2000)
+    usual, narrow = (bootstrap_difference(now, 0 * now, np.arange(2000), seed=0, coverage=c) for c in (0.95, 0.8))
+    error = now.std() / 2000**0.5
+    assert narrow.value == usual.value
+    assert [narrow.low, narrow.high] == pytest.approx([now.mean() - 1.28 * error, now.mean() + 1.28 * error], abs=4e-3)
+    assert [usual.low, usual.high] == pytest.approx([now.mean() - 1.96 * error, now.mean() + 1.96 * error], abs=4e-3)

@@ -190,6 +190,17 @@ def test_a_second_run_on_the_same_folder_is_refused_and_changes_nothing(toy):
     toy.ok("train.sh", "--only", "small")
 
 
+def test_what_a_killed_shell_has_started_ends_but_starts_nothing_more(toy):
+    toy.will("teacher/train.py", "sleep 3")
+    process, _ = start_until_asleep(toy, "train.sh")
+    process.kill()
+    process.wait(timeout=10)
+    _, errors = process.communicate(timeout=60)
+    assert "teacher/label.py was not started, since train.sh was killed" in errors
+    assert toy.called() == ["teacher/train.py"]
+    assert "teacher/train.py: done, skipped" in toy.ok("train.sh")
+
+
 def test_a_second_answer_into_the_same_folder_is_refused(finished):
     weights = finished.root / "v2_stage2/results/small/best.safetensors"
     weights.parent.mkdir()

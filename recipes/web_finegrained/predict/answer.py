@@ -1,6 +1,7 @@
 """Classify images by the members' logits: ../results/RUN/prediction.csv, or --out FILE for those in --images."""
 
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +37,7 @@ def main(options: PredictOptions) -> None:
         read_members(FAMILY, names, run=options.run, kind="holdout"),
         held_out=dict(zip(table.names, table.labels, strict=True)),
         known={} if options.images else dict(zip(test.names, test.labels, strict=True)),
+        counts=Counter(table.split("train").labels),
         method=options.method,
         capacity=options.capacity,
         prior=options.prior,

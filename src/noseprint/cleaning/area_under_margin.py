@@ -28,26 +28,30 @@ def area_under_margin(features: Floats, labels: Labels, *, seed: int = 0) -> Flo
     for number, aside in enumerate((drawn[:count], drawn[count : 2 * count])):
         changed = labels.copy()
         changed[aside] = classes
-        area = _mean_margins(features, changed, classes + 1)
+        area = mean_margins(features, changed, classes + 1)
         rows = drawn[:count] if number else drawn[count:]
         above[rows] = area[rows] - np.quantile(area[aside], LIMIT)
     return above
 
 
-def _mean_margins(features: Floats, labels: Labels, classes: int) -> Floats:
-    """The mean margin of each label while a linear softmax classifier is trained by gradient steps on all images."""
+def mean_margins(features: Floats, labels: Labels, classes: int) -> Floats:
+    """The mean margin of each of N labels while a linear softmax classifier is trained on all images.
+
+    It is trained by gradient steps from zero. features: (N, C). labels: (N,) class numbers below `classes`.
+    """
     inputs = np.column_stack([features, np.ones(len(features))]).astype(np.float32)
     step = 2 / np.linalg.eigvalsh(inputs.T @ inputs / len(inputs))[-1]  # the loss curves at most half as much
     rows = np.arange(len(labels))
     weights = np.zeros((inputs.shape[1], classes), np.float32)
     speed, total = np.zeros_like(weights), np.zeros(len(labels))
+    logits = inputs @ weights
     for _ in range(STEPS):
-        error = softmax(inputs @ weights, axis=1)
+        error = softmax(logits, axis=1)
         error[rows, labels] -= 1
         speed = MOMENTUM * speed - step * (inputs.T @ error) / len(inputs)
         weights += speed
         logits = inputs @ weights
-        of_label = logits[rows, labels]
-        logits[rows, labels] = -np.inf
-        total += of_label - logits.max(axis=1)
+        others = logits.copy()
+        others[rows, labels] = -np.inf
+        total += logits[rows, labels] - others.max(axis=1)
     return total / STEPS

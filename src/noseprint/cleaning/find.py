@@ -17,6 +17,7 @@ from noseprint.cleaning.fold_options import FoldOptions
 from noseprint.cleaning.label_files import export_labels
 from noseprint.cleaning.options import CleaningOptions, RuleName
 from noseprint.cleaning.rounds import (
+    GAIN_COVERAGE,
     Cleaning,
     Round,
     choose_settings,
@@ -319,10 +320,10 @@ def _write_suspects(path: Path, images: ClassTable, found: Found, known: Settled
 class Summary:
     """What summary.json holds.
 
-    images: training images that can be used. not_members: of these, by that step. decided: by people. judged,
-    suspect: labels. rule: which judged. rate: the share of wrong labels, as far as a linear classifier can tell. gain,
-    gain_low, gain_high: what removal brings, see `gain_of_removal`, in 0..1. removed: whether suspects are left out.
-    kept, left_out: images in labels.csv, and others. unsettled: the steps that ended at their limit of rounds.
+    images: training images that can be used. not_members: how many the step of that name found. decided: by people.
+    judged, suspect: labels. rule: which judged. rate: the share of wrong labels, as far as a linear classifier can
+    tell. gain, gain_low, gain_high: what removal brings, see `gain_of_removal`, in 0..1. removed: whether suspects are
+    left out. kept, left_out: images in labels.csv, and not in it. unsettled: steps that ended at their limit of rounds.
     """
 
     images: int
@@ -342,7 +343,7 @@ class Summary:
 
 
 def _unsettled(rounds: Sequence[Round], limit: int) -> list[Round]:
-    """The last round of each step that ended at the limit of rounds, while labels still changed sides."""
+    """The last round of each step that ended at the limit of rounds while labels still changed."""
     steps = [[each for each in rounds if each.step == step] for step in dict.fromkeys(each.step for each in rounds)]
     return [own[-1] for own in steps if len(own) == limit > 1 and (own[-1].new or own[-1].returned)]
 
@@ -371,9 +372,9 @@ def _summary_lines(summary: Summary, unsettled: Sequence[Round], *, limit: int) 
         "classes are hard to tell apart, that is too high. The random sample on the page measures it."
     )
     yield (
-        f"{helps}: without the suspects, {100 * summary.gain:+.1f} points "
-        f"[{100 * summary.gain_low:+.1f}, {100 * summary.gain_high:+.1f}] more of the labels of unseen images are "
-        "predicted."
+        f"{helps}: without the suspects, the share of labels of unseen images that are predicted changes by "
+        f"{100 * summary.gain:+.1f} points [{100 * summary.gain_low:+.1f}, {100 * summary.gain_high:+.1f}] "
+        f"({GAIN_COVERAGE:.0%} interval)."
     )
     if summary.removed or summary.left_out:
         yield f"labels.csv keeps {summary.kept} images and leaves {summary.left_out} out."

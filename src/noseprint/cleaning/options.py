@@ -40,8 +40,8 @@ class CleaningOptions(TableOptions):
     most_of_class: float = 0.5
     """Rules leave out at most this share of the images of a class."""
     share: float = 0.05
-    """Share of the images in the random sample of the review page, which estimates how many labels are wrong. It is of
-    at least 60 images, or of all."""
+    """Share of the images in the random sample of the review page, which estimates how many labels are wrong. The
+    sample has at least 60 images, or all if there are fewer."""
     seed: int = 0
     """Seed of the folds and of the random sample."""
     device: str = "auto"

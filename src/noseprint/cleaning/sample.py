@@ -8,6 +8,8 @@ from noseprint.errors import NoseprintError
 
 SAMPLE_RULE = "sample"
 """The `rule` of decisions about the sample, which is reviewed without seeing what a network proposes."""
+LEAST_DRAWN = 60
+"""The smallest sample, if there are so many images: a smaller one says little about the share of wrong labels."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,8 @@ class NoiseRate:
     high: float | None = None
 
 
-LEAST_DRAWN = 60
-"""Images of a sample, if there are so many: with fewer, the share of wrong labels stays unknown."""
-
-
 def draw_sample(names: Sequence[str], *, share: float, seed: int = 0) -> list[str]:
-    """Draw a share of the images, at least LEAST_DRAWN or all, in random order.
+    """Draw a share of the images in random order: at least LEAST_DRAWN, or all if there are fewer.
 
     They are those with the smallest hashes of (seed, name). So the order of the names does not matter, further images
     change the sample little, and a larger share draws the same images first and then more. A person who stops halfway
@@ -44,8 +42,8 @@ def draw_sample(names: Sequence[str], *, share: float, seed: int = 0) -> list[st
     return ranked[: max(LEAST_DRAWN, round(share * len(ranked)))]
 
 
-def precision(drawn: int) -> float:
-    """By how much, in 0..1, the rate of a reviewed sample may be off: half the 95 % interval, at a rate of 0.2."""
+def margin_of_error(drawn: int) -> float:
+    """Half the width of the 95 % interval that a reviewed sample of this size gives where 20 % are wrong, in 0..1."""
     low, high = _wilson(round(0.2 * drawn), drawn)
     return (high - low) / 2
 
@@ -74,7 +72,7 @@ def noise_rate(lines: Sequence[Decision], sample: Collection[str] | None = None)
 
 
 def _wilson(wrong: int, of: int) -> tuple[float, float]:
-    """The 95 % score interval of a share."""
+    """The 95 % Wilson score interval of the share of wrong ones."""
     from scipy.stats import binomtest  # noqa: PLC0415 - it takes a second to load
 
     interval = binomtest(wrong, of).proportion_ci(method="wilson")

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
-from noseprint.cleaning.area_under_margin import area_under_margin
+from noseprint.cleaning.area_under_margin import area_under_margin, mean_margins
 from noseprint.cleaning.options import RuleName
 
 Floats = npt.NDArray[np.floating]
@@ -138,12 +138,25 @@ SUSPECT_ABOVE = 0.5
 
 
 def choose_rule(name: RuleName, features: Floats) -> Rule:
-    """The rule of that name for the images with these features (N, C), which only the rule aum looks at."""
+    """The rule of that name for the images with these features (N, C), which only noise-channel and aum use.
+
+    The rule noise-channel trains once, on the labels that it judges first, so it is for one set of labels.
+    """
+    learned: list[Floats] = []
 
     def by_channel(probabilities: Floats, labels: Labels) -> Judgement:
+        """The ranking is the mean of two: by the channel, and by how late a label is learned.
+
+        A label is suspect if it is one of the n that are probably wrong by the channel, and one of the first n of the
+        ranking.
+        """
         channel = noise_channel(probabilities, labels)
-        suspicion = channel.suspicion(labels)
-        return Judgement(suspicion, suspicion >= SUSPECT_ABOVE, channel.posterior)
+        doubt = channel.suspicion(labels)
+        if not learned:
+            learned.append(mean_margins(features, labels, probabilities.shape[1]))
+        suspicion = (rankdata(doubt) + rankdata(-learned[0])) / (2 * len(labels))
+        doubted = doubt >= SUSPECT_ABOVE
+        return Judgement(suspicion, doubted & first(suspicion, int(doubted.sum())), channel.posterior)
 
     def by_confident_learning(probabilities: Floats, labels: Labels) -> Judgement:
         suspect = confident_learning(probabilities, labels)
@@ -168,6 +181,13 @@ def choose_rule(name: RuleName, features: Floats) -> Rule:
     return rules[name]
 
 
+def first(suspicion: Floats, number: int) -> Flags:
+    """Which rows are the `number` most suspicious."""
+    found = np.zeros(len(suspicion), bool)
+    found[np.argsort(-suspicion, kind="stable")[:number]] = True
+    return found
+
+
 def outside_top(number: int) -> Rule:
     """A label is suspect if at least `number` classes are more probable. The ranking is that of self-confidence."""
 
@@ -184,9 +204,7 @@ def most_suspicious(score: Callable[[Floats, Labels], Floats]) -> Rule:
     def rule(probabilities: Floats, labels: Labels) -> Judgement:
         suspicion = score(probabilities, labels)
         number = round(noise_channel(probabilities, labels).rate * len(labels))
-        suspect = np.zeros(len(labels), bool)
-        suspect[np.argsort(-suspicion, kind="stable")[:number]] = True
-        return Judgement(suspicion, suspect, probabilities)
+        return Judgement(suspicion, first(suspicion, number), probabilities)
 
     return rule
 

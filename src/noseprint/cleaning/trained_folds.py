@@ -11,6 +11,7 @@ from noseprint.cleaning.fold_options import FoldOptions
 from noseprint.cleaning.suspicion import SUSPECT_ABOVE, noise_channel
 from noseprint.data.class_tables import ClassTable
 from noseprint.data.holdout import assign_folds
+from noseprint.inference.ensemble import fit_temperature, with_temperature
 from noseprint.inference.out_of_fold import read_folds
 
 Floats = npt.NDArray[np.floating]
@@ -48,10 +49,16 @@ def images_of_fold(images: ClassTable, options: FoldOptions, *, results: Path) -
 def read_trained_folds(images: ClassTable, *, results: Path, folds: int, rounds: int = 1) -> TrainedFolds:
     """The probabilities of each of `images` by the network that did not see it, in every round; classes in their order.
 
+    After a short training with label smoothing, probabilities are lower than the share of labels that they predict, and
+    the noise channel would suspect nothing. So one temperature for each round makes them fit. It never lowers them,
+    because wrong labels make networks seem too sure.
+
     results: the folder of all folds and rounds. Raises NoseprintError, which says what to run, if a fold is missing,
     was trained for other images, labels, groups or classes, or if the folds are not the parts of all images.
     """
     found = list[Floats]()
+    number = {name: index for index, name in enumerate(images.classes)}
+    labels = np.array([number[label] for label in images.labels], np.int64)
     for turn in range(1, rounds + 1):
         said = read_folds(
             images,
@@ -59,5 +66,6 @@ def read_trained_folds(images: ClassTable, *, results: Path, folds: int, rounds:
             parts=[f"round{turn}-fold{fold}" for fold in range(folds)],
             again="Run clean.sh with the same options and --only folds --force",
         )
-        found.append(softmax(said.logits.astype(np.float64), axis=1))
+        probabilities = softmax(said.logits.astype(np.float64), axis=1)
+        found.append(with_temperature(probabilities, min(1.0, fit_temperature(probabilities, labels))))
     return TrainedFolds(tuple(found), said.networks)

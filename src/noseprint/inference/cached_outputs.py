@@ -70,8 +70,8 @@ def views_of_members(
     """The images that can be read, and for each view of them what each member says.
 
     folder: where that is kept; it may be deleted at any time. members: the weights of each. transform: makes the
-    transform of each image; if it is random, the views differ. skip_bad: leave out what cannot be
-    read, and list it beside `folder`.
+    transform of each image; if it is random, the views differ. skip_bad: leave out what cannot be read,
+    and list it in skipped.csv beside `folder`.
     Raises NoseprintError as `classify_photographs` does.
     """
     if skip_bad:

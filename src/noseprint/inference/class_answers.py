@@ -14,7 +14,16 @@ from noseprint.data.csv_rows import write_csv
 from noseprint.errors import NoseprintError
 from noseprint.inference.capacity import assign_classes, balanced, prior_doubts
 from noseprint.inference.classify import ClassifierOutputs, read_outputs
-from noseprint.inference.ensemble import Join, fit_temperature, greedy_selection, vote, weighted_mean, with_temperature
+from noseprint.inference.ensemble import (
+    Join,
+    choose_prior_share,
+    fit_temperature,
+    greedy_selection,
+    vote,
+    weighted_mean,
+    with_temperature,
+    without_prior,
+)
 from noseprint.inference.predict_options import Method, images_of_each_class
 from noseprint.metrics.bootstrap import bootstrap_difference
 
@@ -83,6 +92,7 @@ def answer_classes(
     *,
     held_out: Mapping[str, str],
     known: Mapping[str, str] = MappingProxyType({}),
+    counts: Mapping[str, int] = MappingProxyType({}),
     method: Method,
     capacity: int | None = None,
     prior: str | None = None,
@@ -92,8 +102,10 @@ def answer_classes(
     Probabilities are calibrated by a temperature that is fitted on the hold-out; without a hold-out they are not.
 
     members, holdout: what they computed of the images, and of those that were held out. held_out: the classes of these,
-    by the name of the image. known: likewise of the images to answer; "" or no entry where that is not known. prior:
-    how many images each class has, see `images_of_each_class`. capacity: with a prior, the most images of one class.
+    by the name of the image. known: likewise of the images to answer; "" or no entry where that is not known. counts:
+    how many training images each class had; the answers then favour frequent classes less, see `choose_prior_share`.
+    prior: how many images each class has, see `images_of_each_class`; `counts` is not used then.
+    capacity: with a prior, the most images of one class.
     Raises NoseprintError for a greedy selection without a hold-out, and as `assign_classes` does.
     """
     first = next(iter(members.values()))
@@ -112,6 +124,14 @@ def answer_classes(
     of_holdout = None
     if holdout is not None and len(truth):
         of_holdout = _together(holdout, method=method, weights=weights)[rows]
+        if counts and prior is None:
+            sizes = np.array([counts.get(name, 0) for name in classes])
+            if share := choose_prior_share(of_holdout, truth, sizes):
+                probability, of_holdout = (without_prior(p, sizes, share) for p in (probability, of_holdout))
+                lines.append(
+                    f"Frequent classes are favoured less ({share:g} of the log prior is taken away): on the hold-out, "
+                    "the mean over classes is better and top-1 is not lower."
+                )
         temperature = fit_temperature(of_holdout, truth)
         probability, of_holdout = (with_temperature(p, temperature) for p in (probability, of_holdout))
         lines.append(f"Temperature {temperature:.2f}, fitted on {len(truth)} images that were held out.")

@@ -12,6 +12,7 @@ from scipy.special import logsumexp, softmax
 from noseprint.errors import NoseprintError
 from noseprint.inference.classify import ClassifierOutputs
 from noseprint.metrics.calibration_error import LEAST_PROBABILITY
+from noseprint.metrics.classification import mean_per_class
 
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.integer]
@@ -19,6 +20,8 @@ Ints = npt.NDArray[np.integer]
 MOST_JOINS = 20
 """A greedy selection adds at most this many members, one of them as often as it helps."""
 TEMPERATURES = (0.05, 20.0)
+PRIOR_SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
+"""The shares that `choose_prior_share` tries."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,32 @@ def with_temperature(probability: Floats, temperature: float) -> Floats:
     """Probabilities (N, K), less sure at a temperature above 1: p ** (1 / temperature), normalised."""
     adjusted: Floats = softmax(np.log(np.maximum(probability, LEAST_PROBABILITY)) / temperature, axis=1)
     return adjusted
+
+
+def without_prior(probability: Floats, counts: Ints, share: float) -> Floats:
+    """Probabilities (N, K) that favour frequent classes less: p / n ** share, normalised.
+
+    counts: (K,) the number n of training images of each class. share: how much of the log prior is taken away, in
+    0..1 (post-hoc logit adjustment, arXiv 2007.07314, section 4.1).
+    """
+    adjusted = np.maximum(probability, LEAST_PROBABILITY) / np.maximum(counts, 1) ** share
+    rows: Floats = adjusted / adjusted.sum(axis=1, keepdims=True)
+    return rows
+
+
+def choose_prior_share(probability: Floats, truth: Ints, counts: Ints) -> float:
+    """The share for `without_prior` with the best mean per class on the hold-out, at no loss of top-1 there.
+
+    probability: (N, K) of the hold-out. truth: (N,) the right class of each image. counts: (K,).
+    """
+    labels = truth.tolist()
+    found = []
+    for share in PRIOR_SHARES:
+        right = without_prior(probability, counts, share).argmax(axis=1) == truth
+        found.append((mean_per_class(right, labels), float(right.mean()), share))
+    least = found[0][1]
+    per_class, _, share = max((one for one in found if one[1] >= least), key=lambda one: (one[0], -one[2]))
+    return share if per_class > found[0][0] else 0.0
 
 
 def mean_answers(members: Sequence[ClassifierOutputs], *, classes: Sequence[str]) -> npt.NDArray[np.float32]:

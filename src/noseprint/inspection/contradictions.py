@@ -32,8 +32,8 @@ def usable_images(
 ) -> ClassTable:
     """The rows of `table` whose image can be decoded and, if it is a training image, does not have another label, too.
 
-    Each image is decoded once, and all faults of both kinds come at once. For skip_bad and skipped_csv, and for what is
-    raised, see `leave_out`. read: decodes an image.
+    Each image is decoded once, and faults of both kinds are reported together. skip_bad, skipped_csv, and what is
+    raised: see `leave_out`. read: decodes an image.
     """
     digests = dict[Path, bytes]()
 
@@ -45,7 +45,7 @@ def usable_images(
     faults = find_faults(tuple(dict.fromkeys(table.paths)), read=read_once)
     for rows in find_contradictory_copies(table, digests):
         copies = " and ".join(f"{table.names[row]} ({table.labels[row]})" for row in rows)
-        problem = f"one picture with several labels, {copies}: keep that whose label is right"
+        problem = f"one picture with several labels, {copies}: keep the copy with the right label"
         faults += [Fault(table.paths[row], None, problem) for row in rows]
     leave_out(
         faults,

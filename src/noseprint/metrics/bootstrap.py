@@ -79,17 +79,19 @@ def resampled_weights(groups: Labels, *, seed: int, replicates: int = 1000) -> I
         yield times[:, group]
 
 
-def percentile_interval(values: npt.NDArray[np.float64], *, identities: int | None = None) -> Interval:
-    """95 % percentile interval of the replicates (R,) of a score; values that are not finite are left out.
+def percentile_interval(
+    values: npt.NDArray[np.float64], *, identities: int | None = None, coverage: float = 0.95
+) -> Interval:
+    """The percentile interval of the replicates (R,) of a score; values that are not finite are left out.
 
     identities: how many were resampled, at least two. With this argument the interval is wider, because a plain one of
     few identities is too narrow. This is the "expanded percentile interval" of Hesterberg 2015, "What Teachers Should
-    Know About the Bootstrap".
+    Know About the Bootstrap". coverage: how often the interval should hold the score, in 0..1.
     """
     values = values[np.isfinite(values)]
     if len(values) == 0:
         raise NoseprintError("no interval: there are too few identities for a replicate with same and different pairs")
-    tail = 0.025
+    tail = (1 - coverage) / 2
     if identities is not None:
         tail = float(ndtr(np.sqrt(identities / (identities - 1)) * stdtrit(identities - 1, tail)))
     low, high = np.quantile(values, [tail, 1 - tail])
@@ -104,18 +106,24 @@ def bootstrap_mean(values: Floats, identities: Labels, *, seed: int, replicates:
     return _mean_interval(values, identities, seed=seed, replicates=replicates, unknown=(0.0, 1.0))
 
 
-def bootstrap_difference(now: Floats, then: Floats, identities: Labels, *, seed: int, replicates: int = 1000) -> Score:
-    """The mean of now - then, scores (Q,) in 0..1 of the same Q queries, with its 95 % interval as `bootstrap_mean`.
+def bootstrap_difference(
+    now: Floats, then: Floats, identities: Labels, *, seed: int, replicates: int = 1000, coverage: float = 0.95
+) -> Score:
+    """The mean of now - then, scores (Q,) in 0..1 of the same Q queries, with its interval as `bootstrap_mean`.
 
     The interval is a paired one: what makes a query easy or hard both times cancels out. It is (-1, 1) with fewer than
-    MIN_IDENTITIES identities.
+    MIN_IDENTITIES identities. coverage: see `percentile_interval`.
     """
     difference = np.asarray(now, dtype=np.float64) - np.asarray(then, dtype=np.float64)
-    low, high = _mean_interval(difference, identities, seed=seed, replicates=replicates, unknown=(-1.0, 1.0))
+    low, high = _mean_interval(
+        difference, identities, seed=seed, replicates=replicates, unknown=(-1.0, 1.0), coverage=coverage
+    )
     return Score(float(difference.mean()), low, high)
 
 
-def _mean_interval(values: Floats, identities: Labels, *, seed: int, replicates: int, unknown: Interval) -> Interval:
+def _mean_interval(
+    values: Floats, identities: Labels, *, seed: int, replicates: int, unknown: Interval, coverage: float = 0.95
+) -> Interval:
     names, identity = np.unique(np.asarray(identities), return_inverse=True)
     if len(identity) == 0:
         raise NoseprintError("there are no values to give an interval for: no query was scored")
@@ -124,7 +132,7 @@ def _mean_interval(values: Floats, identities: Labels, *, seed: int, replicates:
     total = np.bincount(identity, weights=np.asarray(values, dtype=np.float64))
     size = np.bincount(identity).astype(np.float64)
     means = [(times @ total) / (times @ size) for times in _times_drawn(len(names), replicates, len(names), seed=seed)]
-    return percentile_interval(np.concatenate(means))
+    return percentile_interval(np.concatenate(means), coverage=coverage)
 
 
 def _times_drawn(identities: int, replicates: int, width: int, *, seed: int) -> Iterator[npt.NDArray[np.float64]]:

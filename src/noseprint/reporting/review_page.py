@@ -17,7 +17,7 @@ import numpy.typing as npt
 from noseprint.cleaning.decisions import Evidence, decided_by_people, file_hashes, read_log
 from noseprint.cleaning.find import THRESHOLDS, Found, describe_suspicion
 from noseprint.cleaning.options import CleaningOptions
-from noseprint.cleaning.sample import SAMPLE_RULE, NoiseRate, draw_sample, noise_rate, precision, reviewed_blind
+from noseprint.cleaning.sample import SAMPLE_RULE, NoiseRate, draw_sample, margin_of_error, noise_rate, reviewed_blind
 from noseprint.cleaning.suspicion import label_ranks
 from noseprint.data.class_tables import ClassTable
 from noseprint.data.decoding import in_threads
@@ -189,7 +189,7 @@ def render_review(review: ReviewData) -> str:
     script = (Path(__file__).parent / "review.js").read_text(encoding="utf-8")
     return render_template(
         "review.html.j2",
-        filters={"printable": printable, "first": _first, "precision": precision},
+        filters={"printable": printable, "first": _first, "margin_of_error": margin_of_error},
         review=review,
         name=printable(review.data.resolve().name),
         options=printable(f"--data {quote(str(review.data))} --log {quote(str(review.log))}"),

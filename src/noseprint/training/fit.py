@@ -213,7 +213,7 @@ class _Training:
     def _length(self) -> str:
         if self.plan.open_ended:
             return f"at most about {self.plan.minutes:g} minutes, less if nothing more is learned,"
-        return f"{self.plan.steps} steps"  # how long these take is known after the first of them
+        return f"{self.plan.steps} steps"  # the first of them show how long they take
 
     def _report(self) -> None:
         """Say why the training ended, and what it gained."""
