@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -27,6 +28,12 @@ def test_the_fastest_is_taken_that_loses_little(bf16, int8, taken):
     assert choose_precision(scores[:1], most_loss=0.005) == "float32"
 
 
+def test_other_answers_that_are_right_as_often_are_not_taken():
+    int8 = PrecisionScore("int8", Score(0.8, 0.7, 0.9), Score(-0.01, -0.1, 0.1), 0.4, same=0.9)
+    assert choose_precision([score("float32", 0.0, 1.0), int8], most_loss=0.005) == "float32"
+    assert choose_precision([score("float32", 0.0, 1.0), replace(int8, same=0.95)], most_loss=0.005) == "int8"
+
+
 def test_the_loss_is_paired_and_its_interval_is_over_groups():
     rng = np.random.default_rng(0)
     classes, labels = ("a", "b", "c"), tuple(rng.choice(["a", "b", "c"], 60))
@@ -45,7 +52,8 @@ def test_the_loss_is_paired_and_its_interval_is_over_groups():
     assert other.loss == bootstrap_difference(right[0], right[1], groups, seed=0)
     assert other.loss.value == pytest.approx(one.accuracy.value - other.accuracy.value)
     assert "loss against float32" in str(other)
-    assert "50% of its time" in str(other)
+    assert other.same == (exact.argmax(axis=1) == rough.argmax(axis=1)).mean()
+    assert f"{other.same:.1%} of its answers, 50% of its time" in str(other)
 
 
 def test_the_time_is_that_of_float32_in_turns():

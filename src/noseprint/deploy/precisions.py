@@ -14,23 +14,31 @@ from noseprint.metrics.similarity import Labels
 
 LEAST_GAIN = 0.1
 """A lower precision must save this share of the time: less may be chance, and is not worth other answers."""
+LEAST_SAME = 0.95
+"""It must give at least this share of the answers of float32. Where few images are held out, the accuracy alone may be
+the same by chance."""
 ROUNDS = 5
 
 
 @dataclass(frozen=True)
 class PrecisionScore:
-    """One precision: its accuracy, how much more float32 has (the paired difference), and its time, of float32 1."""
+    """One precision: its accuracy, how much more float32 has (the paired difference), and its time, of float32 1.
+
+    same: the share of its answers that are those of float32.
+    """
 
     precision: Precision
     accuracy: Score
     loss: Score
     time: float
+    same: float = 1.0
 
     def __str__(self) -> str:
         if self.precision == "float32":
             return f"float32: accuracy {self.accuracy}"
         return (
-            f"{self.precision}: accuracy {self.accuracy}, loss against float32 {self.loss}, {self.time:.0%} of its time"
+            f"{self.precision}: accuracy {self.accuracy}, loss against float32 {self.loss}, {self.same:.1%} of its "
+            f"answers, {self.time:.0%} of its time"
         )
 
 
@@ -56,6 +64,7 @@ def compare_precisions(
             Score(float(hits.mean()), *bootstrap_mean(hits, units, seed=0)),
             bootstrap_difference(right["float32"], hits, units, seed=0),
             times[kind],
+            float((probability[kind].argmax(axis=1) == probability["float32"].argmax(axis=1)).mean()),
         )
         for kind, hits in right.items()
     ]
@@ -80,6 +89,14 @@ def relative_times(engines: Mapping[Precision, Compute], images: Sequence[Image]
 
 
 def choose_precision(scores: Sequence[PrecisionScore], *, most_loss: float) -> Precision:
-    """The fastest that loses at most this share of right answers against float32 and saves LEAST_GAIN of its time."""
-    good = [score for score in scores if score.loss.value <= most_loss + 1e-12 and score.time <= 1 - LEAST_GAIN]
+    """The fastest precision that loses little against float32; float32 if there is none.
+
+    It loses at most this share of right answers, gives LEAST_SAME of the answers of float32, and saves LEAST_GAIN of
+    its time.
+    """
+    good = [
+        score
+        for score in scores
+        if score.loss.value <= most_loss + 1e-12 and score.same >= LEAST_SAME and score.time <= 1 - LEAST_GAIN
+    ]
     return min(good, key=lambda score: score.time).precision if good else "float32"
