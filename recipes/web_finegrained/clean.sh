@@ -91,6 +91,17 @@ collect_decisions() {
   if [ -s "$RESULTS/decided_by_people.jsonl" ]; then DECIDED=("$RESULTS/decided_by_people.jsonl"); fi
 }
 
+# The results of one run are those of one data folder: its path is kept beside them.
+warn_of_other_data() {
+  local note=$RESULTS/data_folder.txt
+  if [ -f "$note" ] && [ "$(cat "$note")" != "$DATA" ]; then
+    say "Caution: $RESULTS holds results for $(cat "$note"). Decisions about images of the same name count for this folder," \
+      "too. If it is not the same folder, moved: use another checkout, or move these results away."
+  fi
+  mkdir -p "$RESULTS"
+  printf '%s\n' "$DATA" >"$note"
+}
+
 EXAMPLES=() SHOWN=() RULES=() SHARE=() DECIDED=() READ_TRAIN=()
 NETWORK=frozen FOLDS=5 ROUNDS=""
 own_option() {
@@ -117,15 +128,32 @@ own_option() {
       [ "$value" -ge 3 ] || usage_error "$1 $value: must be at least 3, since the guard cleans without one of them"
       FOLDS=$value ;;
     --rounds) require_jobs "$@"; ROUNDS=$value ;;
-    --share) SHARE=("$1" "$value") ;;
-    *) RULES+=("$1" "$value") ;;
+    --share) require_share "$@"; SHARE=("$1" "$value") ;;
+    *)
+      case $1:$value in
+        --most-of-class:*) require_share "$@" ;;
+        --remove:auto | --remove:always | --remove:never) ;;
+        --remove:*) usage_error "$1 $value: choose auto, always or never" ;;
+        --rule:noise-channel | --rule:top-k | --rule:confident-learning | --rule:self-confidence) ;;
+        --rule:margin | --rule:aum | --rule:agreement) ;;
+        --rule:*) usage_error "$1 $value: there is no such rule" ;;
+      esac
+      RULES+=("$1" "$value") ;;
   esac
 }
 
+require_share() {  # NAME VALUE
+  local share='^(0?\.[0-9]*[1-9][0-9]*|1(\.0*)?)$'
+  [[ $2 =~ $share ]] || usage_error "$1 $2: give a share above 0 and at most 1, such as 0.5"
+}
+
 read_options "$@"
+[ "${#TRAIN_OPTIONS[@]}" = 0 ] || is_trained ||
+  usage_error "options after -- need --network trained: without it, no network is trained"
 set_options
 RESULTS=$FAMILY/results${RUN:+/$RUN}
 collect_decisions
+if [ "$DRY_RUN" = 0 ] && [ "$CHECK" = 0 ]; then warn_of_other_data; fi
 run_method .
 if ! method_is_complete || [ "$DRY_RUN" = 1 ]; then exit 0; fi
 

@@ -49,6 +49,17 @@ case $LABELS in cleaned | given) ;; *) usage_error "--labels $LABELS: choose cle
 case ${IMAGES:+images}:${OUT:+out} in
   images: | :out) usage_error "--images FOLDER and --out FILE.csv belong together" ;;
 esac
+[ -z "$IMAGES" ] || [ -e "$IMAGES" ] || usage_error "--images $IMAGES: name a folder with photographs in it"
+case $OUT in '' | *.csv) ;; *) usage_error "--out $OUT: give a file name that ends in .csv" ;; esac
+[ -z "$OUT" ] || [ -d "${OUT%/*}" ] || usage_error "--out $OUT: the folder ${OUT%/*} is missing; make it first"
+[ "${#MEMBERS[@]}" != 0 ] || usage_error "--members: name at least one network, such as b4"
+for member in "${MEMBERS[@]}"; do
+  case $member in
+    '' | . | .. | */* | *' '*) usage_error "--members '$member': give names of folders, with commas and no blanks" ;;
+  esac
+  [ -f "$member/infer.py" ] ||
+    usage_error "--members $member: there is no such network; b4, b5, distil and fusion are there"
+done
 set_run
 set_jobs
 set_options

@@ -207,6 +207,16 @@ def test_what_people_decided_counts(cleaning):
                 {cleaning.images.names[row] for row in (wrong[0], wrong[1], right[0])}]  # fmt: skip
 
 
+def test_decisions_about_images_that_changed_are_counted(cleaning):
+    cleaning.decide(3, "keep")
+    cleaning.decide(4, "keep")
+    cleaning.images.paths[3].write_bytes(b"edited")
+    cleaning.run()
+    said = (cleaning.results / "summary.txt").read_text()
+    assert "People have decided about 1 image;" in said
+    assert "gone or has changed: 1. noseprint labels export lists them" in said
+
+
 def test_pictures_of_no_class_are_out_of_the_training_and_on_the_list(cleaning, capsys):
     cleaning.take_out(cleaning.examples)
     said = capsys.readouterr().out

@@ -87,6 +87,20 @@ def test_one_member_answers_alone(case):
         assert found.lines[0] == "60 images. Answered by b5."
 
 
+def test_answers_to_look_at_first_are_told_where_there_are_some(case):
+    members, *_ = case
+
+    def said(unsure):
+        logits = np.where(np.arange(60)[:, None] < unsure, [0.0, 0, 0], [9.0, 0, 0]).astype(np.float32)
+        none = {"b5": replace(members["b5"], names=(), logits=logits[:0], features=members["b5"].features[:0])}
+        found = answer_classes({"b5": replace(members["b5"], logits=logits)}, none, held_out={}, method="mean")
+        return [line for line in found.lines if "look at" in line]
+
+    assert said(0) == []
+    assert said(1) == ["1 answer has a probability below 0.5: look at it first."]
+    assert said(2) == ["2 answers have a probability below 0.5: look at these first."]
+
+
 def test_a_capacity_with_a_true_prior_gains_and_both_results_are_told(case):
     members, holdout, held_out, known = case
     found = answer_classes(

@@ -2,8 +2,11 @@
 
 import json
 import shutil
+from typing import get_args
 
 import pytest
+
+from noseprint.cleaning.options import RuleName
 
 from .conftest import ROOT, Checkout
 
@@ -130,6 +133,15 @@ def test_pictures_of_no_class_are_looked_for_once_the_log_has_some(family, line)
     assert family.called() == STEPS[1:]
 
 
+def test_results_of_another_data_folder_are_told(family):
+    assert "Caution" not in family.ok("clean.sh", "--small")
+    assert "Caution" not in family.ok("clean.sh", "--small")
+    shutil.copytree(family.root / "data", family.root / "other")
+    out = family.ok("clean.sh", "--small", "--data", family.root / "other")
+    assert f"holds results for {family.root / 'data'}. Decisions" in out
+    assert "Caution" not in family.ok("clean.sh", "--small", "--data", family.root / "other")
+
+
 def test_nothing_changes_in_a_dry_run(family):
     before = family.files()
     out = family.ok("clean.sh", "--small", "--dry-run")
@@ -176,7 +188,19 @@ def test_values_that_cannot_work_are_refused_before_anything_runs(family):
         error = family.fails("clean.sh", "--small", "--not-members", folder, status=2)
         assert f"--not-members {family.root}/{folder}: name a folder with photographs in it" in error
     assert "--folds 2: must be at least 3" in family.fails("clean.sh", "--small", "--folds", "2", status=2)
+    for option, value in (("--share", "0"), ("--share", "2"), ("--share", "x"), ("--most-of-class", "0.0")):
+        error = family.fails("clean.sh", "--small", option, value, status=2)
+        assert f"{option} {value}: give a share above 0 and at most 1" in error
+    assert "--rule best: there is no such rule" in family.fails("clean.sh", "--rule", "best", status=2)
+    assert "--remove maybe: choose auto" in family.fails("clean.sh", "--remove", "maybe", status=2)
+    assert "-- need --network trained" in family.fails("clean.sh", "--small", "--", "--epochs", "2", status=2)
     assert family.called() == []
+
+
+def test_every_value_that_can_work_is_accepted(family):
+    rules = [word for rule in get_args(RuleName) for word in ("--rule", rule)]
+    shares = ["--share", "1", "--share", ".25", "--most-of-class", "1.0", "--most-of-class", "0.05"]
+    family.ok("clean.sh", "--small", *rules, *shares, "--remove", "never", "--dry-run")
 
 
 @pytest.mark.parametrize("option", ["--rule", "--table", "--not-members"])

@@ -110,6 +110,7 @@ def test_prediction_answers_first_and_then_reports(checkout):
 
 
 def test_any_photographs_are_classified_by_each_member_before_the_answer(checkout):
+    (checkout.parent / "my photos").mkdir()
     images = ["--images", "my photos", "--out", "answer.csv"]
     options = ("--small", "--data", "classes", *images, "--members", "b4,distil", "--method", "fusion", "--dry-run")
     cleared, *commands = [line for line in run(checkout, "predict.sh", *options).splitlines() if line.startswith("run")]
@@ -135,3 +136,14 @@ def test_a_prediction_without_networks_or_with_wrong_options_says_what_to_do(che
     assert "belong together" in run(checkout, "predict.sh", "--images", "photos", status=2)
     assert "--labels mine: choose" in run(checkout, "predict.sh", "--labels", "mine", status=2)
     assert "is missing: name the data folder" in run(checkout, "predict.sh", "--data", "nowhere", status=1)
+    for members in ("b9", ",", "b4,,b5", "b4, b5"):
+        assert "--members" in run(checkout, "predict.sh", "--members", members, status=2)
+
+
+def test_a_prediction_refuses_wrong_paths_before_it_classifies(checkout):
+    def error(images: str, out: str) -> str:
+        return run(checkout, "predict.sh", "--data", "classes", "--images", images, "--out", out, status=2)
+
+    assert "name a folder with photographs" in error("nowhere", "a.csv")
+    assert "ends in .csv" in error("classes", "a.txt")
+    assert "nowhere is missing; make it first" in error("classes", "nowhere/a.csv")

@@ -157,7 +157,9 @@ def find_suspects(
     )
     _log_suspects(images, networks, found, out=out & removes, log=log)
     log.touch()  # where nothing is decided, the log is empty, but there is one to ask
-    state = replay(read_log(log), images)
+    lines = read_log(log)
+    state = replay(lines, images)
+    lost = replay([line for line in lines if line.who != RULE], images).not_applied
     _write_suspects(results / "suspects.csv", images, found, known)
     kept = export_labels(results / "labels.csv", images, state).kept
     write_csv(own / "rounds.csv", ROUNDS_HEADER, [tuple(asdict(each).values()) for each in cleaning.rounds])
@@ -177,10 +179,11 @@ def find_suspects(
         removed=removes,
         kept=kept,
         left_out=len(images) - kept,
+        not_applied=len(lost),
         unsettled=tuple(each.step for each in unsettled),
     )
-    lines = _summary_lines(summary, unsettled, limit=limit)
-    for name, text in (("summary.txt", "\n".join(lines)), ("summary.json", json.dumps(asdict(summary), indent=1))):
+    text_lines = _summary_lines(summary, unsettled, limit=limit)
+    for name, text in (("summary.txt", "\n".join(text_lines)), ("summary.json", json.dumps(asdict(summary), indent=1))):
         with atomic_write(results / name) as part:
             part.write_text(f"{text}\n", encoding="utf-8")
     with atomic_write(own / "out_of_fold.npz") as part, part.open("wb") as file:
@@ -323,7 +326,8 @@ class Summary:
     images: training images that can be used. not_members: how many the step of that name found. decided: by people.
     judged, suspect: labels. rule: which judged. rate: the share of wrong labels, as far as a linear classifier can
     tell. gain, gain_low, gain_high: what removal brings, see `gain_of_removal`, in 0..1. removed: whether suspects are
-    left out. kept, left_out: images in labels.csv, and not in it. unsettled: steps that ended at their limit of rounds.
+    left out. kept, left_out: images in labels.csv, and not in it. not_applied: images about which people decided, but
+    which are gone or have changed since. unsettled: steps that ended at their limit of rounds.
     """
 
     images: int
@@ -339,6 +343,7 @@ class Summary:
     removed: bool
     kept: int
     left_out: int
+    not_applied: int
     unsettled: tuple[str, ...]
 
 
@@ -360,7 +365,13 @@ def _summary_lines(summary: Summary, unsettled: Sequence[Round], *, limit: int) 
     if summary.not_members:
         yield f"{summary.not_members} of {summary.images} images are no member of any class."
     if summary.decided:
-        yield f"People have decided about {summary.decided} images; these decisions stand."
+        images = "1 image" if summary.decided == 1 else f"{summary.decided} images"
+        yield f"People have decided about {images}; these decisions stand."
+    if summary.not_applied:
+        yield (
+            "Decisions of people that are not applied, since the image or its label is gone or has changed: "
+            f"{summary.not_applied}. noseprint labels export lists them."
+        )
     yield f"{summary.suspect} of {summary.judged} labels are suspect, by the rule {summary.rule}."
     for last in unsettled:
         yield (
@@ -378,5 +389,7 @@ def _summary_lines(summary: Summary, unsettled: Sequence[Round], *, limit: int) 
     )
     if summary.removed or summary.left_out:
         yield f"labels.csv keeps {summary.kept} images and leaves {summary.left_out} out."
-    else:
+    elif summary.suspect:
         yield "No image is left out: look at the suspects on the page, or leave them out with --remove always."
+    else:
+        yield "No image is left out."

@@ -134,6 +134,7 @@ def take_not_members_out(
         )
     else:
         print(
-            f"{int(leaves.sum())} of {len(images)} images are no member of any class, judged by {number} examples.",
+            f"{int(leaves.sum())}{' more' if marked.any() else ''} of {len(images)} images are no member of any class, "
+            f"judged by {number} example{'s' if number > 1 else ''}.",
             flush=True,
         )

@@ -158,7 +158,9 @@ def answer_classes(
     )
     lines += _score(answers, known, prior=prior)
     unsure = int((answers.probability < UNSURE_BELOW).sum())
-    lines.append(f"{unsure} answers have a probability below {UNSURE_BELOW}: look at these first.")
+    if unsure:
+        some = "1 answer has" if unsure == 1 else f"{unsure} answers have"
+        lines.append(f"{some} a probability below {UNSURE_BELOW}: look at {'it' if unsure == 1 else 'these'} first.")
     return ClassAnswers(answers.names, answers.labels, answers.probability, answers.plain, tuple(lines))
 
 
