@@ -47,7 +47,6 @@ from noseprint.cleaning.rounds import (
     MOST_COLUMNS,
     SCALE,
     Settings,
-    assign_folds,
     choose_settings,
     clean,
     gain_of_removal,
@@ -57,7 +56,7 @@ from noseprint.cleaning.rounds import (
 from noseprint.command_line import friendly_errors
 from noseprint.data.class_columns import ClassColumns
 from noseprint.data.class_tables import TABLES, read_classes
-from noseprint.data.holdout import ordered_by_hash
+from noseprint.data.holdout import assign_folds, ordered_by_hash
 from noseprint.data.listing import list_photographs
 from noseprint.errors import NoseprintError
 from noseprint.inference.classify import classify_photographs, read_outputs, write_outputs

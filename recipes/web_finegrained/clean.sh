@@ -150,7 +150,7 @@ require_share() {  # NAME VALUE
 read_options "$@"
 [ "${#TRAIN_OPTIONS[@]}" = 0 ] || is_trained ||
   usage_error "options after -- need --network trained: without it, no network is trained"
-set_inputs
+set_options
 RESULTS=$FAMILY/results${RUN:+/$RUN}
 collect_decisions
 if [ "$DRY_RUN" = 0 ] && [ "$CHECK" = 0 ]; then warn_of_other_data; fi

@@ -62,7 +62,7 @@ for member in "${MEMBERS[@]}"; do
 done
 set_run
 set_jobs
-set_inputs
+set_options
 [ -d "$DATA" ] || fail "$DATA is missing: name the data folder of the training with --data DIR"
 
 results_of() { printf '%s' "$1/results${RUN:+/$RUN}"; }  # FOLDER

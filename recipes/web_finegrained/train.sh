@@ -64,7 +64,7 @@ own_option() {
 }
 
 read_options "$@"
-set_inputs
+set_options
 RUN_OPTIONS+=(--labels "$LABELS")
 CLEANED=$FAMILY/results${RUN:+/$RUN}/labels.csv
 if [ "$LABELS" = given ] || [ ! -f "$CLEANED" ]; then CLEANED=""; fi

@@ -5,6 +5,7 @@ from typing import Annotated
 import tyro
 
 from noseprint.command_line import friendly_errors, keep_stdout_for_data
+from noseprint.commands.benchmark import Benchmark
 from noseprint.commands.calibrate import Calibrate
 from noseprint.commands.check import Check
 from noseprint.commands.demo_data import DemoData
@@ -30,6 +31,7 @@ Command = (
     | Annotated[Verify, tyro.conf.subcommand("verify")]
     | Annotated[Weights, tyro.conf.subcommand("weights")]
     | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Benchmark, tyro.conf.subcommand("benchmark")]
     | Annotated[Embed, tyro.conf.subcommand("embed")]
     | Annotated[Labels, tyro.conf.subcommand("labels")]
     | Annotated[Search, tyro.conf.subcommand("search")]

@@ -111,6 +111,13 @@ def scratch_folder(beside: Path) -> Iterator[Path]:
             os.close(handle)
 
 
+def replace_folder(new: Path, path: Path) -> None:
+    """Rename the folder `new`, in a `scratch_folder` beside `path`, to `path`. An older folder there is removed."""
+    if path.is_dir() and not path.is_symlink():
+        path.rename(new.with_name(f"{new.name}.old"))  # it goes with the scratch folder
+    new.rename(path)
+
+
 def check_output(path: Path, *, suffix: str, inputs: Iterable[Path], option: str = "--out") -> None:
     """Raise NoseprintError, before any work is done, if `path` must not or cannot be written.
 

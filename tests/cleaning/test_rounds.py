@@ -11,7 +11,6 @@ from sklearn.metrics import roc_auc_score
 from noseprint.cleaning.rounds import (
     SCALE,
     Settings,
-    assign_folds,
     choose_settings,
     clean,
     gain_of_removal,
@@ -19,6 +18,7 @@ from noseprint.cleaning.rounds import (
     out_of_fold,
     reduce_features,
 )
+from noseprint.data.holdout import assign_folds
 from noseprint.errors import NoseprintError
 
 USUAL = Settings(0.3, 1.0)
@@ -47,11 +47,11 @@ def test_folds_share_the_classes_and_keep_groups_together():
 
 
 def test_too_many_folds_are_refused():
-    with pytest.raises(NoseprintError, match="--folds 4: give 2 to 3, the number of groups"):
+    with pytest.raises(NoseprintError, match="4 folds: there can be 2 to 3, the number of groups"):
         assign_folds(["a"] * 9, folds=4, groups=["x", "y", "z"] * 3)
-    with pytest.raises(NoseprintError, match="--folds 1: give 2 to 9, the number of images of the largest"):
+    with pytest.raises(NoseprintError, match="1 folds: there can be 2 to 9, the number of images of the largest"):
         assign_folds(["a"] * 9, folds=1)
-    with pytest.raises(NoseprintError, match="--folds 5: give 2 to 4, the number of images of the largest"):
+    with pytest.raises(NoseprintError, match="5 folds: there can be 2 to 4, the number of images of the largest"):
         assign_folds(["a", "b", "c", "d"] * 4, folds=5)
 
 

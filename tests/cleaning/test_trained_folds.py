@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from noseprint.cleaning.fold_options import FoldOptions
-from noseprint.cleaning.rounds import assign_folds, judge_networks
+from noseprint.cleaning.rounds import judge_networks
 from noseprint.cleaning.trained_folds import (
-    FILE,
     images_of_fold,
     read_trained_folds,
-    table_hash,
 )
 from noseprint.data.class_tables import ClassTable
+from noseprint.data.holdout import assign_folds
 from noseprint.errors import NoseprintError
 from noseprint.inference.classify import ClassifierOutputs, write_outputs
+from noseprint.inference.out_of_fold import FILE, table_hash
 
 CLASSES = ("cat", "dog", "été")
 FOLDS = 3
@@ -110,8 +110,8 @@ def fold_of_other_folds(results, images):
         (another_label, "round1-fold0 was trained for other images, labels or groups"),
         (other_groups, "round1-fold0 was trained for other images, labels or groups"),
         (image_removed, "round1-fold0 was trained for other images, labels or groups"),
-        (fold_twice, "the folds of round 1 do not hold each image once"),
-        (fold_of_other_folds, "the folds of round 1 do not hold each image once"),
+        (fold_twice, "round1-fold0 to round1-fold2 do not hold each image once"),
+        (fold_of_other_folds, "round1-fold0 to round1-fold2 do not hold each image once"),
     ],
 )
 def test_folds_that_do_not_fit_the_table_are_refused(images, tmp_path, change, problem):

@@ -173,7 +173,7 @@ def test_the_bundle_describes_its_weights(bundle, weights):
     assert (about["recipe"], about["image_size"], about["weights"]) == ("swin224_stage2", 48, "float32")
     model = ("model.onnx",) if bundle.name == "onnx" else ("model.bin", "model.xml")
     assert {path.name for path in bundle.iterdir()} - {"__pycache__"} == {  # running the example makes it
-        *("README.md", "bundle.json", "example.py", "image_headers.py", "opencv_image.py", *model)
+        *("README.md", "bundle.json", "example.py", "image_headers.py", "opencv_image.py", "read_photograph.py", *model)
     }
 
 

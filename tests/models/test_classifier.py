@@ -6,6 +6,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from noseprint.errors import NoseprintError
 from noseprint.models import openvino_runtime as runtime
 from noseprint.models.classifier import ClassifierNet
+from noseprint.models.weights import load_classifier, save_weights
+from noseprint.models.weights_header import describe_weights, read_header
 
 
 def build(heads, **options):
@@ -64,6 +66,7 @@ def test_logits_are_float32_under_autocast(images):
         ({"heads": {"label": "ab"}}, "not a list of names"),
         ({"heads": {"label": ["a"]}, "pooling": "mean"}, "pooling 'mean': choose one of avg"),
         ({"heads": {"label": ["a"]}, "pooling": "token"}, "no class token"),
+        ({"heads": {"label": ["a"]}, "hidden": 0}, "must be in 1..65536"),
     ],
 )
 def test_impossible_classifiers_are_refused(options, message):
@@ -100,3 +103,41 @@ def test_the_content_hash_knows_weights_and_classes(images):
     with torch.no_grad():
         same.heads[0].bias += 1
     assert build({"label": ["cat", "dog"]}).content_hash() != same.content_hash()
+
+
+def test_a_neck_stands_between_the_pooling_and_the_head(images, tmp_path):
+    network = build({"label": ["cat", "dog"]}, hidden=7, freeze_batch_norm=True)
+    assert not network.neck.norm.training
+    assert network.neck.needs_statistics
+    network.neck.set_statistics(torch.arange(7.0) / 10, torch.arange(1.0, 8.0))
+    assert not network.neck.needs_statistics
+    network.eval()
+    linear = network.pooled(images) @ network.neck.linear.weight.T
+    features = ((linear - torch.arange(7.0) / 10) / (torch.arange(1.0, 8.0) + network.neck.norm.eps).sqrt()).clamp(0)
+    torch.testing.assert_close(network.features(images), features)
+    torch.testing.assert_close(network(images), network.heads[0](features))
+    assert network.output_sizes == (2, 7)
+    save_weights(tmp_path / "neck.safetensors", network, extra={})
+    loaded = load_classifier(tmp_path / "neck.safetensors")
+    assert torch.equal(loaded(images), network(images))
+    assert (loaded.hidden, loaded.neck.needs_statistics) == (7, False)
+    assert describe_weights(tmp_path / "neck.safetensors")["hidden"] == 7
+
+
+def test_a_file_from_before_there_were_necks_is_read(images, tmp_path):
+    network = build({"label": ["cat", "dog"]}).eval()
+    assert "hidden" not in network.config()
+    assert not any(key.startswith("neck") for key in network.state_dict())
+    save_weights(tmp_path / "old.safetensors", network, extra={})
+    assert read_header(tmp_path / "old.safetensors").hidden is None
+    assert torch.equal(load_classifier(tmp_path / "old.safetensors")(images), network(images))
+
+
+def test_a_header_with_another_neck_is_refused(tmp_path):
+    network = build({"label": ["cat", "dog"]}, hidden=7)
+    for hidden, problem in ((9, "does not fit"), (0, "damaged header")):
+        network.hidden = hidden or None
+        network.config = lambda hidden=hidden: {**ClassifierNet.config(network), "hidden": str(hidden)}
+        save_weights(tmp_path / "other.safetensors", network, extra={})
+        with pytest.raises(NoseprintError, match=problem):
+            load_classifier(tmp_path / "other.safetensors")

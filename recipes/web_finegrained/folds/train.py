@@ -34,7 +34,8 @@ def main(options: FoldOptions) -> None:
     from model import build_model
 
     from noseprint.cleaning.find import read_images
-    from noseprint.cleaning.trained_folds import images_of_fold, write_fold
+    from noseprint.cleaning.trained_folds import images_of_fold
+    from noseprint.inference.out_of_fold import write_fold
     from noseprint.tasks.classification import ClassificationTask
     from noseprint.training.fit import fit
 

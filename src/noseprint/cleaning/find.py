@@ -20,7 +20,6 @@ from noseprint.cleaning.rounds import (
     GAIN_COVERAGE,
     Cleaning,
     Round,
-    assign_folds,
     choose_settings,
     clean,
     gain_of_removal,
@@ -32,6 +31,7 @@ from noseprint.cleaning.suspicion import SUSPECT_ABOVE, label_ranks
 from noseprint.cleaning.trained_folds import TrainedFolds
 from noseprint.data.class_tables import ClassTable, read_classes
 from noseprint.data.csv_rows import write_csv
+from noseprint.data.holdout import assign_folds
 from noseprint.errors import NoseprintError
 from noseprint.files import atomic_write
 from noseprint.inference.classify import ClassifierOutputs, read_outputs

@@ -10,9 +10,10 @@ from sklearn.linear_model import LogisticRegression
 from noseprint.cleaning.decisions import RULE, Decision, governing, read_log
 from noseprint.cleaning.find import NOT_MEMBERS, at_most, log_opinion
 from noseprint.cleaning.options import CleaningOptions
-from noseprint.cleaning.rounds import assign_folds, reduce_features
+from noseprint.cleaning.rounds import reduce_features
 from noseprint.data.class_tables import ClassTable
 from noseprint.data.csv_rows import write_csv
+from noseprint.data.holdout import assign_folds
 from noseprint.inference.classify import ClassifierOutputs
 
 Floats = npt.NDArray[np.floating]

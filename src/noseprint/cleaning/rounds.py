@@ -1,7 +1,6 @@
 """Out-of-fold probabilities by a linear classifier on features, and rounds of cleaning with them."""
 
 import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,11 +11,9 @@ from sklearn.covariance import shrunk_covariance
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from noseprint.cleaning.options import RuleName
 from noseprint.cleaning.suspicion import SUSPECT_ABOVE, Rule, choose_rule, noise_channel, outside_top
-from noseprint.errors import NoseprintError
 from noseprint.metrics.bootstrap import Score, bootstrap_difference
 from noseprint.progress import progress
 
@@ -85,26 +82,6 @@ class Cleaning:
     def suspect(self) -> Flags:
         """(N,)."""
         return self.since > 0
-
-
-def assign_folds(labels: Sequence[str], *, folds: int, groups: Sequence[str] | None = None, seed: int = 0) -> Labels:
-    """The fold of each image, (N,) in 0..folds-1: about the same share of each class, and no group in two folds.
-
-    Raises NoseprintError if every class has fewer images than there are folds, or if there are fewer groups.
-    """
-    units, kind = max(Counter(labels).values()), "images of the largest class"
-    if groups is not None and len(set(groups)) < units:
-        units, kind = len(set(groups)), "groups"
-    if not 2 <= folds <= units:
-        raise NoseprintError(f"--folds {folds}: give 2 to {units}, the number of {kind}")
-    kind_of_folds = StratifiedKFold if groups is None else StratifiedGroupKFold
-    splitter = kind_of_folds(folds, shuffle=True, random_state=seed)
-    found = np.zeros(len(labels), np.int64)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of classes with fewer images than folds
-        for fold, (_, rows) in enumerate(splitter.split(labels, labels, groups)):
-            found[rows] = fold
-    return found
 
 
 def reduce_features(features: Floats) -> Floats:

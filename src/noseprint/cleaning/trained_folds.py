@@ -1,9 +1,6 @@
 """Labels judged by trained networks: each fold of the images by a network that was trained on the other folds."""
 
-import hashlib
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +8,12 @@ import numpy.typing as npt
 from scipy.special import softmax
 
 from noseprint.cleaning.fold_options import FoldOptions
-from noseprint.cleaning.rounds import assign_folds
 from noseprint.cleaning.suspicion import SUSPECT_ABOVE, noise_channel
 from noseprint.data.class_tables import ClassTable
-from noseprint.data.transforms import Transform
-from noseprint.devices import choose_device
-from noseprint.distributed import is_main_rank
-from noseprint.errors import NoseprintError
-from noseprint.inference.classify import ClassifierOutputs, classify_photographs, read_outputs, write_outputs
+from noseprint.data.holdout import assign_folds
 from noseprint.inference.ensemble import fit_temperature, with_temperature
+from noseprint.inference.out_of_fold import read_folds
 
-FILE = "out_of_fold.safetensors"
 Floats = npt.NDArray[np.floating]
 
 
@@ -35,12 +27,6 @@ class TrainedFolds:
 
     probabilities: tuple[Floats, ...]
     networks: tuple[str, ...]
-
-
-def table_hash(images: ClassTable) -> str:
-    """A hash of the names, labels and groups of images, in their order: 16 digits."""
-    rows = zip(images.names, images.labels, images.groups or images.names, strict=True)
-    return hashlib.sha256("\n".join("\0".join(row) for row in rows).encode()).hexdigest()[:16]
 
 
 def images_of_fold(images: ClassTable, options: FoldOptions, *, results: Path) -> tuple[ClassTable, ClassTable]:
@@ -60,30 +46,6 @@ def images_of_fold(images: ClassTable, options: FoldOptions, *, results: Path) -
     return images.where(trained.tolist()), images.where(own.tolist())
 
 
-def write_fold(
-    images: ClassTable,
-    own: ClassTable,
-    *,
-    options: FoldOptions,
-    results: Path,
-    transform: Callable[[int], Transform],
-) -> None:
-    """Write the logits and features of the images of a fold, `own`, by results/best.safetensors: results/FILE."""
-    if not is_main_rank():
-        return
-    outputs = classify_photographs(
-        results / "best.safetensors",
-        own.paths,
-        names=own.names,
-        transform=transform,
-        device=choose_device(options.device),
-        workers=options.workers,
-        engine="torch",
-        cache=options.cache,
-    )
-    write_outputs(results / FILE, replace(outputs, table=table_hash(images)))
-
-
 def read_trained_folds(images: ClassTable, *, results: Path, folds: int, rounds: int = 1) -> TrainedFolds:
     """The probabilities of each of `images` by the network that did not see it, in every round; classes in their order.
 
@@ -98,27 +60,12 @@ def read_trained_folds(images: ClassTable, *, results: Path, folds: int, rounds:
     number = {name: index for index, name in enumerate(images.classes)}
     labels = np.array([number[label] for label in images.labels], np.int64)
     for turn in range(1, rounds + 1):
-        outputs = _read_round(images, results, [f"round{turn}-fold{fold}" for fold in range(folds)])
-        names = [name for one in outputs for name in one.names]
-        if Counter(names) != Counter(images.names):
-            raise _run_again(results, f"the folds of round {turn} do not hold each image once")
-        row_of = {name: row for row, name in enumerate(names)}
-        rows = [row_of[name] for name in images.names]
-        said = softmax(np.concatenate([one.logits for one in outputs]).astype(np.float64), axis=1)[rows]
-        found.append(with_temperature(said, min(1.0, fit_temperature(said, labels))))
-        networks = [one.network for one in outputs for _ in one.names]
-    return TrainedFolds(tuple(found), tuple(networks[row] for row in rows))
-
-
-def _read_round(images: ClassTable, results: Path, parts: Sequence[str]) -> list[ClassifierOutputs]:
-    if missing := [part for part in parts if not (results / part / FILE).is_file()]:
-        raise _run_again(results, f"{', '.join(missing)}: not trained to the end")
-    outputs = [read_outputs(results / part / FILE) for part in parts]
-    for part, one in zip(parts, outputs, strict=True):
-        if one.table != table_hash(images) or one.classes != images.classes:
-            raise _run_again(results, f"{part} was trained for other images, labels or groups")
-    return outputs
-
-
-def _run_again(results: Path, problem: str) -> NoseprintError:
-    return NoseprintError(f"{results}: {problem}. Run clean.sh with the same options and --only folds --force")
+        said = read_folds(
+            images,
+            results=results,
+            parts=[f"round{turn}-fold{fold}" for fold in range(folds)],
+            again="Run clean.sh with the same options and --only folds --force",
+        )
+        given = softmax(said.logits.astype(np.float64), axis=1)
+        found.append(with_temperature(given, min(1.0, fit_temperature(given, labels))))
+    return TrainedFolds(tuple(found), said.networks)

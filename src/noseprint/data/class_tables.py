@@ -59,13 +59,19 @@ class ClassTable(Table):
         return tuple(sorted(set(filter(None, self.split("train").labels))))
 
 
-def read_classes(data: Path, *, columns: ClassColumns = ClassColumns(), missing_ok: bool = False) -> ClassTable:  # noqa: B008 - it cannot be changed
+def read_classes(
+    data: Path,
+    *,
+    columns: ClassColumns = ClassColumns(),  # noqa: B008 - it cannot be changed
+    missing_ok: bool = False,
+    quiet: bool = False,
+) -> ClassTable:
     """Read the images of a data folder and their classes. What is left out or not read is printed to standard error.
 
     A table without a column of splits takes the split from the first folder of each path, if that is the name of one,
     else train. Rows of another split, such as "flagged", are left out. Images that the table does not name are read
     from the folders val, test and unlabelled, if it has no row of that split. Labels of unlabelled images are dropped.
-    missing_ok: accept rows whose image does not exist; the caller must report it later.
+    missing_ok: accept rows whose image does not exist; the caller must report it later. quiet: print nothing.
     Raises DataError with every fault: two tables, a table whose columns are not clear, an image that is missing,
     outside the data folder or listed twice, a missing label, two folders of one split, an empty class folder, folders
     inside a class folder, a class without training images, names of classes that differ by case, blanks or punctuation
@@ -97,7 +103,8 @@ def read_classes(data: Path, *, columns: ClassColumns = ClassColumns(), missing_
         faults += _class_faults(table, path or data / "train")
     if faults:
         raise DataError(faults)
-    if os.environ.get("RANK", "0") == "0":  # as in noseprint.distributed, which loads torch: that takes seconds
+    # RANK as in noseprint.distributed, which loads torch: that takes seconds
+    if not quiet and os.environ.get("RANK", "0") == "0":
         for note in notes:
             print(f"{printable(path or data)}: {printable(note)}", file=sys.stderr, flush=True)
     return table

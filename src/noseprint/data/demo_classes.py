@@ -21,13 +21,14 @@ PHOTOGRAPHERS: Mapping[str, range] = {"train": range(10), "val": range(10, 13), 
 _KIND_OF = {name: kind for kind, names in KINDS.items() for name in names}
 
 
-def write_demo_classes(folder: Path, *, seed: int = 0) -> None:
+def write_demo_classes(folder: Path, *, seed: int = 0, faults: bool = True) -> None:
     """Draw a data folder of 12 classes of leaves in 4 kinds; do nothing if it exists already.
 
     train has a long tail (60 to 12 leaves of a class). 20 % of its leaves have a wrong label, mostly of the right kind,
     and 5 % of its images show no leaf. val and test are clean, and by other photographers. images.csv is
     image,label,kind,photographer,split. truth.csv (image,label) gives the right label of each training image, "" for no
     leaf: for scoring only. The same seed gives the same bytes. Takes a few seconds.
+    faults: without them, every label is right and every image shows a leaf.
     Raises NoseprintError if `folder` exists and is not the same demo (it is not changed), the seed is negative, or the
     folder cannot be written.
     """
@@ -35,24 +36,24 @@ def write_demo_classes(folder: Path, *, seed: int = 0) -> None:
         raise NoseprintError(f"seed={seed}: a demo needs a seed of at least 0")
     write_drawn_folder(
         folder,
-        draw=lambda new: _write(new, seed),
-        readme=_README,
-        signature=f"demo-classes {VERSION}: seed={seed}",
+        draw=lambda new: _write(new, seed, faults=faults),
+        readme=_README.format(name=" with wrong labels" * faults, faults=_FAULTS * faults),
+        signature=f"demo-classes {VERSION}: seed={seed}{'' if faults else ' faults=no'}",
         patterns=("*/*/*.jpg", "unlabelled/*.jpg", "*.csv"),
     )
 
 
-def _write(folder: Path, seed: int) -> None:
+def _write(folder: Path, seed: int, *, faults: bool) -> None:
     rng = np.random.default_rng((seed, 1))
     tail = np.geomspace(LARGEST, SMALLEST, len(CLASSES)).round().astype(int)
     counts = dict(zip(rng.permutation(CLASSES).tolist(), tail.tolist(), strict=True))
     truths = [name for name in CLASSES for _ in range(counts[name])]
     given = list(truths)
-    for row in rng.choice(len(truths), round(WRONG * len(truths)), replace=False):
+    for row in rng.choice(len(truths), round(WRONG * faults * len(truths)), replace=False):
         kind = _KIND_OF[truths[row]]
         is_within = rng.random() < WITHIN_KIND
         given[row] = str(rng.choice([x for x in CLASSES if (_KIND_OF[x] == kind) == is_within and x != truths[row]]))
-    others = round(OTHERS / (1 - OTHERS) * len(truths))
+    others = round(faults * OTHERS / (1 - OTHERS) * len(truths))
     truths += [""] * others
     given += rng.choice(given, others).tolist()
     rows = [("train", given[row], truths[row]) for row in rng.permutation(len(given))]
@@ -78,7 +79,8 @@ def _draw(path: Path, truth: str, photographer: int, *, seed: int, number: int) 
     path.write_bytes(data.tobytes())
 
 
-_README = """# Drawn leaves with wrong labels
+_FAULTS = "; 20 % of the labels are wrong, and 5 % of the images show no leaf"
+_README = """# Drawn leaves{name}
 
 Drawn, not photographed: something to try the cleaning and training of classes on. There are 12 classes of leaves in 4
 kinds, and the classes of a kind differ by one detail.
@@ -86,7 +88,7 @@ kinds, and the classes of a kind differ by one detail.
 | file | what |
 |---|---|
 | `images.csv` | image, label, kind, photographer, split |
-| `train/` | a long tail of classes; 20 % of the labels are wrong, and 5 % of the images show no leaf |
+| `train/` | a long tail of classes{faults} |
 | `val/`, `test/` | clean, by other photographers |
 | `unlabelled/` | leaves without a label |
 | `truth.csv` | the right label of each training image, empty for no leaf: for scoring only |

@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from noseprint.data.encounters import only_value
 from noseprint.data.tables import ImageTable
 from noseprint.errors import NoseprintError
+from noseprint.files import file_hash
 
 HOLDOUT_SEED = 0
 """The same for every training, whatever its own seed: a stage must not train on what the next one holds out."""
@@ -98,6 +100,28 @@ def holdout_rows(
     return held_out
 
 
+def assign_folds(
+    labels: Sequence[str], *, folds: int, groups: Sequence[str] | None = None, seed: int = 0
+) -> npt.NDArray[np.int64]:
+    """The fold of each image, (N,) in 0..folds-1: about the same share of each class, and no group in two folds.
+
+    Raises NoseprintError if every class has fewer images than there are folds, or if there are fewer groups.
+    """
+    units, kind = max(Counter(labels).values()), "images of the largest class"
+    if groups is not None and len(set(groups)) < units:
+        units, kind = len(set(groups)), "groups"
+    if not 2 <= folds <= units:
+        raise NoseprintError(f"{folds} folds: there can be 2 to {units}, the number of {kind}")
+    kind_of_folds = StratifiedKFold if groups is None else StratifiedGroupKFold
+    splitter = kind_of_folds(folds, shuffle=True, random_state=seed)
+    found = np.zeros(len(labels), np.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of classes with fewer images than folds
+        for fold, (_, rows) in enumerate(splitter.split(labels, labels, groups)):
+            found[rows] = fold
+    return found
+
+
 def require_scorable(
     identities: Sequence[str], *, share: float, encounters: Sequence[str] | None = None, encounter_column: str = ""
 ) -> None:
@@ -135,6 +159,16 @@ def photograph_hashes(table: ImageTable) -> str:
         if path.is_file()
     }
     return "".join(sorted(found)[:MOST_HASHES])
+
+
+def content_hashes(paths: Iterable[Path]) -> list[str]:
+    """A hash of the bytes of each file, 16 hexadecimal digits."""
+    return [file_hash(path)[:16] for path in paths]
+
+
+def split_hashes(joined: str) -> list[str]:
+    """The hashes of `content_hashes` that stand one after the other in a text."""
+    return [joined[at : at + 16] for at in range(0, len(joined), 16)]
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,9 @@ def readable_photographs(
 
 
 def leave_out(faults: Sequence[Fault], found: str, *, fix: str, skip_bad: bool, skipped_csv: Path | None) -> None:
-    """Say what is wrong with photographs: raise NoseprintError, or with skip_bad print it and list them in skipped_csv.
+    """Raise or print what is wrong with photographs. found, fix: what was found, and how to fix it, in a few words.
 
-    found, fix: what was found, and how to fix it, in a few words.
+    skip_bad, skipped_csv: see `readable_photographs`. Raises NoseprintError without skip_bad, naming them all.
     """
     if faults and not skip_bad:
         lines = _lines(faults, most=_NAMED_FAULTS)

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import logging
 import shutil
 from collections.abc import Callable
 from importlib.resources import as_file, files
@@ -16,6 +15,7 @@ from noseprint.calibration.curves import Isotonic, calibration_from_json
 from noseprint.data.datasets import PlainImages
 from noseprint.data.tables import ImageTable, read_train
 from noseprint.data.transforms import A
+from noseprint.deploy.quantisation import CALIBRATION_IMAGES, operations_after_backbone, quantise_on
 from noseprint.errors import NoseprintError
 from noseprint.files import friendly_write_errors, require_writable, scratch_folder
 from noseprint.inference.evaluation import score_embeddings
@@ -28,8 +28,6 @@ from noseprint.models.weights import fingerprint, load_network, read_header
 from noseprint.version import __version__
 
 FORMAT = "noseprint bundle 2"
-CALIBRATION_IMAGES = 300
-"""Training photographs that determine the ranges of the 8-bit numbers."""
 COMPARISON_IMAGES = 500
 """Training photographs on which int8 is compared with float32 if the data folder has no labelled ones."""
 
@@ -95,21 +93,14 @@ def export(weights: Path, out: Path, *, onnx: bool = False, int8: Path | None = 
 
 def quantise(model: Any, table: ImageTable, network: SupConNet, *, seed: int) -> Any:
     """`model` in 8 bits, calibrated on up to CALIBRATION_IMAGES photographs of `table`, drawn by `seed`."""
-    import_openvino()
-    import nncf  # noqa: PLC0415 - an extra, and only after openvino's telemetry is off
-
-    nncf.set_log_level(logging.WARNING)
-
     rows = np.random.default_rng(seed).permutation(len(table.paths))[:CALIBRATION_IMAGES]
     images = PlainImages([table.paths[row] for row in rows], transform=A.Resize(network.image_size, network.image_size))
-    has_attention = any("attn" in name for name, _ in network.backbone.named_modules())
-    return nncf.quantize(
+    return quantise_on(
+        range(len(images)),
         model,
-        nncf.Dataset([images[i][None].numpy() for i in range(len(images))]),
-        subset_size=len(images),
-        preset=nncf.QuantizationPreset.MIXED,
-        model_type=nncf.ModelType.TRANSFORMER if has_attention else None,
-        ignored_scope=nncf.IgnoredScope(names=_operations_after_backbone(model), validate=False),
+        network,
+        read=lambda row: images[row][None].numpy(),
+        ignored=operations_after_backbone(model),
     )
 
 
@@ -118,18 +109,6 @@ def _knots(calibration: str) -> dict[str, list[float]]:
     curve = calibration_from_json(calibration)
     similarity = np.union1d(np.linspace(-1, 1, 401), curve.at if isinstance(curve, Isotonic) else ())
     return {"similarity": similarity.tolist(), "log_odds": curve.log_odds(similarity).tolist()}
-
-
-def _operations_after_backbone(model: Any) -> list[str]:
-    """The operations between the backbone and the output; in 8 bits, embeddings would not have length 1."""
-    names, todo = set(), [model.outputs[0].node.input_value(0).get_node()]
-    while todo:
-        operation = todo.pop()
-        name = operation.get_friendly_name()
-        if operation.get_type_name() != "Constant" and "network.backbone" not in name and name not in names:
-            names.add(name)
-            todo += [value.get_node() for value in operation.input_values()]
-    return sorted(names)
 
 
 def _compare_with_torch(model: Any, network: SupConNet, weights: Path) -> str:

@@ -34,10 +34,7 @@ def infer_classes(
     header = read_header(weights)
     if table is None:
         assert options.images is not None
-        folder, names = list_photographs(options.images)
-        paths = tuple(folder / name for name in names)
-        test: ClassSplit = "test"
-        kinds = {"images": ClassTable(paths, ("",) * len(names), (test,) * len(names), names)}
+        kinds = {"images": photographs_in(options.images)}
     else:
         _, held_out = hold_out(table, header.holdout_share or 0)
         kinds = {"holdout": held_out, "test": table.split("test"), "unlabelled": table.split("unlabelled")}
@@ -64,6 +61,14 @@ def infer_classes(
             )
             write_outputs(out, outputs)
             print(f"{kind}: {len(outputs.names)} images, {out}", flush=True)
+
+
+def photographs_in(folder: Path) -> ClassTable:
+    """The photographs in a folder, whose classes are not known. Raises NoseprintError as `list_photographs` does."""
+    folder, names = list_photographs(folder)
+    test: ClassSplit = "test"
+    paths = tuple(folder / name for name in names)
+    return ClassTable(paths, ("",) * len(names), (test,) * len(names), names)
 
 
 def _require_held_out(images: ClassTable, recorded: str | None, weights: Path) -> None:

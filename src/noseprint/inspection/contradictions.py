@@ -1,7 +1,7 @@
 """Contradictory copies: one picture under two classes, one of which must be wrong."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from noseprint.data.class_tables import ClassTable
@@ -23,20 +23,26 @@ def find_contradictory_copies(table: ClassTable, digests: Mapping[Path, bytes]) 
     return [tuple(copies) for copies in rows_of.values() if len({table.labels[row] for row in copies}) > 1]
 
 
-def usable_images(table: ClassTable, *, skip_bad: bool = False, skipped_csv: Path | None = None) -> ClassTable:
+def usable_images(
+    table: ClassTable,
+    *,
+    skip_bad: bool = False,
+    skipped_csv: Path | None = None,
+    read: Callable[[Path], Image] = decode,
+) -> ClassTable:
     """The rows of `table` whose image can be decoded and, if it is a training image, does not have another label, too.
 
     Each image is decoded once, and faults of both kinds are reported together. skip_bad, skipped_csv, and what is
-    raised: see `leave_out`.
+    raised: see `leave_out`. read: decodes an image.
     """
     digests = dict[Path, bytes]()
 
-    def read(path: Path) -> Image:
-        image = decode(path)
+    def read_once(path: Path) -> Image:
+        image = read(path)
         digests[path] = pixel_digest(image)
         return image
 
-    faults = find_faults(tuple(dict.fromkeys(table.paths)), read=read)
+    faults = find_faults(tuple(dict.fromkeys(table.paths)), read=read_once)
     for rows in find_contradictory_copies(table, digests):
         copies = " and ".join(f"{table.names[row]} ({table.labels[row]})" for row in rows)
         problem = f"one picture with several labels, {copies}: keep the copy with the right label"

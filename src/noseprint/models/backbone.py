@@ -147,6 +147,12 @@ def default_size(name: str) -> int:
     return int(timm.get_pretrained_cfg(name).input_size[-1])
 
 
+def has_fixed_size(name: str) -> bool:
+    """Whether the timm model `name` takes images of one size only. Raises NoseprintError for an unknown name."""
+    _check_name(name)
+    return bool(timm.get_pretrained_cfg(name).fixed_input_size)
+
+
 def _check_name(name: str) -> None:
     known: list[str] = timm.list_models(include_tags=True)
     if name in known:

@@ -27,7 +27,7 @@ def fold_frozen_norms(network: Network) -> int:
     """
     if not network.freeze_batch_norm or not any(type(module) in _FOLDED for module in network.backbone.modules()):
         return 0
-    pairs = _find_pairs(network)
+    pairs = find_pairs(network)
     for convolution, norm in pairs:
         convolution.__class__ = type("Folded", (_FoldedConvolution, type(convolution)), {})
         norm.__class__ = type("Folded", (_FoldedNorm, type(norm)), {})
@@ -43,7 +43,7 @@ def unfold_norms(network: Network) -> None:
             module.__class__ = type(module).__mro__[2]
 
 
-def _find_pairs(network: Network) -> list[tuple[nn.Module, nn.Module]]:
+def find_pairs(network: Network) -> list[tuple[nn.Module, nn.Module]]:
     """Each convolution and the BatchNorm that alone takes its output; both are called once in a forward pass."""
     calls: Counter[nn.Module] = Counter()
     made: dict[Any, nn.Module] = {}  # the node of each convolution's output in the graph of gradients

@@ -94,9 +94,11 @@ def convert(network: Network) -> Any:
     return model
 
 
-def compile_model(model: Any, precision: str) -> CompiledNetwork:
-    """Compile an OpenVINO model for the CPU, to compute in "f32" or "bf16"."""
+def compile_model(model: Any, precision: str, *, streams: bool = False) -> CompiledNetwork:
+    """Compile an OpenVINO model for the CPU, to compute in "f32" or "bf16". streams: for many requests at a time."""
     options = {"INFERENCE_PRECISION_HINT": precision, **_settings()}
+    if streams:
+        options["PERFORMANCE_HINT"] = "THROUGHPUT"
     return CompiledNetwork(_core().compile_model(model, "CPU", options))
 
 
@@ -157,6 +159,11 @@ def write_cache(name: str, data: bytes) -> None:
             total += size
             if rank and total > CACHE_LIMIT:
                 path.unlink()
+
+
+def has_bf16() -> bool:
+    """Whether this CPU computes in bf16 (avx512_bf16, amx_bf16), as far as OpenVINO knows."""
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 class OutputsModule(nn.Module):

@@ -28,7 +28,15 @@ from noseprint.models.weights_header import (
 )
 from noseprint.version import __version__
 
-__all__ = ["check_tensors", "fingerprint", "load_classifier", "load_network", "read_header", "save_weights"]
+__all__ = [
+    "check_tensors",
+    "fingerprint",
+    "load_classifier",
+    "load_network",
+    "read_header",
+    "read_tensors",
+    "save_weights",
+]
 
 _SPARE_BYTES = 2**28  # beside the weights: attention masks grow with the image size, and the file does not hold them
 _KIND = {"embedding": "an embedding network", "classifier": "a classifier"}
@@ -70,7 +78,7 @@ def load_classifier(
 ) -> ClassifierNet:
     """Load a classifier, in eval mode. Arguments and exceptions are those of `load_network`."""
     header = _read(path, kind="classifier", backbone=backbone, recipe=recipe)
-    build = partial(ClassifierNet, pooling=header.pooling, heads=header.heads)
+    build = partial(ClassifierNet, pooling=header.pooling, hidden=header.hidden, heads=header.heads)
     return _load(path, header, build, image_size=image_size)
 
 
@@ -96,6 +104,13 @@ def check_tensors(
     if wrong := [shown_key(key) for key in tensors if not torch.isfinite(tensors[key]).all()]:
         raise NoseprintError(f"{path}: {_count_keys('not finite', wrong)}: its training diverged; give other weights")
     return tensors
+
+
+def read_tensors(path: Path, network: Network) -> dict[str, Tensor]:
+    """The tensors of a weights file. Raises NoseprintError unless they are exactly those of `network`."""
+    header = read_header(path)
+    tensors = {current_key(key, header.format): tensor for key, tensor in load_file(path).items()}
+    return check_tensors(network, tensors, path=path)
 
 
 def _read(path: Path, *, kind: str, backbone: str | None, recipe: str | None) -> WeightsHeader:
@@ -128,8 +143,7 @@ def _load(path: Path, header: WeightsHeader, build: Callable[..., AnyNetwork], *
             f"{path}: {header.backbone} takes {memory / 2**30:.1f} GiB at {size} pixels; choose a smaller size"
         )
     network = build(header.backbone, **options)
-    tensors = {current_key(key, header.format): tensor for key, tensor in load_file(path).items()}
-    network.load_state_dict(check_tensors(network, tensors, path=path))
+    network.load_state_dict(read_tensors(path, network))
     network.eval()
     return network
 

@@ -18,9 +18,10 @@ FORMAT = "noseprint weights 2"
 _FORMAT_1 = "noseprint weights 1"  # embedding networks only; says `trunk` where format 2 says `backbone`
 RESERVED = (
     *("format", "kind", "backbone", "image_size", "mean", "std", "version"),
-    *("descriptors", "dim", "pooling", "heads"),
+    *("descriptors", "dim", "pooling", "hidden", "heads"),
 )
 """Header entries that describe the network, so that no caller may use their names for something else."""
+MOST_HIDDEN = 2**16
 _DTYPES = {"F32": "float32", "I64": "int64"}  # safetensors' names of the two types that a network's tensors have
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 _FIRST_BYTES = {  # of files that people take for weights by mistake
@@ -39,9 +40,9 @@ Spec = tuple[str, tuple[int, ...]]
 class WeightsHeader:
     """What a weights file says about itself.
 
-    `kind` is "embedding" (with `descriptors` and `dim`) or "classifier" (with `pooling`, and `heads`: the classes of
-    each head, in the order of its logits). `mean` and `std` are for pixels in 0..1. `extra` holds the recipe, the
-    hold-out's scores and whatever else the training stored.
+    `kind` is "embedding" (with `descriptors` and `dim`) or "classifier" (with `pooling`, `hidden`: the features of its
+    neck, None without one, and `heads`: the classes of each head, in the order of its logits). `mean` and `std` are for
+    pixels in 0..1. `extra` holds the recipe, the hold-out's scores and whatever else the training stored.
     """
 
     backbone: str
@@ -53,6 +54,7 @@ class WeightsHeader:
     descriptors: str = ""
     dim: int = 0
     pooling: str = ""
+    hidden: int | None = None
     heads: dict[str, tuple[str, ...]] = field(default_factory=dict)
     extra: dict[str, str] = field(default_factory=dict)
     tensors: dict[str, Spec] = field(default_factory=dict)
@@ -138,7 +140,8 @@ def describe_weights(path: Path) -> dict[str, Any]:
     header = read_header(path)
     own: dict[str, Any] = {"descriptors": header.descriptors, "dim": header.dim}
     if header.kind == "classifier":
-        own = {"pooling": header.pooling, "heads": {name: len(classes) for name, classes in header.heads.items()}}
+        heads = {name: len(classes) for name, classes in header.heads.items()}
+        own = {"pooling": header.pooling, "hidden": header.hidden, "heads": heads}
     with safe_open(path, framework="np") as file:
         wrong = [key for key in file.keys() if not np.isfinite(file.get_tensor(key)).all()]  # noqa: SIM118
     if wrong:
@@ -217,7 +220,9 @@ def _parse(metadata: dict[str, str], tensors: dict[str, Spec]) -> WeightsHeader:
             raise TypeError("heads is not a table of names and classes")
         check_heads(heads)
         pooling = _match(metadata, "pooling", r"[a-z]{1,20}")
-        own = {"pooling": pooling, "heads": {name: tuple(classes) for name, classes in heads.items()}}
+        hidden = _integer(metadata, "hidden", 1, MOST_HIDDEN) if "hidden" in metadata else None
+        classes = {name: tuple(of_head) for name, of_head in heads.items()}
+        own = {"pooling": pooling, "hidden": hidden, "heads": classes}
     else:
         descriptors = _match(metadata, "descriptors", r"[A-Z]{1,9}")
         own = {"descriptors": descriptors, "dim": _integer(metadata, "dim", 1, 2**16)}
@@ -264,6 +269,8 @@ def _check_extra(extra: Mapping[str, str]) -> None:
         raise ValueError(f"recipe {recipe[:100]!r}")
     if not re.fullmatch(r"([0-9a-f]{8}){0,65536}", extra.get("held_out_photographs", "")):
         raise ValueError(f"held_out_photographs {extra['held_out_photographs'][:50]!r}")
+    if not re.fullmatch(r"([0-9a-f]{16})*", extra.get("trained_images", "")):
+        raise ValueError(f"trained_images {extra['trained_images'][:50]!r}")
     for name in ("training", "holdout", "calibration"):
         table = json.loads(extra.get(name, "{}"))
         if not isinstance(table, dict):

@@ -13,33 +13,32 @@ import torch
 from scipy.special import softmax
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
-from torchvision.transforms.v2 import CutMix, MixUp
 
 from noseprint.data.datasets import Sample, TrainingImages
 from noseprint.data.decode_cache import cached_decoder
-from noseprint.data.holdout import holdout_hash, holdout_rows, photograph_hashes
+from noseprint.data.holdout import content_hashes, holdout_hash, holdout_rows, photograph_hashes
 from noseprint.data.names import count_text
 from noseprint.data.readable import readable_photographs
 from noseprint.data.samplers import OversampledBatches, ShuffledBatches, epoch_steps, oversampled_counts
 from noseprint.data.tables import ImageTable
 from noseprint.data.transforms import Transform
 from noseprint.devices import default_workers
-from noseprint.distributed import World, gather
+from noseprint.distributed import World, from_main, gather
 from noseprint.errors import NoseprintError
 from noseprint.losses.adjusted_cross_entropy import AdjustedCrossEntropy
 from noseprint.metrics.classification import log_losses, mean_per_class, true_ranks
-from noseprint.models.classifier import ClassifierNet
-from noseprint.models.embed import embed_images
+from noseprint.models.classifier import ClassifierNet, Neck
+from noseprint.models.embed import embed_images, embed_with, run_on
 from noseprint.models.network import Network
 from noseprint.tasks.classification_options import ClassificationOptions
 from noseprint.tasks.digest import digest_rows, network_settings
 from noseprint.tasks.input_size import training_side
+from noseprint.tasks.mixing import mixing
 from noseprint.training.task import Part, Phase, Scores, Task
 
-MIXUP_ALPHA, CUTMIX_ALPHA = 0.2, 1.0
-"""Of the beta distribution that says how much of another image is mixed in (arXiv 1710.09412, arXiv 1905.04899)."""
-
 T = TypeVar("T")
+NECK_IMAGES = 1024
+"""Training images, at most, from which BatchNorm in a neck gets its statistics."""
 _SHOWN = 20  # classes that a message names
 
 
@@ -69,9 +68,14 @@ class ClassificationTask(Task):
     chunks of a batch, is that of the whole batch.
     images: to train on.
     targets: (N, K) for each of `images` a distribution over the network's classes, in place of its label.
+    record_images: write a hash of the bytes of each training image into the header of the weights, so that others can
+    tell what the network has not seen.
     holdout: scores the weights. None or empty: `options.holdout` of `images` is held out, about the same share of
     every class.
     training_transform, evaluation_transform: make the transform of each image, for a side in pixels.
+
+    A neck's BatchNorm gets its statistics before the training, from at most NECK_IMAGES training images, and is then
+    frozen as well.
 
     A held-out image of a class that the network does not have counts as a wrong answer. Scores are per image: images
     without a group count as independent of each other, also within a class.
@@ -93,6 +97,7 @@ class ClassificationTask(Task):
         holdout: LabelledImages | None = None,
         training_transform: Callable[[int], Transform],
         evaluation_transform: Callable[[int], Transform],
+        record_images: bool = False,
     ) -> None:
         if len(network.classes) != 1:
             raise ValueError(f"the network has {len(network.classes)} heads: this task trains one")
@@ -108,10 +113,12 @@ class ClassificationTask(Task):
             raise ValueError("soft targets need a hold-out of their own, or a hold-out share of 0")
         self.network, self._options = network, options
         self._images, self._soft, self._holdout = images, targets, holdout
+        self._record_images = record_images
+        self._scores: dict[str, float] = {}
         self._transforms = training_transform, evaluation_transform
         network.size_is_open = False
         self._train_size = training_side(network, requested=options.train_size, small=options.small)
-        self._mix = _mixing(options, classes=len(self.classes))
+        self._mix = mixing(options.mixing, probability=options.mixing_probability, classes=len(self.classes))
 
     def prepare(self, world: World, results: Path) -> None:
         """Leave out broken photographs, split off the hold-out if there is none, and count the classes.
@@ -145,6 +152,8 @@ class ClassificationTask(Task):
         self.holdout = ImageTable(_pick(source.paths, scored), _pick(source.labels, scored))
         self._groups = np.array(_groups(source, scored), np.str_)
         self._set_targets(trained)
+        self._recorded = "".join(sorted(content_hashes(self.train.paths))) if self._record_images else ""
+        self._start = network_settings(self.network)
         if not len(self.train):
             raise NoseprintError("there are no images to train on: add some, or hold out fewer")
         if len(self.holdout) and not self._known & set(self.holdout.identities):
@@ -156,6 +165,33 @@ class ClassificationTask(Task):
             torch.from_numpy(self.counts) if options.balance == "logit-adjustment" else None,
             smoothing=options.smoothing,
         )
+        neck = self.network.neck
+        if isinstance(neck, Neck) and neck.needs_statistics:
+            self._set_statistics(neck)
+
+    def _set_statistics(self, neck: Neck) -> None:
+        """Measure on rank 0 what a neck's BatchNorm normalises by, on training images as the training sees them."""
+        device = self._world.device
+        network = self.network.to(device).eval()
+        linear = neck.linear.weight.detach()
+        values = [0.0] * (2 * len(linear))
+        if self._world.is_main:
+            rows = np.random.default_rng(self._options.seed).permutation(len(self.train))[:NECK_IMAGES]
+            pooled = embed_with(
+                run_on(network.pooled, device),
+                [self.train.paths[row] for row in rows],
+                transform=self._transforms[0](self._train_size),
+                workers=self._workers,
+                batch_size=16,
+                seed=self._options.seed,
+                label="statistics of the neck",
+                cache=self._options.cache,
+            )
+            found = torch.from_numpy(pooled).double() @ linear.cpu().double().T
+            values = torch.cat([found.mean(0), found.var(0, correction=0)]).tolist()
+        mean, variance = torch.tensor(from_main(values, device), device=device).chunk(2)
+        neck.set_statistics(mean, variance)
+        network.train()
 
     def _set_targets(self, trained: npt.NDArray[np.bool_]) -> None:
         """Set the target of each training image, its most probable class, and the number of images of each class.
@@ -215,12 +251,13 @@ class ClassificationTask(Task):
         return ShuffledBatches(len(self.train), **options)
 
     def parts(self) -> Sequence[Part]:
-        """The backbone and the head."""
-        return Part("backbone", self.network.backbone), Part("head", self.network.heads)
+        """The backbone, the neck, if there is one, and the head."""
+        network = self.network
+        return Part("backbone", network.backbone), Part("neck", network.neck), Part("head", network.heads)
 
     def phases(self) -> Sequence[Phase]:
-        """One, in which everything learns, or (`frozen`) the head; with `sgd_share` a second one, of SGD."""
-        share, trains = self._options.sgd_share, ("head",) if self._options.frozen else None
+        """One, in which everything learns, or (`frozen`) neck and head; with `sgd_share` a second one, of SGD."""
+        share, trains = self._options.sgd_share, ("neck", "head") if self._options.frozen else None
         first = Phase(1.0 - share, trains=trains)
         return (first, Phase(share, trains, lr=self._options.sgd_lr, optimizer="sgd")) if share else (first,)
 
@@ -232,7 +269,7 @@ class ClassificationTask(Task):
 
     def score(self, network: Network, *, untrained: bool = False) -> Scores | None:
         """The share of right answers on the hold-out, by image and by class, and the log loss."""
-        self._scores: dict[str, float] = {}
+        self._scores = {}
         if not len(self.holdout):
             return None
         outputs = embed_images(
@@ -277,6 +314,8 @@ class ClassificationTask(Task):
             "training_counts": json.dumps([round(count, 3) for count in self.counts.tolist()]),
             "training_table": self._table,
         }
+        if self._record_images:
+            header["trained_images"] = self._recorded
         if self._scores:
             header["holdout"] = json.dumps(self._scores)
             header["held_out"] = holdout_hash(f"{a}/{b.name}" for a, b in _rows(self.holdout))
@@ -290,7 +329,7 @@ class ClassificationTask(Task):
             "training table": self._table,
             "hold-out": digest_rows(_rows(self.holdout)),
             "classes": digest_rows(enumerate(self.classes)),
-            **network_settings(self.network),
+            **self._start,
         }
 
     def describe(self) -> str:
@@ -317,30 +356,6 @@ class ClassificationTask(Task):
     def identify(self, rows: Sequence[int]) -> list[tuple[str, Path]]:
         """The label, or with soft targets the most probable class, and the photograph of each row."""
         return [(self.classes[self._class_of[row]], self.train.paths[row]) for row in rows]
-
-
-def _mixing(options: ClassificationOptions, *, classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """What is done to the images (B, 3, H, W) uint8 and targets (B,) or (B, K) of a batch; the latter become (B, K).
-
-    The numbers come from torch's generator on the CPU, on every device. Each image is mixed with its neighbour in the
-    batch.
-    """
-    if options.mixing == "none":
-        return lambda images, target: (images, target)
-    cutmix, mixup = CutMix(alpha=CUTMIX_ALPHA, num_classes=classes), MixUp(alpha=MIXUP_ALPHA, num_classes=classes)
-
-    def mix(images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        if target.ndim == 1:
-            target = torch.nn.functional.one_hot(target, classes).float()
-        if torch.rand(()) >= options.mixing_probability:
-            return images, target
-        if options.mixing == "cutmix":
-            mixed, target = cutmix(images, target)
-            return mixed, target
-        mixed, target = mixup(images.float(), target)
-        return mixed.round().byte(), target
-
-    return mix
 
 
 def _groups(images: LabelledImages, keep: npt.NDArray[np.bool_]) -> list[str]:

@@ -9,7 +9,7 @@ from noseprint.errors import NoseprintError
 from noseprint.training.fit_options import FitOptions, check_side, option
 
 Balance = Literal["none", "oversample", "logit-adjustment"]
-Mixing = Literal["none", "cutmix", "mixup"]
+Mixing = Literal["none", "cutmix", "mixup", "gridmask"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class ClassificationOptions(FitOptions):
     answers favour none (better on average over classes, often worse over images)."""
     mixing: Mixing = "none"
     """What is done to the images of a batch. cutmix: a rectangle of each comes from another one. mixup: each is blended
-    with another one. Their targets are mixed likewise."""
+    with another one; their targets are mixed likewise. gridmask: a grid of square holes in each."""
     mixing_probability: float = 0.5
     """Share of the batches that are mixed."""
     sgd_share: float = 0.0

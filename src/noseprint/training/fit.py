@@ -18,6 +18,7 @@ from noseprint.distributed import World, any_rank, from_main, join_world, report
 from noseprint.errors import NoseprintError
 from noseprint.lock import lock
 from noseprint.models.frozen_norm import unfold_norms
+from noseprint.models.weights import save_weights
 from noseprint.progress import progress
 from noseprint.training.best import BestWeights
 from noseprint.training.checkpoints import MetricsLog, differing, load_state, require_same, save_state, score_line
@@ -71,8 +72,10 @@ class _Training:
         self.step = TrainingStep(
             task, options=options, world=world, plan=self.plan, epoch_steps=self.epoch_steps, results=results
         )
-        recipe = next((path.parent.name for path in results.parents if path.name == "results"), results.parent.name)
-        self.best = BestWeights(task, world=world, results=results, extra={"recipe": recipe})
+        self.recipe = next(
+            (path.parent.name for path in results.parents if path.name == "results"), results.parent.name
+        )
+        self.best = BestWeights(task, world=world, results=results, extra={"recipe": self.recipe})
         self.losses: list[float] = []  # of the first steps, then the mean between each two scores
         self.stretch: list[Tensor] = []  # the losses since the last score
         self.before = 0.0  # seconds of the interrupted runs of this training
@@ -88,6 +91,8 @@ class _Training:
         loader = self._loader()
         if first == 0 and self.world.is_main:  # a kill before the first save must not bring back an older training
             (self.results / "last" / "state.pt").unlink(missing_ok=True)
+            for snapshot in (self.results / "snapshots").glob("*.safetensors"):
+                snapshot.unlink()
         self.log = MetricsLog(self.results / "metrics.jsonl", resume_step=first) if self.world.is_main else None
         self._say(f"{self.task.describe()}; {self._length()} on {self.world.device}")
         if first == 0:
@@ -115,6 +120,9 @@ class _Training:
                 self._fit_into_time(number, timed)
                 bar.total = self.plan.steps
                 bar.refresh()
+            if snapshot := self.plan.snapshot_after(number):
+                self._require_finite(number)
+                self._keep_snapshot(snapshot, number)
             scores = self.plan.scores_after(number)
             checks = scores or number % CHECK_EVERY == 0
             if checks:
@@ -242,6 +250,12 @@ class _Training:
             parts = {"plan": self.plan.state(), "best": self.best.state(), **self.step.state()}
             state = {**own, "settings": self.settings, **parts}
             save_state(self.results / "last", state)
+
+    def _keep_snapshot(self, snapshot: int, number: int) -> None:
+        """Write the weights after step `number`, not averaged."""
+        if self.world.is_main:
+            path = self.results / "snapshots" / f"{snapshot}.safetensors"
+            save_weights(path, self.task.network, extra={"recipe": self.recipe, "step": str(number)})
 
     def _resume(self) -> int:
         """Load the last save, if there is one; return the number of steps that are done."""

@@ -56,6 +56,9 @@ class FitOptions:
     """Share of the steps over which the learning rate climbs. Without `epochs` and `steps`, it climbs over 10 steps."""
     clip_norm: float = 5.0
     """Largest norm of the gradient."""
+    snapshots: int = 0
+    """Also keep the weights at N moments, evenly over the steps after the warm-up: with as many `cycles`, at the end of
+    each. Files: snapshots/1.safetensors and so on. Needs a number of epochs or steps, and no `minutes`."""
     ema_epochs: float = 1.0
     """Half-life of the averaged weights, in epochs. Without `epochs` and `steps`, the average covers about the last
     tenth of the steps."""
@@ -102,6 +105,13 @@ class FitOptions:
                 raise NoseprintError(f"{option(name)} {getattr(self, name)}: must be in 0..1")
         if not all(0 < milestone < 1 for milestone in self.milestones):
             raise NoseprintError(f"--milestones {self.milestones}: each must be in 0..1, a share of the steps")
+        if self.snapshots < 0:
+            raise NoseprintError(f"--snapshots {self.snapshots}: must be 0 or more")
+        if self.snapshots and (self.minutes is not None or (self.epochs is None and self.steps is None)):
+            raise NoseprintError(
+                f"--snapshots {self.snapshots}: the training must have a fixed length: give --epochs or --steps, and "
+                "no --minutes"
+            )
         if not 0 <= self.seed < 2**32:
             raise NoseprintError(f"--seed {self.seed}: must be in 0..2^32 - 1")
         check_run_name(self.run)

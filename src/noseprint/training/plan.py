@@ -30,6 +30,7 @@ class Plan:
         self._given = None if self.open_ended else options.steps or (options.epochs or 0) * epoch_steps
         self.steps = self._given
         self._measured = self._seconds is None
+        self._snapshots, self._warmup = options.snapshots, int((self._given or 0) * options.warmup)
 
     @property
     def out_of_time(self) -> bool:
@@ -43,6 +44,14 @@ class Plan:
         if self.open_ended:
             return step >= FIRST_SCORED and step in (2 ** step.bit_length() // 2, 3 * 2 ** (step.bit_length() - 2))
         return step % (self._epoch_steps * self._eval_every) == 0
+
+    def snapshot_after(self, step: int) -> int | None:
+        """The number, from 1, of the snapshot that is due after `step`; None if none is."""
+        if not self.steps or step <= self._warmup:
+            return None
+        length = self.steps - self._warmup
+        number = (step - self._warmup) * self._snapshots // length
+        return number if number > (step - self._warmup - 1) * self._snapshots // length else None
 
     def needs_time(self, step: int) -> bool:
         """Whether to call `fit_into_time` after `step`: once, but in an open-ended training at each score.

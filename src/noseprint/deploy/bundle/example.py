@@ -9,8 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from image_headers import header_problem, image_format
-from opencv_image import decode_with_opencv
+from read_photograph import read_photograph
 
 HERE = Path(__file__).resolve().parent
 ABOUT = json.loads((HERE / "bundle.json").read_text())
@@ -36,21 +35,8 @@ else:
 
 def read(path: str) -> np.ndarray:
     """A photograph as noseprint reads it: RGB, upright, resized to the square (3, side, side)."""
-    try:
-        if Path(path).exists() and not Path(path).is_file():  # reading a pipe would wait for ever
-            raise SystemExit(f"{path}: is not a regular file")
-        data = Path(path).read_bytes()
-        if problem := header_problem(data):  # such as an animation, or a file that is cut off
-            raise SystemExit(f"{path}: {problem}")
-        if (kind := image_format(data)) in ("HEIC", "AVIF"):  # OpenCV reads some of them, and does not turn them
-            raise SystemExit(f"{path}: is {kind}, which this program does not read: convert it to JPEG")
-        image = decode_with_opencv(data)
-    except (OSError, cv2.error) as error:
-        raise SystemExit(f"{path}: cannot be read ({error})") from error
-    if image is None:
-        raise SystemExit(f"{path}: OpenCV cannot decode it")
     side = ABOUT["image_size"]
-    return cv2.resize(image, (side, side), interpolation=cv2.INTER_LINEAR).transpose(2, 0, 1)
+    return cv2.resize(read_photograph(path), (side, side), interpolation=cv2.INTER_LINEAR).transpose(2, 0, 1)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,152 @@
+"""What each step of recipes/style_mobile brings: python benchmarks/style_ladder.py DATA [--help]
+
+Each outer fold is held out once. Some steps need no teacher; the others share the teachers of the fold, which never see
+the hold-out. The table shows the mean accuracy over the folds and, paired by group, the difference to the first arm.
+Finished trainings are kept in the work folder, and an interrupted run continues.
+"""
+
+import argparse
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from noseprint.data.central_square import CentralSquare
+from noseprint.data.class_tables import read_classes
+from noseprint.inference.classify import classify_photographs
+from noseprint.metrics.bootstrap import bootstrap_difference, bootstrap_mean
+
+FAMILY = Path(__file__).resolve().parents[1] / "recipes" / "style_mobile"
+LABELS = ["--targets", "labels"]
+ARMS = {  # folder, options: each has what is above its own group, unless it says otherwise
+    "plain": ("student", [*LABELS]),
+    "cutmix": ("student", [*LABELS, "--mixing", "cutmix"]),
+    "gridmask": ("student", [*LABELS, "--mixing", "gridmask"]),
+    "balanced": ("student", [*LABELS, "--balance", "oversample"]),
+    "argmax": ("student", ["--targets", "argmax"]),
+    "probabilities": ("student", ["--targets", "probabilities"]),
+    "kd": ("student_kd", [*LABELS]),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="data folder whose table has the columns label, fold and a group")
+    parser.add_argument("--work", type=Path, required=True, help="folder for the trainings")
+    parser.add_argument("--group", default="sender", help="column of the groups")
+    parser.add_argument("--classes", type=int, default=10, help="only the largest classes")
+    parser.add_argument("--folds", default="0,1,2,3,4", help="outer folds, separated by commas")
+    parser.add_argument("--seeds", default="0", help="separated by commas")
+    parser.add_argument("--arms", default=",".join(ARMS), help="separated by commas")
+    parser.add_argument("--student", default="", help="more options of the students, such as '--backbone NAME'")
+    parser.add_argument("--teacher", default="", help="more options of the teachers")
+    parser.add_argument("--size", type=int, default=192, help="side of the input in pixels")
+    options = parser.parse_args()
+    found = {}
+    for fold in options.folds.split(","):
+        folder = prepare(options, fold)
+        for seed in options.seeds.split(","):
+            for arm in options.arms.split(","):
+                found[arm, fold, seed] = train(options, folder, arm=arm, seed=seed)
+    report(found, options)
+
+
+def prepare(options: argparse.Namespace, fold: str) -> Path:
+    """A copy of the recipe for one outer fold, with its prepared images."""
+    folder = options.work / f"fold{fold}" / "style_mobile"
+    if (folder / "prepare" / "results" / "small" / "images.csv").is_file():
+        return folder
+    shutil.copytree(FAMILY, folder, ignore=shutil.ignore_patterns("results", "data"), dirs_exist_ok=True)
+    with (options.data / "images.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "train"]
+    kept = {label for label, _ in Counter(row["label"] for row in rows).most_common(options.classes)}
+    data = options.work / f"fold{fold}" / "data"  # without the test images, which the table does not name
+    data.mkdir(exist_ok=True)
+    (data / "train").unlink(missing_ok=True)
+    (data / "train").symlink_to((options.data / "train").resolve())
+    with (data / "images.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("image", "label", "split", "group"))
+        for row in rows:
+            if row["label"] in kept:
+                split = "val" if row["fold"] == fold else "train"
+                writer.writerow((row["image"], row["label"], split, row[options.group]))
+    run(folder, "prepare/prepare.py", "--data", data.resolve(), "--group-column", "group")
+    return folder
+
+
+def train(options: argparse.Namespace, folder: Path, *, arm: str, seed: str) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each held-out image is answered rightly, and its group."""
+    script, own = ARMS[arm]
+    if own[:2] != LABELS or script == "student_kd":
+        for part in range(1 if script == "student_kd" else 5):
+            if not (folder / f"teacher/results/small/fold{part}/out_of_fold.safetensors").is_file():
+                run(folder, "teacher/train.py", "--part", f"fold{part}", *options.teacher.split())
+    name = f"{arm}-{seed}"
+    for step in ("prepare", "teacher"):
+        link = folder / step / "results" / name
+        if (folder / step / "results" / "small").is_dir() and not link.is_symlink():
+            link.symlink_to("small")
+    results = folder / script / "results" / name
+    answers = results / "answers.npz"
+    if not answers.is_file():
+        run(folder, f"{script}/train.py", "--run", name, "--seed", seed, *own, *options.student.split())
+        score(folder, results)
+    saved = np.load(answers)
+    return saved["right"], saved["groups"]
+
+
+def score(folder: Path, results: Path) -> None:
+    """Answer the held-out images."""
+    images = read_classes(folder / "prepare" / "results" / "small").split("val")
+    outputs = classify_photographs(
+        results / "best.safetensors",
+        images.paths,
+        transform=CentralSquare,  # as the recipe's evaluation_transform
+        device=torch.device("cpu"),
+        engine="torch",
+        workers=0,
+    )
+    given = [outputs.classes[row] for row in outputs.logits.argmax(axis=1)]
+    right = np.array([a == b for a, b in zip(given, images.labels, strict=True)], float)
+    np.savez(results / "answers.npz", right=right, groups=np.array(images.groups or images.names))
+
+
+def run(folder: Path, script: str, *options: object) -> None:
+    words = [sys.executable, script, "--small", *map(str, options)]
+    print("$", *words, flush=True)
+    subprocess.run(words, cwd=folder, check=True)
+
+
+def report(found: dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]], options: argparse.Namespace) -> None:
+    seeds = options.seeds.split(",")
+    arms = options.arms.split(",")
+
+    def of(arm: str) -> tuple[np.ndarray, np.ndarray, list[float]]:
+        """Right answers over all folds, mean of the seeds; their groups; the accuracy of each fold."""
+        rights, groups, each = [], [], []
+        for fold in options.folds.split(","):
+            right = np.mean([found[arm, fold, seed][0] for seed in seeds], axis=0)
+            rights.append(right)
+            groups.append(found[arm, fold, seeds[0]][1])
+            each.append(float(right.mean()))
+        return np.concatenate(rights), np.concatenate(groups), each
+
+    base, groups, _ = of(arms[0])
+    print(f"{len(base)} held-out images of {len(set(groups.tolist()))} groups, {options.folds=}, {options.seeds=}")
+    for arm in arms:
+        right, _, each = of(arm)
+        low, high = bootstrap_mean(right, groups, seed=0)
+        gain = bootstrap_difference(right, base, groups, seed=0)
+        row = {"arm": arm, "mean_of_folds": round(float(np.mean(each)), 4), "interval": [round(low, 4), round(high, 4)]}
+        print(json.dumps({**row, "gain": str(gain), "folds": [round(one, 3) for one in each]}))
+
+
+if __name__ == "__main__":
+    main()

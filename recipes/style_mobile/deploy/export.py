@@ -1,0 +1,60 @@
+"""Export the network as ../results/bundle, which another program can run, in the precision that the hold-out allows.
+
+The models of the network that has not seen the hold-out are in results/NETWORK-SIZE, for measurements on it.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from noseprint.command_line import run
+from noseprint.deploy.classifier_options import ClassifierExportOptions
+
+HERE = Path(__file__).resolve().parent
+FAMILY = HERE.parent
+FULL = ClassifierExportOptions(data=FAMILY / "data")
+SMALL = replace(FULL, run="small", small=True)
+
+
+def main(options: ClassifierExportOptions) -> None:
+    """Export the finished network, or the student if there is none; results/precisions.csv says what was compared."""
+    from noseprint.data.prepared import read_prepared
+    from noseprint.deploy.classifier_answers import original_photographs
+    from noseprint.deploy.classifier_export import export_classifier, export_models, write_precisions
+    from noseprint.inference.out_of_fold import require_unseen
+    from noseprint.lock import lock
+    from noseprint.models.backbone import has_fixed_size
+    from noseprint.models.weights_header import read_header
+
+    results = HERE / "results" / options.run
+    weights = FAMILY / "finish" / "results" / options.run / "best.safetensors"
+    proof = weights.parent / "proof" / "best.safetensors"
+    if not weights.is_file():
+        weights = proof = FAMILY / "student" / "results" / options.run / "best.safetensors"
+    header = read_header(proof)
+    prepared = read_prepared(FAMILY / "prepare" / "results" / options.run)
+    require_unseen(proof, prepared.split("val"))
+    sources = dict(zip(prepared.images.names, prepared.sources, strict=True))
+    with lock(results):
+        exported = export_classifier(
+            weights,
+            FAMILY / "results" / options.run / "bundle",
+            proof=proof,
+            train=prepared.split("train"),
+            holdout=original_photographs(prepared.split("val"), sources, options.data),
+            image_size=options.size,
+            precision=None if options.precision == "auto" else options.precision,
+            most_loss=options.most_loss,
+            right=options.right,
+            seed=options.seed,
+            skip_bad=options.skip_bad,
+        )
+        network = header.backbone.partition(".")[0]
+        for size in options.measured_sizes(header.image_size, fixed=has_fixed_size(header.backbone)):
+            folder = results / f"{network}-{size}"
+            export_models(proof, folder, image_size=size, train=prepared.split("train"), seed=options.seed)
+        write_precisions(results / "precisions.csv", exported)
+    print("\n".join(exported.lines), flush=True)
+
+
+if __name__ == "__main__":
+    run(main, full=FULL, small=SMALL)

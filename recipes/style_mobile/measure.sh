@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Measures how fast the exported networks answer on this CPU, and how often they are right.
+#
+#   bash recipes/style_mobile/measure.sh --demo                after train.sh --demo, which runs it at its end
+#   bash recipes/style_mobile/measure.sh --small --data DIR    after train.sh --small
+#
+# Every network is measured at every size and in every precision that train.sh exported, by OpenVINO, ONNX Runtime and
+# torch, on the photographs that were held out. They take turns, so that a busy machine slows all alike. The table is
+# printed, and written to recipes/style_mobile/results/RUN/pareto.csv; pareto.png beside it shows it.
+#
+#   --threads N       CPU threads that each may use (default: 1)
+#   --most N          at most this many photographs (default: 200)
+#   --rounds N        how often each network answers all of them (default: 3)
+#   --weight W        weight of the speed in the score, in 0..1 (default: 0.3); the accuracy has the rest
+#   --enough N        images per second beyond which more speed is worth nothing (default: 100)
+#   --split SPLIT     other photographs, such as test; their labels must be known (default: val, those held out)
+#   --dry-run --help  as in train.sh
+
+# shellcheck source=scripts/common.sh
+source "$(dirname "$0")/../../scripts/common.sh"
+
+OPTIONS=() SPLIT=val
+while [ $# -gt 0 ]; do
+  CONSUMED=2
+  case $1 in
+    --threads | --most | --rounds | --weight | --enough) require_value "$@"; OPTIONS+=("$1" "$2") ;;
+    --split) require_value "$@"; SPLIT=$2 ;;
+    *) common_option "$@" ;;
+  esac
+  shift "$CONSUMED"
+done
+set_run
+run=${RUN:+/$RUN}
+exported=deploy/results$run
+[ "$DRY_RUN" = 1 ] || [ -d "$exported" ] || fail "$FAMILY/$exported is missing: run train.sh with the same options first"
+set_up_python requirements.txt
+run_or_show python -m noseprint.cli benchmark "$exported" "finish/results$run/proof/best.safetensors" \
+  --data "prepare/results$run" --split "$SPLIT" --out "results$run" ${OPTIONS[@]+"${OPTIONS[@]}"}

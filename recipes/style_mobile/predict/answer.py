@@ -1,0 +1,42 @@
+"""Classify the test images by the exported network: ../results/prediction.csv, or --out FILE for those in --images."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from noseprint.command_line import run
+from noseprint.deploy.classifier_options import ClassifierAnswerOptions
+
+HERE = Path(__file__).resolve().parent
+FAMILY = HERE.parent
+FULL = ClassifierAnswerOptions(data=FAMILY / "data")
+SMALL = replace(FULL, run="small", small=True)
+
+
+def main(options: ClassifierAnswerOptions) -> None:
+    """Write image,label,probability,decision, and say how many answers are right where that is known."""
+    from noseprint.data.prepared import read_prepared
+    from noseprint.deploy.classifier_answers import answer_photographs, original_photographs
+    from noseprint.errors import NoseprintError
+    from noseprint.files import check_output
+    from noseprint.inference.infer_classes import photographs_in
+
+    results = FAMILY / "results" / options.run
+    out = options.out or results / "prediction.csv"
+    check_output(out, suffix=".csv", inputs=())
+    if options.images:
+        images = photographs_in(options.images)
+    else:
+        prepared = read_prepared(FAMILY / "prepare" / "results" / options.run)
+        sources = dict(zip(prepared.images.names, prepared.sources, strict=True))
+        images = original_photographs(prepared.split("test"), sources, options.data)
+        if not len(images):
+            raise NoseprintError("the data have no test images: classify others with --images FOLDER --out FILE.csv")
+    weights = FAMILY / "finish" / "results" / options.run / "best.safetensors"
+    if not weights.is_file():
+        weights = FAMILY / "student" / "results" / options.run / "best.safetensors"
+    lines = answer_photographs(results / "bundle", images, out=out, weights=weights)
+    print("\n".join((*lines, f"The answer is in {out}.")), flush=True)
+
+
+if __name__ == "__main__":
+    run(main, full=FULL, small=SMALL)

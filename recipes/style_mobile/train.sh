@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# Trains a small, fast classifier for a folder of classes, with the help of a larger one.
+#
+#   bash recipes/style_mobile/train.sh --demo                try it on drawn leaves: no GPU, some minutes
+#   bash recipes/style_mobile/train.sh --small --data DIR    without a GPU: EfficientNet-Lite0, taught by Lite2
+#   bash recipes/style_mobile/train.sh [--data DIR]          MobileNetV3-small, taught by EfficientNet-B1
+#
+# DIR holds train/CLASS/*, or a table of images and labels. The networks are judged on val/; without it, a fifth of the
+# training images is held out. Each folder's results/RUN gets its weights. Finished steps whose inputs have not changed
+# are skipped. Interrupted steps resume.
+#
+#   --targets WHAT    what the student learns: argmax (as published) or probabilities, of which the teacher has a fifth
+#                     and the label the rest; or labels alone: then no teacher is trained. Default: argmax; with --small
+#                     probabilities
+#   --kd              also train a student beside a teacher that answers in each step; the better one is taken
+#   --backbone NAME --backbone-weights FILE
+#                     the student's network, as timm calls it (name.tag), and its pretrained weights, if timm cannot
+#                     download them
+#   --size N --precision P
+#                     the side in pixels and the precision (float32, bf16 or int8) of the network in the bundle: what
+#                     measure.sh shows to be best for you. Default: as trained, and the fastest precision that loses at
+#                     most --most-loss (0.005) of the right answers
+#   --right SHARE     share of the answers that must be right (default: 0.95); the others are "cannot tell"
+#   --table FILE --image-column C --label-column C --split-column C --group-column C
+#                     the table and its columns, where their names are not recognised. Images of one group, such as
+#                     those of one photographer, are never in two folds, nor on both sides of the hold-out
+#   --from STAGE --to STAGE
+#                     begin or end with this stage: prepare, teacher, student, finish or deploy
+#   --only FOLDER... --gpus 0,1 --jobs N --check --force --skip-bad --list --dry-run --help
+#                     as in train.sh of the checkout
+#   -- OPTION...      pass options to the train.py of the students, for example: -- --mixing cutmix. With --only, to
+#                     that of each folder named: --only teacher -- --epochs 10
+
+# shellcheck source=scripts/common.sh
+source "$(dirname "$0")/../../scripts/common.sh"
+source "$ROOT/scripts/steps.sh"
+source options.sh
+
+method() {
+  lane prepare
+  if needs_teacher; then lanes teacher 0 1 2 3 4; fi
+  lanes student "${STUDENTS[@]}"
+  lane finish
+  lane deploy
+}
+
+prepare() {
+  step prepare prepare/prepare.py --with ${TABLE_OPTIONS[@]+"${TABLE_OPTIONS[@]}"} \
+    --reads ${READ_ALL[@]+"${READ_ALL[@]}"} --makes images.csv
+}
+
+teacher() {  # FOLD
+  step teacher teacher/train.py --part "fold$1" --reads "$PREPARED/images" \
+    --after prepare/prepare.py --makes out_of_fold.safetensors
+}
+
+student() {  # FOLDER
+  local after=(prepare/prepare.py)
+  if needs_teacher; then after+=("teacher/train.py:*"); fi
+  step student "$1/train.py" --with ${STUDENT[@]+"${STUDENT[@]}"} \
+    --reads "$PREPARED/images" ${WEIGHTS:+"$WEIGHTS"} --after "${after[@]}"
+}
+
+finish() {
+  step finish finish/train.py --with --students "$(IFS=,; printf '%s' "${STUDENTS[*]}")" \
+    --reads "$PREPARED/images" --after prepare/prepare.py "${STUDENTS[@]/%//train.py}"
+}
+
+deploy() {
+  step deploy deploy/export.py --with ${EXPORT[@]+"${EXPORT[@]}"} --reads "$PREPARED/images" --after prepare/prepare.py finish/train.py \
+    --makes precisions.csv
+}
+
+needs_teacher() { [ "$TARGETS" != labels ] || [ "${#STUDENTS[@]}" -gt 1 ]; }
+
+demo_options() {  # FOLDER
+  case $1 in
+    teacher) echo --epochs 3 --batch-size 32 --image-size 96 --train-size 96 ;;
+    student | student_kd) echo --epochs 8 --batch-size 32 --image-size 96 --train-size 96 ;;
+  esac
+}
+
+takes_options() { [ "$ONLY" = 1 ] || contains "$1" "${STUDENTS[@]}"; }  # FOLDER
+
+TARGETS="" STUDENTS=(student) STUDENT=() WEIGHTS="" EXPORT=()
+own_option() {
+  if table_option "$@"; then return; fi
+  case $1 in
+    --kd) STUDENTS=(student student_kd); return ;;
+    --targets | --backbone | --backbone-weights | --size | --precision | --most-loss | --right) ;;
+    *) return 1 ;;
+  esac
+  require_value "$@"
+  case $1 in
+    --targets)
+      case $2 in labels | argmax | probabilities) ;; *) usage_error "$1 $2: choose labels, argmax or probabilities" ;; esac
+      TARGETS=$2 STUDENT+=("$1" "$2") ;;
+    --backbone) STUDENT+=("$1" "$2") ;;
+    --backbone-weights)
+      WEIGHTS=$(from_caller "$2")
+      STUDENT+=("$1" "$WEIGHTS") ;;
+    *) EXPORT+=("$1" "$2") ;;
+  esac
+  # shellcheck disable=SC2034  # read_options reads it
+  CONSUMED=2
+}
+
+read_options "$@"
+set_options
+run_method .
+method_is_complete || exit 0
+[ "$SIZE" != demo ] || continue_with measure.sh
+say_next measure.sh
+say_next predict.sh

@@ -1,0 +1,103 @@
+"""The last epochs of a classifier: on all images, with averaged weights, and proven on a hold-out."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from noseprint.errors import NoseprintError
+from noseprint.files import atomic_write
+from noseprint.models.classifier import ClassifierNet
+from noseprint.models.weights import load_classifier, save_weights
+from noseprint.models.weights_header import read_header
+from noseprint.tasks.classification import ClassificationTask
+from noseprint.tasks.student_options import FinishOptions
+from noseprint.training.averaging import average_weights
+from noseprint.training.fit import fit
+
+MakeTask = Callable[[ClassifierNet, FinishOptions, bool], ClassificationTask]
+"""Makes the task of the last epochs of a network; True: on all images, without a hold-out."""
+
+
+def best_student(students: Mapping[str, Path]) -> tuple[str, str]:
+    """The name of the student with the highest accuracy on the hold-out, and a line that says so.
+
+    students: the weights of each. Raises NoseprintError if one is missing or was trained without a hold-out.
+    """
+    accuracy = dict[str, float]()
+    for name, path in students.items():
+        scores = read_header(path).holdout_scores
+        if not scores:
+            raise NoseprintError(f"{path}: was trained without a hold-out, so nothing shows how good it is")
+        accuracy[name] = scores["accuracy"]
+    name = max(accuracy, key=lambda one: accuracy[one])
+    others = [f"{accuracy[name] - value:+.4f} to {one}" for one, value in accuracy.items() if one != name]
+    return name, ", ".join([f"{name}: accuracy {accuracy[name]:.4f} on the hold-out", *others])
+
+
+def finish(student: str, weights: Path, *, results: Path, options: FinishOptions, make_task: MakeTask) -> str:
+    """Train a student a little longer, average its snapshots, and keep the mean if the hold-out says that it is good.
+
+    First on the student's own images: the mean must score at least as high as the student and each of the snapshots.
+    `results`/proof/best.safetensors is then the mean, and otherwise the student itself; `results`/proof.json tells the
+    scores. If the mean is accepted, the same with all images gives `results`/best.safetensors; otherwise that is the
+    student as well. An interrupted call goes on where it was.
+
+    student, weights: its name and its weights. Returns a line that says what was found.
+    Raises NoseprintError in a distributed run, as this takes minutes in one process, and as `fit` does.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise NoseprintError("the last epochs run in one process: start this without torchrun")
+    network = _load(weights)
+    options = replace(options, train_size=options.train_size or network.image_size)
+    task = make_task(network, options, False)
+    fit(task, results=results / "proof" / "training", options=options)
+    snapshots = _snapshots(results / "proof" / "training", options)
+
+    def accuracy(*files: Path) -> float:
+        average_weights(network, files)
+        scores = task.score(network)
+        assert scores
+        return scores.values["accuracy"]
+
+    before, each = accuracy(weights), [accuracy(path) for path in snapshots]
+    mean = accuracy(*snapshots)  # the last: the network and the header are those of the mean
+    accepted = mean >= max(before, *each)
+    why = f"on {len(task.holdout)} held-out images the mean of {len(each)} snapshots scores {mean:.4f}, "
+    why += f"the best of them {max(each):.4f}, and {student} {before:.4f}"
+    why += "" if accepted else f": the mean is worse, so {student} stays as it is"
+    proof, best = results / "proof" / "best.safetensors", results / "best.safetensors"
+    if accepted:
+        save_weights(proof, network, extra={"recipe": "finish", **task.header()})
+    else:
+        _copy(weights, proof)
+    found = {"student": before, "snapshots": each, "mean": mean}
+    with atomic_write(results / "proof.json") as part:
+        record = {"student": student, "accuracy": found, "accepted": accepted, "why": why}
+        part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    if accepted:
+        network = _load(weights)
+        task = make_task(network, options, True)
+        fit(task, results=results / "all_images", options=options)
+        average_weights(network, _snapshots(results / "all_images", options))
+        save_weights(best, network, extra={"recipe": "finish", **task.header()})
+    else:
+        _copy(weights, best)
+    return why
+
+
+def _load(weights: Path) -> ClassifierNet:
+    network = load_classifier(weights)
+    network.freeze_batch_norm = True
+    return network
+
+
+def _snapshots(results: Path, options: FinishOptions) -> list[Path]:
+    return [results / "snapshots" / f"{number}.safetensors" for number in range(1, options.snapshots + 1)]
+
+
+def _copy(source: Path, target: Path) -> None:
+    with atomic_write(target) as part:
+        shutil.copyfile(source, part)

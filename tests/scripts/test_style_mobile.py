@@ -1,0 +1,107 @@
+"""The scripts of recipes/style_mobile: which steps they have, and what each is given. Nothing is trained."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TEACHERS = [f"teacher teacher/train.py:fold{fold} after prepare/prepare.py" for fold in range(5)]
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    root = tmp_path / "a checkout"
+    for folder in ("scripts", "recipes/style_mobile"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("results", "data", "__pycache__"))
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (tmp_path / "bin" / "python").chmod(0o755)
+    for split in ("train", "val", "test"):
+        (tmp_path / "classes" / split / "cat").mkdir(parents=True)
+        (tmp_path / "classes" / split / "cat" / "1.jpg").write_bytes(b"pixels")
+    return root
+
+
+def run(checkout, *options, status=0):
+    environment = os.environ | {"PATH": f"{checkout.parent}/bin:{os.environ['PATH']}", "NOSEPRINT_JOBS": "1"}
+    done = subprocess.run(
+        ["bash", str(checkout / "recipes/style_mobile/train.sh"), *options],
+        cwd=checkout.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return (done.stdout + done.stderr).replace("\\", "")
+
+
+def planned(checkout, *options):
+    """The command of each step, by its script (and part)."""
+    lines = run(checkout, "--small", "--data", "classes", "--dry-run", *options).splitlines()
+    commands = [line.removeprefix("run").strip() for line in lines if line.startswith("run ")]
+    return {(line.split()[1], line.partition("--part ")[2][:5]): line for line in commands}
+
+
+def test_the_table_of_contents(checkout):
+    lines = run(checkout, "--list", "--small").splitlines()
+    after = " ".join(f"teacher/train.py:fold{fold}" for fold in range(5))
+    assert lines[:7] == [
+        "prepare prepare/prepare.py",
+        *TEACHERS,
+        f"student student/train.py after prepare/prepare.py {after}",
+    ]
+    assert "finish finish/train.py after prepare/prepare.py student/train.py" in lines
+    with_kd = run(checkout, "--list", "--small", "--kd")
+    assert f"student student_kd/train.py after prepare/prepare.py {after}" in with_kd
+    assert "finish finish/train.py after prepare/prepare.py student/train.py student_kd/train.py" in with_kd
+
+
+def test_labels_alone_need_no_teacher_but_a_student_beside_one_does(checkout):
+    assert "teacher" not in run(checkout, "--list", "--small", "--targets", "labels")
+    assert "teacher/train.py:fold4" in run(checkout, "--list", "--small", "--targets", "labels", "--kd")
+
+
+def test_only_prepare_reads_the_table(checkout):
+    (checkout.parent / "my table.csv").write_text("image,kind of cat\n")
+    plan = planned(checkout, "--table", "my table.csv", "--label-column", "kind of cat", "--group-column", "sender")
+    table = f"--table {checkout.parent}/my table.csv --label-column kind of cat --group-column sender"
+    assert {script for (script, _), line in plan.items() if table in line} == {"prepare/prepare.py"}
+    assert all(f"--data {checkout.parent}/classes --small" in line for line in plan.values())
+
+
+def test_the_students_get_their_options(checkout):
+    weights = checkout.parent / "my weights.pth"
+    weights.write_bytes(b"weights")
+    own = ("--kd", "--targets", "argmax", "--backbone", "mobilenetv3_small_075.lamb_in1k")
+    plan = planned(checkout, *own, "--backbone-weights", weights.name, "--", "--mixing", "mixup")
+    students = {("student/train.py", ""), ("student_kd/train.py", "")}
+    given = f"--targets argmax --backbone mobilenetv3_small_075.lamb_in1k --backbone-weights {weights} --mixing mixup"
+    assert {step for step, line in plan.items() if given in line} == students
+    assert {step for step, line in plan.items() if "mixup" in line or "--backbone" in line} == students
+    assert "--students student,student_kd" in plan["finish/train.py", ""]
+
+
+def test_the_demo_can_be_planned_before_its_data_exist(checkout):
+    plan = run(checkout, "--demo", "--dry-run")
+    assert plan.count("--run demo") >= 8
+    prepare = next(line for line in plan.splitlines() if "prepare/prepare.py" in line)
+    assert "--group-column photographer" in prepare
+    assert "predict.sh --demo" in plan
+    assert not (checkout / "recipes/style_mobile/data").exists()
+
+
+def test_a_check_reads_the_data_only(checkout):
+    assert "two classes are needed" in run(checkout, "--small", "--data", "classes", "--check", status=1)
+    assert not list(checkout.glob("recipes/style_mobile/*/results"))
+
+
+def test_wrong_options_are_refused(checkout):
+    said = run(checkout, "--targets", "everything", status=2)
+    assert "--targets everything: choose labels, argmax or probabilities" in said
+    assert "--backbone needs a value" in run(checkout, "--backbone", status=2)
+    assert "unknown option --labels" in run(checkout, "--labels", "given", status=2)
