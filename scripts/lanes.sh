@@ -21,7 +21,7 @@ run_script() {  # RESULT FOLDER/SCRIPT ARGUMENT...: runs SCRIPT, which must writ
     return
   fi
   log=$(of_family "${result%/*}/$(basename "$script" .py).log")
-  # A lane outlives its shell if only that is killed: it ends with the script that it runs, and starts no other.
+  # A lane outlives its shell if only the shell is killed. Then it finishes its current script, and starts no other.
   kill -0 $$ 2>/dev/null || fail_lane "$script was not started, since $SELF was killed"
   mkdir -p "${result%/*}"
   error=$({ printf '$ python'; printf ' %q' "$@"; printf '\n'; } 2>&1 >>"$log") ||

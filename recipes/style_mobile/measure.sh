@@ -4,14 +4,14 @@
 #   bash recipes/style_mobile/measure.sh --demo                after train.sh --demo, which runs it at its end
 #   bash recipes/style_mobile/measure.sh --small --data DIR    after train.sh --small
 #
-# Every network is measured at every size and in every precision that train.sh exported, by OpenVINO, ONNX Runtime and
-# torch, on the photographs that were held out. They take turns, so that a busy machine slows all alike. The table is
-# printed, and written to recipes/style_mobile/results/RUN/pareto.csv; pareto.png beside it shows it.
+# The network is measured at every size and in every precision that train.sh exported, with OpenVINO, ONNX Runtime and
+# torch, on the small copies of the held-out photographs. They take turns, so that a busy machine slows all alike. The
+# table is printed, and written to recipes/style_mobile/results/RUN/pareto.csv; pareto.png beside it shows it.
 #
-#   --threads N       CPU threads that each may use (default: 1)
+#   --threads N       CPU threads for each (default: 1)
 #   --most N          at most this many photographs (default: 200)
-#   --rounds N        how often each network answers all of them (default: 3)
-#   --weight W        weight of the speed in the score, in 0..1 (default: 0.3); the accuracy has the rest
+#   --rounds N        how often each classifies all of them (default: 3)
+#   --weight W        weight of the speed in the score, in 0..1 (default: 0.3); the rest is that of the accuracy
 #   --enough N        images per second beyond which more speed is worth nothing (default: 100)
 #   --split SPLIT     other photographs, such as test; their labels must be known (default: val, those held out)
 #   --dry-run --help  as in train.sh
@@ -32,7 +32,8 @@ done
 set_run
 run=${RUN:+/$RUN}
 exported=deploy/results$run
-[ "$DRY_RUN" = 1 ] || [ -d "$exported" ] || fail "$FAMILY/$exported is missing: run train.sh with the same options first"
+[ "$DRY_RUN" = 1 ] || [ -d "$exported" ] ||
+  fail "$FAMILY/$exported is missing: run train.sh with the same options first"
 set_up_python requirements.txt
 run_or_show python -m noseprint.cli benchmark "$exported" "finish/results$run/proof/best.safetensors" \
   --data "prepare/results$run" --split "$SPLIT" --out "results$run" ${OPTIONS[@]+"${OPTIONS[@]}"}

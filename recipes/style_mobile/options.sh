@@ -6,12 +6,14 @@ source "$ROOT/scripts/class_data.sh"
 
 PREPARED=""  # a data folder, which prepare makes and all later steps read
 
-set_options() {  # after read_options or set_run: what prepare reads, and what it knows about the groups of the demo
+set_options() {  # after read_options or set_run: sets what the steps read, and names the groups of the demo
   [ "$SIZE" != demo ] || TABLE_OPTIONS=(--group-column photographer)
   set_inputs
   PREPARED=$FAMILY/prepare/results${RUN:+/$RUN}
 }
 
-check_data() { run_or_show python prepare/prepare.py "${RUN_OPTIONS[@]}" ${TABLE_OPTIONS[@]+"${TABLE_OPTIONS[@]}"} --check; }
+check_data() {
+  run_or_show python prepare/prepare.py "${RUN_OPTIONS[@]}" ${TABLE_OPTIONS[@]+"${TABLE_OPTIONS[@]}"} --check
+}
 
 make_demo_data() { make_drawn_classes no; }

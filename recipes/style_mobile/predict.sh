@@ -5,8 +5,8 @@
 #   bash recipes/style_mobile/predict.sh --small --data DIR    the test images of DIR, after train.sh --small
 #   bash recipes/style_mobile/predict.sh --small --images FOLDER --out FILE.csv    any photographs
 #
-# The answer has a row image,label,probability,decision for each image. The decision is the label or, where too few of
-# such answers would be right, "cannot tell". The answer for the test images is
+# The answer is a table with a row image,label,probability,decision for each image. The decision is the label or, if the
+# probability is too low, "cannot tell". For the test images, the table is
 # recipes/style_mobile/results/RUN/prediction.csv.
 #
 #   --images FOLDER     classify these photographs instead. Those that cannot be read are listed in FILE.skipped.csv
@@ -31,7 +31,7 @@ case ${IMAGES:+images}:${OUT:+out} in
 esac
 set_run
 bundle=results${RUN:+/$RUN}/bundle
-[ "$DRY_RUN" = 1 ] || [ -d "$bundle" ] || fail "$bundle is missing: run train.sh with the same options first"
+[ "$DRY_RUN" = 1 ] || [ -d "$bundle" ] || fail "$FAMILY/$bundle is missing: run train.sh with the same options first"
 set_up_python requirements.txt
 [ "$DRY_RUN" = 1 ] || lock_folder "results${RUN:+/$RUN}" "$SELF" || fail "nothing was started"
 run_or_show python predict/answer.py "${RUN_OPTIONS[@]}" ${ANSWER[@]+"${ANSWER[@]}"}

@@ -9,18 +9,22 @@
 # training images is held out. Each folder's results/RUN gets its weights. Finished steps whose inputs have not changed
 # are skipped. Interrupted steps resume.
 #
-#   --targets WHAT    what the student learns: argmax (as published) or probabilities, of which the teacher has a fifth
-#                     and the label the rest; or labels alone: then no teacher is trained. Default: argmax; with --small
-#                     probabilities
-#   --kd              also train a student beside a teacher that answers in each step; the better one is taken
+#   --targets WHAT    what the student learns of each image. argmax: four fifths its label, one fifth the teacher's most
+#                     probable class. probabilities: one fifth all of the teacher's probabilities instead. labels: its
+#                     label alone, and no teacher is trained, except for --kd. Default: argmax, as published; with
+#                     --small probabilities
+#   --kd              also train a second student, for which a teacher classifies the images of each training step; the
+#                     better one is taken. Without --targets, it learns the labels alone
 #   --backbone NAME --backbone-weights FILE
 #                     the student's network, as timm calls it (name.tag), and its pretrained weights, if timm cannot
 #                     download them
 #   --size N --precision P
-#                     the side in pixels and the precision (float32, bf16 or int8) of the network in the bundle: what
-#                     measure.sh shows to be best for you. Default: as trained, and the fastest precision that loses at
-#                     most --most-loss (0.005) of the right answers
-#   --right SHARE     share of the answers that must be right (default: 0.95); the others are "cannot tell"
+#                     the side in pixels and the precision (float32, bf16 or int8) of the network in the bundle; choose
+#                     them from the table of measure.sh. Default: as trained, and the fastest precision that loses
+#                     little
+#   --most-loss SHARE how many of the right answers a lower precision may lose (default: 0.005)
+#   --right SHARE     how many of the answers must be right (default: 0.95). Where this is not likely enough, the answer
+#                     is "cannot tell"
 #   --table FILE --image-column C --label-column C --split-column C --group-column C
 #                     the table and its columns, where their names are not recognised. Images of one group, such as
 #                     those of one photographer, are never in two folds, nor on both sides of the hold-out
@@ -29,7 +33,7 @@
 #   --only FOLDER... --gpus 0,1 --jobs N --check --force --skip-bad --list --dry-run --help
 #                     as in train.sh of the checkout
 #   -- OPTION...      pass options to the train.py of the students, for example: -- --mixing cutmix. With --only, to
-#                     that of each folder named: --only teacher -- --epochs 10
+#                     that of each folder named: --only teacher -- --epochs 10, and then --from student
 
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/../../scripts/common.sh"
@@ -67,8 +71,8 @@ finish() {
 }
 
 deploy() {
-  step deploy deploy/export.py --with ${EXPORT[@]+"${EXPORT[@]}"} --reads "$PREPARED/images" --after prepare/prepare.py finish/train.py \
-    --makes precisions.csv
+  step deploy deploy/export.py --with ${EXPORT[@]+"${EXPORT[@]}"} \
+    --reads "$PREPARED/images" --after prepare/prepare.py finish/train.py --makes precisions.csv
 }
 
 needs_teacher() { [ "$TARGETS" != labels ] || [ "${#STUDENTS[@]}" -gt 1 ]; }
@@ -93,7 +97,10 @@ own_option() {
   require_value "$@"
   case $1 in
     --targets)
-      case $2 in labels | argmax | probabilities) ;; *) usage_error "$1 $2: choose labels, argmax or probabilities" ;; esac
+      case $2 in
+        labels | argmax | probabilities) ;;
+        *) usage_error "$1 $2: choose labels, argmax or probabilities" ;;
+      esac
       TARGETS=$2 STUDENT+=("$1" "$2") ;;
     --backbone) STUDENT+=("$1" "$2") ;;
     --backbone-weights)
