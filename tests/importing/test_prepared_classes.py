@@ -52,7 +52,7 @@ def files(folder):
 
 def test_a_fifth_is_held_out_and_the_rest_is_cut_into_folds_by_sender(data, tmp_path):
     line = prepare(data, tmp_path / "made")
-    assert "one of five parts of the training images, held out" in line
+    assert "(a fifth of the training images)" in line
     made = read_prepared(tmp_path / "made")
     assert 3 <= len(made.split("val")) <= 9
     assert len(made.split("train")) + len(made.split("val")) == len(made.labelled()) == 30

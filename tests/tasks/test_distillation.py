@@ -63,8 +63,8 @@ def test_the_teachers_have_their_share_of_the_target():
     teachers, labels = np.array([[0.5, 0.3, 0.2], [0.1, 0.1, 0.8]], np.float32), ["c", "c"]
     mixed = soft_labels(teachers, labels, ("a", "b", "c"), share=0.2)
     np.testing.assert_allclose(mixed, [[0.1, 0.06, 0.84], [0.02, 0.02, 0.96]], rtol=1e-6)
-    sure = soft_labels(teachers, labels, ("a", "b", "c"), share=0.2, sure=True)
-    np.testing.assert_allclose(sure, [[0.2, 0, 0.8], [0, 0, 1]], rtol=1e-6)
+    hard = soft_labels(teachers, labels, ("a", "b", "c"), share=0.2, argmax=True)
+    np.testing.assert_allclose(hard, [[0.2, 0, 0.8], [0, 0, 1]], rtol=1e-6)
 
 
 def test_the_distillation_loss_is_a_scaled_divergence():

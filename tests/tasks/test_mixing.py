@@ -1,4 +1,4 @@
-"""What is done to the images of a batch."""
+"""Augmentations of a whole batch."""
 
 import torch
 

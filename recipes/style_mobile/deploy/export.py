@@ -1,6 +1,6 @@
-"""Export the network as ../results/bundle, which another program can run, in the precision that the hold-out allows.
+"""Export the network for other programs as ../results/RUN/bundle, in the precision that the hold-out allows.
 
-The models of the network that has not seen the hold-out are in results/NETWORK-SIZE, for measurements on it.
+For measure.sh, results/RUN/NETWORK-SIZE holds the models of the network that has not seen the hold-out.
 """
 
 from dataclasses import replace
@@ -16,7 +16,7 @@ SMALL = replace(FULL, run="small", small=True)
 
 
 def main(options: ClassifierExportOptions) -> None:
-    """Export the finished network, or the student if there is none; results/precisions.csv says what was compared."""
+    """Export the finished network, or else the student; results/RUN/precisions.csv compares the precisions."""
     from noseprint.data.prepared import read_prepared
     from noseprint.deploy.classifier_answers import original_photographs
     from noseprint.deploy.classifier_export import export_classifier, export_models, write_precisions

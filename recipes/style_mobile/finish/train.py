@@ -1,6 +1,6 @@
-"""The last epochs of the better student: at a low rate, without mixing, averaged; proven on the hold-out, then on all.
+"""Train the better student a little longer, without mixing, and average snapshots: first without the hold-out.
 
-results/RUN/proof/best.safetensors has not seen the hold-out; results/RUN/best.safetensors has, if it was accepted.
+That is results/RUN/proof/best.safetensors. If it scores well enough, results/RUN/best.safetensors uses all images.
 """
 
 from dataclasses import replace
@@ -28,7 +28,7 @@ SMALL = replace(FULL, run="small", small=True, epochs=2, batch_size=32, optimize
 
 
 def main(options: FinishOptions) -> None:
-    """Prove, then train on all images."""
+    """Train without the hold-out, then on all images if the scores allow it."""
     import dataset  # here, not above: torch takes seconds to load, and --help does not need it
 
     from noseprint.data.prepared import read_prepared

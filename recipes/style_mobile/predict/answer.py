@@ -1,4 +1,4 @@
-"""Classify the test images by the exported network: ../results/prediction.csv, or --out FILE for those in --images."""
+"""Classify the test images with the exported network: ../results/RUN/prediction.csv. Or those in --images: --out."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ SMALL = replace(FULL, run="small", small=True)
 
 
 def main(options: ClassifierAnswerOptions) -> None:
-    """Write image,label,probability,decision, and say how many answers are right where that is known."""
+    """Write image,label,probability,decision, and print how many answers are right, if the labels are known."""
     from noseprint.data.prepared import read_prepared
     from noseprint.deploy.classifier_answers import answer_photographs, original_photographs
     from noseprint.errors import NoseprintError

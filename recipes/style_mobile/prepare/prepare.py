@@ -1,4 +1,4 @@
-"""Make small images, a hold-out and five folds: results/RUN/images.csv and images/, which all trainings read."""
+"""Make small images, a hold-out and five folds: results/RUN/images.csv and images/, for all trainings."""
 
 from dataclasses import replace
 from functools import partial

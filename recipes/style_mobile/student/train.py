@@ -1,4 +1,4 @@
-"""The student: a small network that learns the labels, and a fifth of each from what the teacher says of the image."""
+"""Train the student, a small network. Four fifths of its target are the label, a fifth is the teachers' prediction."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -62,8 +62,8 @@ def main(options: StudentOptions) -> None:
     train, teachers = prepared.split("train"), HERE.parent / "teacher" / "results" / options.run
     targets = None
     if options.targets != "labels":
-        said, sure = teacher_probabilities(prepared, teachers), options.targets == "argmax"
-        targets = soft_labels(said, train.labels, train.classes, share=options.soft_share, sure=sure)
+        predicted, argmax = teacher_probabilities(prepared, teachers), options.targets == "argmax"
+        targets = soft_labels(predicted, train.labels, train.classes, share=options.soft_share, argmax=argmax)
     torch.manual_seed(options.seed)
     network = build_model(
         train.classes,

@@ -1,4 +1,4 @@
-"""The student beside a teacher, which says in each step what it takes the same, mixed images for."""
+"""Train the student beside a teacher, which classifies the images of each step, mixed as the student sees them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -62,8 +62,8 @@ def main(options: OnlineStudentOptions) -> None:
     require_unseen(teacher, prepared.split("val"))
     targets = None
     if options.targets != "labels":
-        said, sure = teacher_probabilities(prepared, teachers), options.targets == "argmax"
-        targets = soft_labels(said, train.labels, train.classes, share=options.soft_share, sure=sure)
+        predicted, argmax = teacher_probabilities(prepared, teachers), options.targets == "argmax"
+        targets = soft_labels(predicted, train.labels, train.classes, share=options.soft_share, argmax=argmax)
     torch.manual_seed(options.seed)
     network = build_model(
         train.classes,

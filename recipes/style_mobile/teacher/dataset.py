@@ -5,12 +5,12 @@ from noseprint.data.transforms import A, Transform
 
 
 def training_transform(size: int) -> Transform:
-    """A random square of nearly all, mirrored half of the time."""
+    """A random square that covers most of the image, mirrored half of the time."""
     return A.Compose([A.SmallestMaxSize(round(size * 8 / 7)), A.RandomCrop(size, size), A.HorizontalFlip(p=0.5)])
 
 
 def small_training_transform(size: int) -> Transform:
-    """For --small, whose trainings see few images: more varied ones."""
+    """For --small, whose trainings see few images: larger changes."""
     return A.Compose(
         [
             A.RandomResizedCrop((size, size), scale=(0.3, 1.0)),

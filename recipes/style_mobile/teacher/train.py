@@ -1,6 +1,6 @@
-"""Train a teacher on all folds but one, and let it say what the images of that one are: results/RUN/foldF/.
+"""Train a teacher on all folds but one, and classify the images of that one with it: results/RUN/foldF/.
 
-A teacher never sees the hold-out. What it says of images that it has learned from would be no more than their labels.
+A teacher never sees the hold-out. Its predictions for its own training images would be little more than their labels.
 """
 
 from dataclasses import replace
@@ -24,7 +24,7 @@ FULL = TeacherOptions(
     balance="oversample",
     mixing="cutmix",
     smoothing=0.0,
-    holdout=0.0,  # its own fold judges it, after the training
+    holdout=0.0,  # its own fold scores it, after the training
 )
 SMALL = replace(
     FULL,

@@ -19,7 +19,7 @@ class PrepareOptions(TableOptions):
     small: bool = False
     """Use the defaults for machines without a GPU."""
     image_size: int
-    """Side in pixels of the largest input of a network. Larger images are resized to a shorter side of 8/7 of it."""
+    """Side in pixels of the student's input. Larger images are resized to a shorter side of 8/7 of it."""
     check: bool = False
     """Only say what is wrong with the data; write nothing."""
     skip_bad: bool = False

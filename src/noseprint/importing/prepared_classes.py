@@ -32,8 +32,8 @@ class _Usable(Protocol):
 def prepare_classes(table: ClassTable, results: Path, *, image_size: int, usable: _Usable) -> str:
     """Write `results`/images and `results`/images.csv, a data folder that `read_prepared` reads; return a summary.
 
-    image_size: side in pixels of the largest input. Images whose shorter side is above 8/7 of it are resized to that;
-    the others are copied as they are. usable: chooses the images, and raises what is wrong with the others.
+    image_size: side in pixels of a network's input. Images whose shorter side is above 8/7 of it are resized to that;
+    the others are copied as they are. usable: returns the images that can be used.
 
     Split val is that of `table`; without one, it is one of FOLDS parts of train, stratified by class and disjoint by
     group. What is left of train is cut into FOLDS folds likewise. Copies of a picture count as one group, and training
@@ -66,13 +66,13 @@ def prepare_classes(table: ClassTable, results: Path, *, image_size: int, usable
         write_csv(results / "images.csv", HEADER, zip(*columns, strict=True))
     copies = len(found) - len(kept)
     left_out = f"; {copies} training images are left out, since val or test holds a copy" if copies else ""
-    held_out = "" if "val" in found.splits else " (one of five parts of the training images, held out)"
+    held_out = "" if "val" in found.splits else " (a fifth of the training images)"
     counts = ", ".join(f"{number} {split}" for split, number in Counter(splits).items())
     return f"{len(kept)} images of {len(kept.classes)} classes, {counts}{held_out}{left_out}"
 
 
 def _write(image: Image, path: Path, folder: Path, source: str, *, side: int) -> str:
-    """Write an image as small as it needs to be; return its name from the folder above `folder` on."""
+    """Write an image, made small if it is large, into `folder`; return its path from the folder above."""
     height, width = image.shape[:2]
     scale = side / min(height, width)
     suffix = path.suffix.lower()
@@ -101,7 +101,7 @@ def _without_copies(table: ClassTable, digests: Mapping[Path, bytes]) -> ClassTa
 
 
 def _groups(table: ClassTable, digests: Mapping[Path, bytes]) -> list[str]:
-    """The group of each image; "" for one that belongs to no other. Copies among training images join their groups."""
+    """The group of each image; "" for one that is alone. Copies among training images join their groups."""
     own = table.groups or table.names
     sets = DisjointSet(own)
     first = dict[bytes, str]()

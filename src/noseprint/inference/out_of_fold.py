@@ -1,4 +1,4 @@
-"""Out-of-fold outputs: what the networks of k folds say of images, each by the network that did not learn from it."""
+"""Out-of-fold outputs: each image is classified by that network of k folds which did not learn from it."""
 
 import hashlib
 from collections import Counter
@@ -27,7 +27,7 @@ _NAMED = 3  # images in a message
 
 @dataclass(frozen=True)
 class OutOfFold:
-    """Of N images. logits: (N, K). networks: (N,) the fingerprint of the network that each is by."""
+    """Of N images. logits: (N, K). networks: (N,) the fingerprint of the network that classified each."""
 
     logits: npt.NDArray[np.float32]
     networks: tuple[str, ...]
@@ -65,10 +65,10 @@ def write_fold(
 
 
 def read_folds(images: ClassTable, *, results: Path, parts: Sequence[str], again: str) -> OutOfFold:
-    """What the networks of the folds, in the folders `parts` of `results`, say of `images`; rows in their order.
+    """The outputs for `images` of the networks of the folds, in the folders `parts` of `results`; rows in their order.
 
-    again: says how to train the folds again, as a sentence. Raises NoseprintError, which ends with it, if a fold is
-    missing, was trained for other images, labels, groups or classes, or if the folds do not hold each image once.
+    again: a sentence that says how to train the folds again; the messages end with it. Raises NoseprintError if a fold
+    is missing or was trained for other images, labels, groups or classes, or if the folds do not hold each image once.
     """
 
     def refuse(problem: str) -> NoseprintError:
@@ -91,16 +91,16 @@ def read_folds(images: ClassTable, *, results: Path, parts: Sequence[str], again
 def judge_fold(
     images: ClassTable, own: ClassTable, *, options: FitOptions, results: Path, transform: Callable[[int], Transform]
 ) -> None:
-    """`write_fold`, if the network has seen no image of the fold, and say how many of them it tells right.
+    """`write_fold`, if the network has seen no image of the fold, and print its accuracy on them.
 
     Raises NoseprintError as `require_unseen` and `write_fold` do.
     """
     require_unseen(results / "best.safetensors", own)
     outputs = write_fold(images, own, options=options, results=results, transform=transform)
     if outputs:
-        said = [outputs.classes[column] for column in outputs.logits.argmax(axis=1)]
-        right = np.mean([one == label for one, label in zip(said, own.labels, strict=True)])
-        print(f"{results.name}: {right:.4f} of its {len(own)} images are told right, which it has not seen", flush=True)
+        given = [outputs.classes[column] for column in outputs.logits.argmax(axis=1)]
+        right = np.mean([one == label for one, label in zip(given, own.labels, strict=True)])
+        print(f"{results.name}: accuracy {right:.4f} on its {len(own)} images, which it has not seen", flush=True)
 
 
 def teacher_probabilities(prepared: Prepared, results: Path) -> npt.NDArray[np.float32]:
@@ -120,8 +120,8 @@ def teacher_probabilities(prepared: Prepared, results: Path) -> npt.NDArray[np.f
 def require_unseen(weights: Path, images: ClassTable) -> None:
     """Raise NoseprintError if a network learned from one of `images`, or from a file with the same bytes.
 
-    Its training must have recorded what it learned from (`ClassificationTask`'s `record_images`); otherwise this also
-    raises NoseprintError.
+    It also raises NoseprintError if the training did not record what it learned from (`record_images` of
+    `ClassificationTask`).
     """
     recorded = read_header(weights).extra.get("trained_images")
     if recorded is None:

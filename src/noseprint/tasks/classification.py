@@ -68,8 +68,8 @@ class ClassificationTask(Task):
     chunks of a batch, is that of the whole batch.
     images: to train on.
     targets: (N, K) for each of `images` a distribution over the network's classes, in place of its label.
-    record_images: write a hash of the bytes of each training image into the header of the weights, so that others can
-    tell what the network has not seen.
+    record_images: write a hash of each training image's bytes into the header of the weights, so that it is known
+    what the network has not seen.
     holdout: scores the weights. None or empty: `options.holdout` of `images` is held out, about the same share of
     every class.
     training_transform, evaluation_transform: make the transform of each image, for a side in pixels.
@@ -170,7 +170,7 @@ class ClassificationTask(Task):
             self._set_statistics(neck)
 
     def _set_statistics(self, neck: Neck) -> None:
-        """Measure on rank 0 what a neck's BatchNorm normalises by, on training images as the training sees them."""
+        """Give a neck's BatchNorm its statistics: measured on rank 0, on training images as the training sees them."""
         device = self._world.device
         network = self.network.to(device).eval()
         linear = neck.linear.weight.detach()

@@ -1,4 +1,4 @@
-"""What a student learns from its teachers: targets that are computed before, or a teacher that answers in each step."""
+"""What a student learns from its teachers: targets computed beforehand, or a teacher's answers in each step."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -46,13 +46,13 @@ def half_labels(teachers: Floats, labels: Sequence[str], classes: Sequence[str])
 
 
 def soft_labels(
-    teachers: Floats, labels: Sequence[str], classes: Sequence[str], *, share: float, sure: bool = False
+    teachers: Floats, labels: Sequence[str], classes: Sequence[str], *, share: float, argmax: bool = False
 ) -> Floats:
-    """The teachers' `share` of what they say, (N, K), and the rest of the label of each image.
+    """Targets (N, K): `share` of each is the teachers' probabilities, and the rest is the label of the image.
 
-    sure: put all of the share on their most probable class.
+    argmax: the teachers' most probable class gets all of `share`.
     """
-    if sure:
+    if argmax:
         teachers = np.eye(len(classes), dtype=np.float32)[teachers.argmax(axis=1)]
     number = {name: index for index, name in enumerate(classes)}
     mixed: Floats = teachers * np.float32(share)
@@ -70,7 +70,7 @@ def distillation_loss(student: Tensor, teacher: Tensor, *, temperature: float) -
 
 
 class OnlineDistillationTask(ClassificationTask):
-    """Train a student on its targets and on what a frozen teacher says of the same, mixed images.
+    """Train a student on its targets and on what a frozen teacher predicts for the same images, mixed likewise.
 
     The loss is (1 - alpha) * cross-entropy + alpha * `distillation_loss`.
 

@@ -1,4 +1,4 @@
-"""The last epochs of a classifier: on all images, with averaged weights, and proven on a hold-out."""
+"""The last epochs of a classifier, with averaged weights: tested on a hold-out first, then on all images."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from noseprint.training.averaging import average_weights
 from noseprint.training.fit import fit
 
 MakeTask = Callable[[ClassifierNet, FinishOptions, bool], ClassificationTask]
-"""Makes the task of the last epochs of a network; True: on all images, without a hold-out."""
+"""Makes the task of the last epochs of a network. True: on all images, without a hold-out."""
 
 
 def best_student(students: Mapping[str, Path]) -> tuple[str, str]:
@@ -38,14 +38,14 @@ def best_student(students: Mapping[str, Path]) -> tuple[str, str]:
 
 
 def finish(student: str, weights: Path, *, results: Path, options: FinishOptions, make_task: MakeTask) -> str:
-    """Train a student a little longer, average its snapshots, and keep the mean if the hold-out says that it is good.
+    """Train a student a little longer, average its snapshots, and keep the mean if it scores well on the hold-out.
 
-    First on the student's own images: the mean must score at least as high as the student and each of the snapshots.
-    `results`/proof/best.safetensors is then the mean, and otherwise the student itself; `results`/proof.json tells the
-    scores. If the mean is accepted, the same with all images gives `results`/best.safetensors; otherwise that is the
-    student as well. An interrupted call goes on where it was.
+    The first training uses the student's own images. Its mean is accepted if it scores at least as high as the student
+    and each of the snapshots. Then `results`/proof/best.safetensors is the mean, and a second training, on all images,
+    gives `results`/best.safetensors. Otherwise both files are the student itself. `results`/proof.json holds the
+    scores. An interrupted call continues where it stopped.
 
-    student, weights: its name and its weights. Returns a line that says what was found.
+    student, weights: its name and its weights. Returns a line with the scores.
     Raises NoseprintError in a distributed run, as this takes minutes in one process, and as `fit` does.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:

@@ -1,4 +1,4 @@
-"""What is done to the images of a batch as a whole: CutMix, MixUp and GridMask."""
+"""Augmentations of a whole batch: CutMix, MixUp and GridMask."""
 
 from collections.abc import Callable
 
@@ -11,14 +11,14 @@ from noseprint.tasks.classification_options import Mixing
 MIXUP_ALPHA, CUTMIX_ALPHA = 0.2, 1.0
 """Of the beta distribution that says how much of another image is mixed in (arXiv 1710.09412, arXiv 1905.04899)."""
 GRID_UNITS, GRID_HOLE = (0.4, 1.0), 0.4
-"""Of GridMask: the side of a unit of the grid as a share of the image's, and that of its hole as a share of the unit's
+"""Of GridMask: the side of a unit of the grid as a share of the image's, and that of a hole as a share of the unit's
 (arXiv 2001.04086, section 4.1: 96 to 224 of 224 pixels, of which 0.6 are kept)."""
 
 Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def mixing(name: Mixing, *, probability: float, classes: int) -> Mix:
-    """What is done to the images (B, 3, H, W) uint8 and targets (B,) or (B, K) of a batch; the latter become (B, K).
+    """The function that changes images (B, 3, H, W) uint8 and targets (B,) or (B, K) of a batch; it returns (B, K).
 
     The numbers come from torch's generator on the CPU, on every device. CutMix and MixUp mix each image with its
     neighbour in the batch, and the targets likewise. GridMask leaves the targets as they are.

@@ -1,4 +1,4 @@
-"""Options of the recipes in which a small network learns from the labels and from a larger one; known without torch."""
+"""Options of recipes in which a small network learns from labels and from a larger network; known without torch."""
 
 import math
 import re
@@ -15,7 +15,7 @@ class TeacherOptions(ClassificationOptions):
     """Options of the training of a teacher; its train.py sets the defaults."""
 
     part: str = "fold0"
-    """foldF: train on the images of the other folds, then say what the images of fold F are."""
+    """foldF: train on the images of the other folds, then classify those of fold F."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
@@ -40,10 +40,10 @@ class StudentOptions(ClassificationOptions):
     hidden: int | None
     """Features of the neck: linear layer, BatchNorm and ReLU between the pooling and the classifier. None: no neck."""
     targets: Literal["labels", "argmax", "probabilities"]
-    """What a student learns of each image: its label; or a mixture of that with the teacher's most probable class, or
-    with all of the teacher's probabilities."""
+    """What a student learns of each image. labels: its label. argmax: a mixture of the label and the teachers' most
+    probable class. probabilities: a mixture of the label and all of the teachers' probabilities."""
     soft_share: float = 0.2
-    """The teacher's share of the mixture."""
+    """The teachers' share of the mixture."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
@@ -77,12 +77,11 @@ class FinishOptions(ClassificationOptions):
     """Options of the last epochs of a student; its train.py sets the defaults."""
 
     students: str = "student"
-    """The folders of the students, separated by commas; that with the highest score on the hold-out is taken.
-    train.sh passes them."""
+    """The folders of the students, separated by commas. The one with the highest score on the hold-out is taken."""
 
     @property
     def student_names(self) -> tuple[str, ...]:
-        """The folders."""
+        """The folders of the students."""
         return tuple(filter(None, map(str.strip, self.students.split(","))))
 
     def __post_init__(self) -> None:

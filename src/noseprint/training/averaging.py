@@ -13,8 +13,8 @@ from noseprint.models.weights import read_tensors
 def average_weights(network: Network, files: Sequence[Path]) -> None:
     """Give `network` the mean of the weights in `files` (model soups, arXiv 2203.05482, eq. 1; arXiv 1803.05407).
 
-    files: one or more, of trainings that began from the same weights: the mean of networks that were trained apart is
-    no good network. Whole numbers, such as counters, are those of the last file.
+    files: one or more, of trainings that began from the same weights; the mean of others is useless. Whole numbers,
+    such as counters, are those of the last file.
     Raises NoseprintError for a file that cannot be read, or with other tensors than those of the network.
     """
     if not files:

@@ -57,8 +57,8 @@ class FitOptions:
     clip_norm: float = 5.0
     """Largest norm of the gradient."""
     snapshots: int = 0
-    """Also keep the weights at N moments, evenly over the steps after the warm-up: with as many `cycles`, at the end of
-    each. Files: snapshots/1.safetensors and so on. Needs a number of epochs or steps, and no `minutes`."""
+    """Also keep the weights this many times, evenly over the steps after the warm-up; with as many `cycles`, at the end
+    of each. Files: snapshots/1.safetensors and so on. Needs `epochs` or `steps`, and no `minutes`."""
     ema_epochs: float = 1.0
     """Half-life of the averaged weights, in epochs. Without `epochs` and `steps`, the average covers about the last
     tenth of the steps."""
