@@ -1,4 +1,4 @@
-"""What each step of recipes/style_mobile brings: python benchmarks/style_ladder.py DATA [--help]
+"""What each step of recipes/style_mobile brings: python benchmarks/style_ladder.py DATA --work FOLDER
 
 Each outer fold is held out once. Some steps need no teacher; the others share the teachers of the fold, which never see
 the hold-out. The table shows the mean accuracy over the folds and, paired by group, the difference to the first arm.
@@ -24,7 +24,7 @@ from noseprint.metrics.bootstrap import bootstrap_difference, bootstrap_mean
 
 FAMILY = Path(__file__).resolve().parents[1] / "recipes" / "style_mobile"
 LABELS = ["--targets", "labels"]
-ARMS = {  # folder, options: each has what is above its own group, unless it says otherwise
+ARMS = {  # folder and options
     "plain": ("student", [*LABELS]),
     "cutmix": ("student", [*LABELS, "--mixing", "cutmix"]),
     "gridmask": ("student", [*LABELS, "--mixing", "gridmask"]),
@@ -37,7 +37,9 @@ ARMS = {  # folder, options: each has what is above its own group, unless it say
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, help="data folder whose table has the columns label, fold and a group")
+    parser.add_argument(
+        "data", type=Path, help="folder whose images.csv has the columns image, label, split, fold and --group"
+    )
     parser.add_argument("--work", type=Path, required=True, help="folder for the trainings")
     parser.add_argument("--group", default="sender", help="column of the groups")
     parser.add_argument("--classes", type=int, default=10, help="only the largest classes")
@@ -82,7 +84,7 @@ def prepare(options: argparse.Namespace, fold: str) -> Path:
 
 
 def train(options: argparse.Namespace, folder: Path, *, arm: str, seed: str) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each held-out image is answered rightly, and its group."""
+    """Whether the answer to each held-out image is right, and its group."""
     script, own = ARMS[arm]
     if own[:2] != LABELS or script == "student_kd":
         for part in range(1 if script == "student_kd" else 5):
@@ -129,7 +131,7 @@ def report(found: dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]], opt
     arms = options.arms.split(",")
 
     def of(arm: str) -> tuple[np.ndarray, np.ndarray, list[float]]:
-        """Right answers over all folds, mean of the seeds; their groups; the accuracy of each fold."""
+        """Of all folds: right answers, as the mean over seeds, and their groups; the accuracy of each fold."""
         rights, groups, each = [], [], []
         for fold in options.folds.split(","):
             right = np.mean([found[arm, fold, seed][0] for seed in seeds], axis=0)
@@ -139,7 +141,8 @@ def report(found: dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]], opt
         return np.concatenate(rights), np.concatenate(groups), each
 
     base, groups, _ = of(arms[0])
-    print(f"{len(base)} held-out images of {len(set(groups.tolist()))} groups, {options.folds=}, {options.seeds=}")
+    number = len(set(groups.tolist()))
+    print(f"{len(base)} held-out images of {number} groups; folds {options.folds}, seeds {options.seeds}")
     for arm in arms:
         right, _, each = of(arm)
         low, high = bootstrap_mean(right, groups, seed=0)

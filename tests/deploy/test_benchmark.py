@@ -83,7 +83,7 @@ def test_a_folder_of_models_is_measured_by_every_engine(models, data, tmp_path, 
         assert 0 < float(row["latency_ms_median"]) <= float(row["latency_ms_p95"])
         assert float(row["images_per_s"]) > 0
     out = capsys.readouterr().out
-    assert "24 photographs, one at a time, 1 thread, 2 rounds" in out
+    assert "24 photographs, 1 thread, 2 rounds" in out
     assert sum(line.startswith("*") for line in out.splitlines()) >= 1
     assert cv2.imread(str(tmp_path / "pareto.png")) is not None
 

@@ -1,4 +1,4 @@
-"""From which probability on a classifier's answers are right often enough to be given: below, it "cannot tell"."""
+"""The probability above which enough of a classifier's answers are right; below it, the answer is "cannot tell"."""
 
 import math
 
@@ -12,9 +12,9 @@ from noseprint.metrics.similarity import Flags, Labels
 
 Floats = npt.NDArray[np.float64]
 RISK = 0.05
-"""How probable it may be that fewer answers are right than promised."""
+"""The allowed probability that fewer answers are right than promised."""
 STARTS = (0.4, 0.7)
-"""Shares of the images that are answered at first, from the most probable on; from each, more answers are tried."""
+"""Each search starts with this share of the images, the most probable answers, and then adds answers."""
 
 
 def answering_threshold(
@@ -25,8 +25,8 @@ def answering_threshold(
     An answer is given if its confidence is at least the threshold: selective classification (Geifman and El-Yaniv,
     arXiv 1705.08500). 0.0 means that every answer is given. None: no threshold does it, or there are too few groups.
 
-    Thresholds are tested from a high one down, and the first that fails ends the search, so that trying many does not
-    weaken the promise ("fixed sequence testing" from several starts, each with its part of RISK; Angelopoulos et al.,
+    Thresholds are tested from high to low, and the first that fails ends the search: trying many then does not weaken
+    the promise ("fixed sequence testing" from several starts, each with its part of RISK; Angelopoulos et al.,
     "Learn then test", arXiv 2110.01052, section 4). A threshold passes if the lower Clopper-Pearson bound of the share
     of right answers is `least` or more. Images of one group are not independent: they count as fewer images, by the
     design effect (Korn and Graubard, Survey Methodology 24, 1998).
@@ -54,7 +54,7 @@ def answering_threshold(
 
 
 def lower_bound(right: Floats, group: npt.NDArray[np.intp], *, correlation: float, risk: float) -> float:
-    """What the share of right answers is at least, except with the probability `risk`; 0 with few groups.
+    """The lower bound of the share of right answers, wrong with probability `risk`; 0 with few groups.
 
     right, group: (N,). correlation: of two images of one group, see `_correlation`.
     """
@@ -72,7 +72,7 @@ def lower_bound(right: Floats, group: npt.NDArray[np.intp], *, correlation: floa
 def _correlation(right: Floats, group: npt.NDArray[np.intp]) -> float:
     """How alike two answers of one group are, right or wrong: 0..1, from the design effect over all images."""
     sizes = np.bincount(group)
-    excess = float((sizes**2).sum() / len(right) - 1)  # of how large the group of an image is, on average
+    excess = float((sizes**2).sum() / len(right) - 1)  # the mean size of an image's group, minus 1
     share = right.mean()
     if excess <= 0 or share in (0, 1):
         return 0.0

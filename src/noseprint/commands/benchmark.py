@@ -14,7 +14,8 @@ from noseprint.errors import NoseprintError
 class Benchmark(TableOptions):
     """Measure how fast classifiers answer on this CPU, and how often they are right, all in one run.
 
-    Each answers one photograph at a time, without decoding. They take turns, so that a busy machine slows all alike.
+    Latency is that of one photograph at a time. For images per second, OpenVINO may compute several at a time. Neither
+    includes decoding. The classifiers take turns, so that a busy machine slows all alike.
     """
 
     models: tyro.conf.Positional[tuple[Path, ...]]
@@ -22,15 +23,15 @@ class Benchmark(TableOptions):
     data: Path
     """Data folder with labelled photographs."""
     split: Literal["train", "val", "test"] = "test"
-    """Which of them."""
+    """Which photographs."""
     most: int = 200
     """At most this many photographs, evenly spread."""
     rounds: int = 3
-    """How often each answers all of them."""
+    """How often each classifies all of them."""
     threads: int = 1
-    """CPU threads that each may use."""
+    """CPU threads for each."""
     weight: float = 0.3
-    """Of the speed in our own score: (1 - weight) * accuracy + weight * min(1, images per second / --enough)."""
+    """Of the speed in the score: (1 - weight) * accuracy + weight * min(1, images per second / --enough)."""
     enough: float = 100.0
     """Images per second beyond which more speed is worth nothing."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
@@ -59,12 +60,12 @@ class Benchmark(TableOptions):
         step = max(1, len(images) / self.most)
         rows = {int(at * step) for at in range(min(self.most, len(images)))}
         images = images.where(row in rows for row in range(len(images)))
-        torch.set_num_threads(self.threads)  # OpenVINO and ONNX Runtime then use as many
+        torch.set_num_threads(self.threads)  # OpenVINO and ONNX Runtime use as many
         found = [one for path in self.models for one in contestants(path)]
         measured, decoding = measure(found, images, rounds=self.rounds)
         threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
         print(
-            f"{len(images)} photographs, one at a time, {threads}, {self.rounds} rounds; decoding one takes "
+            f"{len(images)} photographs, {threads}, {self.rounds} rounds. ms: for one photograph alone; decoding takes "
             f"{decoding:.1f} ms more. *: nothing is both faster and at least as accurate. score: "
             f"{1 - self.weight:g} x accuracy + {self.weight:g} x min(1, images/s / {self.enough:g})"
         )

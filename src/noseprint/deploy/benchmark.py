@@ -23,7 +23,7 @@ from noseprint.models.weights import load_classifier
 from noseprint.progress import progress
 
 BLOCK = 10
-"""Images that a contestant answers before the next has its turn, so that what else the machine does slows all alike."""
+"""Images that a contestant answers before the next one takes its turn. So other work on the machine slows all alike."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Measurement:
     """What was measured of one contestant.
 
     seconds: of each image alone, without decoding. right: (N,) whether the answer to each image is right. rates: images
-    per second, of each round. fastest: whether no contestant is both faster (median) and right at least as often.
+    per second, of each round. on_front: whether no other is both faster (median) and at least as accurate.
     """
 
     contestant: Contestant
@@ -74,7 +74,7 @@ class Measurement:
         return float(np.median(self.rates))
 
     def score(self, *, weight: float, enough: float) -> float:
-        """Our own figure for accuracy and speed together, in 0..1: (1 - weight) * accuracy + weight * speed.
+        """Accuracy and speed together, in 0..1: (1 - weight) * accuracy + weight * speed.
 
         The speed is the rate, up to `enough` images per second, divided by that.
         """
@@ -82,7 +82,7 @@ class Measurement:
 
 
 def contestants(path: Path) -> Iterator[Contestant]:
-    """What can be measured of a bundle's folder, a folder of models, an .xml, an .onnx or a weights file.
+    """What can be measured in a bundle, a folder of models, an .xml, an .onnx or a weights file.
 
     Each uses as many threads as torch does now.
     Raises NoseprintError for anything else, and if a file is missing or damaged.
@@ -111,10 +111,10 @@ def contestants(path: Path) -> Iterator[Contestant]:
 def measure(found: Sequence[Contestant], images: ClassTable, *, rounds: int = 3) -> tuple[list[Measurement], float]:
     """Measure contestants on photographs with labels, in `rounds`, and mark those on the Pareto front.
 
-    Each round shows each contestant all images, in blocks of BLOCK in turn. Before the first one, each answers all
-    images once: that gives the accuracy, and lets engines prepare for every size of image.
-    Returns the measurements and the median milliseconds of decoding. Raises NoseprintError if contestants have other
-    classes than the first, no image has one of them, or a photograph cannot be read.
+    In each round, each contestant answers all images, BLOCK of them at each turn. Before the first round, each answers
+    all images once: that gives the accuracy, and lets engines prepare for every size of image.
+    Returns the measurements and the median milliseconds of decoding. Raises NoseprintError if the classes of
+    contestants differ, no image has one of them, or a photograph cannot be read.
     """
     if different := [one for one in found if set(one.classes) != set(found[0].classes)]:
         raise NoseprintError(f"{different[0].network} has other classes than {found[0].network}: measure them apart")
@@ -137,7 +137,7 @@ def measure(found: Sequence[Contestant], images: ClassTable, *, rounds: int = 3)
     for turn in progress(range(rounds), desc="speed", unit="round", leave=False):
         spent = np.zeros(len(measured))
         for number, block in enumerate(blocks):
-            for at in np.roll(np.arange(len(measured)), turn + number):  # nobody always comes after the same one
+            for at in np.roll(np.arange(len(measured)), turn + number):  # so that none always comes after the same one
                 spent[at] += _turn(measured[at], block)
         for one, seconds in zip(measured, spent.tolist(), strict=True):
             one.rates.append(len(pixels) / seconds)
@@ -205,6 +205,6 @@ def _in_torch(path: Path) -> Iterator[Contestant]:
 
 
 def _named(path: Path) -> tuple[str, int]:
-    """The network and the size that the name of the file's folder tells, as in student-160."""
+    """The network and the size in the name of the file's folder, such as mobilenetv3_small_100-160."""
     match = re.fullmatch(r"(.+)-(\d+)", path.resolve().parent.name)
     return (match[1], int(match[2])) if match else (path.resolve().parent.name, 0)

@@ -36,9 +36,9 @@ class ClassifierBundle:
     """What bundle.json says about an exported classifier.
 
     classes: (K,), in the order of the probabilities. image_size: side of the square that the network sees, in pixels.
-    precision: that it is computed in. threshold: an answer with a lower probability is "cannot tell"; 0: never; None:
-    no threshold keeps the promise `right`, so there is none. images: how many were held out; accuracy: of the answers
-    to them, with its 95 % interval. fingerprint: of the weights.
+    precision: to compute in. threshold: an answer with a lower probability is "cannot tell". 0: all answers are given,
+    and keep the promise `right`. None: all are given, since no threshold keeps it. images: how many were held out.
+    accuracy: on these, with its 95 % interval. fingerprint: of the weights.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=False)
@@ -120,7 +120,7 @@ def run_module(module: torch.nn.Module) -> Compute:
 def photograph_probabilities(
     engines: Mapping[Name, Compute], paths: Sequence[Path], *, label: str = "classifying"
 ) -> tuple[dict[Name, Floats], tuple[Fault, ...]]:
-    """What each engine gives for photographs, (N, K) by its name, and what is wrong with those that cannot be read.
+    """The probabilities of each engine for photographs, (N, K) by its name, and the faults of unreadable ones.
 
     Those have no row. Each photograph is decoded once, at its full size, in as many threads as there are cores.
     """
@@ -141,9 +141,10 @@ def photograph_probabilities(
 
 
 def original_photographs(images: ClassTable, sources: Mapping[str, str], data: Path) -> ClassTable:
-    """Images that were made small, by their names in the user's own data folder, and at their original size.
+    """The originals of images that were made small, named as in the user's own data folder.
 
-    sources: the name in the data folder for that of each image. A photograph that is not there any more stays small.
+    sources: from the name of each image to its name in the data folder. An original that is gone is replaced by the
+    small image.
     """
     names = tuple(sources[name] for name in images.names)
     originals = zip((data / name for name in names), images.paths, strict=True)

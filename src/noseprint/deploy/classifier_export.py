@@ -48,16 +48,16 @@ from noseprint.version import __version__
 COMPARED, TIMED = 200, 20
 """At most this many held-out photographs are compared with torch, and timed in each precision."""
 MOST_DIFFERENCE = 0.002
-"""Of a probability, between torch and an export in float32. Another first answer is refused, too."""
+"""Largest allowed difference of a probability between torch and an export in float32."""
 FIXTURES, FIXTURE_SIDE = 8, 512
 """Photographs in a bundle, and the longer side in pixels to which larger ones are shrunk."""
 CLEAR = 0.1
-"""How much more probable the first class of a photograph in the fixture should be than the second."""
+"""How much more probable the best class of a photograph in the fixture should be than the second best."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportedClassifier:
-    """What `export_classifier` found: each precision's score, the one that was taken, and lines of text."""
+    """What `export_classifier` found: the score of each precision, the precision taken, and lines of text."""
 
     scores: list[PrecisionScore]
     taken: Precision
@@ -80,10 +80,10 @@ def export_classifier(
 ) -> ExportedClassifier:
     """Write a classifier as the bundle `out`. It replaces an older one, and is written completely or not at all.
 
-    weights: of the classifier. proof: of the same training without the held-out images; it is scored on these, and is
-    `weights` itself if that has not seen them. train: images that int8 is calibrated on, drawn by `seed`; int8 is left
-    out if nncf is not installed. holdout: photographs with labels, whose groups widen the intervals. image_size: side
-    of the network's input in pixels; None: as it was trained. precision: None: the fastest that loses little.
+    weights: of the classifier. proof: weights of the same training without the held-out images, on which they are
+    scored; `weights` itself if it has not seen them. train: images that int8 is calibrated on, drawn by `seed`; int8 is
+    left out if nncf is not installed. holdout: photographs with labels, whose groups widen the intervals. image_size:
+    side of the network's input in pixels; None: as trained. precision: None for the fastest that loses little.
     most_loss, right: see `ClassifierExportOptions`.
     Raises NoseprintError if openvino is missing, the two networks differ in kind, there is no held-out image, a
     photograph cannot be read without `skip_bad`, this CPU or installation lacks the precision, or an export answers
@@ -201,7 +201,7 @@ def export_models(weights: Path, out: Path, *, image_size: int, train: ClassTabl
 
 
 def write_precisions(path: Path, exported: ExportedClassifier) -> None:
-    """Write what was compared as a table: precision,accuracy,low,high,loss,loss_low,loss_high,same,time,taken."""
+    """Write the scores as a table: precision,accuracy,low,high,loss,loss_low,loss_high,same,time,taken."""
     rows = []
     for score in exported.scores:
         values = [f"{v:.6f}" for of in (score.accuracy, score.loss) for v in (of.value, of.low, of.high)]
@@ -232,7 +232,7 @@ class _Answering:
 
 
 def _fit_answering(probability: Floats, holdout: ClassTable, classes: Sequence[str], *, right: float) -> _Answering:
-    """The temperature and the threshold of "cannot tell" on the held-out images, and what to say of them."""
+    """The temperature and the threshold of "cannot tell" on the held-out images, and a line about them."""
     number = {name: index for index, name in enumerate(classes)}
     truth = np.array([number[label] for label in holdout.labels])
     temperature = round(fit_temperature(probability, truth), 4)
@@ -244,7 +244,7 @@ def _fit_answering(probability: Floats, holdout: ClassTable, classes: Sequence[s
     if threshold is None:
         line = (
             f'"cannot tell" is never answered: no threshold is sure (95 %) to leave {right:.0%} of the answers right. '
-            "Hold out more images, or ask for less with --right"
+            "Hold out more images, or ask for less with --right."
         )
     elif threshold == 0:
         line = f'"cannot tell" is never answered: {right:.0%} of all answers are right, with 95 % confidence.'
@@ -271,7 +271,7 @@ def _in_8_bits(network: ClassifierNet, train: ClassTable, *, seed: int, temperat
 
 
 def _in_torch(network: ClassifierNet, *, temperature: float) -> Compute:
-    """As the training computes: the transform of the photograph, then the network."""
+    """As in training: the transform of the photograph, then the network."""
     square = CentralSquare(network.image_size)
 
     def compute(image: Image) -> Floats:
@@ -289,7 +289,7 @@ def _spread(rows: int, most: int) -> list[int]:
 
 
 def _compare_with_torch(probability: Mapping[str, Floats], weights: Path) -> Iterator[str]:
-    """What each engine gives differently from torch, as lines. Raises NoseprintError if float32 does."""
+    """Lines that compare each engine with torch. Raises NoseprintError if float32 or ONNX differs."""
     expected = probability["torch"]
     for name, found in probability.items():
         if name == "torch":
@@ -309,7 +309,7 @@ def _compare_with_torch(probability: Mapping[str, Floats], weights: Path) -> Ite
 def _fixture(
     engines: Mapping[str, Compute], paths: Sequence[Path], classes: Sequence[str], *, exact: bool
 ) -> tuple[dict[str, Image], dict[str, Any]]:
-    """Photographs of unlike shapes by their file names, and what torch answers: clear cases, as far as there are any.
+    """Photographs of different shapes by their file names, and torch's answers; clear cases are preferred.
 
     exact: whether all engines compute in float32, so that they may differ little from torch.
     """

@@ -1,4 +1,4 @@
-"""A classifier as one graph from a photograph of any size to probabilities: its preprocessing cannot be left behind."""
+"""A classifier as one graph from a photograph of any size to probabilities, with the preprocessing inside."""
 
 import json
 import warnings
@@ -62,7 +62,7 @@ def classifier_for_openvino(network: ClassifierNet, *, temperature: float = 1.0)
     """The graph as an OpenVINO model: input `image`, output `probability`, the classes in rt_info under `labels`."""
     openvino = import_openvino()
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # that torch.jit is old
+        warnings.simplefilter("ignore")  # that torch.jit is deprecated
         preprocess = torch.jit.script(CentralSquareInput(network.image_size))
         module = PhotographClassifier(network, temperature=temperature, preprocess=preprocess).eval()
         traced = torch.jit.trace(module, _example(), check_trace=False, strict=False)  # type: ignore[no-untyped-call]
@@ -92,7 +92,7 @@ def classifier_for_onnx(network: ClassifierNet, *, temperature: float = 1.0) -> 
             dynamic_shapes=(sides,),
         )
     assert program is not None
-    ClearMetadataAndDocStringPass()(program.model)  # the places in the source code on this machine
+    ClearMetadataAndDocStringPass()(program.model)  # it names paths of source files
     program.model.metadata_props["labels"] = _labels(network)
     data: bytes = program.model_proto.SerializeToString(deterministic=True)
     return data

@@ -1,4 +1,4 @@
-"""A network for inference in torch without its BatchNorm, which is multiplied into the convolutions before it."""
+"""A network for inference in torch, with each BatchNorm multiplied into the convolution before it."""
 
 from copy import deepcopy
 

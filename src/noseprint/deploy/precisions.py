@@ -13,18 +13,19 @@ from noseprint.metrics.bootstrap import Score, bootstrap_difference, bootstrap_m
 from noseprint.metrics.similarity import Labels
 
 LEAST_GAIN = 0.1
-"""A lower precision must save this share of the time: less may be chance, and is not worth other answers."""
+"""A lower precision must save this share of the time. Less may be chance, and is not worth a change of answers."""
 LEAST_SAME = 0.95
-"""It must give at least this share of the answers of float32. Where few images are held out, the accuracy alone may be
-the same by chance."""
+"""At least this share of its answers must be those of float32. With few held-out images, equal accuracy may be
+chance."""
 ROUNDS = 5
 
 
 @dataclass(frozen=True)
 class PrecisionScore:
-    """One precision: its accuracy, how much more float32 has (the paired difference), and its time, of float32 1.
+    """One precision.
 
-    same: the share of its answers that are those of float32.
+    loss: the accuracy of float32 minus its own, paired. time: as a share of that of float32. same: the share of its
+    answers that are those of float32.
     """
 
     precision: Precision
@@ -71,7 +72,7 @@ def compare_precisions(
 
 
 def relative_times(engines: Mapping[Precision, Compute], images: Sequence[Image]) -> dict[Precision, float]:
-    """The time of each precision for an image, of that of float32: the median over images and ROUNDS.
+    """The time of each precision for an image, as a share of that of float32: the median over images and ROUNDS.
 
     They take turns with each image, so that a busy machine slows all of them alike.
     """

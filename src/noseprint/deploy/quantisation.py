@@ -25,7 +25,7 @@ def quantise_on(
 ) -> Any:
     """The OpenVINO model of `network` in 8 bits.
 
-    images: those that it is calibrated on; `read` makes of each what the model takes. ignored: the names of the
+    images: to calibrate on; `read` turns each into the input of the model. ignored: the names of the
     operations that stay in float.
     """
     import_openvino()
@@ -60,7 +60,7 @@ def operations_before_network(model: Any) -> list[str]:
 
 
 def _operations_before(operation: Any, *, until: str | None) -> list[str]:
-    """The operations that an operation depends on, not through those with `until` in their name, nor these."""
+    """The operations that an operation depends on, up to those with `until` in their name, which are left out."""
     names, todo = set(), [value.get_node() for value in operation.input_values()]
     while todo:
         operation = todo.pop()

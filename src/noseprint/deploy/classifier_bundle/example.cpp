@@ -1,7 +1,7 @@
 // Classes of photographs: example BUNDLE A.ppm B.ppm, or example BUNDLE --check. BUNDLE is the folder of this file.
 //
 // It prints a line for each photograph, separated by tabs: file, class, probability, and "cannot tell" where the
-// probability is too low. --check computes the photographs in fixture/, and fails if an answer is not the expected one.
+// probability is too low. --check classifies the photographs in fixture/, and fails if one answer is unexpected.
 // To keep it short, it reads PPM only; give the network the pixels of your own decoder: RGB, upright, of any size.
 #include <cctype>
 #include <cmath>

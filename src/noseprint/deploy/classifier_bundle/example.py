@@ -2,7 +2,7 @@
 
 It needs opencv-python-headless, numpy, and openvino or (for model.onnx) onnxruntime. It prints a line for each
 photograph, separated by tabs: file, class, probability, and "cannot tell" where the probability is too low. --check
-computes the photographs in fixture/, and fails if an answer is not the expected one.
+classifies the photographs in fixture/, and fails if an answer is not the expected one.
 """
 
 import importlib.util
