@@ -14,14 +14,7 @@ HEADER = (
     *("network", "size", "precision", "engine", "accuracy"),
     *("latency_ms_median", "latency_ms_p95", "images_per_s"),
 )
-_COLOURS = (
-    "#0072b2",
-    "#d55e00",
-    "#009e73",
-    "#cc79a7",
-    "#e69f00",
-    "#56b4e9",
-)  # of Okabe and Ito: safe for the colour-blind
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito: colour-blind-safe
 _MARKERS = {"float32": "o", "bf16": "s", "int8": "^"}
 
 
