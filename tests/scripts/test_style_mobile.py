@@ -26,10 +26,10 @@ def checkout(tmp_path):
     return root
 
 
-def run(checkout, *options, status=0):
+def run(checkout, *options, status=0, script="train.sh"):
     environment = os.environ | {"PATH": f"{checkout.parent}/bin:{os.environ['PATH']}", "NOSEPRINT_JOBS": "1"}
     done = subprocess.run(
-        ["bash", str(checkout / "recipes/style_mobile/train.sh"), *options],
+        ["bash", str(checkout / "recipes/style_mobile" / script), *options],
         cwd=checkout.parent,
         env=environment,
         capture_output=True,
@@ -105,3 +105,16 @@ def test_wrong_options_are_refused(checkout):
     assert "--targets everything: choose labels, argmax or probabilities" in said
     assert "--backbone needs a value" in run(checkout, "--backbone", status=2)
     assert "unknown option --labels" in run(checkout, "--labels", "given", status=2)
+
+
+def test_the_commands_that_come_next_are_accepted(checkout):
+    said = run(checkout, "--small", "--data", "classes", "--group-column", "sender", "--dry-run")
+    following = [line.split()[2:] for line in said.splitlines() if line.startswith("Next: ")]
+    assert [path.rpartition("/")[2] for path, *_ in following] == ["measure.sh", "predict.sh"]
+    for path, *options in following:
+        assert "sender" in options
+        run(checkout, *options, "--dry-run", script=path.rpartition("/")[2])
+
+
+def test_intervals_are_over_the_groups_that_prepare_found(checkout):
+    assert "--group-column group" in run(checkout, "--small", "--dry-run", script="measure.sh")
