@@ -118,3 +118,25 @@ def test_the_commands_that_come_next_are_accepted(checkout):
 
 def test_intervals_are_over_the_groups_that_prepare_found(checkout):
     assert "--group-column group" in run(checkout, "--small", "--dry-run", script="measure.sh")
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--size", "10"), "--size 10: must be in 16..4096 pixels"),
+        (("--precision", "int4"), "invalid choice 'int4'"),
+        (("--right", "2"), "--right 2.0: must be between 0 and 1"),
+        (("--backbone", "mobilenetv9"), "backbone 'mobilenetv9' is unknown to timm"),
+        (("--", "--epochs", "-1"), "--epochs -1"),
+    ],
+)
+def test_what_the_last_steps_would_refuse_is_refused_before_the_first(checkout, options, problem):
+    said = run(checkout, "--small", "--data", "classes", *options, status=1)
+    assert problem in said
+    assert "nothing was started" in said
+    assert not list(checkout.glob("recipes/style_mobile/*/results"))
+
+
+def test_weights_that_are_missing_are_refused(checkout):
+    said = run(checkout, "--small", "--data", "classes", "--backbone-weights", "typo.pth", status=2)
+    assert "--backbone-weights typo.pth: there is no such file" in said
