@@ -14,10 +14,13 @@
 #   --weight W        weight of the speed in the score, in 0..1 (default: 0.3); the rest is that of the accuracy
 #   --enough N        images per second beyond which more speed is worth nothing (default: 100)
 #   --split SPLIT     other photographs, such as test; their labels must be known (default: val, those held out)
+#   --table FILE --image-column C --label-column C --split-column C --group-column C
+#                     change nothing here, since train.sh has read the table: its command may be repeated
 #   --dry-run --help  as in train.sh
 
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/../../scripts/common.sh"
+source options.sh
 
 OPTIONS=() SPLIT=val
 while [ $# -gt 0 ]; do
@@ -25,7 +28,7 @@ while [ $# -gt 0 ]; do
   case $1 in
     --threads | --most | --rounds | --weight | --enough) require_value "$@"; OPTIONS+=("$1" "$2") ;;
     --split) require_value "$@"; SPLIT=$2 ;;
-    *) common_option "$@" ;;
+    *) table_option "$@" || common_option "$@" ;;
   esac
   shift "$CONSUMED"
 done
@@ -36,4 +39,4 @@ exported=deploy/results$run
   fail "$FAMILY/$exported is missing: run train.sh with the same options first"
 set_up_python requirements.txt
 run_or_show python -m noseprint.cli benchmark "$exported" "finish/results$run/proof/best.safetensors" \
-  --data "prepare/results$run" --split "$SPLIT" --out "results$run" ${OPTIONS[@]+"${OPTIONS[@]}"}
+  --data "prepare/results$run" --group-column group --split "$SPLIT" --out "results$run" ${OPTIONS[@]+"${OPTIONS[@]}"}

@@ -11,10 +11,13 @@
 #
 #   --images FOLDER     classify these photographs instead. Those that cannot be read are listed in FILE.skipped.csv
 #   --out FILE.csv      write the answer for --images here
+#   --table FILE --image-column C --label-column C --split-column C --group-column C
+#                       change nothing here, since train.sh has read the table: its command may be repeated
 #   --dry-run --help    as in train.sh
 
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/../../scripts/common.sh"
+source options.sh
 
 IMAGES="" OUT="" ANSWER=()
 while [ $# -gt 0 ]; do
@@ -22,7 +25,7 @@ while [ $# -gt 0 ]; do
   case $1 in
     --images) require_value "$@"; IMAGES=$(from_caller "$2") ANSWER+=("$1" "$IMAGES") ;;
     --out) require_value "$@"; OUT=$(from_caller "$2") ANSWER+=("$1" "$OUT") ;;
-    *) common_option "$@" ;;
+    *) table_option "$@" || common_option "$@" ;;
   esac
   shift "$CONSUMED"
 done

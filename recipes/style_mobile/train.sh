@@ -75,6 +75,24 @@ deploy() {
     --reads "$PREPARED/images" --after prepare/prepare.py finish/train.py --makes precisions.csv
 }
 
+describe_data() {  # refuses what the last steps would refuse, before the first ones take hours
+  local folder
+  check_options deploy/export.py ${EXPORT[@]+"${EXPORT[@]}"}
+  for folder in "${STUDENTS[@]}"; do
+    check_options "$folder/train.py" ${STUDENT[@]+"${STUDENT[@]}"} ${TRAIN_OPTIONS[@]+"${TRAIN_OPTIONS[@]}"}
+  done
+  [ -z "$BACKBONE" ] || python -c 'import sys
+from noseprint.command_line import friendly_errors
+from noseprint.models.backbone import default_size
+with friendly_errors():
+    default_size(sys.argv[1])' "$BACKBONE" || fail "nothing was started"
+}
+
+check_options() {  # FOLDER/SCRIPT OPTION...
+  if [ "$ONLY" = 1 ] && ! contains "${1%/*}" "${ONLY_FOLDERS[@]}"; then return; fi
+  NOSEPRINT_CHECK_OPTIONS=1 python "$1" "${RUN_OPTIONS[@]}" "${@:2}" || fail "nothing was started"
+}
+
 needs_teacher() { [ "$TARGETS" != labels ] || [ "${#STUDENTS[@]}" -gt 1 ]; }
 
 demo_options() {  # FOLDER
@@ -86,7 +104,7 @@ demo_options() {  # FOLDER
 
 takes_options() { [ "$ONLY" = 1 ] || contains "$1" "${STUDENTS[@]}"; }  # FOLDER
 
-TARGETS="" STUDENTS=(student) STUDENT=() WEIGHTS="" EXPORT=()
+TARGETS="" STUDENTS=(student) STUDENT=() BACKBONE="" WEIGHTS="" EXPORT=()
 own_option() {
   if table_option "$@"; then return; fi
   case $1 in
@@ -102,9 +120,10 @@ own_option() {
         *) usage_error "$1 $2: choose labels, argmax or probabilities" ;;
       esac
       TARGETS=$2 STUDENT+=("$1" "$2") ;;
-    --backbone) STUDENT+=("$1" "$2") ;;
+    --backbone) BACKBONE=$2 STUDENT+=("$1" "$2") ;;
     --backbone-weights)
       WEIGHTS=$(from_caller "$2")
+      [ -f "$WEIGHTS" ] || usage_error "$1 $2: there is no such file"
       STUDENT+=("$1" "$WEIGHTS") ;;
     *) EXPORT+=("$1" "$2") ;;
   esac

@@ -28,12 +28,15 @@ def run(main: Callable[[T], None], *, full: T, small: T) -> None:
     full: the default options; small: the default options with `--small`. `--help` lists them below the docstring of the
     module that defines `main`. An unknown option exits with status 2; a NoseprintError is printed and exits with status
     1. Of the processes that torchrun starts on one machine, only the first prints help and wrong options.
+    NOSEPRINT_CHECK_OPTIONS=1 in the environment: only refuse wrong options; `main` is not called.
     """
     default = small if "--small" in sys.argv[1:] else full
     with friendly_errors():
         is_first = os.environ.get("LOCAL_RANK", "0") == "0"
         description = getattr(main, "__globals__", {}).get("__doc__")
         options = tyro.cli(type(default), default=default, console_outputs=is_first, description=description)
+        if os.environ.get("NOSEPRINT_CHECK_OPTIONS") == "1":
+            return
         with keep_stdout_for_data(options):
             main(options)
 

@@ -8,10 +8,12 @@ import torch
 from noseprint.commands.benchmark import Benchmark
 from noseprint.data.class_tables import read_classes
 from noseprint.deploy.benchmark import Contestant, contestants, measure
+from noseprint.deploy.classifier_answers import BUNDLE, ClassifierBundle
 from noseprint.deploy.classifier_graph import classifier_for_onnx, classifier_for_openvino
 from noseprint.deploy.fused_torch import fused
 from noseprint.deploy.pareto import HEADER, pareto_lines
 from noseprint.errors import NoseprintError
+from noseprint.metrics.bootstrap import Score
 from noseprint.models.classifier import ClassifierNet
 from noseprint.models.openvino_runtime import has_bf16, import_openvino
 from noseprint.models.weights import save_weights
@@ -148,3 +150,18 @@ def test_what_cannot_be_measured_is_named(models, data, tmp_path, network):
         Benchmark(models=(models,), data=data, most=0)
     with pytest.raises(NoseprintError, match="name bundles"):
         Benchmark(models=(), data=data)
+
+
+def test_a_bundle_keeps_its_precision_when_the_folder_above_or_its_model_is_named(models, tmp_path):
+    folder = tmp_path / "exports" / "bundle"
+    folder.mkdir(parents=True)
+    for suffix in (".xml", ".bin"):
+        (folder / f"model{suffix}").write_bytes((models / f"float32{suffix}").read_bytes())
+    about = ClassifierBundle(
+        version="0", fingerprint="f", backbone="test_efficientnet.r160_in1k", image_size=32, input="", classes=CLASSES,
+        precision="int8", temperature=1.0, right=0.95, threshold=None, answered=1.0, images=1,
+        accuracy=Score(1.0, 1.0, 1.0), holdout_of="h",
+    )  # fmt: skip
+    (folder / "bundle.json").write_bytes(BUNDLE.dump_json(about))
+    for path in (folder, tmp_path / "exports", folder / "model.xml"):
+        assert [(one.precision, one.size) for one in contestants(path)] == [("int8", 32)]

@@ -26,10 +26,10 @@ def checkout(tmp_path):
     return root
 
 
-def run(checkout, *options, status=0):
+def run(checkout, *options, status=0, script="train.sh"):
     environment = os.environ | {"PATH": f"{checkout.parent}/bin:{os.environ['PATH']}", "NOSEPRINT_JOBS": "1"}
     done = subprocess.run(
-        ["bash", str(checkout / "recipes/style_mobile/train.sh"), *options],
+        ["bash", str(checkout / "recipes/style_mobile" / script), *options],
         cwd=checkout.parent,
         env=environment,
         capture_output=True,
@@ -105,3 +105,38 @@ def test_wrong_options_are_refused(checkout):
     assert "--targets everything: choose labels, argmax or probabilities" in said
     assert "--backbone needs a value" in run(checkout, "--backbone", status=2)
     assert "unknown option --labels" in run(checkout, "--labels", "given", status=2)
+
+
+def test_the_commands_that_come_next_are_accepted(checkout):
+    said = run(checkout, "--small", "--data", "classes", "--group-column", "sender", "--dry-run")
+    following = [line.split()[2:] for line in said.splitlines() if line.startswith("Next: ")]
+    assert [path.rpartition("/")[2] for path, *_ in following] == ["measure.sh", "predict.sh"]
+    for path, *options in following:
+        assert "sender" in options
+        run(checkout, *options, "--dry-run", script=path.rpartition("/")[2])
+
+
+def test_intervals_are_over_the_groups_that_prepare_found(checkout):
+    assert "--group-column group" in run(checkout, "--small", "--dry-run", script="measure.sh")
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--size", "10"), "--size 10: must be in 16..4096 pixels"),
+        (("--precision", "int4"), "invalid choice 'int4'"),
+        (("--right", "2"), "--right 2.0: must be between 0 and 1"),
+        (("--backbone", "mobilenetv9"), "backbone 'mobilenetv9' is unknown to timm"),
+        (("--", "--epochs", "-1"), "--epochs -1"),
+    ],
+)
+def test_what_the_last_steps_would_refuse_is_refused_before_the_first(checkout, options, problem):
+    said = run(checkout, "--small", "--data", "classes", *options, status=1)
+    assert problem in said
+    assert "nothing was started" in said
+    assert not list(checkout.glob("recipes/style_mobile/*/results"))
+
+
+def test_weights_that_are_missing_are_refused(checkout):
+    said = run(checkout, "--small", "--data", "classes", "--backbone-weights", "typo.pth", status=2)
+    assert "--backbone-weights typo.pth: there is no such file" in said

@@ -164,6 +164,9 @@ def _turn(one: Measurement, block: Sequence[Image]) -> float:
 
 def _exported(path: Path) -> Iterator[Contestant]:
     network, size = _named(path)
+    if path.suffix == ".xml" and (path.parent / "bundle.json").is_file():
+        yield from contestants(path.parent)  # which knows the precision
+        return
     if path.suffix == ".onnx":
         compute, classes = run_onnx(path.read_bytes())
         yield Contestant(network, size, "float32", "onnxruntime", compute, classes)
