@@ -259,7 +259,7 @@ def test_soft_targets_are_learned_and_counted(images, tmp_path):
 def test_a_class_without_training_images_is_named_and_hardly_ever_answered(images, tmp_path, capsys):
     train(tmp_path, images, options(balance="logit-adjustment", epochs=1), classes=[*CLASSES, "never seen"])
     printed = capsys.readouterr().out
-    caution = "caution: 1 classes have no training images, so the network hardly ever answers with them: 'never seen'"
+    caution = "caution: no training images of 1 class, so the network hardly ever answers with them: 'never seen'"
     assert caution in printed
     assert "of 3 classes to learn from" in printed
     header = read_header(tmp_path / "best.safetensors")

@@ -144,11 +144,14 @@ def original_photographs(images: ClassTable, sources: Mapping[str, str], data: P
     """The originals of images that were made small, named as in the user's own data folder.
 
     sources: from the name of each image to its name in the data folder. An original that is gone is replaced by the
-    small image.
+    small image, and a line says how many are.
     """
     names = tuple(sources[name] for name in images.names)
-    originals = zip((data / name for name in names), images.paths, strict=True)
-    return replace(images, names=names, paths=tuple(path if path.is_file() else small for path, small in originals))
+    gone = [not (data / name).is_file() for name in names]
+    if any(gone):
+        print(f"{sum(gone)} of {len(names)} originals are gone from {data}: their small copies are used.", flush=True)
+    originals = zip(names, images.paths, gone, strict=True)
+    return replace(images, names=names, paths=tuple(small if lost else data / name for name, small, lost in originals))
 
 
 def answer_photographs(folder: Path, images: ClassTable, *, out: Path, weights: Path) -> list[str]:
@@ -204,7 +207,8 @@ def _scores(bundle: ClassifierBundle, images: ClassTable, labels: Sequence[str],
     known = np.array([bool(label) for label in images.labels])
     right = np.array([label == given for label, given in zip(images.labels, labels, strict=True)], float)
     groups = np.array(images.groups or images.names)
-    for what, rows in (("the images", known), ("the answers given", known & answered)):
+    parts = [("the images", known), *([] if answered.all() else [("the answers given", known & answered)])]
+    for what, rows in parts:
         if rows.any():
             score = Score(float(right[rows].mean()), *bootstrap_mean(right[rows], groups[rows], seed=0))
             lines.append(f"Right: {score} of {what} whose class is known ({rows.sum()}).")

@@ -21,7 +21,7 @@ _MARKERS = {"float32": "o", "bf16": "s", "int8": "^"}
 def pareto_lines(measured: Sequence[Measurement], *, weight: float, enough: float) -> Iterator[str]:
     """The measurements as lines of text, the best score first; a star marks the Pareto front."""
     width = max(len(one.contestant.network) for one in measured) + 2
-    yield f"  {'network':{width}}size  precision  engine       accuracy                ms (95 %)      images/s  score"
+    yield f"  {'network':{width}}size  precision  engine       {'accuracy':24}{'ms (95th pct.)':18}images/s  score"
     for one in sorted(measured, key=lambda one: -one.score(weight=weight, enough=enough)):
         who = one.contestant
         yield (

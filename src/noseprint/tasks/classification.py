@@ -344,8 +344,8 @@ class ClassificationTask(Task):
     def _remarks(self) -> Iterator[str]:
         if empty := [name for name, count in zip(self.classes, self.counts, strict=True) if count == 0]:
             yield (
-                f"caution: {len(empty)} classes have no training images, so the network hardly ever answers with them: "
-                f"{_named(empty)}"
+                f"caution: no training images of {len(empty)} class{'es' if len(empty) > 1 else ''}, so the network "
+                f"hardly ever answers with them: {_named(empty)}"
             )
         if unknown := [label for label in self.holdout.identities if label not in self._known]:
             yield (
