@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from noseprint.data.central_square import CentralSquare
-from noseprint.data.class_tables import read_classes
+from noseprint.data.prepared import read_prepared
 from noseprint.inference.classify import classify_photographs
 from noseprint.metrics.bootstrap import bootstrap_difference, bootstrap_mean
 
@@ -106,7 +106,7 @@ def train(options: argparse.Namespace, folder: Path, *, arm: str, seed: str) -> 
 
 def score(folder: Path, results: Path) -> None:
     """Answer the held-out images."""
-    images = read_classes(folder / "prepare" / "results" / "small").split("val")
+    images = read_prepared(folder / "prepare" / "results" / "small").split("val")
     outputs = classify_photographs(
         results / "best.safetensors",
         images.paths,
