@@ -75,10 +75,10 @@ def test_a_folder_of_models_is_measured_by_every_engine(models, data, tmp_path, 
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == HEADER
     precisions = [("torch", "float32"), ("torch-fused", "float32"), ("openvino", "float32"), ("onnxruntime", "float32")]
-    assert {(row["engine"], row["precision"]) for row in rows} == {
-        *precisions,
-        *([("openvino", "bf16")] if has_bf16() else []),
-    }
+    precisions += [("openvino-fixed", "float32")]
+    if has_bf16():
+        precisions += [("openvino", "bf16"), ("openvino-fixed", "bf16")]
+    assert {(row["engine"], row["precision"]) for row in rows} == set(precisions)
     assert {(row["network"], row["size"]) for row in rows} == {("test_efficientnet", "32")}
     assert len({row["accuracy"] for row in rows if row["precision"] == "float32"}) == 1
     for row in rows:
@@ -88,6 +88,14 @@ def test_a_folder_of_models_is_measured_by_every_engine(models, data, tmp_path, 
     assert "24 photographs, 1 thread, 2 rounds" in out
     assert sum(line.startswith("*") for line in out.splitlines()) >= 1
     assert cv2.imread(str(tmp_path / "pareto.png")) is not None
+
+
+def test_with_a_fixed_size_the_answers_are_the_same_for_any_number_of_sizes(models, monkeypatch):
+    monkeypatch.setattr("noseprint.deploy.benchmark.MOST_SIZES", 2)
+    any_size, fixed = (one for one in contestants(models / "float32.xml") if one.precision == "float32")
+    for side in (40, 41, 42, 40):
+        image = np.random.default_rng(side).integers(0, 256, (side, 50, 3), np.uint8)
+        np.testing.assert_allclose(fixed.run(image), any_size.run(image), atol=1e-5)
 
 
 class Clock:
@@ -164,4 +172,4 @@ def test_a_bundle_keeps_its_precision_when_the_folder_above_or_its_model_is_name
     )  # fmt: skip
     (folder / "bundle.json").write_bytes(BUNDLE.dump_json(about))
     for path in (folder, tmp_path / "exports", folder / "model.xml"):
-        assert [(one.precision, one.size) for one in contestants(path)] == [("int8", 32)]
+        assert [(one.precision, one.size) for one in contestants(path)] == 2 * [("int8", 32)]

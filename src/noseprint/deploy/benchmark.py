@@ -22,6 +22,8 @@ from noseprint.models.openvino_runtime import compile_model, has_bf16, import_op
 from noseprint.models.weights import load_classifier
 from noseprint.progress import progress
 
+MOST_SIZES = 8
+"""Sizes of images for which OpenVINO compiles a model of their own."""
 BLOCK = 10
 """Images that a contestant answers before the next one takes its turn. So other work on the machine slows all alike."""
 
@@ -89,7 +91,7 @@ def contestants(path: Path) -> Iterator[Contestant]:
     """
     if (path / "bundle.json").is_file():
         about = read_bundle(path)
-        yield _openvino(path / "model.xml", about.precision, network="bundle", size=about.image_size)
+        yield from _openvino(path / "model.xml", about.precision, network="bundle", size=about.image_size)
     elif path.is_dir():
         found = sorted(file for file in path.rglob("*") if file.suffix in (".xml", ".onnx", ".safetensors"))
         if not found:
@@ -171,19 +173,38 @@ def _exported(path: Path) -> Iterator[Contestant]:
         compute, classes = run_onnx(path.read_bytes())
         yield Contestant(network, size, "float32", "onnxruntime", compute, classes)
     elif path.stem == "int8":
-        yield _openvino(path, "int8", network=network, size=size)
+        yield from _openvino(path, "int8", network=network, size=size)
     else:
-        yield _openvino(path, "float32", network=network, size=size)
+        yield from _openvino(path, "float32", network=network, size=size)
         if has_bf16():
-            yield _openvino(path, "bf16", network=network, size=size)
+            yield from _openvino(path, "bf16", network=network, size=size)
 
 
-def _openvino(path: Path, precision: Precision, *, network: str, size: int) -> Contestant:
+def _openvino(path: Path, precision: Precision, *, network: str, size: int) -> Iterator[Contestant]:
     model = import_openvino().Core().read_model(path)
     labels = tuple(json.loads(model.get_rt_info(["labels"]).astype(str)))
-    return Contestant(
-        network, size, precision, "openvino", run_graph(model, precision), labels, _streams(model, precision)
-    )
+    any_size = run_graph(model, precision)
+    yield Contestant(network, size, precision, "openvino", any_size, labels, _streams(model, precision))
+    yield Contestant(network, size, precision, "openvino-fixed", _fixed(model, precision, any_size), labels)
+
+
+def _fixed(model: Any, precision: Precision, any_size: Compute) -> Compute:
+    """Compute as a program whose images have one size, as a camera's: the model is compiled for that size.
+
+    That is done for the first MOST_SIZES sizes, when they come first; `any_size` computes images of the others.
+    """
+    compiled: dict[tuple[int, ...], Compute] = {}
+
+    def compute(image: Image) -> npt.NDArray[np.float32]:
+        if image.shape not in compiled:
+            if len(compiled) < MOST_SIZES:
+                (own := model.clone()).reshape([1, *image.shape])
+                compiled[image.shape] = run_graph(own, precision)
+            else:
+                compiled[image.shape] = any_size
+        return compiled[image.shape](image)
+
+    return compute
 
 
 def _streams(model: Any, precision: Precision) -> Callable[[Sequence[Image]], None]:
