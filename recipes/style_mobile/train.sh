@@ -133,7 +133,7 @@ own_option() {
 
 read_options "$@"
 set_options
-[ "$SIZE" != demo ] || EXPORT+=(--sizes 64,96)
+[ "$SIZE" != demo ] || EXPORT+=(--sizes "64,96")
 run_method .
 method_is_complete || exit 0
 [ "$SIZE" != demo ] || continue_with measure.sh

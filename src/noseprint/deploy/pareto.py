@@ -21,12 +21,12 @@ _MARKERS = {"float32": "o", "bf16": "s", "int8": "^"}
 def pareto_lines(measured: Sequence[Measurement], *, weight: float, enough: float) -> Iterator[str]:
     """The measurements as lines of text, the best score first; a star marks the Pareto front."""
     width = max(len(one.contestant.network) for one in measured) + 2
-    yield f"  {'network':{width}}size  precision  engine       {'accuracy':24}{'ms (95th pct.)':18}images/s  score"
+    yield f"  {'network':{width}}size  precision  {'engine':16}{'accuracy':24}{'ms (95th pct.)':18}images/s  score"
     for one in sorted(measured, key=lambda one: -one.score(weight=weight, enough=enough)):
         who = one.contestant
         yield (
-            f"{'*' if one.on_front else ' '} {who.network:{width}}{who.size:<6}{who.precision:11}{who.engine:13}"
-            f"{one.accuracy!s:24}{one.median_ms:<7.2f}({one.p95_ms:.2f})".ljust(width + 74)
+            f"{'*' if one.on_front else ' '} {who.network:{width}}{who.size:<6}{who.precision:11}{who.engine:16}"
+            f"{one.accuracy!s:24}{one.median_ms:<7.2f}({one.p95_ms:.2f})".ljust(width + 77)
             + f"{one.images_per_s:<10.1f}{one.score(weight=weight, enough=enough):.3f}"
         )
 
