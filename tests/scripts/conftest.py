@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -275,3 +276,33 @@ def toy(bare: Checkout) -> Checkout:
         (root / "data" / folder / "a class" / "1.jpg").write_bytes(b"pixels")
     (root / "data" / "classes.csv").write_text("class\na class\n")
     return Checkout(root, bare.environment)
+
+
+def copy_family(folder: Path, family: str) -> Path:
+    """A checkout with the scripts and the real recipe `family`, a python beside it, and a tiny folder of classes."""
+    root = folder / "a checkout"
+    for path in ("scripts", f"recipes/{family}"):
+        shutil.copytree(ROOT / path, root / path, ignore=shutil.ignore_patterns("results", "data", "__pycache__"))
+    (folder / "bin").mkdir()
+    (folder / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (folder / "bin" / "python").chmod(0o755)
+    for split in ("train", "val", "test"):
+        (folder / "classes" / split / "cat").mkdir(parents=True)
+        (folder / "classes" / split / "cat" / "1.jpg").write_bytes(b"pixels")
+    return root
+
+
+def run_family(checkout: Path, script: str, *options: str, status: int = 0) -> str:
+    """What a script of `copy_family` prints, without backslashes; it must end with `status`."""
+    environment = os.environ | {"PATH": f"{checkout.parent}/bin:{os.environ['PATH']}", "NOSEPRINT_JOBS": "1"}
+    (family,) = (checkout / "recipes").iterdir()
+    done = subprocess.run(
+        ["bash", str(family / script), *options],
+        cwd=checkout.parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return (done.stdout + done.stderr).replace("\\", "")

@@ -1,12 +1,10 @@
 """The scripts of recipes/style_mobile: which steps they have, and what each is given. Nothing is trained."""
 
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from .conftest import copy_family, run_family
 
 ROOT = Path(__file__).parents[2]
 TEACHERS = [f"teacher teacher/train.py:fold{fold} after prepare/prepare.py" for fold in range(5)]
@@ -14,30 +12,11 @@ TEACHERS = [f"teacher teacher/train.py:fold{fold} after prepare/prepare.py" for 
 
 @pytest.fixture
 def checkout(tmp_path):
-    root = tmp_path / "a checkout"
-    for folder in ("scripts", "recipes/style_mobile"):
-        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("results", "data", "__pycache__"))
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    (tmp_path / "bin" / "python").chmod(0o755)
-    for split in ("train", "val", "test"):
-        (tmp_path / "classes" / split / "cat").mkdir(parents=True)
-        (tmp_path / "classes" / split / "cat" / "1.jpg").write_bytes(b"pixels")
-    return root
+    return copy_family(tmp_path, "style_mobile")
 
 
 def run(checkout, *options, status=0, script="train.sh"):
-    environment = os.environ | {"PATH": f"{checkout.parent}/bin:{os.environ['PATH']}", "NOSEPRINT_JOBS": "1"}
-    done = subprocess.run(
-        ["bash", str(checkout / "recipes/style_mobile" / script), *options],
-        cwd=checkout.parent,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == status, done.stdout + done.stderr
-    return (done.stdout + done.stderr).replace("\\", "")
+    return run_family(checkout, script, *options, status=status)
 
 
 def planned(checkout, *options):

@@ -1,46 +1,21 @@
 """The scripts of recipes/web_finegrained: which steps they have, and what each is given. Nothing is trained."""
 
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from .conftest import copy_family, run_family
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
 def checkout(tmp_path):
-    root = tmp_path / "a checkout"
-    for folder in ("scripts", "recipes/web_finegrained"):
-        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("results", "data", "__pycache__"))
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    (tmp_path / "bin" / "python").chmod(0o755)
-    for split in ("train", "val", "test"):
-        (tmp_path / "classes" / split / "cat").mkdir(parents=True)
-        (tmp_path / "classes" / split / "cat" / "1.jpg").write_bytes(b"pixels")
-    return root
-
-
-def run(checkout: Path, script: str, *options: str, status: int = 0) -> str:
-    environment = os.environ | {"PATH": f"{checkout.parent}/bin:{os.environ['PATH']}", "NOSEPRINT_JOBS": "1"}
-    done = subprocess.run(
-        ["bash", str(checkout / "recipes/web_finegrained" / script), *options],
-        cwd=checkout.parent,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == status, done.stdout + done.stderr
-    return (done.stdout + done.stderr).replace("\\", "")
+    return copy_family(tmp_path, "web_finegrained")
 
 
 def test_the_table_of_contents(checkout):
-    lines = run(checkout, "train.sh", "--list", "--small", "--labels", "given").splitlines()
+    lines = run_family(checkout, "train.sh", "--list", "--small", "--labels", "given").splitlines()
     assert lines[:2] == ["members b4/train.py", "members b4/infer.py after b4/train.py"]
     assert "members b5/infer.py after b5/train.py" in lines
 
@@ -48,7 +23,7 @@ def test_the_table_of_contents(checkout):
 def test_every_script_gets_the_table_and_whose_labels(checkout):
     table = ["--table", "my table.csv", "--label-column", "kind of cat"]
     (checkout.parent / "my table.csv").write_text("image,kind of cat\n")
-    plan = run(checkout, "train.sh", "--small", "--data", "classes", *table, "--dry-run", "--", "--epochs", "3")
+    plan = run_family(checkout, "train.sh", "--small", "--data", "classes", *table, "--dry-run", "--", "--epochs", "3")
     commands = [line for line in plan.splitlines() if "python" in line and line.startswith("run")]
     given = (
         f"--data {checkout.parent}/classes --small --table {checkout.parent}/my table.csv --label-column kind of cat"
@@ -71,7 +46,7 @@ def test_options_after_two_dashes_go_to_the_folders_that_only_names(checkout):
         results.mkdir(parents=True)
         for name in ("best", "holdout"):
             (results / f"{name}.safetensors").touch()
-    plan = run(checkout, "train.sh", "--demo", "--dry-run", "--only", "fusion", "distil", "--", "--seed", "7")
+    plan = run_family(checkout, "train.sh", "--demo", "--dry-run", "--only", "fusion", "distil", "--", "--seed", "7")
     commands = [line for line in plan.splitlines() if line.startswith("run") and "train.py" in line]
     assert ["fusion/train.py" in line for line in commands] == [True, False]
     assert all("--seed 7" in line for line in commands)
@@ -83,18 +58,18 @@ def test_the_labels_that_were_cleaned_are_an_input_of_the_training(checkout):
     results.mkdir(parents=True)
     (results / "labels.csv").write_text("image,label\n")
     options = ("--small", "--data", "classes", "--dry-run")
-    assert "clean.sh has not run" not in run(checkout, "train.sh", *options)
-    assert "clean.sh has not run" not in run(checkout, "train.sh", *options, "--labels", "given")
+    assert "clean.sh has not run" not in run_family(checkout, "train.sh", *options)
+    assert "clean.sh has not run" not in run_family(checkout, "train.sh", *options, "--labels", "given")
 
 
 def test_wrong_options_are_refused(checkout):
-    assert "--labels mine: choose cleaned or given" in run(checkout, "train.sh", "--labels", "mine", status=2)
-    assert "--table needs a value" in run(checkout, "clean.sh", "--table", status=2)
-    assert "unknown option --remove" in run(checkout, "train.sh", "--remove", "auto", status=2)
+    assert "--labels mine: choose cleaned or given" in run_family(checkout, "train.sh", "--labels", "mine", status=2)
+    assert "--table needs a value" in run_family(checkout, "clean.sh", "--table", status=2)
+    assert "unknown option --remove" in run_family(checkout, "train.sh", "--remove", "auto", status=2)
 
 
 def test_the_demo_can_be_planned_before_its_data_exist(checkout):
-    plan = run(checkout, "train.sh", "--demo", "--dry-run")
+    plan = run_family(checkout, "train.sh", "--demo", "--dry-run")
     assert plan.count("--run demo") >= 5
     assert "predict.sh --demo" in plan
     assert "clean.sh has not run" in plan
@@ -102,7 +77,7 @@ def test_the_demo_can_be_planned_before_its_data_exist(checkout):
 
 
 def test_prediction_answers_first_and_then_reports(checkout):
-    plan = run(checkout, "predict.sh", "--small", "--data", "classes", "--method", "greedy", "--dry-run")
+    plan = run_family(checkout, "predict.sh", "--small", "--data", "classes", "--method", "greedy", "--dry-run")
     commands = [line for line in plan.splitlines() if line.startswith("run")]
     data = f"--data {checkout.parent}/classes --small"
     assert f"python predict/answer.py {data} --labels cleaned --method greedy --members b4,b5" in commands[0]
@@ -113,7 +88,9 @@ def test_any_photographs_are_classified_by_each_member_before_the_answer(checkou
     (checkout.parent / "my photos").mkdir()
     images = ["--images", "my photos", "--out", "answer.csv"]
     options = ("--small", "--data", "classes", *images, "--members", "b4,distil", "--method", "fusion", "--dry-run")
-    cleared, *commands = [line for line in run(checkout, "predict.sh", *options).splitlines() if line.startswith("run")]
+    cleared, *commands = [
+        line for line in run_family(checkout, "predict.sh", *options).splitlines() if line.startswith("run")
+    ]
     assert "rm -f" in cleared  # what the members said of other photographs
     photos = f"--images {checkout.parent}/my photos"
     assert [line.split()[2] for line in commands] == [
@@ -121,28 +98,28 @@ def test_any_photographs_are_classified_by_each_member_before_the_answer(checkou
     ]  # fmt: skip
     assert all(f"{photos} --skip-bad" in line for line in commands[:4])
     listed = ("--small", "--data", "classes", *images, "--members", "fusion,b4,b5", "--dry-run")
-    order = [line.split()[2] for line in run(checkout, "predict.sh", *listed).splitlines() if line.startswith("run ")][
-        1:
-    ]
+    order = [
+        line.split()[2] for line in run_family(checkout, "predict.sh", *listed).splitlines() if line.startswith("run ")
+    ][1:]
     assert order == ["b4/infer.py", "b5/infer.py", "fusion/infer.py", "predict/answer.py"]
     assert f"--members b4,distil {photos} --out {checkout.parent}/answer.csv" in commands[4]
 
 
 def test_a_prediction_without_networks_or_with_wrong_options_says_what_to_do(checkout):
-    said = run(checkout, "predict.sh", "--small", "--data", "classes", status=1)
+    said = run_family(checkout, "predict.sh", "--small", "--data", "classes", status=1)
     assert "b4/results/small/best.safetensors is missing. Make it with" in said
     assert f"train.sh --small --data {checkout.parent}/classes" in said
-    assert "choose mean, greedy, vote or fusion" in run(checkout, "predict.sh", "--method", "best", status=2)
-    assert "belong together" in run(checkout, "predict.sh", "--images", "photos", status=2)
-    assert "--labels mine: choose" in run(checkout, "predict.sh", "--labels", "mine", status=2)
-    assert "is missing: name the data folder" in run(checkout, "predict.sh", "--data", "nowhere", status=1)
+    assert "choose mean, greedy, vote or fusion" in run_family(checkout, "predict.sh", "--method", "best", status=2)
+    assert "belong together" in run_family(checkout, "predict.sh", "--images", "photos", status=2)
+    assert "--labels mine: choose" in run_family(checkout, "predict.sh", "--labels", "mine", status=2)
+    assert "is missing: name the data folder" in run_family(checkout, "predict.sh", "--data", "nowhere", status=1)
     for members in ("b9", ",", "b4,,b5", "b4, b5"):
-        assert "--members" in run(checkout, "predict.sh", "--members", members, status=2)
+        assert "--members" in run_family(checkout, "predict.sh", "--members", members, status=2)
 
 
 def test_a_prediction_refuses_wrong_paths_before_it_classifies(checkout):
     def error(images: str, out: str) -> str:
-        return run(checkout, "predict.sh", "--data", "classes", "--images", images, "--out", out, status=2)
+        return run_family(checkout, "predict.sh", "--data", "classes", "--images", images, "--out", out, status=2)
 
     assert "name a folder with photographs" in error("nowhere", "a.csv")
     assert "ends in .csv" in error("classes", "a.txt")

@@ -24,12 +24,10 @@ def main(options: ClassifierExportOptions) -> None:
     from noseprint.lock import lock
     from noseprint.models.backbone import has_fixed_size
     from noseprint.models.weights_header import read_header
+    from noseprint.tasks.student_options import finished_weights
 
     results = HERE / "results" / options.run
-    weights = FAMILY / "finish" / "results" / options.run / "best.safetensors"
-    proof = weights.parent / "proof" / "best.safetensors"
-    if not weights.is_file():
-        weights = proof = FAMILY / "student" / "results" / options.run / "best.safetensors"
+    weights, proof = finished_weights(FAMILY, options.run)
     header = read_header(proof)
     prepared = read_prepared(FAMILY / "prepare" / "results" / options.run)
     require_unseen(proof, prepared.split("val"))

@@ -19,6 +19,7 @@ def main(options: ClassifierAnswerOptions) -> None:
     from noseprint.errors import NoseprintError
     from noseprint.files import check_output
     from noseprint.inference.infer_classes import photographs_in
+    from noseprint.tasks.student_options import finished_weights
 
     results = FAMILY / "results" / options.run
     out = options.out or results / "prediction.csv"
@@ -31,9 +32,7 @@ def main(options: ClassifierAnswerOptions) -> None:
         images = original_photographs(prepared.split("test"), sources, options.data)
         if not len(images):
             raise NoseprintError("the data have no test images: classify others with --images FOLDER --out FILE.csv")
-    weights = FAMILY / "finish" / "results" / options.run / "best.safetensors"
-    if not weights.is_file():
-        weights = FAMILY / "student" / "results" / options.run / "best.safetensors"
+    weights, _ = finished_weights(FAMILY, options.run)
     lines = answer_photographs(results / "bundle", images, out=out, weights=weights)
     print("\n".join((*lines, f"The answer is in {out}.")), flush=True)
 

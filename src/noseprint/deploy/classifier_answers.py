@@ -21,6 +21,7 @@ from noseprint.errors import DataError, Fault, NoseprintError
 from noseprint.files import skipped_table
 from noseprint.metrics.bootstrap import Score, bootstrap_mean
 from noseprint.models import openvino_runtime
+from noseprint.models.onnx_model import onnx_session
 from noseprint.models.weights import fingerprint, load_classifier
 
 CANNOT_TELL = "cannot tell"
@@ -97,11 +98,7 @@ def run_graph(model: Any, precision: Precision) -> Compute:
 
 def run_onnx(model: bytes) -> tuple[Compute, tuple[str, ...]]:
     """The graph of `classifier_for_onnx` by ONNX Runtime, with as many threads as torch; and its classes."""
-    import onnxruntime  # noqa: PLC0415 - an extra
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = onnx_session(model)
     classes = tuple(json.loads(session.get_modelmeta().custom_metadata_map["labels"]))
     return lambda image: cast(Floats, session.run(["probability"], {"image": image[None]})[0][0]), classes
 

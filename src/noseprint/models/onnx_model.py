@@ -43,9 +43,14 @@ def convert_to_onnx(network: SupConNet) -> bytes:
 
 def run_onnx(model: bytes) -> Callable[[Tensor], Tensor]:
     """A function from uint8 RGB images (B, 3, H, W) to embeddings (B, D) float32, by ONNX Runtime on the CPU."""
+    session = onnx_session(model)
+    return lambda images: torch.from_numpy(session.run(["embedding"], {"images": images.numpy()})[0])
+
+
+def onnx_session(model: bytes) -> Any:
+    """A session of ONNX Runtime on the CPU, with as many threads as torch."""
     import onnxruntime  # noqa: PLC0415 - an extra
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    session: Any = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return lambda images: torch.from_numpy(session.run(["embedding"], {"images": images.numpy()})[0])
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

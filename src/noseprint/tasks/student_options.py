@@ -91,3 +91,15 @@ class FinishOptions(ClassificationOptions):
             raise NoseprintError("--students: name the folder of a student")
         if not self.snapshots:
             raise NoseprintError("--snapshots 0: must be at least 1, as their mean is the result")
+
+
+def finished_weights(family: Path, run: str) -> tuple[Path, Path]:
+    """The weights of the finished network, and of the same training without the hold-out; without finish/, the student.
+
+    family: the folder of the recipe. run: the name of the run.
+    """
+    weights = family / "finish" / "results" / run / "best.safetensors"
+    if weights.is_file():
+        return weights, weights.parent / "proof" / "best.safetensors"
+    student = family / "student" / "results" / run / "best.safetensors"
+    return student, student
