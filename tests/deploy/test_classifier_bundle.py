@@ -18,6 +18,7 @@ from noseprint.data.central_square import CentralSquare
 from noseprint.data.class_tables import ClassTable
 from noseprint.data.decoding import decode
 from noseprint.deploy import classifier_answers, classifier_export
+from noseprint.deploy.benchmark import contestants
 from noseprint.deploy.classifier_answers import (
     answer_photographs,
     original_photographs,
@@ -180,6 +181,39 @@ def test_the_example_checks_itself_and_says_what_it_cannot_read(bundle, tmp_path
     (wrong / "fixture" / "expected.json").write_text(json.dumps(expected))
     done = run_example(wrong, "--check")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (1, "6 of 8 answers are as expected")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("bundle.json", b'{"format"', "bundle.json is damaged"),
+        ("bundle.json", b'{"precision": "float32", "threshold": 0}', "bundle.json is damaged ('classes')"),
+        ("bundle.json", None, "bundle.json is missing"),
+        ("model.xml", b'<?xml version="1.0"?>\n<net name="cut off" version="11">', "model.xml or model.bin is damaged"),
+        ("model.bin", b"cut off", "model.xml or model.bin is damaged"),
+        ("model.bin", None, "model.bin is missing"),
+        ("opencv_image.py", None, "opencv_image.py is missing"),
+        ("fixture/expected.json", b"[]", "fixture/expected.json is damaged"),
+    ],
+)
+def test_a_damaged_bundle_is_named_in_one_line(bundle, weights, images, tmp_path, name, content, problem):
+    if read_bundle(bundle).precision != "float32":
+        pytest.skip("once is enough")
+    broken = shutil.copytree(bundle, tmp_path / "broken")
+    (broken / name).unlink()
+    if content is not None:
+        (broken / name).write_bytes(content)
+    done = run_example(broken, "--check")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert f"{broken}: {problem}" in done.stderr
+    if name.startswith(("bundle", "model")):
+        with pytest.raises(NoseprintError, match=f"{name}.*(is missing|damaged)") as error:
+            answer_photographs(broken, images, out=tmp_path / "answer.csv", weights=weights)
+        assert "\n" not in str(error.value)
+        if (broken / "bundle.json").is_file():
+            with pytest.raises(NoseprintError) as error:
+                list(contestants(broken))
+            assert "\n" not in str(error.value)
 
 
 @pytest.fixture(scope="module")

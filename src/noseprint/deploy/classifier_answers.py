@@ -67,6 +67,7 @@ class ClassifierBundle:
 
 
 BUNDLE = TypeAdapter(ClassifierBundle)
+EXPORT_AGAIN = "export it again, with train.sh --only deploy --force"
 
 
 def read_bundle(folder: Path) -> ClassifierBundle:
@@ -76,8 +77,12 @@ def read_bundle(folder: Path) -> ClassifierBundle:
         return BUNDLE.validate_json(path.read_bytes())
     except FileNotFoundError:
         raise NoseprintError(f"{path} is missing: export the network first, with train.sh") from None
-    except (OSError, ValidationError) as error:
-        raise NoseprintError(f"{path}: is not the description of a classifier ({error}); export it again") from error
+    except OSError as error:
+        raise NoseprintError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+        raise NoseprintError(f"{path} is damaged ({reason}): {EXPORT_AGAIN}") from error
 
 
 def run_graph(model: Any, precision: Precision) -> Compute:
@@ -161,7 +166,13 @@ def answer_photographs(folder: Path, images: ClassTable, *, out: Path, weights: 
     """
     bundle = read_bundle(folder)
     if openvino_runtime.is_installed():
-        compute = run_graph(folder / "model.xml", bundle.precision)
+        try:
+            compute = run_graph(folder / "model.xml", bundle.precision)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise NoseprintError(
+                f"{folder}: model.xml or model.bin is missing or damaged ({reason}): {EXPORT_AGAIN}"
+            ) from error
         how = f"OpenVINO, {bundle.precision}"
     elif fingerprint(weights) != bundle.fingerprint:
         raise NoseprintError(
