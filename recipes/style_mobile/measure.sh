@@ -26,8 +26,9 @@ OPTIONS=() SPLIT=val
 while [ $# -gt 0 ]; do
   CONSUMED=2
   case $1 in
-    --threads | --most | --rounds | --weight | --enough) require_value "$@"; OPTIONS+=("$1" "$2") ;;
-    --split) require_value "$@"; SPLIT=$2 ;;
+    --threads | --most | --rounds) require_value "$@"; require_count "$1" "$2"; OPTIONS+=("$1" "$2") ;;
+    --weight | --enough) require_value "$@"; require_number "$1" "$2"; OPTIONS+=("$1" "$2") ;;
+    --split) require_value "$@"; require_word "$1" "$2" train val test; SPLIT=$2 ;;
     *) table_option "$@" || common_option "$@" ;;
   esac
   shift "$CONSUMED"

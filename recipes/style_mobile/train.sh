@@ -115,17 +115,16 @@ own_option() {
   require_value "$@"
   case $1 in
     --targets)
-      case $2 in
-        labels | argmax | probabilities) ;;
-        *) usage_error "$1 $2: choose labels, argmax or probabilities" ;;
-      esac
+      require_word "$1" "$2" labels argmax probabilities
       TARGETS=$2 STUDENT+=("$1" "$2") ;;
     --backbone) BACKBONE=$2 STUDENT+=("$1" "$2") ;;
     --backbone-weights)
       WEIGHTS=$(from_caller "$2")
       [ -f "$WEIGHTS" ] || usage_error "$1 $2: there is no such file"
       STUDENT+=("$1" "$WEIGHTS") ;;
-    *) EXPORT+=("$1" "$2") ;;
+    --size) require_count "$1" "$2"; EXPORT+=("$1" "$2") ;;
+    --precision) require_word "$1" "$2" float32 bf16 int8; EXPORT+=("$1" "$2") ;;
+    *) require_number "$1" "$2"; EXPORT+=("$1" "$2") ;;
   esac
   # shellcheck disable=SC2034  # read_options reads it
   CONSUMED=2

@@ -184,7 +184,7 @@ def test_the_example_checks_itself_and_says_what_it_cannot_read(bundle, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "problem"),
+    "case",
     [
         ("bundle.json", b'{"format"', "bundle.json is damaged"),
         ("bundle.json", b'{"precision": "float32", "threshold": 0}', "bundle.json is damaged ('classes')"),
@@ -196,7 +196,8 @@ def test_the_example_checks_itself_and_says_what_it_cannot_read(bundle, tmp_path
         ("fixture/expected.json", b"[]", "fixture/expected.json is damaged"),
     ],
 )
-def test_a_damaged_bundle_is_named_in_one_line(bundle, weights, images, tmp_path, name, content, problem):
+def test_a_damaged_bundle_is_named_in_one_line(bundle, weights, images, tmp_path, case):
+    name, content, problem = case
     if read_bundle(bundle).precision != "float32":
         pytest.skip("once is enough")
     broken = shutil.copytree(bundle, tmp_path / "broken")
