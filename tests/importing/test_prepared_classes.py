@@ -132,6 +132,23 @@ def test_a_class_that_one_sender_sent_is_not_held_out_whole(data, tmp_path):
         assert read_prepared(tmp_path / f"made {sender}").images.classes == ("cat", "owl")
 
 
+def test_classes_with_a_single_image_or_a_single_sender_are_named(data, tmp_path):
+    assert "warning" not in prepare(data, tmp_path / "made")
+    table = data / "images.csv"
+    draw(data / "train/owl/50.jpg", 50)
+    text = table.read_text().replace("dog,train,sender 1\n", "fox,train,sender 1\n")
+    text = text.replace("cat,train,sender 1\n", "fox,train,sender 1\n")
+    table.write_text(text + "train/owl/50.jpg,owl,train,sender 77\n")
+    first, unjudged, untaught = prepare(data, tmp_path / "made").splitlines()
+    assert "of 4 classes" in first
+    assert (
+        "2 of the classes have no image in the hold-out, which so cannot judge them (fox, owl): add images of"
+        in unjudged
+    )
+    assert "2 of the classes are in one fold only" in untaught
+    assert "(fox, owl)" in untaught
+
+
 def test_the_datas_own_hold_out_is_kept(data, tmp_path):
     (data / "images.csv").unlink()
     (data / "val/cat").mkdir(parents=True)
