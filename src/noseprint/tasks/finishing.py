@@ -53,7 +53,7 @@ def finish(student: str, weights: Path, *, results: Path, options: FinishOptions
     network = _load(weights)
     options = replace(options, train_size=options.train_size or network.image_size)
     task = make_task(network, options, False)
-    fit(task, results=results / "proof" / "training", options=options)
+    fit(task, results=results / "proof" / "training", options=options, advise=False)
     snapshots = _snapshots(results / "proof" / "training", options)
 
     def accuracy(*files: Path) -> float:
@@ -80,7 +80,7 @@ def finish(student: str, weights: Path, *, results: Path, options: FinishOptions
     if accepted:
         network = _load(weights)
         task = make_task(network, options, True)
-        fit(task, results=results / "all_images", options=options)
+        fit(task, results=results / "all_images", options=options, advise=False)
         average_weights(network, _snapshots(results / "all_images", options))
         save_weights(best, network, extra={"recipe": "finish", **task.header()})
     else:
