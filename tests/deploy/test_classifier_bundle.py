@@ -21,7 +21,6 @@ from noseprint.deploy import classifier_answers, classifier_export
 from noseprint.deploy.benchmark import contestants
 from noseprint.deploy.classifier_answers import (
     answer_photographs,
-    original_photographs,
     read_bundle,
     run_graph,
     run_module,
@@ -339,16 +338,6 @@ def test_photographs_are_answered_in_a_table(bundle, weights, images, tmp_path, 
     save_weights(tmp_path / "other.safetensors", network, extra={})
     with pytest.raises(NoseprintError, match="these are not the weights of"):
         answer_photographs(bundle, images, out=tmp_path / "torch.csv", weights=tmp_path / "other.safetensors")
-
-
-def test_small_images_are_named_and_read_as_their_originals_where_these_are(images, tmp_path, capsys):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "a.tif").touch()
-    two = images.where(row < 2 for row in range(len(images)))
-    found = original_photographs(two, dict(zip(two.names, ("a.tif", "gone.tif"), strict=True)), tmp_path / "data")
-    assert found.names == ("a.tif", "gone.tif")
-    assert found.paths == (tmp_path / "data" / "a.tif", two.paths[1])
-    assert f"1 of 2 originals are gone from {tmp_path / 'data'}" in capsys.readouterr().out
 
 
 def without_numbers(path: Path) -> bytes:

@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
@@ -140,20 +140,6 @@ def photograph_probabilities(
     if not rows:
         raise NoseprintError(f"none of the {len(paths)} photographs can be read: {faults[0] if faults else 'no path'}")
     return dict(zip(engines, map(np.stack, zip(*rows, strict=True)), strict=True)), faults
-
-
-def original_photographs(images: ClassTable, sources: Mapping[str, str], data: Path) -> ClassTable:
-    """The originals of images that were made small, named as in the user's own data folder.
-
-    sources: from the name of each image to its name in the data folder. An original that is gone is replaced by the
-    small image, and a line says how many are.
-    """
-    names = tuple(sources[name] for name in images.names)
-    gone = [not (data / name).is_file() for name in names]
-    if any(gone):
-        print(f"{sum(gone)} of {len(names)} originals are gone from {data}: their small copies are used.", flush=True)
-    originals = zip(names, images.paths, gone, strict=True)
-    return replace(images, names=names, paths=tuple(small if lost else data / name for name, small, lost in originals))
 
 
 def answer_photographs(folder: Path, images: ClassTable, *, out: Path, weights: Path) -> list[str]:

@@ -15,7 +15,7 @@ from noseprint.data.class_tables import ClassTable
 from noseprint.data.csv_rows import write_csv
 from noseprint.data.decoding import Image, decode, pixel_digest
 from noseprint.data.holdout import assign_folds
-from noseprint.data.prepared import FOLDS, HEADER
+from noseprint.data.prepared import FOLDS, HEADER, SIZE
 from noseprint.errors import NoseprintError
 from noseprint.files import friendly_write_errors, scratch_folder
 
@@ -60,12 +60,13 @@ def prepare_classes(table: ClassTable, results: Path, *, image_size: int, usable
             (scratch / names[path]).unlink()
         groups = _groups(kept, digests)
         splits, folds = _splits_and_folds(kept, groups)
-        columns = ([names[path] for path in kept.paths], kept.labels, splits, groups, folds, kept.names)
+        sizes = [path.stat().st_size for path in kept.paths]
+        columns = ([names[path] for path in kept.paths], kept.labels, splits, groups, folds, kept.names, sizes)
         (results / "images.csv").unlink(missing_ok=True)
         if (results / "images").exists():
             shutil.rmtree(results / "images")
         (scratch / "images").rename(results / "images")
-        write_csv(results / "images.csv", HEADER, zip(*columns, strict=True))
+        write_csv(results / "images.csv", (*HEADER, SIZE), zip(*columns, strict=True))
     copies = len(found) - len(kept)
     left_out = f"; {copies} training images are left out, since val or test holds a copy" if copies else ""
     held_out = "" if "val" in found.splits else " (a fifth of the training images)"
