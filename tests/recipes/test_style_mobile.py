@@ -244,6 +244,12 @@ def test_the_last_epochs_do_not_advise_to_train_longer(family, capsys, monkeypat
     assert capsys.readouterr().out.count("summary, advise: False") in (1, 2)  # with all images, if the mean is accepted
 
 
+def test_fewer_steps_than_snapshots_leave_fewer_snapshots(family):
+    family.finish(restart=True, students="student", batch_size=64)  # a step for each of the 2 epochs
+    proof = json.loads(family.result("finish", "proof.json").read_text())
+    assert len(proof["accuracy"]["snapshots"]) == 2
+
+
 def test_the_better_student_is_taken(tmp_path, trained):
     students = {name: trained.result(name) for name in ("student", "student_kd")}
     scores = {name: read_header(path).holdout_scores["accuracy"] for name, path in students.items()}
