@@ -65,6 +65,17 @@ def test_the_students_get_their_options(checkout):
     assert "--students student,student_kd" in plan["finish/train.py", ""]
 
 
+def test_another_size_trains_the_student_and_only_a_larger_one_needs_larger_copies(checkout):
+    for size in ("160", "256"):
+        plan = planned(checkout, "--image-size", size)
+        given = {script for (script, _), line in plan.items() if f"--image-size {size}" in line}
+        assert f"--image-size {size} --train-size {size}" in plan["student/train.py", ""]
+        assert given == {"student/train.py"} | ({"prepare/prepare.py"} if size == "256" else set())
+    plan = run(checkout, "--demo", "--dry-run", "--image-size", "64")
+    (student,) = [line for line in plan.splitlines() if "student/train.py" in line]
+    assert student.endswith("--image-size 64 --train-size 64 --restart")
+
+
 def test_the_demo_can_be_planned_before_its_data_exist(checkout):
     plan = run(checkout, "--demo", "--dry-run")
     assert plan.count("--run demo") >= 8
@@ -89,6 +100,7 @@ def test_wrong_options_are_refused(checkout):
 @pytest.mark.parametrize(
     ("script", "option", "value", "fix"),
     [
+        ("train.sh", "--image-size", "0", "give a number, 1 or more"),
         ("train.sh", "--size", "abc", "give a number, 1 or more"),
         ("train.sh", "--precision", "int4", "choose one of float32 bf16 int8"),
         ("train.sh", "--most-loss", "1%", "give a number, such as 0.5"),
