@@ -63,7 +63,8 @@ def main() -> None:
     network = timm.create_model(
         options.backbone, pretrained=options.weights is not None, num_classes=len(train.classes), **start
     )
-    weights = options.out / f"{options.backbone}-{options.epochs}-{options.batch_size}-{options.seed}.pth"
+    chosen = (options.epochs, options.warmup_epochs, options.batch_size, options.train_size, options.seed, options.most)
+    weights = options.out / f"{options.backbone}-{'-'.join(map(str, chosen))}.pth"
     if weights.is_file():
         network.load_state_dict(torch.load(weights, weights_only=True))
     else:
