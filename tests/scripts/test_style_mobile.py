@@ -133,11 +133,25 @@ def test_intervals_are_over_the_groups_that_prepare_found(checkout):
     assert "--group-column group" in run(checkout, "--small", "--dry-run", script="measure.sh")
 
 
+def test_photographs_that_have_changed_are_said_before_the_measurement(checkout):
+    prepared = checkout / "recipes/style_mobile/prepare/results/small"
+    (prepared / "images/val").mkdir(parents=True)
+    (checkout / "recipes/style_mobile/deploy/results/small").mkdir(parents=True)
+    rows = ["image,label,split,group,fold,source,bytes"]
+    for number, (label, split, fold) in enumerate((("cat", "train", 0), ("dog", "train", 1), ("cat", "val", ""))):
+        (prepared / f"images/{number}.jpg").touch()
+        rows.append(f"images/{number}.jpg,{label},{split},,{fold},val/cat/1.jpg,9")
+    (prepared / "images.csv").write_text("\n".join(rows) + "\n")
+    said = run(checkout, "--small", "--data", "classes", script="measure.sh", status=1)  # there is nothing to measure
+    assert "1 of 1 photographs of val have changed since train.sh prepared them (val/cat/1.jpg)" in said
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
         (("--size", "10"), "--size 10: must be in 16..4096 pixels"),
         (("--right", "2"), "--right 2.0: must be between 0 and 1"),
+        (("--size", "128", "--backbone", "test_vit.r160_in1k"), "answers only at the size it is trained for"),
         (("--backbone", "mobilenetv9"), "backbone 'mobilenetv9' is unknown to timm"),
         (("--", "--epochs", "-1"), "--epochs -1"),
     ],
