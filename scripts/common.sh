@@ -35,7 +35,7 @@ common_option() {  # ARGUMENT...: reads the first option; CONSUMED is the number
       DATA=$(from_caller "$2") ;;
     --jobs)
       require_value "$@"
-      require_jobs "--jobs" "$2"
+      require_count "--jobs" "$2"
       JOBS=$2 ;;
     --gpus)
       require_value "$@"
@@ -53,8 +53,21 @@ require_value() {  # OPTION [VALUE]...
   case ${2:-} in '' | --*) usage_error "$1 needs a value" ;; esac
 }
 
-require_jobs() {  # NAME VALUE
+require_count() {  # NAME VALUE
   case $2 in *[!0-9]* | 0*) usage_error "$1 $2: give a number, 1 or more" ;; esac
+}
+
+require_number() {  # NAME VALUE
+  local number='^[0-9]*[.]?[0-9]+(e-?[0-9]+)?$'
+  [[ $2 =~ $number ]] || usage_error "$1 $2: give a number, such as 0.5"
+}
+
+require_word() {  # NAME VALUE WORD...
+  local word
+  for word in "${@:3}"; do
+    if [ "$word" = "$2" ]; then return; fi
+  done
+  usage_error "$1 $2: choose one of ${*:3}"
 }
 
 of_family() { case $1 in /*) printf '%s' "$1" ;; *) printf '%s' "$FAMILY/$1" ;; esac; }  # PATH, for messages
@@ -83,7 +96,7 @@ set_jobs() {  # one job for each of --gpus; else NOSEPRINT_JOBS; without a GPU, 
   JOBS=1
   if [ -n "$GPUS" ]; then JOBS=${#gpus[@]}
   elif [ -n "${NOSEPRINT_JOBS:-}" ]; then
-    require_jobs NOSEPRINT_JOBS "$NOSEPRINT_JOBS"
+    require_count NOSEPRINT_JOBS "$NOSEPRINT_JOBS"
     JOBS=$NOSEPRINT_JOBS
   elif [ "$SIZE" != full ] && two_fit; then JOBS=2
   fi

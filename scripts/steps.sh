@@ -252,7 +252,7 @@ run_step() {
   case $state in
     skip) say "== $number of ${#SELECTED[@]}, $STEP: done, skipped"; return ;;
     resume) say "== $number of ${#SELECTED[@]}, $STEP: resumes" ;;
-    run) say "== $number of ${#SELECTED[@]}, $STEP: runs" ;;
+    run) say "== $number of ${#SELECTED[@]}, $STEP: runs$(why_again "$mark.done")" ;;
   esac
   if [ "$state" = run ]; then
     mkdir -p "${RESULT%/*}"
@@ -266,6 +266,14 @@ run_step() {
   fi
   run_script "$RESULT" "${command[@]:1}"
   mv "$mark.inputs" "$mark.done"
+}
+
+why_again() {  # FILE.done: prints why a step that had finished runs again, and how to keep its result
+  local next
+  if [ "$FORCE" = 1 ] || [ ! -f "$1" ] || [ ! -f "$RESULT" ]; then return; fi
+  next=$(($(index_of "$STAGE" "${STAGES[@]}") + 1))
+  printf ' again, as its options or inputs have changed'
+  [ "$next" = "${#STAGES[@]}" ] || printf '; to keep its result, stop this and use --from %s' "${STAGES[next]}"
 }
 
 is_training() { [ "${SCRIPT##*/}" = train.py ]; }

@@ -26,8 +26,9 @@ OPTIONS=() SPLIT=val
 while [ $# -gt 0 ]; do
   CONSUMED=2
   case $1 in
-    --threads | --most | --rounds | --weight | --enough) require_value "$@"; OPTIONS+=("$1" "$2") ;;
-    --split) require_value "$@"; SPLIT=$2 ;;
+    --threads | --most | --rounds) require_value "$@"; require_count "$1" "$2"; OPTIONS+=("$1" "$2") ;;
+    --weight | --enough) require_value "$@"; require_number "$1" "$2"; OPTIONS+=("$1" "$2") ;;
+    --split) require_value "$@"; require_word "$1" "$2" train val test; SPLIT=$2 ;;
     *) table_option "$@" || common_option "$@" ;;
   esac
   shift "$CONSUMED"
@@ -38,5 +39,9 @@ exported=deploy/results$run
 [ "$DRY_RUN" = 1 ] || [ -d "$exported" ] ||
   fail "$FAMILY/$exported is missing: run train.sh with the same options first"
 set_up_python requirements.txt
+run_or_show python -c 'import sys; from pathlib import Path; from noseprint.command_line import friendly_errors
+from noseprint.data.prepared import read_prepared
+with friendly_errors():  # says which photographs have changed since
+    read_prepared(Path(sys.argv[1])).originals(sys.argv[2], Path(sys.argv[3]))' "prepare/results$run" "$SPLIT" "$DATA"
 run_or_show python -m noseprint.cli benchmark "$exported" "finish/results$run/proof/best.safetensors" \
   --data "prepare/results$run" --group-column group --split "$SPLIT" --out "results$run" ${OPTIONS[@]+"${OPTIONS[@]}"}

@@ -18,6 +18,8 @@
 #   --backbone NAME --backbone-weights FILE
 #                     the student's network, as timm calls it (name.tag), and its pretrained weights, if timm cannot
 #                     download them
+#   --image-size N    the side in pixels that the student is trained for. Default: 224; with --small 192. For more than
+#                     that, the images are prepared again, and the teachers trained again
 #   --size N --precision P
 #                     the side in pixels and the precision (float32, bf16 or int8) of the network in the bundle; choose
 #                     them from the table of measure.sh. Default: as trained, and the fastest precision that loses
@@ -49,7 +51,8 @@ method() {
 }
 
 prepare() {
-  step prepare prepare/prepare.py --with ${TABLE_OPTIONS[@]+"${TABLE_OPTIONS[@]}"} \
+  step prepare prepare/prepare.py \
+    --with ${TABLE_OPTIONS[@]+"${TABLE_OPTIONS[@]}"} ${SIZE_OF_COPIES[@]+"${SIZE_OF_COPIES[@]}"} \
     --reads ${READ_ALL[@]+"${READ_ALL[@]}"} --makes images.csv
 }
 
@@ -83,9 +86,14 @@ describe_data() {  # refuses what the last steps would refuse, before the first 
   done
   [ -z "$BACKBONE" ] || python -c 'import sys
 from noseprint.command_line import friendly_errors
-from noseprint.models.backbone import default_size
+from noseprint.errors import NoseprintError
+from noseprint.models.backbone import has_fixed_size
+backbone, trained, exported = sys.argv[1:]
 with friendly_errors():
-    default_size(sys.argv[1])' "$BACKBONE" || fail "nothing was started"
+    if has_fixed_size(backbone) and exported not in ("", trained):
+        problem = f"{backbone} answers only at the size it is trained for; give --image-size"
+        raise NoseprintError(f"--size {exported}: {problem}")
+' "$BACKBONE" "$TRAINED" "$EXPORTED" || fail "nothing was started"
 }
 
 check_options() {  # FOLDER/SCRIPT OPTION...
@@ -98,34 +106,37 @@ needs_teacher() { [ "$TARGETS" != labels ] || [ "${#STUDENTS[@]}" -gt 1 ]; }
 demo_options() {  # FOLDER
   case $1 in
     teacher) echo --epochs 3 --batch-size 32 --image-size 96 --train-size 96 ;;
-    student | student_kd) echo --epochs 8 --batch-size 32 --image-size 96 --train-size 96 ;;
+    student | student_kd)
+      echo --epochs 8 --batch-size 32 --image-size "${IMAGE_SIZE:-96}" --train-size "${IMAGE_SIZE:-96}" ;;
   esac
 }
 
 takes_options() { [ "$ONLY" = 1 ] || contains "$1" "${STUDENTS[@]}"; }  # FOLDER
 
-TARGETS="" STUDENTS=(student) STUDENT=() BACKBONE="" WEIGHTS="" EXPORT=()
+TARGETS="" STUDENTS=(student) STUDENT=() BACKBONE="" WEIGHTS="" IMAGE_SIZE="" SIZE_OF_COPIES=() EXPORTED="" EXPORT=()
 own_option() {
   if table_option "$@"; then return; fi
   case $1 in
     --kd) STUDENTS=(student student_kd); return ;;
-    --targets | --backbone | --backbone-weights | --size | --precision | --most-loss | --right) ;;
+    --targets | --backbone | --backbone-weights | --image-size | --size | --precision | --most-loss | --right) ;;
     *) return 1 ;;
   esac
   require_value "$@"
   case $1 in
     --targets)
-      case $2 in
-        labels | argmax | probabilities) ;;
-        *) usage_error "$1 $2: choose labels, argmax or probabilities" ;;
-      esac
+      require_word "$1" "$2" labels argmax probabilities
       TARGETS=$2 STUDENT+=("$1" "$2") ;;
     --backbone) BACKBONE=$2 STUDENT+=("$1" "$2") ;;
     --backbone-weights)
       WEIGHTS=$(from_caller "$2")
       [ -f "$WEIGHTS" ] || usage_error "$1 $2: there is no such file"
       STUDENT+=("$1" "$WEIGHTS") ;;
-    *) EXPORT+=("$1" "$2") ;;
+    --image-size)
+      require_count "$1" "$2"
+      IMAGE_SIZE=$2 STUDENT+=(--image-size "$2" --train-size "$2") ;;
+    --size) require_count "$1" "$2"; EXPORTED=$2 EXPORT+=("$1" "$2") ;;
+    --precision) require_word "$1" "$2" float32 bf16 int8; EXPORT+=("$1" "$2") ;;
+    *) require_number "$1" "$2"; EXPORT+=("$1" "$2") ;;
   esac
   # shellcheck disable=SC2034  # read_options reads it
   CONSUMED=2
@@ -134,6 +145,9 @@ own_option() {
 read_options "$@"
 set_options
 [ "$SIZE" != demo ] || EXPORT+=(--sizes "64,96")
+largest=224; [ "$SIZE" = full ] || largest=192  # for which prepare.py makes the images
+TRAINED=${IMAGE_SIZE:-$largest}; [ "$SIZE" != demo ] || TRAINED=${IMAGE_SIZE:-96}
+[ "${IMAGE_SIZE:-0}" -le "$largest" ] || SIZE_OF_COPIES=(--image-size "$IMAGE_SIZE")
 run_method .
 method_is_complete || exit 0
 [ "$SIZE" != demo ] || continue_with measure.sh

@@ -124,10 +124,10 @@ own_option() {
       case $value in trained | frozen) ;; *) usage_error "--network $value: choose trained or frozen" ;; esac
       NETWORK=$value ;;
     --folds)
-      require_jobs "$@"
+      require_count "$@"
       [ "$value" -ge 3 ] || usage_error "$1 $value: must be at least 3, since the guard cleans without one of them"
       FOLDS=$value ;;
-    --rounds) require_jobs "$@"; ROUNDS=$value ;;
+    --rounds) require_count "$@"; ROUNDS=$value ;;
     --share) require_share "$@"; SHARE=("$1" "$value") ;;
     *)
       case $1:$value in

@@ -18,9 +18,9 @@ from noseprint.data.central_square import CentralSquare
 from noseprint.data.class_tables import ClassTable
 from noseprint.data.decoding import decode
 from noseprint.deploy import classifier_answers, classifier_export
+from noseprint.deploy.benchmark import contestants
 from noseprint.deploy.classifier_answers import (
     answer_photographs,
-    original_photographs,
     read_bundle,
     run_graph,
     run_module,
@@ -182,6 +182,40 @@ def test_the_example_checks_itself_and_says_what_it_cannot_read(bundle, tmp_path
     assert (done.returncode, done.stdout.splitlines()[-1]) == (1, "6 of 8 answers are as expected")
 
 
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("bundle.json", b'{"format"', "bundle.json is damaged"),
+        ("bundle.json", b'{"precision": "float32", "threshold": 0}', "bundle.json is damaged ('classes')"),
+        ("bundle.json", None, "bundle.json is missing"),
+        ("model.xml", b'<?xml version="1.0"?>\n<net name="cut off" version="11">', "model.xml or model.bin is damaged"),
+        ("model.bin", b"cut off", "model.xml or model.bin is damaged"),
+        ("model.bin", None, "model.bin is missing"),
+        ("opencv_image.py", None, "opencv_image.py is missing"),
+        ("fixture/expected.json", b"[]", "fixture/expected.json is damaged"),
+    ],
+)
+def test_a_damaged_bundle_is_named_in_one_line(bundle, weights, images, tmp_path, case):
+    name, content, problem = case
+    if read_bundle(bundle).precision != "float32":
+        pytest.skip("once is enough")
+    broken = shutil.copytree(bundle, tmp_path / "broken")
+    (broken / name).unlink()
+    if content is not None:
+        (broken / name).write_bytes(content)
+    done = run_example(broken, "--check")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert f"{broken}: {problem}" in done.stderr
+    if name.startswith(("bundle", "model")):
+        with pytest.raises(NoseprintError, match=f"{name}.*(is missing|damaged)") as error:
+            answer_photographs(broken, images, out=tmp_path / "answer.csv", weights=weights)
+        assert "\n" not in str(error.value)
+        if (broken / "bundle.json").is_file():
+            with pytest.raises(NoseprintError) as error:
+                list(contestants(broken))
+            assert "\n" not in str(error.value)
+
+
 @pytest.fixture(scope="module")
 def program(bundle, tmp_path_factory) -> Path:
     """The C++ example, built against the OpenVINO of this Python as the bundle's CMakeLists.txt says.
@@ -304,16 +338,6 @@ def test_photographs_are_answered_in_a_table(bundle, weights, images, tmp_path, 
     save_weights(tmp_path / "other.safetensors", network, extra={})
     with pytest.raises(NoseprintError, match="these are not the weights of"):
         answer_photographs(bundle, images, out=tmp_path / "torch.csv", weights=tmp_path / "other.safetensors")
-
-
-def test_small_images_are_named_and_read_as_their_originals_where_these_are(images, tmp_path, capsys):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "a.tif").touch()
-    two = images.where(row < 2 for row in range(len(images)))
-    found = original_photographs(two, dict(zip(two.names, ("a.tif", "gone.tif"), strict=True)), tmp_path / "data")
-    assert found.names == ("a.tif", "gone.tif")
-    assert found.paths == (tmp_path / "data" / "a.tif", two.paths[1])
-    assert f"1 of 2 originals are gone from {tmp_path / 'data'}" in capsys.readouterr().out
 
 
 def without_numbers(path: Path) -> bytes:

@@ -132,6 +132,50 @@ def test_a_class_that_one_sender_sent_is_not_held_out_whole(data, tmp_path):
         assert read_prepared(tmp_path / f"made {sender}").images.classes == ("cat", "owl")
 
 
+def test_originals_that_are_gone_or_changed_are_said(data, tmp_path, capsys):
+    prepare(data, tmp_path / "made")
+    capsys.readouterr()
+    made = read_prepared(tmp_path / "made")
+    found = made.originals("test", data)
+    assert found.names == ("test/cat/30.png", "test/cat/31.png")
+    assert found.paths == tuple(data / name for name in found.names)
+    assert capsys.readouterr().out == ""
+    (data / "test/cat/30.png").unlink()
+    draw(data / "test/cat/31.png", 5, shape=(30, 30))
+    found = made.originals("test", data)
+    assert found.paths == (tmp_path / "made/images/test/cat/30.png", data / "test/cat/31.png")
+    gone, changed = capsys.readouterr().out.splitlines()
+    assert f"1 of 2 originals are gone from {data}" in gone
+    assert "1 of 2 photographs of test have changed since train.sh prepared them (test/cat/31.png): run" in changed
+
+
+def test_a_table_from_before_the_sizes_can_be_read(data, tmp_path, capsys):
+    prepare(data, tmp_path / "made")
+    table = tmp_path / "made" / "images.csv"
+    table.write_text("".join(line.rpartition(",")[0] + "\n" for line in table.read_text().splitlines()))
+    draw(data / "test/cat/31.png", 5, shape=(30, 30))
+    capsys.readouterr()
+    read_prepared(tmp_path / "made").originals("test", data)
+    assert "changed" not in capsys.readouterr().out
+
+
+def test_classes_with_a_single_image_or_a_single_sender_are_named(data, tmp_path):
+    assert "warning" not in prepare(data, tmp_path / "made")
+    table = data / "images.csv"
+    draw(data / "train/owl/50.jpg", 50)
+    text = table.read_text().replace("dog,train,sender 1\n", "fox,train,sender 1\n")
+    text = text.replace("cat,train,sender 1\n", "fox,train,sender 1\n")
+    table.write_text(text + "train/owl/50.jpg,owl,train,sender 77\n")
+    first, unjudged, untaught = prepare(data, tmp_path / "made").splitlines()
+    assert "of 4 classes" in first
+    assert (
+        "2 of the classes have no image in the hold-out, which so cannot judge them (fox, owl): add images of"
+        in unjudged
+    )
+    assert "2 of the classes are in one fold only" in untaught
+    assert "(fox, owl)" in untaught
+
+
 def test_the_datas_own_hold_out_is_kept(data, tmp_path):
     (data / "images.csv").unlink()
     (data / "val/cat").mkdir(parents=True)

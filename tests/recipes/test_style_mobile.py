@@ -19,6 +19,7 @@ from noseprint.errors import NoseprintError
 from noseprint.inference.classify import read_outputs
 from noseprint.models.weights import load_classifier, read_header
 from noseprint.tasks import finishing
+from noseprint.training.best import BestWeights
 from noseprint.training.step import TrainingStep
 
 from .conftest import ROOT
@@ -235,6 +236,18 @@ def test_a_mean_that_is_worse_is_refused_and_the_student_stays(family):
     assert "the mean is worse, so student stays as it is" in proof["why"]
     for name in ("best.safetensors", "proof/best.safetensors"):
         assert family.result("finish", name).read_bytes() == family.result("student").read_bytes()
+
+
+def test_the_last_epochs_do_not_advise_to_train_longer(family, capsys, monkeypatch):
+    monkeypatch.setattr(BestWeights, "summary", lambda *_, advise=True, **__: [f"summary, advise: {advise}"])
+    family.finish(restart=True, students="student")
+    assert capsys.readouterr().out.count("summary, advise: False") in (1, 2)  # with all images, if the mean is accepted
+
+
+def test_fewer_steps_than_snapshots_leave_fewer_snapshots(family):
+    family.finish(restart=True, students="student", batch_size=64)  # a step for each of the 2 epochs
+    proof = json.loads(family.result("finish", "proof.json").read_text())
+    assert len(proof["accuracy"]["snapshots"]) == 2
 
 
 def test_the_better_student_is_taken(tmp_path, trained):

@@ -74,6 +74,17 @@ def test_a_change_runs_exactly_the_steps_that_depend_on_it(toy, changed, again):
     assert all("--restart" in call["args"] for call in calls if call["script"].endswith("train.py"))
 
 
+def test_a_finished_step_that_runs_again_says_why_and_how_to_keep_its_result(toy):
+    toy.ok("train.sh", "--only", "teacher", "--", "--epochs", "9")
+    out = toy.ok("train.sh")
+    again = "runs again, as its options or inputs have changed"
+    assert f"== 1 of 4, {TEACHER}: {again}; to keep its result, stop this and use --from labels\n" in out
+    assert out.count("again") == 1  # the others run for the first time
+    toy.ok("train.sh", "--only", "small", "--", "--epochs", "9")
+    assert f"{SMALL}: {again}\n" in toy.ok("train.sh", "--from", "students")  # the last stage
+    assert "again" not in toy.ok("train.sh", "--force")
+
+
 def test_changed_options_train_again_but_moved_or_touched_data_does_not(toy, tmp_path):
     toy.ok("train.sh")
     moved = tmp_path / "else where"

@@ -65,6 +65,17 @@ def test_the_students_get_their_options(checkout):
     assert "--students student,student_kd" in plan["finish/train.py", ""]
 
 
+def test_another_size_trains_the_student_and_only_a_larger_one_needs_larger_copies(checkout):
+    for size in ("160", "256"):
+        plan = planned(checkout, "--image-size", size)
+        given = {script for (script, _), line in plan.items() if f"--image-size {size}" in line}
+        assert f"--image-size {size} --train-size {size}" in plan["student/train.py", ""]
+        assert given == {"student/train.py"} | ({"prepare/prepare.py"} if size == "256" else set())
+    plan = run(checkout, "--demo", "--dry-run", "--image-size", "64")
+    (student,) = [line for line in plan.splitlines() if "student/train.py" in line]
+    assert student.endswith("--image-size 64 --train-size 64 --restart")
+
+
 def test_the_demo_can_be_planned_before_its_data_exist(checkout):
     plan = run(checkout, "--demo", "--dry-run")
     assert plan.count("--run demo") >= 8
@@ -81,9 +92,32 @@ def test_a_check_reads_the_data_only(checkout):
 
 def test_wrong_options_are_refused(checkout):
     said = run(checkout, "--targets", "everything", status=2)
-    assert "--targets everything: choose labels, argmax or probabilities" in said
+    assert "--targets everything: choose one of labels argmax probabilities" in said
     assert "--backbone needs a value" in run(checkout, "--backbone", status=2)
     assert "unknown option --labels" in run(checkout, "--labels", "given", status=2)
+
+
+@pytest.mark.parametrize(
+    ("script", "option", "value", "fix"),
+    [
+        ("train.sh", "--image-size", "0", "give a number, 1 or more"),
+        ("train.sh", "--size", "abc", "give a number, 1 or more"),
+        ("train.sh", "--precision", "int4", "choose one of float32 bf16 int8"),
+        ("train.sh", "--most-loss", "1%", "give a number, such as 0.5"),
+        ("train.sh", "--right", "often", "give a number, such as 0.5"),
+        ("measure.sh", "--threads", "0", "give a number, 1 or more"),
+        ("measure.sh", "--weight", "1.2.3", "give a number, such as 0.5"),
+        ("measure.sh", "--split", "validate", "choose one of train val test"),
+    ],
+)
+def test_a_wrong_value_is_refused_in_one_line(checkout, script, option, value, fix):
+    said = run(checkout, "--small", "--data", "classes", option, value, script=script, status=2)
+    assert said == f"{script}: {option} {value}: {fix}; bash recipes/style_mobile/{script} --help lists the options\n"
+
+
+def test_numbers_may_be_written_as_python_does(checkout):
+    for number in ("5e-3", ".005", "0"):
+        assert f"--most-loss {number}" in planned(checkout, "--most-loss", number)["deploy/export.py", ""]
 
 
 def test_the_commands_that_come_next_are_accepted(checkout):
@@ -99,12 +133,25 @@ def test_intervals_are_over_the_groups_that_prepare_found(checkout):
     assert "--group-column group" in run(checkout, "--small", "--dry-run", script="measure.sh")
 
 
+def test_photographs_that_have_changed_are_said_before_the_measurement(checkout):
+    prepared = checkout / "recipes/style_mobile/prepare/results/small"
+    (prepared / "images/val").mkdir(parents=True)
+    (checkout / "recipes/style_mobile/deploy/results/small").mkdir(parents=True)
+    rows = ["image,label,split,group,fold,source,bytes"]
+    for number, (label, split, fold) in enumerate((("cat", "train", 0), ("dog", "train", 1), ("cat", "val", ""))):
+        (prepared / f"images/{number}.jpg").touch()
+        rows.append(f"images/{number}.jpg,{label},{split},,{fold},val/cat/1.jpg,9")
+    (prepared / "images.csv").write_text("\n".join(rows) + "\n")
+    said = run(checkout, "--small", "--data", "classes", script="measure.sh", status=1)  # there is nothing to measure
+    assert "1 of 1 photographs of val have changed since train.sh prepared them (val/cat/1.jpg)" in said
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
         (("--size", "10"), "--size 10: must be in 16..4096 pixels"),
-        (("--precision", "int4"), "invalid choice 'int4'"),
         (("--right", "2"), "--right 2.0: must be between 0 and 1"),
+        (("--size", "128", "--backbone", "test_vit.r160_in1k"), "answers only at the size it is trained for"),
         (("--backbone", "mobilenetv9"), "backbone 'mobilenetv9' is unknown to timm"),
         (("--", "--epochs", "-1"), "--epochs -1"),
     ],

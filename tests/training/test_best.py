@@ -103,6 +103,7 @@ def test_longer_training_is_advised_only_where_it_may_help(tmp_path):
     best, _ = kept(tmp_path, varied(0.6), varied(0.6))
     assert "Try longer training (--minutes, --epochs), larger images" in best.summary()[-1]
     assert "Try larger images" in best.summary(may_train_longer=False)[-1]
+    assert "Try" not in "".join(best.summary(advise=False))
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-9])])

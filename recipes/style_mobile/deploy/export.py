@@ -18,7 +18,6 @@ SMALL = replace(FULL, run="small", small=True)
 def main(options: ClassifierExportOptions) -> None:
     """Export the finished network, or else the student; results/RUN/precisions.csv compares the precisions."""
     from noseprint.data.prepared import read_prepared
-    from noseprint.deploy.classifier_answers import original_photographs
     from noseprint.deploy.classifier_export import export_classifier, export_models, write_precisions
     from noseprint.inference.out_of_fold import require_unseen
     from noseprint.lock import lock
@@ -31,14 +30,13 @@ def main(options: ClassifierExportOptions) -> None:
     header = read_header(proof)
     prepared = read_prepared(FAMILY / "prepare" / "results" / options.run)
     require_unseen(proof, prepared.split("val"))
-    sources = dict(zip(prepared.images.names, prepared.sources, strict=True))
     with lock(results):
         exported = export_classifier(
             weights,
             FAMILY / "results" / options.run / "bundle",
             proof=proof,
             train=prepared.split("train"),
-            holdout=original_photographs(prepared.split("val"), sources, options.data),
+            holdout=prepared.originals("val", options.data),
             image_size=options.size,
             precision=None if options.precision == "auto" else options.precision,
             most_loss=options.most_loss,

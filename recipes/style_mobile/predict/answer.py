@@ -15,7 +15,7 @@ SMALL = replace(FULL, run="small", small=True)
 def main(options: ClassifierAnswerOptions) -> None:
     """Write image,label,probability,decision, and print how many answers are right, if the labels are known."""
     from noseprint.data.prepared import read_prepared
-    from noseprint.deploy.classifier_answers import answer_photographs, original_photographs
+    from noseprint.deploy.classifier_answers import answer_photographs
     from noseprint.errors import NoseprintError
     from noseprint.files import check_output
     from noseprint.inference.infer_classes import photographs_in
@@ -28,8 +28,7 @@ def main(options: ClassifierAnswerOptions) -> None:
         images = photographs_in(options.images)
     else:
         prepared = read_prepared(FAMILY / "prepare" / "results" / options.run)
-        sources = dict(zip(prepared.images.names, prepared.sources, strict=True))
-        images = original_photographs(prepared.split("test"), sources, options.data)
+        images = prepared.originals("test", options.data)
         if not len(images):
             raise NoseprintError("the data have no test images: classify others with --images FOLDER --out FILE.csv")
     weights, _ = finished_weights(FAMILY, options.run)

@@ -1,19 +1,21 @@
 """Reads the data folder that prepare.py of a recipe made: small images, a hold-out, and folds of the others."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from noseprint.data.class_columns import ClassColumns
-from noseprint.data.class_folders import ClassSplit
+from noseprint.data.class_folders import ClassSplit, some
 from noseprint.data.class_tables import ClassTable, read_classes
 from noseprint.data.csv_rows import read_rows
 from noseprint.errors import DataError, Fault, NoseprintError
 
 FOLDS = 5
 HEADER = ("image", "label", "split", "group", "fold", "source")
+SIZE = "bytes"
+"""The column of the sizes of the sources, which follows."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +28,38 @@ class Prepared:
     """(N,) 0 to FOLDS - 1 for images of train, -1 for others. No group is in two folds."""
     sources: tuple[str, ...]
     """(N,) the name of each image in the user's own data folder."""
+    sizes: tuple[str, ...]
+    """(N,) how many bytes each of these had; "" where that is not known."""
 
     def split(self, name: ClassSplit) -> ClassTable:
         """The images of one split."""
         return self.images.split(name)
+
+    def originals(self, name: ClassSplit, data: Path) -> ClassTable:
+        """The images of one split as they are in the user's own data folder, which is `data`.
+
+        The small image takes the place of an original that is gone. A line that is printed says how many are gone, and
+        how many have another size than when they were prepared: as `noseprint.step_inputs` finds changed photographs.
+        """
+        rows = [row for row, split in enumerate(self.images.splits) if split == name]
+        small, paths, gone, changed = self.split(name), list[Path](), 0, list[str]()
+        for row in rows:
+            path = data / self.sources[row]
+            if not path.is_file():
+                gone += 1
+                path = self.images.paths[row]
+            elif self.sizes[row] not in ("", str(path.stat().st_size)):
+                changed.append(self.sources[row])
+            paths.append(path)
+        if gone:
+            print(f"{gone} of {len(rows)} originals are gone from {data}: their small copies are used.", flush=True)
+        if changed:
+            print(
+                f"warning: {len(changed)} of {len(rows)} photographs of {name} have changed since train.sh prepared "
+                f"them ({some(changed)}): run train.sh again",
+                flush=True,
+            )
+        return replace(small, names=tuple(self.sources[row] for row in rows), paths=tuple(paths))
 
     def labelled(self) -> ClassTable:
         """The images of train and val together."""
@@ -49,11 +79,12 @@ def read_prepared(folder: Path) -> Prepared:
     images = read_classes(folder, columns=ClassColumns(table=table, group="group"), quiet=True)
     faults = list[Fault]()
     rows = dict[str, list[str]]()
-    for line, fields in read_rows(table, HEADER, faults=faults, may_be_empty=HEADER[1:]):
+    for line, fields in read_rows(table, HEADER, faults=faults, optional=(SIZE,), may_be_empty=HEADER[1:]):
         rows[fields[0]] = fields
         if (fields[4] in tuple("01234")) != (fields[2] == "train"):
             faults.append(Fault(table, line, f"fold {fields[4]!r} of split {fields[2]!r}: prepare the data again"))
     if faults:
         raise DataError(faults)
     folds = np.array([int(rows[name][4] or -1) for name in images.names], np.int64)
-    return Prepared(images, folds, tuple(rows[name][5] for name in images.names))
+    sources, sizes = zip(*((*rows[name][5:], "")[:2] for name in images.names), strict=True)
+    return Prepared(images, folds, sources, sizes)

@@ -90,8 +90,7 @@ def contestants(path: Path) -> Iterator[Contestant]:
     Raises NoseprintError for anything else, and if a file is missing or damaged.
     """
     if (path / "bundle.json").is_file():
-        about = read_bundle(path)
-        yield from _openvino(path / "model.xml", about.precision, network="bundle", size=about.image_size)
+        yield from contestants(path / "model.xml")
     elif path.is_dir():
         found = sorted(file for file in path.rglob("*") if file.suffix in (".xml", ".onnx", ".safetensors"))
         if not found:
@@ -103,6 +102,8 @@ def contestants(path: Path) -> Iterator[Contestant]:
     elif path.suffix in (".xml", ".onnx"):
         try:
             yield from _exported(path)
+        except NoseprintError:
+            raise
         except Exception as error:  # runtimes raise anything
             reason = str(error).strip().splitlines()[-1][:300]
             raise NoseprintError(f"{path}: is no classifier that noseprint exported ({reason})") from error
@@ -167,7 +168,8 @@ def _turn(one: Measurement, block: Sequence[Image]) -> float:
 def _exported(path: Path) -> Iterator[Contestant]:
     network, size = _named(path)
     if path.suffix == ".xml" and (path.parent / "bundle.json").is_file():
-        yield from contestants(path.parent)  # which knows the precision
+        about = read_bundle(path.parent)  # which knows the precision
+        yield from _openvino(path, about.precision, network="bundle", size=about.image_size)
         return
     if path.suffix == ".onnx":
         compute, classes = run_onnx(path.read_bytes())

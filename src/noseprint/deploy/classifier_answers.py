@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
@@ -67,6 +67,7 @@ class ClassifierBundle:
 
 
 BUNDLE = TypeAdapter(ClassifierBundle)
+EXPORT_AGAIN = "export it again, with train.sh --only deploy --force"
 
 
 def read_bundle(folder: Path) -> ClassifierBundle:
@@ -76,8 +77,12 @@ def read_bundle(folder: Path) -> ClassifierBundle:
         return BUNDLE.validate_json(path.read_bytes())
     except FileNotFoundError:
         raise NoseprintError(f"{path} is missing: export the network first, with train.sh") from None
-    except (OSError, ValidationError) as error:
-        raise NoseprintError(f"{path}: is not the description of a classifier ({error}); export it again") from error
+    except OSError as error:
+        raise NoseprintError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+        raise NoseprintError(f"{path} is damaged ({reason}): {EXPORT_AGAIN}") from error
 
 
 def run_graph(model: Any, precision: Precision) -> Compute:
@@ -137,20 +142,6 @@ def photograph_probabilities(
     return dict(zip(engines, map(np.stack, zip(*rows, strict=True)), strict=True)), faults
 
 
-def original_photographs(images: ClassTable, sources: Mapping[str, str], data: Path) -> ClassTable:
-    """The originals of images that were made small, named as in the user's own data folder.
-
-    sources: from the name of each image to its name in the data folder. An original that is gone is replaced by the
-    small image, and a line says how many are.
-    """
-    names = tuple(sources[name] for name in images.names)
-    gone = [not (data / name).is_file() for name in names]
-    if any(gone):
-        print(f"{sum(gone)} of {len(names)} originals are gone from {data}: their small copies are used.", flush=True)
-    originals = zip(names, images.paths, gone, strict=True)
-    return replace(images, names=names, paths=tuple(small if lost else data / name for name, small, lost in originals))
-
-
 def answer_photographs(folder: Path, images: ClassTable, *, out: Path, weights: Path) -> list[str]:
     """Answer with the bundle in `folder`: write image,label,probability,decision, a row for each image, to `out`.
 
@@ -161,7 +152,13 @@ def answer_photographs(folder: Path, images: ClassTable, *, out: Path, weights: 
     """
     bundle = read_bundle(folder)
     if openvino_runtime.is_installed():
-        compute = run_graph(folder / "model.xml", bundle.precision)
+        try:
+            compute = run_graph(folder / "model.xml", bundle.precision)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise NoseprintError(
+                f"{folder}: model.xml or model.bin is missing or damaged ({reason}): {EXPORT_AGAIN}"
+            ) from error
         how = f"OpenVINO, {bundle.precision}"
     elif fingerprint(weights) != bundle.fingerprint:
         raise NoseprintError(

@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -10,11 +10,12 @@ import cv2
 import numpy as np
 from scipy.cluster.hierarchy import DisjointSet
 
+from noseprint.data.class_folders import some
 from noseprint.data.class_tables import ClassTable
 from noseprint.data.csv_rows import write_csv
 from noseprint.data.decoding import Image, decode, pixel_digest
 from noseprint.data.holdout import assign_folds
-from noseprint.data.prepared import FOLDS, HEADER
+from noseprint.data.prepared import FOLDS, HEADER, SIZE
 from noseprint.errors import NoseprintError
 from noseprint.files import friendly_write_errors, scratch_folder
 
@@ -39,6 +40,7 @@ def prepare_classes(table: ClassTable, results: Path, *, image_size: int, usable
     group. What is left of train is cut into FOLDS folds likewise. Copies of a picture count as one group, and training
     images that are copies of images in val or test are left out. A class that would be held out whole is not held out.
     The table is written last: without it, nothing is prepared. The same input gives the same bytes.
+    The summary names the classes that are not in the hold-out or not in two folds.
     Raises NoseprintError as `usable` does, for too few groups, and if the disk refuses.
     """
     names, digests = dict[Path, str](), dict[Path, bytes]()
@@ -58,17 +60,38 @@ def prepare_classes(table: ClassTable, results: Path, *, image_size: int, usable
             (scratch / names[path]).unlink()
         groups = _groups(kept, digests)
         splits, folds = _splits_and_folds(kept, groups)
-        columns = ([names[path] for path in kept.paths], kept.labels, splits, groups, folds, kept.names)
+        sizes = [path.stat().st_size for path in kept.paths]
+        columns = ([names[path] for path in kept.paths], kept.labels, splits, groups, folds, kept.names, sizes)
         (results / "images.csv").unlink(missing_ok=True)
         if (results / "images").exists():
             shutil.rmtree(results / "images")
         (scratch / "images").rename(results / "images")
-        write_csv(results / "images.csv", HEADER, zip(*columns, strict=True))
+        write_csv(results / "images.csv", (*HEADER, SIZE), zip(*columns, strict=True))
     copies = len(found) - len(kept)
     left_out = f"; {copies} training images are left out, since val or test holds a copy" if copies else ""
     held_out = "" if "val" in found.splits else " (a fifth of the training images)"
     counts = ", ".join(f"{number} {split}" for split, number in Counter(splits).items())
-    return f"{len(kept)} images of {len(kept.classes)} classes, {counts}{held_out}{left_out}"
+    lines = [f"{len(kept)} images of {len(kept.classes)} classes, {counts}{held_out}{left_out}"]
+    return "\n".join([*lines, *_thin_classes(kept, splits, folds, groups=table.groups is not None)])
+
+
+def _thin_classes(table: ClassTable, splits: list[str], folds: list[str], *, groups: bool) -> Iterator[str]:
+    """Lines that name the classes that are not in the hold-out, and those that a teacher does not know."""
+    rows = list(zip(table.labels, splits, folds, strict=True))
+    fix = f"add images{' of other groups' if groups else ''}, or expect wrong answers for them"
+    unjudged = sorted(set(table.classes) - {label for label, split, _ in rows if split == "val"})
+    if unjudged:
+        yield (
+            f"warning: {len(unjudged)} of the classes have no image in the hold-out, which so cannot judge them "
+            f"({some(unjudged)}): {fix}"
+        )
+    folds_of = {name: {fold for label, _, fold in rows if label == name and fold} for name in table.classes}
+    untaught = sorted(name for name, found in folds_of.items() if len(found) < 2)
+    if untaught:
+        yield (
+            f"warning: {len(untaught)} of the classes are in one fold only, whose teacher so does not know them "
+            f"({some(untaught)}): {fix}"
+        )
 
 
 def _write(image: Image, path: Path, folder: Path, source: str, *, side: int) -> str:

@@ -53,8 +53,8 @@ def finish(student: str, weights: Path, *, results: Path, options: FinishOptions
     network = _load(weights)
     options = replace(options, train_size=options.train_size or network.image_size)
     task = make_task(network, options, False)
-    fit(task, results=results / "proof" / "training", options=options)
-    snapshots = _snapshots(results / "proof" / "training", options)
+    fit(task, results=results / "proof" / "training", options=options, advise=False)
+    snapshots = _snapshots(results / "proof" / "training")
 
     def accuracy(*files: Path) -> float:
         average_weights(network, files)
@@ -80,8 +80,8 @@ def finish(student: str, weights: Path, *, results: Path, options: FinishOptions
     if accepted:
         network = _load(weights)
         task = make_task(network, options, True)
-        fit(task, results=results / "all_images", options=options)
-        average_weights(network, _snapshots(results / "all_images", options))
+        fit(task, results=results / "all_images", options=options, advise=False)
+        average_weights(network, _snapshots(results / "all_images"))
         save_weights(best, network, extra={"recipe": "finish", **task.header()})
     else:
         _copy(weights, best)
@@ -94,8 +94,9 @@ def _load(weights: Path) -> ClassifierNet:
     return network
 
 
-def _snapshots(results: Path, options: FinishOptions) -> list[Path]:
-    return [results / "snapshots" / f"{number}.safetensors" for number in range(1, options.snapshots + 1)]
+def _snapshots(results: Path) -> list[Path]:
+    """A training of few steps has fewer than it was asked for."""
+    return sorted((results / "snapshots").glob("*.safetensors"), key=lambda path: int(path.stem))
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -74,10 +74,11 @@ class BestWeights:
             save_weights(best, network, extra=extra)
         return scores.values
 
-    def summary(self, *, may_train_longer: bool = True) -> list[str]:
+    def summary(self, *, advise: bool = True, may_train_longer: bool = True) -> list[str]:
         """What the training gained on the hold-out, and which weights are kept, in lines of text.
 
-        may_train_longer: whether to advise a longer training where this one may not have helped.
+        advise: whether to say what to try where this training may not have helped. may_train_longer: whether a longer
+        training is part of that.
         """
         kept = self._highest if self.overtaken else self.last
         if not kept or not self._start:
@@ -99,7 +100,7 @@ class BestWeights:
         lines = [f"{line} [{gain.low:+.4f}, {gain.high:+.4f}]; {power}"]
         if self.overtaken:
             lines.append("earlier weights are kept: on the hold-out, the last ones are worse beyond chance")
-        if gain.low <= 0:
+        if gain.low <= 0 and advise:
             longer = "longer training (--minutes, --epochs), " if may_train_longer else ""
             lines.append(
                 f"this may be chance. Try {longer}larger images (--image-size, --train-size) or more photographs of "

@@ -36,13 +36,14 @@ FIRST_STEPS = 4
 _MOST_STEPS = 10**9
 
 
-def fit(task: Task, *, results: Path, options: FitOptions) -> None:
+def fit(task: Task, *, results: Path, options: FitOptions, advise: bool = True) -> None:
     """Train the task's network and leave its averaged weights in `results/best.safetensors`.
 
     The task scores the averaged weights at the start, after each epoch (`options.eval_every`) and at the end.
     `BestWeights` says which weights are kept, and `Plan` says how long the training is. After an interruption, the same
     call continues from the last save. On a CPU with as many threads the final weights are then the same bit for bit,
-    unless `options.minutes` set the number of steps. Under torchrun every rank calls it.
+    unless `options.minutes` set the number of steps. Under torchrun every rank calls it. advise: where the training may
+    not have helped, say what to try.
 
     Raises NoseprintError if the loss is no longer finite, memory runs out, the settings of a resumed training differ,
     another run uses `results`, or the task refuses its data or weights.
@@ -55,7 +56,7 @@ def fit(task: Task, *, results: Path, options: FitOptions) -> None:
     ):
         task.prepare(joined, results)
         try:
-            _Training(task, world=joined, results=results, options=options).run()
+            _Training(task, world=joined, results=results, options=options).run(advise=advise)
         finally:
             unfold_norms(task.network)
 
@@ -83,7 +84,7 @@ class _Training:
         self.score_seconds = 0.0  # of the latest score
         self.ending = ""  # why an open-ended training ended before its time was up
 
-    def run(self) -> None:
+    def run(self, *, advise: bool) -> None:
         self.began = time.monotonic()
         first = self._resume()
         most = self.plan.steps if self.plan.steps and not self.plan.open_ended else _MOST_STEPS
@@ -105,7 +106,7 @@ class _Training:
         if self.world.is_main:
             self._require_best()
             if first != self.plan.steps:
-                self._report()
+                self._report(advise=advise)
 
     def _train(self, first: int, batches: Iterable[Any], bar: Any, stop: Any) -> None:
         """Run the steps after `first`."""
@@ -215,12 +216,12 @@ class _Training:
             return f"at most about {self.plan.minutes:g} minutes, less if nothing more is learned,"
         return f"{self.plan.steps} steps"  # the first of them show how long they take
 
-    def _report(self) -> None:
+    def _report(self, *, advise: bool) -> None:
         """Say why the training ended, and what it gained."""
         ending = self.ending or ("the time is up" if self.plan.out_of_time else "")
         if ending:
             self._say(f"ended after {self.plan.steps} steps: {ending}")
-        for line in self.best.summary(may_train_longer=not self.ending):
+        for line in self.best.summary(advise=advise, may_train_longer=not self.ending):
             self._say(line)
 
     def _say(self, text: str) -> None:

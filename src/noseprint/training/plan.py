@@ -30,7 +30,8 @@ class Plan:
         self._given = None if self.open_ended else options.steps or (options.epochs or 0) * epoch_steps
         self.steps = self._given
         self._measured = self._seconds is None
-        self._snapshots, self._warmup = options.snapshots, int((self._given or 0) * options.warmup)
+        self._warmup = int((self._given or 0) * options.warmup)
+        self._snapshots = min(options.snapshots, (self._given or 0) - self._warmup)
 
     @property
     def out_of_time(self) -> bool:
@@ -46,7 +47,7 @@ class Plan:
         return step % (self._epoch_steps * self._eval_every) == 0
 
     def snapshot_after(self, step: int) -> int | None:
-        """The number, from 1, of the snapshot that is due after `step`; None if none is."""
+        """The number, from 1, of the snapshot that is due after `step`; None if none is. At most one for each step."""
         if not self.steps or step <= self._warmup:
             return None
         length = self.steps - self._warmup

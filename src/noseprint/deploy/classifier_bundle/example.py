@@ -8,22 +8,43 @@ classifies the photographs in fixture/, and fails if an answer is not the expect
 import importlib.util
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
-from read_photograph import read_photograph
 
 HERE = Path(__file__).resolve().parent
-ABOUT = json.loads((HERE / "bundle.json").read_text(encoding="utf-8"))
+
+
+@contextmanager
+def needs(*names: str) -> Iterator[None]:
+    """Exit with one line if files of this folder are missing or damaged."""
+    if missing := [name for name in names if not (HERE / name).is_file()]:
+        raise SystemExit(f"{HERE}: {missing[0]} is missing: copy the whole folder again")
+    try:
+        yield
+    except Exception as error:  # runtimes raise anything
+        reason = (str(error).strip() or repr(error)).splitlines()[-1]
+        raise SystemExit(f"{HERE}: {' or '.join(names)} is damaged ({reason}): copy the whole folder again") from None
+
+
+with needs("read_photograph.py", "image_headers.py", "opencv_image.py"):
+    from read_photograph import read_photograph
+
+with needs("bundle.json"):
+    ABOUT = json.loads((HERE / "bundle.json").read_text(encoding="utf-8"))
+    CLASSES, PRECISION, THRESHOLD = list(ABOUT["classes"]), ABOUT["precision"], float(ABOUT["threshold"] or 0)
 
 if importlib.util.find_spec("openvino"):
     sys.modules["openvino_telemetry"] = None  # otherwise importing openvino sends a report to its makers
     import openvino
 
     core = openvino.Core()
-    bf16 = ABOUT["precision"] == "bf16" and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    network = core.compile_model(HERE / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32"})
+    bf16 = PRECISION == "bf16" and "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    with needs("model.xml", "model.bin"):
+        network = core.compile_model(HERE / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32"})
 
     def run(image: np.ndarray) -> np.ndarray:
         """Probabilities (classes,) of an image (H, W, 3)."""
@@ -31,7 +52,8 @@ if importlib.util.find_spec("openvino"):
 else:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(HERE / "model.onnx"), providers=["CPUExecutionProvider"])
+    with needs("model.onnx"):
+        session = onnxruntime.InferenceSession(str(HERE / "model.onnx"), providers=["CPUExecutionProvider"])
 
     def run(image: np.ndarray) -> np.ndarray:
         """Probabilities (classes,) of an image (H, W, 3)."""
@@ -52,19 +74,22 @@ def answer(path: str) -> tuple[str, float]:
     """The most probable class, and its probability."""
     probabilities = run(read(path))
     best = int(probabilities.argmax())
-    return ABOUT["classes"][best], float(probabilities[best])
+    return CLASSES[best], float(probabilities[best])
 
 
 def check() -> int:
     """Compare the answers to fixture/ with the expected ones: 0 if they agree, otherwise 1."""
-    expected = json.loads((HERE / "fixture" / "expected.json").read_text(encoding="utf-8"))
+    with needs("fixture/expected.json"):
+        expected = json.loads((HERE / "fixture" / "expected.json").read_text(encoding="utf-8"))
+        answers = [(str(name), label, float(probability)) for name, label, probability in expected["answers"]]
+        tolerance = float(expected["tolerance"])
     wrong = 0
-    for name, label, probability in expected["answers"]:
+    for name, label, probability in answers:
         found, p = answer(str(HERE / "fixture" / name))
-        if found != label or not abs(p - probability) <= expected["tolerance"]:
+        if found != label or not abs(p - probability) <= tolerance:
             print(f"{name}\t{found}\t{p:.4f}\texpected: {label} {probability:.4f}")
             wrong += 1
-    print(f"{len(expected['answers']) - wrong} of {len(expected['answers'])} answers are as expected")
+    print(f"{len(answers) - wrong} of {len(answers)} answers are as expected")
     return int(wrong > 0)
 
 
@@ -78,7 +103,7 @@ def main(paths: list[str]) -> int:
             print(problem, file=sys.stderr)
             status = 1
             continue
-        print(f"{path}\t{label}\t{p:.4f}" + ("\tcannot tell" if p < (ABOUT["threshold"] or 0) else ""))
+        print(f"{path}\t{label}\t{p:.4f}" + ("\tcannot tell" if p < THRESHOLD else ""))
     return status
 
 
