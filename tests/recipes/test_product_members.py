@@ -1,4 +1,4 @@
-"""recipes/product_hierarchy, the range test and the members, tiny: the rate, the cycles, and kills that change nothing."""
+"""The members of recipes/product_hierarchy, tiny: their rate, their cycles, and kills that change nothing."""
 
 import importlib
 import json
@@ -153,7 +153,7 @@ def test_the_range_test_starts_as_the_training_does():
     with script(FAMILY / "members") as train:
         full, small = train.FULL, train.SMALL
     with script(FAMILY / "lr_range", "find") as find:
-        assert (find.FULL, find.SMALL) == (full, small)
+        assert (full, small) == (find.FULL, find.SMALL)
 
 
 def test_the_members_are_those_that_the_scripts_name():
@@ -163,7 +163,7 @@ def test_the_members_are_those_that_the_scripts_name():
     named = [line.partition("=")[2] for line in lines if line.startswith(("FULL_MEMBERS=", "SMALL_MEMBERS="))]
     assert ",".join(named).split(",") == list(backbones)
     assert set(backbones.values()) <= set(timm.list_models(include_tags=True, pretrained=True))
-    with script(FAMILY / "members") as train, pytest.raises(NoseprintError, match="--part vgg: model.py has no such"):
+    with script(FAMILY / "members") as train, pytest.raises(NoseprintError, match=r"--part vgg: model\.py has no such"):
         train.main(replace(train.FULL, part="vgg"))
 
 
