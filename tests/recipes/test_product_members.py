@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import timm
+import torch
 
 from noseprint.data.holdout import content_hashes, split_hashes
 from noseprint.data.transforms import apply_transform
@@ -182,3 +183,21 @@ def test_every_transform_ends_at_the_input_size(size):
         for make in (dataset.training_transform, dataset.small_training_transform, dataset.evaluation_transform):
             for row in range(8):
                 assert apply_transform(make(size), image, (row,)).shape == (size, size, 3)
+
+
+@pytest.mark.parametrize("part", ["resnet50", "resnet101", "resnet152", "densenet161", "seresnext50"])
+def test_a_full_size_network_takes_a_step(part):
+    with script(FAMILY / "members", "model") as model:
+        network = model.build_model(["a", "b", "c"], model.BACKBONES[part], image_size=64, pretrained=False)
+    weights = dict(network.named_parameters())
+    first, last = (weights[name] for name in (next(iter(weights)), "heads.0.weight"))
+    before = first.clone(), last.clone()
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+    loss = torch.nn.functional.cross_entropy(network(images), torch.tensor([0, 1]))
+    loss.backward()
+    optimizer.step()
+    assert torch.isfinite(loss)
+    assert all(weight.grad is not None and torch.isfinite(weight.grad).all() for weight in weights.values())
+    assert not torch.equal(first, before[0])
+    assert not torch.equal(last, before[1])

@@ -78,8 +78,8 @@ def test_classes_are_learned_and_the_header_says_how(images, tmp_path, capsys):
     assert json.loads(header.extra["training_counts"]) == counts
     assert sum(counts) + held_out.sum() == len(images.paths)
     assert json.loads(header.extra["training"]) == {
-        "holdout": 0.25, "loss": "cross-entropy", "augment": "own", "smoothing": 0.1, "balance": "none", "mixing": "none",
-        "sgd_share": 0.0, "frozen": False,
+        "holdout": 0.25, "loss": "cross-entropy", "augment": "own", "smoothing": 0.1, "balance": "none",
+        "mixing": "none", "sgd_share": 0.0, "frozen": False,
     }  # fmt: skip
     assert header.holdout_scores.keys() == {"accuracy", "mean_per_class", "log_loss"}
     assert len(header.extra["held_out_photographs"]) == 8 * held_out.sum()

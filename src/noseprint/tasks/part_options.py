@@ -10,7 +10,7 @@ from noseprint.tasks.classification_options import ClassificationOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class HierarchyMemberOptions(ClassificationOptions):
+class PartOptions(ClassificationOptions):
     """Options of the training of one network of several; its train.py sets the defaults."""
 
     part: str
