@@ -76,6 +76,10 @@ def draw_product(name: str, shop: int, *, rng: np.random.Generator, seed: int) -
     shop (>= 0): whose shelf and light it has; `seed` draws these, `rng` the rest.
     """
     canvas = ground(shop, rng=rng, seed=seed)
+    for _ in range(int(rng.integers(1, 4))):  # parts of other products at the edge
+        other = PRODUCTS[int(rng.integers(len(PRODUCTS)))][0].partition("-")
+        where = place(rng, shift=float(rng.uniform(0.8, 1.0)), scale=0.5)
+        _paint(canvas, other[0], other[2], where=where, rng=rng)
     kind, _, mark = name.partition("-")
     _paint(canvas, kind, mark, where=place(rng, shift=0.12), rng=rng)
     return photograph(canvas, shop, rng=rng, seed=seed)
