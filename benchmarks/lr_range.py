@@ -28,7 +28,16 @@ from noseprint.models.frozen_norm import unfold_norms
 from noseprint.tasks.classification import ClassificationTask
 from noseprint.tasks.part_options import PartOptions
 from noseprint.training.loader import training_loader
-from noseprint.training.lr_range import DIVERGED, LOWEST, SKIPPED_FIRST, SKIPPED_LAST, SMOOTH, STEPS, find_rates
+from noseprint.training.lr_range import (
+    DIVERGED,
+    HIGHEST,
+    LOWEST,
+    SKIPPED_FIRST,
+    SKIPPED_LAST,
+    SMOOTH,
+    STEPS,
+    find_rates,
+)
 from noseprint.training.plan import Plan
 from noseprint.training.step import TrainingStep
 
@@ -74,11 +83,9 @@ def compare(runs: Runs, options: argparse.Namespace) -> None:
     plan = Plan(chosen, epoch_steps=task.epoch_steps)
     step = TrainingStep(task, options=chosen, world=world, plan=plan, epoch_steps=task.epoch_steps, results=folder)
     finder = LRFinder(task.network, step._optimizer, task.criterion, device="cpu")
-    loader = training_loader(task, task.batches(steps=STEPS + 1, first_step=0), options=chosen, world=world)
-    # Its rate at iteration i of n is start * (end / start) ** ((i + 1) / (n - 1)): this start and n give ours.
-    ratio = (1 / LOWEST) ** (1 / (STEPS - 1))
+    loader = training_loader(task, task.batches(steps=STEPS, first_step=0), options=chosen, world=world)
     finder.range_test(
-        Batches(loader), start_lr=LOWEST / ratio, end_lr=1, num_iter=STEPS + 1, smooth_f=SMOOTH, diverge_th=DIVERGED
+        Batches(loader), start_lr=LOWEST, end_lr=HIGHEST, num_iter=STEPS, smooth_f=SMOOTH, diverge_th=DIVERGED
     )
     unfold_norms(task.network)
     theirs, rates = np.array(finder.history["loss"])[: len(curve.rates)], np.array(finder.history["lr"])
