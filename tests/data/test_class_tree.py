@@ -9,9 +9,13 @@ from noseprint.data.class_tables import ClassTable
 from noseprint.data.class_tree import ClassTree, read_tree
 from noseprint.errors import DataError
 
-COLUMNS = (
-    "class,coarse,department,train\ngala,apple,fruit,9\nlady,apple,fruit,8\nlemon,citrus,fruit,7\nmilk,milk,packs,6\n"
-)
+COLUMNS = """class,coarse,department,train
+gala,apple,fruit,9
+lady,apple,fruit,8
+lemon,citrus,fruit,7
+milk,milk,packs,6
+juice,juice,packs,5
+"""
 EDGES = """class,parent
 goods,
 fruit,goods
