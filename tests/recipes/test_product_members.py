@@ -153,7 +153,7 @@ def test_the_range_test_starts_as_the_training_does():
     with script(FAMILY / "members") as train:
         full, small = train.FULL, train.SMALL
     with script(FAMILY / "lr_range", "find") as find:
-        assert (full, small) == (find.FULL, find.SMALL)
+        assert (find.FULL, find.SMALL) == (full, small)
 
 
 def test_the_members_are_those_that_the_scripts_name():
