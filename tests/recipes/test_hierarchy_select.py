@@ -1,6 +1,7 @@
 """Select and predict of product_hierarchy, run on tiny networks that know three colours more or less well."""
 
 import importlib.util
+import json
 import shutil
 import sys
 from dataclasses import replace
@@ -221,3 +222,65 @@ def test_photographs_in_a_folder_are_answered_by_the_chosen_networks_only(family
     answer(family, monkeypatch, images=family.parent / "data/test/red", out=tmp_path / "own.csv")
     assert len(rows_of(tmp_path / "own.csv")) == 4
     assert not (tmp_path / "submission.csv").exists()
+
+
+def test_the_report_shows_the_tree_with_its_errors(family, monkeypatch, capsys):
+    make = script(family, "report/make.py", monkeypatch)
+    options = replace(make.SMALL, data=family.parent / "data")
+    make.main(options)
+    assert "The test images are not answered yet: run predict.sh." in capsys.readouterr().out
+    answer(family, monkeypatch)
+    make.main(options)
+    assert "The test: 12 images." in capsys.readouterr().out
+    page = (family / "results/small/report.html").read_text()
+    assert "<strong>warm</strong> <small>6 images: " in page
+    assert "lite0/greedy soup" in page
+    scores = json.loads((family / "results/small/scores.json").read_text())
+    assert scores["scored"] == "test"
+    assert scores["likeliest"]["top"]["1"]["value"] > 0.8
+
+
+def test_the_folders_see_images_alike():
+    folders = ("members", "select", "predict")
+    transforms = set()
+    for folder in folders:
+        spec = importlib.util.spec_from_file_location("dataset", FAMILY / folder / "dataset.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        transforms.add(repr(module.evaluation_transform(224)))
+    assert len(transforms) == 1
+
+
+def test_a_greedy_soup_keeps_what_does_not_make_it_worse(tmp_path, monkeypatch):
+    """By hand: 1 is best; with 3, fewer are right; with 2, as many."""
+    right = {("1",): 8, ("2",): 6, ("3",): 7, ("1", "3"): 7, ("1", "2"): 8}
+    files = [tmp_path / f"{name}.safetensors" for name in "123"]
+    for number, file in enumerate(files):
+        save_weights(file, colour_network(0.1, number), extra={})
+    averaged = []
+
+    def average(network, kept):
+        averaged.append(tuple(file.stem for file in kept))
+
+    monkeypatch.setattr(selecting, "average_weights", average)
+    monkeypatch.setattr(selecting, "_classify", lambda *_: averaged[-1])
+    monkeypatch.setattr(selecting, "_accuracy", lambda outputs, _: right[outputs])
+
+    class HeldOut:
+        name = "images"
+        images = type("Table", (), {"labels": ()})
+
+        def logits(self, file):
+            return (file.stem,)
+
+    selecting._make_soup(tmp_path / "soup.safetensors", files, HeldOut(), greedy=True)
+    assert averaged == [("1", "3"), ("1", "2"), ("1", "2")]
+
+
+def test_of_equal_ensembles_the_smaller_is_kept(family, monkeypatch):
+    results = family / "members/results/small"
+    shutil.rmtree(results / "lite1")
+    shutil.rmtree(results / "lite0/snapshots")
+    shutil.copytree(results / "lite0", results / "lite1")  # a twin brings nothing
+    found = choose(family, monkeypatch)
+    assert [(one.name, one.weight) for one in found.networks] == [("lite0/best", 1)]

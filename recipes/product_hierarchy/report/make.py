@@ -5,15 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from noseprint.command_line import run
-from noseprint.inference.hierarchy_options import HierarchyReportOptions
+from noseprint.inference.hierarchy_options import HierarchyRunOptions
 
 HERE = Path(__file__).resolve().parent
 FAMILY = HERE.parent
-FULL = HierarchyReportOptions(data=FAMILY / "data")
+FULL = HierarchyRunOptions(data=FAMILY / "data")
 SMALL = replace(FULL, run="small", small=True)
 
 
-def main(options: HierarchyReportOptions) -> None:
+def main(options: HierarchyRunOptions) -> None:
     """Score the answers, show the tree with its errors, and print the figures."""
     from noseprint.files import atomic_write
     from noseprint.inference.hierarchy_answers import TEST

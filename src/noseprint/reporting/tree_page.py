@@ -1,8 +1,8 @@
-"""The report of a run under a tree: computes what the page shows and fills tree_report.html.j2, which holds the text."""
+"""The report of a run under a tree: computes what the page shows; tree_report.html.j2 holds the text."""
 
 import base64
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import softmax
 
-from noseprint.data.class_tables import ClassTable
 from noseprint.data.class_tree import LEAF, ClassTree
+from noseprint.data.filtered import read_filtered
 from noseprint.errors import NoseprintError
-from noseprint.inference.classify import ClassifierOutputs, read_outputs
-from noseprint.inference.selection import Selection
+from noseprint.inference.classify import read_outputs
+from noseprint.inference.hierarchy_options import HierarchyRunOptions
+from noseprint.inference.selection import Selection, read_selection, selection_hash
 from noseprint.inference.tree_answers import CANNOT_TELL, least_risk, sure_nodes
 from noseprint.metrics.bootstrap import Score, bootstrap_mean
 from noseprint.metrics.classification import ClassificationScores, classification_scores
@@ -27,6 +28,10 @@ from noseprint.reporting.templates import render_template
 from noseprint.version import __version__
 
 Floats = npt.NDArray[np.floating]
+_HOLDOUT = (
+    " The figures are those of images that were held out from the training: they chose the networks, so the figures "
+    "are a little too high."
+)
 _TAKEN_FOR = 4  # wrong answers that are shown for a class
 
 
@@ -48,9 +53,9 @@ class NodeErrors:
 class TreeRun:
     """What the report is made from.
 
-    scored: what the N images are. probability: (N, K). labels, groups: (N,); groups is None if intervals are by image.
-    likeliest, least: the scores of the most probable classes, and of those with the least risk. sure: how many answers
-    are nodes of each level, and the share of these that is right. lr_range: the picture of the range test, or None.
+    scored: what the N images are. why_not_test: why these are not the test; "" if they are. images: N. likeliest,
+    least: the scores of the most probable classes, and of those with the least risk. sure: how many answers are nodes
+    of each level, and the share of these that is right. lr_range: the picture of the range test, or None.
     """
 
     run: str
@@ -67,27 +72,29 @@ class TreeRun:
     lr_range: Path | None
 
 
-def read_tree_run(
-    table: ClassTable, selection: Selection, *, run: str, data: str, files: Mapping[str, Path], made_by: str
-) -> TreeRun:
+def read_tree_run(options: HierarchyRunOptions, *, family: Path, test: Path, holdout: Path, lr_range: Path) -> TreeRun:
     """Score what the chosen networks said of the test images or, if that is not known, of the hold-out.
 
-    table: the images with their labels. files: test and holdout, what the networks together said; lr_range, the picture
-    of the range test. Each of them may be missing, but not holdout. made_by: the `selection_hash`.
-    Raises NoseprintError if holdout is missing or of another selection.
+    test, holdout: the files with what the networks together said; only test may be missing. lr_range: the picture of
+    the range test; it may be missing, too.
+    Raises NoseprintError if files are missing or do not belong together.
     """
+    selection, made_by = read_selection(family, options.run), selection_hash(family, options.run)
+    table = read_filtered(options.data, options.results(family / "filter"))
     label_of = dict(zip(table.names, table.labels, strict=True))
     group_of = dict(zip(table.names, table.groups, strict=True)) if table.groups else None
-    outputs, why = None, ""
-    if not table.split("test").paths:
-        why = "There are no test images: the figures are those of images held out from the training. These chose the networks, so the figures are a little too high."
-    elif not files["test"].is_file() or (outputs := read_outputs(files["test"])).network != made_by:
-        why = "The test images are not answered yet: run predict.sh. The figures are those of images held out from the training, which chose the networks."
+    outputs = read_outputs(test) if test.is_file() else None
+    why = ""
+    if not len(table.split("test")):
+        why = "There are no test images."
+    elif outputs is None or outputs.network != made_by:
+        why = "The test images are not answered yet: run predict.sh."
     elif not any(label_of.get(name) for name in outputs.names):
-        why = "The test images have no labels: the figures are those of images held out from the training, which chose the networks."
+        why = "The test images have no labels, so nothing shows how many of the answers are right."
     if why:
-        outputs = read_outputs(files["holdout"], network=made_by)
-    assert outputs is not None
+        why += _HOLDOUT
+    if why or outputs is None:
+        outputs = read_outputs(holdout, network=made_by)
     rows = [row for row, name in enumerate(outputs.names) if label_of.get(name) in selection.classes]
     if not rows:
         raise NoseprintError("no image whose class is known was answered: run train.sh and predict.sh again")
@@ -98,8 +105,8 @@ def read_tree_run(
     tree = selection.tree
     truth = np.array([tree.classes.index(label) for label in labels])
     return TreeRun(
-        run=run,
-        data=data,
+        run=options.run,
+        data=options.data.resolve().name,
         scored="hold-out" if why else "test",
         why_not_test=why,
         selection=selection,
@@ -115,11 +122,13 @@ def read_tree_run(
         ),
         sure=_sure(probability, truth, selection, groups),
         tree=node_errors(tree, truth, probability.argmax(axis=1)),
-        lr_range=files["lr_range"] if files["lr_range"].is_file() else None,
+        lr_range=lr_range if lr_range.is_file() else None,
     )
 
 
-def node_errors(tree: ClassTree, truth: npt.NDArray[np.integer], given: npt.NDArray[np.integer]) -> tuple[NodeErrors, ...]:
+def node_errors(
+    tree: ClassTree, truth: npt.NDArray[np.integer], given: npt.NDArray[np.integer]
+) -> tuple[NodeErrors, ...]:
     """The nodes below the root that have images, those with the most errors first. truth, given: (N,) class numbers."""
     levels = (*reversed(tree.levels), LEAF)
 
@@ -199,7 +208,7 @@ def tree_score_lines(run: TreeRun) -> Iterator[str]:
 def _sure(
     probability: Floats, truth: npt.NDArray[np.integer], selection: Selection, groups: npt.NDArray[np.str_] | None
 ) -> dict[str, tuple[int, Score | None]]:
-    """Level -> how many sure answers it has, and the share that is right; CANNOT_TELL is last, and "all" the rest."""
+    """Level -> how many sure answers it has, and the share that is right; also of all, and how many are no answer."""
     tree, found = selection.tree, sure_nodes(probability, selection.tree, selection.threshold)
     units = np.arange(len(truth)) if groups is None else groups
     level_of = np.asarray(found.levels, object)
