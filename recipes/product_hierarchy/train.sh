@@ -75,7 +75,7 @@ member() {  # NAME
 }
 
 select_members() {
-  step select select/select.py \
+  step select select/choose.py \
     --with --members "$MEMBER_LIST" ${TREE_OPTIONS[@]+"${TREE_OPTIONS[@]}"} ${SELECT[@]+"${SELECT[@]}"} \
     --reads ${READ_LEARNED[@]+"${READ_LEARNED[@]}"} ${TREE:+"$TREE"} \
     --after filter/filter.py "members/train.py:*" --makes /selection.json
@@ -83,7 +83,7 @@ select_members() {
 
 report() {
   step report report/make.py --reads ${READ_LEARNED[@]+"${READ_LEARNED[@]}"} ${TREE:+"$TREE"} \
-    --after filter/filter.py select/select.py --makes /report.html
+    --after filter/filter.py select/choose.py --makes /report.html
 }
 
 check_data() {
@@ -95,7 +95,7 @@ describe_data() {  # refuses what later steps would refuse, before the first one
   [ "$RATE" = auto ] || own=(--lr "$RATE")
   check_options members/train.py --part "${MEMBERS[0]}" ${own[@]+"${own[@]}"} \
     ${TRAIN_OPTIONS[@]+"${TRAIN_OPTIONS[@]}"}
-  check_options select/select.py --members "$MEMBER_LIST" ${TREE_OPTIONS[@]+"${TREE_OPTIONS[@]}"} \
+  check_options select/choose.py --members "$MEMBER_LIST" ${TREE_OPTIONS[@]+"${TREE_OPTIONS[@]}"} \
     ${SELECT[@]+"${SELECT[@]}"}
 }
 
@@ -117,7 +117,9 @@ own_option() {
   esac
   case $1 in
     --members) MEMBER_LIST=$2 ;;
-    --lr) RATE=$2 ;;
+    --lr)
+      case $2 in auto | [0-9.]*) ;; *) usage_error "--lr $2: give a number, or auto" ;; esac
+      RATE=$2 ;;
     --right) SELECT+=("$1" "$2") ;;
     --least-side) FILTER+=("$1" "$2") ;;
   esac
@@ -126,6 +128,7 @@ own_option() {
 }
 
 read_options "$@"
+case " ${TRAIN_OPTIONS[*]-} " in *" --lr "* | *" --lr="*) usage_error "--lr cannot follow --: give it before" ;; esac
 set_options
 run_method .
 method_is_complete || exit 0

@@ -1,4 +1,4 @@
-"""recipes/product_hierarchy, the range test and the members, tiny: the rate, the cycles, and kills that change nothing."""
+"""The members of recipes/product_hierarchy, tiny: their rate, their cycles, and kills that change nothing."""
 
 import importlib
 import json
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import timm
+import torch
 
 from noseprint.data.holdout import content_hashes, split_hashes
 from noseprint.data.transforms import apply_transform
@@ -153,7 +154,7 @@ def test_the_range_test_starts_as_the_training_does():
     with script(FAMILY / "members") as train:
         full, small = train.FULL, train.SMALL
     with script(FAMILY / "lr_range", "find") as find:
-        assert (find.FULL, find.SMALL) == (full, small)
+        assert (full, small) == (find.FULL, find.SMALL)
 
 
 def test_the_members_are_those_that_the_scripts_name():
@@ -163,7 +164,7 @@ def test_the_members_are_those_that_the_scripts_name():
     named = [line.partition("=")[2] for line in lines if line.startswith(("FULL_MEMBERS=", "SMALL_MEMBERS="))]
     assert ",".join(named).split(",") == list(backbones)
     assert set(backbones.values()) <= set(timm.list_models(include_tags=True, pretrained=True))
-    with script(FAMILY / "members") as train, pytest.raises(NoseprintError, match="--part vgg: model.py has no such"):
+    with script(FAMILY / "members") as train, pytest.raises(NoseprintError, match=r"--part vgg: model\.py has no such"):
         train.main(replace(train.FULL, part="vgg"))
 
 
@@ -182,3 +183,21 @@ def test_every_transform_ends_at_the_input_size(size):
         for make in (dataset.training_transform, dataset.small_training_transform, dataset.evaluation_transform):
             for row in range(8):
                 assert apply_transform(make(size), image, (row,)).shape == (size, size, 3)
+
+
+@pytest.mark.parametrize("part", ["resnet50", "resnet101", "resnet152", "densenet161", "seresnext50"])
+def test_a_full_size_network_takes_a_step(part):
+    with script(FAMILY / "members", "model") as model:
+        network = model.build_model(["a", "b", "c"], model.BACKBONES[part], image_size=64, pretrained=False)
+    weights = dict(network.named_parameters())
+    first, last = (weights[name] for name in (next(iter(weights)), "heads.0.weight"))
+    before = first.clone(), last.clone()
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+    loss = torch.nn.functional.cross_entropy(network(images), torch.tensor([0, 1]))
+    loss.backward()
+    optimizer.step()
+    assert torch.isfinite(loss)
+    assert all(weight.grad is not None and torch.isfinite(weight.grad).all() for weight in weights.values())
+    assert not torch.equal(first, before[0])
+    assert not torch.equal(last, before[1])

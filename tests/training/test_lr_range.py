@@ -4,17 +4,15 @@ import json
 import math
 import random
 from copy import deepcopy
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from noseprint.distributed import World
 from noseprint.errors import DataError, NoseprintError
 from noseprint.reporting.lr_range_chart import draw_ranges
-
 from noseprint.training.loader import training_loader
 from noseprint.training.lr_range import (
     RangeCurve,
@@ -69,9 +67,6 @@ def everything(step):
 @pytest.mark.parametrize("trained", [0, 3])
 def test_everything_is_as_before_bit_for_bit(table, tmp_path, optimizer, trained):
     step, loader = prepared(table, tmp_path, optimizer=optimizer)
-    for norm in step.network.modules():  # which learn, here
-        if isinstance(norm, nn.BatchNorm2d):
-            norm.momentum = 0.1
     batches = list(loader)
     for number in range(trained):
         step.update(number, batches[number])
@@ -152,7 +147,7 @@ def test_the_longest_fall_is_the_longest_falling_subsequence():
             at
             for length in range(1, len(losses) + 1)
             for at in combinations(range(len(losses)), length)
-            if all(losses[a] > losses[b] for a, b in zip(at, at[1:], strict=False))
+            if all(losses[a] > losses[b] for a, b in pairwise(at))
         ]
         longest = max(map(len, falls))
         assert longest_fall(losses) == (min(at[-1] for at in falls if len(at) == longest), longest)
@@ -187,7 +182,7 @@ def test_the_suggestions_are_those_of_the_other_libraries():
 
 def test_a_loss_that_never_falls_gives_no_suggestion(tmp_path):
     for losses in ([1.0] * 40, np.arange(40.0), [3.0, 2.0, 1.0]):
-        with pytest.raises(NoseprintError, match="no learning rate at which the loss falls .* --lr NUMBER"):
+        with pytest.raises(NoseprintError, match=r"no learning rate at which the loss falls .* --lr NUMBER"):
             write_curves(tmp_path, {"a": curve_of(losses)})
         assert read_curves(tmp_path)["a"].losses.tolist() == list(losses)
         assert not (tmp_path / "lr_range.json").exists()

@@ -10,10 +10,10 @@ from pathlib import Path
 from model import BACKBONES
 
 from noseprint.command_line import run
-from noseprint.tasks.hierarchy_options import HierarchyMemberOptions
+from noseprint.tasks.part_options import PartOptions
 
 HERE = Path(__file__).resolve().parent
-FULL = HierarchyMemberOptions(
+FULL = PartOptions(
     data=HERE.parent / "data",
     part="resnet50",
     image_size=224,
@@ -46,7 +46,7 @@ SMALL = replace(
 )
 
 
-def main(options: HierarchyMemberOptions) -> None:
+def main(options: PartOptions) -> None:
     """Make the test, and leave the curve in results/."""
     import dataset  # here, not above: torch takes seconds to load, and --help does not need it
     import torch

@@ -18,8 +18,8 @@ from noseprint.data.datasets import Sample, TrainingImages
 from noseprint.data.decode_cache import cached_decoder
 from noseprint.data.holdout import content_hashes, holdout_hash, holdout_rows, photograph_hashes
 from noseprint.data.names import count_text
-from noseprint.data.readable import readable_photographs
 from noseprint.data.policy_augment import PolicyAugment
+from noseprint.data.readable import readable_photographs
 from noseprint.data.samplers import (
     Batches,
     EqualClassBatches,

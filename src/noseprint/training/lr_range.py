@@ -81,7 +81,7 @@ class RangeCurve:
 
 
 def longest_fall(losses: Sequence[float] | npt.NDArray[np.float64]) -> tuple[int, int]:
-    """The last step of the longest strictly falling subsequence of losses (N,), and its length; the first, of equals."""
+    """The last step and the length of the longest strictly falling subsequence of losses (N,); of equals the first."""
     lengths = list[int]()
     for step, loss in enumerate(losses):
         lengths.append(1 + max((lengths[before] for before in range(step) if losses[before] > loss), default=0))

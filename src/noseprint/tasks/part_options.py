@@ -10,7 +10,7 @@ from noseprint.tasks.classification_options import ClassificationOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class HierarchyMemberOptions(ClassificationOptions):
+class PartOptions(ClassificationOptions):
     """Options of the training of one network of several; its train.py sets the defaults."""
 
     part: str
@@ -25,7 +25,7 @@ class HierarchyMemberOptions(ClassificationOptions):
             raise NoseprintError("--holdout 0: give a share above 0; the networks are chosen on held-out images")
 
     def backbone_of(self, backbones: Mapping[str, str]) -> str:
-        """The timm name of the backbone: --backbone, or else that of the part. Raises NoseprintError if it is unknown."""
+        """The timm name of --backbone, or else that of the part. Raises NoseprintError if `backbones` lacks it."""
         if self.backbone is None and self.part not in backbones:
             raise NoseprintError(
                 f"--part {self.part}: model.py has no such network; choose from {', '.join(backbones)}"
