@@ -15,6 +15,7 @@ from noseprint.data.csv_rows import write_csv
 from noseprint.data.drawn_folder import write_drawn_folder
 from noseprint.data.drawn_photograph import Canvas, Photo, Points, ground, photograph, place
 from noseprint.errors import NoseprintError
+from noseprint.files import file_hash, friendly_write_errors
 
 VERSION = 1  # raise it when the same seed gives other bytes
 TREE = {
@@ -68,6 +69,28 @@ def write_demo_goods(folder: Path, *, seed: int = 0) -> None:
         signature=f"demo-goods {VERSION}: seed={seed}",
         patterns=("*/*/*.jpg", "tree.csv"),
     )
+
+
+def write_demo_lists(goods: Path, lists: Path) -> None:
+    """Write the lists that fetch a copy of `goods`, the folder of `write_demo_goods`, by file:// URLs.
+
+    `lists`/train.csv and val.csv are id,url,class,sha256, and test.csv is without class. Three URLs of train fail: a
+    file that is gone, one that is no image, and one with another checksum.
+    Raises NoseprintError if the disk refuses.
+    """
+    with friendly_write_errors(lists):
+        lists.mkdir(parents=True, exist_ok=True)
+        page = lists / "page.html"
+        page.write_text("<html>This image is no longer here.</html>\n", encoding="utf-8", newline="\n")
+    for split in EACH:
+        paths = sorted((goods / split).glob("*/*.jpg"), key=lambda path: path.stem)
+        rows = [[path.stem, path.resolve().as_uri(), path.parent.name, file_hash(path)] for path in paths]
+        if split == "train":
+            rows[30][1], rows[130][1] = (goods / "gone.jpg").resolve().as_uri(), page.resolve().as_uri()
+            rows[230][3] = rows[0][3]
+        if split == "test":
+            rows = [[name, url, "", sha256] for name, url, _, sha256 in rows]
+        write_csv(lists / f"{split}.csv", ("id", "url", "class", "sha256"), rows)
 
 
 def draw_product(name: str, shop: int, *, rng: np.random.Generator, seed: int) -> Photo:

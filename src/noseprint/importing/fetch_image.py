@@ -102,7 +102,7 @@ def _check(entry: Entry, part: Path, sha256: str) -> str:
         is_page = data[:HEAD_BYTES].lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml"))
         raise FetchError("is a web page, not an image" if is_page else problem or "is empty")
     if entry.sha256 and entry.sha256 != sha256:
-        raise FetchError(f"sha256 is {sha256}, and the list says {entry.sha256}")
+        raise FetchError(f"another sha256: {sha256}, not {entry.sha256}")
     return SUFFIXES[kind]
 
 
