@@ -53,7 +53,7 @@ def test_the_answer_is_the_deepest_sure_node() -> None:
 
 
 def _draw(rng: np.random.Generator, number: int) -> tuple[np.ndarray, np.ndarray]:
-    p = rng.dirichlet(np.full(6, 0.25), number)
+    p = rng.dirichlet(np.full(6, 0.15), number)
     return p, np.array([rng.choice(6, p=row) for row in p])
 
 

@@ -189,7 +189,8 @@ def _right_lines(
         ]
     )
     groups = np.asarray(images.groups or images.names)
-    for what, hits, rows in (("labels", right, known), ("sure answers", sure, known & given)):
+    parts = [("labels", right, known), ("sure answers", sure, known & given)]
+    for what, hits, rows in parts if selection.threshold is not None else parts[:1]:
         if rows.any():
             score = Score(float(hits[rows].mean()), *bootstrap_mean(hits[rows], groups[rows], seed=0))
             yield f"Right: {score} of the {rows.sum()} {what} of images whose class is known."

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from noseprint.calibration.selective import CANNOT_TELL, RISK, lower_bound, within_groups
+from noseprint.calibration.selective import CANNOT_TELL, RISK, STARTS, lower_bound, within_groups
 from noseprint.data.class_tree import LEAF, ROOT, ClassTree
 from noseprint.metrics.hierarchy import parent_probabilities
 from noseprint.metrics.similarity import Labels
@@ -14,8 +14,6 @@ Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.intp]
 THRESHOLDS = tuple(step / 100 for step in range(99, -1, -1))
 """Those that `node_threshold` may choose; they do not depend on the images."""
-STARTS = (0.95, 0.8)
-"""Each search starts with this threshold and goes down."""
 _EQUAL = 1e-9  # risks that differ by less are equal
 
 
@@ -97,8 +95,8 @@ def node_threshold(
     group = np.arange(len(truth)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     alike = within_groups(right[:, -1].astype(np.float64), group)
     found: float | None = None
-    for start in STARTS:
-        for threshold in (one for one in THRESHOLDS if one <= start):
+    for share in STARTS:
+        for threshold in (one for one in THRESHOLDS if (sure[:, 0] >= one).mean() >= share):
             depth = _depth(sure, threshold)
             given = depth >= 0
             hits = right[given, depth[given]].astype(np.float64)
