@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from noseprint.calibration.selective import CANNOT_TELL
 from noseprint.data.class_tables import ClassTable, read_classes
 from noseprint.data.class_tree import LEAF
 from noseprint.data.csv_rows import write_csv
@@ -21,7 +22,7 @@ from noseprint.inference.hierarchy_options import Decide, HierarchyPredictOption
 from noseprint.inference.infer_classes import photographs_in
 from noseprint.inference.selection import Floats, Selection, read_selection, selection_hash, write_together
 from noseprint.inference.submission import submission_rows, write_submission
-from noseprint.inference.tree_answers import CANNOT_TELL, least_risk, sure_nodes
+from noseprint.inference.tree_answers import least_risk, sure_nodes
 from noseprint.metrics.bootstrap import Score, bootstrap_mean
 from noseprint.metrics.hierarchy import parent_probabilities
 

@@ -14,6 +14,7 @@ Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.intp]
 THRESHOLDS = tuple(step / 100 for step in range(99, -1, -1))
 """Those that `node_threshold` may choose; they do not depend on the images."""
+_AT_ONCE = 4096  # images, of which each takes 8 bytes a class some times over
 _EQUAL = 1e-9  # risks that differ by less are equal
 
 
@@ -48,14 +49,17 @@ def way_down(probability: Floats, tree: ClassTree) -> tuple[Ints, Floats]:
     probability: (N, K). Returns the number of the node on each level among `tree.nodes` (N, L), from the coarsest level
     to the classes, and the probabilities of these nodes (N, L), which fall from left to right.
     """
+    if len(probability) > _AT_ONCE:
+        starts = range(0, len(probability), _AT_ONCE)
+        parts = [way_down(probability[start : start + _AT_ONCE], tree) for start in starts]
+        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
     levels = (*reversed(tree.levels), LEAF)
     allowed = np.ones((len(probability), len(tree.classes)), bool)
     numbers, sure = [], []
     for level in levels:
         number = tree.nodes(level)[1]
-        below = parent_probabilities(np.where(allowed, probability, 0), tree, level)
-        reached = parent_probabilities(allowed, tree, level) > 0  # by the way so far
-        best = np.where(reached, below, -1).argmax(axis=1)
+        below = parent_probabilities(np.where(allowed, probability, 0), tree, level)  # 0 off the way so far
+        best = below.argmax(axis=1)
         allowed &= number[None] == best[:, None]
         numbers.append(best)
         sure.append(below[np.arange(len(below)), best])

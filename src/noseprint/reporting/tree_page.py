@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import softmax
 
+from noseprint.calibration.selective import CANNOT_TELL
 from noseprint.data.class_tree import LEAF, ClassTree
 from noseprint.data.filtered import read_filtered
 from noseprint.errors import NoseprintError
 from noseprint.inference.classify import read_outputs
 from noseprint.inference.hierarchy_options import HierarchyRunOptions
 from noseprint.inference.selection import Selection, read_selection, selection_hash
-from noseprint.inference.tree_answers import CANNOT_TELL, least_risk, sure_nodes
+from noseprint.inference.tree_answers import least_risk, sure_nodes
 from noseprint.metrics.bootstrap import Score, bootstrap_mean
 from noseprint.metrics.classification import ClassificationScores, classification_scores
 from noseprint.metrics.hierarchy import HierarchyScores, hierarchy_scores
