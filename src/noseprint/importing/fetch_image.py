@@ -96,11 +96,13 @@ def _check(entry: Entry, part: Path, sha256: str) -> str:
     """The ending of the file's name, by its content."""
     with friendly_write_errors(part):
         data = part.read_bytes()
+    if not data:
+        raise FetchError("is empty")
     kind = image_format(data[:HEAD_BYTES])
     problem = header_problem(data)
     if kind is None or problem:
         is_page = data[:HEAD_BYTES].lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml"))
-        raise FetchError("is a web page, not an image" if is_page else problem or "is empty")
+        raise FetchError("is a web page, not an image" if is_page else str(problem))
     if entry.sha256 and entry.sha256 != sha256:
         raise FetchError(f"another sha256: {sha256}, not {entry.sha256}")
     return SUFFIXES[kind]
@@ -123,6 +125,8 @@ async def _open(
         async with client.stream("GET", url) as response:
             if response.next_request is not None:
                 url = str(response.next_request.url)
+                if not url.startswith(("http://", "https://")):
+                    raise FetchError(f"{REFUSED}: a redirect to {url}")
                 continue
             _check_answer(response, most_bytes)
             yield response.aiter_raw(_PIECE)
