@@ -46,6 +46,6 @@ def test_two_images_with_one_id_and_blanks_in_classes_are_refused() -> None:
     with pytest.raises(DataError) as error:
         submission_rows(("a/1.jpg", "b/1.png", "2.jpg"), classes=("sour milk", "milk"))
     assert [fault.problem.split(":")[0] for fault in error.value.faults] == [
-        "1 classes have blanks in their names (sour milk), and blanks separate the answers",
-        "1 ids have two images, such as a/1.jpg and b/1.png",
+        "1 of 2 class names have blanks (sour milk), and blanks separate the answers",
+        "1 of 2 ids stand for two images, such as a/1.jpg and b/1.png",
     ]

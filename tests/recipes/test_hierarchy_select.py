@@ -175,6 +175,18 @@ def test_weights_that_learned_from_the_hold_out_are_refused(family, monkeypatch)
         choose(family, monkeypatch)
 
 
+def test_members_that_are_missing_or_held_out_other_shares_are_refused(family, monkeypatch):
+    with pytest.raises(NoseprintError, match=r"lite2/best.safetensors is missing: train lite2 first"):
+        choose(family, monkeypatch, members="lite0,lite2")
+    save_weights(
+        family / "members/results/small/lite1/best.safetensors",
+        colour_network(0.1, 1),
+        extra={"training": '{"holdout": 0.2}'},
+    )
+    with pytest.raises(NoseprintError, match="held out different shares"):
+        choose(family, monkeypatch)
+
+
 def test_the_test_images_are_answered(family, monkeypatch, capsys):
     (family.parent / "data/test/blue/test0.png").write_bytes(b"broken")
     answer(family, monkeypatch)

@@ -24,13 +24,15 @@ def submission_rows(names: Sequence[str], *, classes: Sequence[str], sample: Pat
     faults, row_of, twice = list[Fault](), dict[str, int](), list[str]()
     here = Path("submission.csv")
     if blank := [name for name in classes if len(name.split()) != 1]:
-        problem = f"{len(blank)} classes have blanks in their names ({some(blank)}), and blanks separate the answers"
+        problem = (
+            f"{len(blank)} of {len(classes)} class names have blanks ({some(blank)}), and blanks separate the answers"
+        )
         faults.append(Fault(here, None, f"{problem}: write them with - instead, and train again"))
     for row, name in enumerate(names):
         if (first := row_of.setdefault(PurePosixPath(name).stem, row)) != row:
             twice.append(f"{names[first]} and {name}")
     if twice:
-        problem = f"{len(twice)} ids have two images, such as {twice[0]}"
+        problem = f"{len(twice)} of {len(row_of)} ids stand for two images, such as {twice[0]}"
         faults.append(Fault(here, None, f"{problem}: the id is the name without its ending, so rename one of the two"))
     ids = list(row_of) if sample is None else _sample_ids(sample, row_of, faults)
     if faults:
