@@ -11,7 +11,6 @@ ARMS = {
     "plain": [],
     "weighted sampler": ["--balance", "weighted"],
     "subset first": ["--balance", "subset-first"],
-    "oversample": ["--balance", "oversample"],
     "focal": ["--loss", "focal"],
     "weighted loss": ["--loss", "weighted"],
     "logit adjustment": ["--balance", "logit-adjustment"],
@@ -29,9 +28,6 @@ def main() -> None:
         for arm in arms:
             name = f"{arm.replace(' ', '-')}-{seed}"
             length = ("--epochs", options.epochs, "--snapshots", 0, "--cycles", 1, "--lr", options.lr)
-            if arm == "oversample":  # its epochs are longer
-                plain = sum(split == "train" for split in runs.table.splits)
-                length = ("--steps", options.epochs * (plain // 32), *length[2:])
             results = runs.train(name, "--seed", seed, *length, *ARMS[arm])
             found[arm].append(runs.probabilities(results / "best.safetensors"))
     runs.report(found, base=arms[0])
