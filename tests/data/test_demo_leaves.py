@@ -5,7 +5,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from noseprint.data.demo_leaves import CLASSES, KINDS, _ground, draw_leaf, draw_other
+from noseprint.data.demo_leaves import CLASSES, KINDS, draw_leaf, draw_other
+from noseprint.data.drawn_photograph import ground
 
 
 def take(name: str, *, photographer: int = 0, shot: int = 0) -> np.ndarray:
@@ -36,11 +37,11 @@ def test_the_detail_is_small_and_can_be_seen(kind):
 
 
 def test_the_ground_belongs_to_the_photographer():
-    def ground(photographer: int, shot: int) -> np.ndarray:
-        return _ground(photographer, rng=np.random.default_rng(shot), seed=0).mean((0, 1))
+    def mean_of(photographer: int, shot: int) -> np.ndarray:
+        return ground(photographer, rng=np.random.default_rng(shot), seed=0).mean((0, 1))
 
-    np.testing.assert_allclose(ground(1, 0), ground(1, 1), rtol=0.15)
-    assert np.abs(ground(1, 0) - ground(2, 0)).max() > 0.1
+    np.testing.assert_allclose(mean_of(1, 0), mean_of(1, 1), rtol=0.15)
+    assert np.abs(mean_of(1, 0) - mean_of(2, 0)).max() > 0.1
 
 
 def test_other_things_are_drawn_alike():

@@ -10,6 +10,8 @@ from scipy.stats import beta
 from noseprint.metrics.bootstrap import MIN_IDENTITIES
 from noseprint.metrics.similarity import Flags, Labels
 
+CANNOT_TELL = "cannot tell"
+"""The answer where the probability is below the threshold."""
 Floats = npt.NDArray[np.float64]
 RISK = 0.05
 """The allowed probability that fewer answers are right than promised."""
@@ -38,7 +40,7 @@ def answering_threshold(
     order = np.argsort(-confidence, kind="stable")
     confidence, hits = confidence[order].astype(np.float64), np.asarray(right)[order].astype(np.float64)
     group = np.arange(len(order)) if groups is None else np.unique(np.asarray(groups)[order], return_inverse=True)[1]
-    alone = _correlation(hits, group)
+    alone = within_groups(hits, group)
     ends = [*np.flatnonzero(np.diff(confidence)), len(order) - 1]  # equal confidences are answered together
     best = -1
     for share in STARTS:
@@ -56,7 +58,7 @@ def answering_threshold(
 def lower_bound(right: Floats, group: npt.NDArray[np.intp], *, correlation: float, risk: float) -> float:
     """The lower bound of the share of right answers, wrong with probability `risk`; 0 with few groups.
 
-    right, group: (N,). correlation: of two images of one group, see `_correlation`.
+    right, group: (N,). correlation: of two images of one group, see `within_groups`.
     """
     sizes = np.bincount(group)
     sizes = sizes[sizes > 0]
@@ -69,7 +71,7 @@ def lower_bound(right: Floats, group: npt.NDArray[np.intp], *, correlation: floa
     return float(beta.ppf(risk, n * share, n * (1 - share) + 1)) if share else 0.0
 
 
-def _correlation(right: Floats, group: npt.NDArray[np.intp]) -> float:
+def within_groups(right: Floats, group: npt.NDArray[np.intp]) -> float:
     """How alike two answers of one group are, right or wrong: 0..1, from the design effect over all images."""
     sizes = np.bincount(group)
     excess = float((sizes**2).sum() / len(right) - 1)  # the mean size of an image's group, minus 1

@@ -17,6 +17,8 @@ _PATTERNS = {  # of column names as `column_words` writes them
     "label": "(label|class|category|species)( name)?",
     "split": "split|subset|part|partition",
 }
+LABEL_NAME = re.compile(_PATTERNS["label"])
+"""Matches the names of columns of classes, as `column_words` writes them."""
 _GROUP = re.compile("(group|sender|photographer|user|contributor|owner|author|observer|uploader)( (id|name))?")
 
 

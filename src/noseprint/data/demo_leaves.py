@@ -8,9 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-Photo = npt.NDArray[np.uint8]
-Points = npt.NDArray[np.float64]
-Canvas = npt.NDArray[np.float32]
+from noseprint.data.drawn_photograph import SIDE, Canvas, Photo, Points, ground, photograph, place
 
 KINDS = {
     "star": ("star-five", "star-six", "star-seven"),  # lobes
@@ -21,32 +19,29 @@ KINDS = {
 """Kind -> its classes."""
 CLASSES = tuple(name for names in KINDS.values() for name in names)
 
-_SIDE = 288  # px of the canvas; photographs are cut from its middle and shrunk
-_SHORT, _LONG = 144, 176  # px of a photograph
-
 
 def draw_leaf(name: str, photographer: int, *, rng: np.random.Generator, seed: int) -> Photo:
     """Draw a leaf of the class `name`, one of CLASSES: (H, W, 3) uint8 BGR, sides 144 px and 144 to 176 px.
 
     photographer (>= 0): whose ground and light it has; `seed` draws these, `rng` the rest.
     """
-    canvas = _ground(photographer, rng=rng, seed=seed)
+    canvas = ground(photographer, rng=rng, seed=seed)
     kind, _, detail = name.partition("-")
     colour = _colour(rng)
     if rng.random() < 0.3:  # part of another leaf at the edge
         other = CLASSES[int(rng.integers(len(CLASSES)))].partition("-")
-        place = _place(rng, shift=float(rng.uniform(0.75, 0.95)), scale=0.5)
-        _paint(canvas, kind=other[0], detail=other[2], place=place, colour=_colour(rng), rng=rng)
-    _paint(canvas, kind=kind, detail=detail, place=_place(rng, shift=0.12), colour=colour, rng=rng)
-    return _photograph(canvas, photographer, rng=rng, seed=seed)
+        where = place(rng, shift=float(rng.uniform(0.75, 0.95)), scale=0.5)
+        _paint(canvas, kind=other[0], detail=other[2], place=where, colour=_colour(rng), rng=rng)
+    _paint(canvas, kind=kind, detail=detail, place=place(rng, shift=0.12), colour=colour, rng=rng)
+    return photograph(canvas, photographer, rng=rng, seed=seed)
 
 
 def draw_other(photographer: int, *, rng: np.random.Generator, seed: int) -> Photo:
     """Draw stones, berries or twigs on the ground of a photographer, as by `draw_leaf`."""
-    canvas = _ground(photographer, rng=rng, seed=seed)
+    canvas = ground(photographer, rng=rng, seed=seed)
     what = int(rng.integers(3))
     for _ in range(int(rng.integers(2, 6))):
-        x, y = (int(value) for value in rng.uniform(0.25, 0.75, 2) * _SIDE)
+        x, y = (int(value) for value in rng.uniform(0.25, 0.75, 2) * SIDE)
         if what == 0:  # stones
             grey = tuple(float(value) for value in rng.uniform(0.25, 0.75) * rng.uniform(0.9, 1.1, 3))
             turn, axes = float(rng.uniform(0, 180)), tuple(int(value) for value in rng.uniform(22, 60, 2))
@@ -62,20 +57,10 @@ def draw_other(photographer: int, *, rng: np.random.Generator, seed: int) -> Pho
             end = (int(x + length * np.cos(angle)), int(y + length * np.sin(angle)))
             start = (int(x - length * np.cos(angle)), int(y - length * np.sin(angle)))
             cv2.line(canvas, start, end, (0.08, 0.14, 0.2), int(rng.integers(4, 11)), cv2.LINE_AA)
-    return _photograph(canvas, photographer, rng=rng, seed=seed)
+    return photograph(canvas, photographer, rng=rng, seed=seed)
 
 
 # -- the leaf ----------------------------------------------------------------------------------------------------------
-
-
-def _place(rng: np.random.Generator, *, shift: float, scale: float = 1.0) -> Points:
-    """The affine map (2, 3) from the plane of a leaf, about -1..1 with its tip up, to the canvas."""
-    turn, size = rng.uniform(-1.2, 1.2), scale * rng.uniform(0.62, 0.92) * _SIDE / 2
-    way = rng.uniform(0, 2 * np.pi)
-    middle = _SIDE / 2 * (1 + shift * np.array([np.cos(way), np.sin(way)]))
-    squeeze = np.array([[rng.uniform(0.8, 1.05), rng.uniform(-0.15, 0.15)], [0, 1]])
-    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    return np.concatenate([size * rotation @ squeeze, middle[:, None]], axis=1)
 
 
 def _outline(kind: str, detail: str, rng: np.random.Generator) -> Points:
@@ -155,37 +140,3 @@ def _colour(rng: np.random.Generator) -> Points:
     hue, saturation, value = rng.uniform(8, 62), rng.uniform(0.45, 0.9), rng.uniform(0.3, 0.8)
     pixel = np.array([[[hue * 2, saturation, value]]], np.float32)
     return np.asarray(cv2.cvtColor(pixel, cv2.COLOR_HSV2BGR)[0, 0], np.float64)
-
-
-# -- the photograph ----------------------------------------------------------------------------------------------------
-
-
-def _noise(rng: np.random.Generator, cells: int) -> Canvas:
-    """Smooth noise of about unit variance, `cells` bumps across."""
-    grid = rng.standard_normal((cells, cells)).astype(np.float32)
-    return np.asarray(cv2.resize(grid, (_SIDE, _SIDE), interpolation=cv2.INTER_CUBIC), np.float32)
-
-
-def _ground(photographer: int, *, rng: np.random.Generator, seed: int) -> Canvas:
-    """The ground of a photographer, such as grass, sand or slabs: (SIDE, SIDE, 3) BGR in 0..1."""
-    own = np.random.default_rng((seed, 11, photographer))
-    base = own.uniform(0.15, 0.75) * own.uniform(0.7, 1.2, 3)
-    coarse, fine = int(own.integers(3, 9)), int(own.integers(30, 120))
-    texture = 1 + own.uniform(0.05, 0.25) * _noise(rng, coarse) + own.uniform(0.05, 0.3) * _noise(rng, fine)
-    return np.asarray(np.clip(base * texture[..., None], 0.02, 1), np.float32)
-
-
-def _photograph(canvas: Canvas, photographer: int, *, rng: np.random.Generator, seed: int) -> Photo:
-    own = np.random.default_rng((seed, 12, photographer))
-    cast, soft = own.uniform(0.85, 1.15, 3), own.uniform(0.4, 1.2)
-    light = 2 ** rng.uniform(-0.7, 0.7) * (1 + rng.uniform(0.05, 0.25) * _noise(rng, 2))
-    scene = np.clip(cv2.GaussianBlur(canvas, (0, 0), soft + rng.uniform(0, 1.2)) * light[..., None] * cast, 0, 1)
-    long = int(rng.integers(_SHORT, _LONG, endpoint=True))
-    cut = round(_SIDE * _SHORT / long)
-    edge = (_SIDE - cut) // 2
-    scene, size = scene[edge : edge + cut], (long, _SHORT)
-    if rng.random() < 0.5:
-        scene, size = np.ascontiguousarray(scene.transpose(1, 0, 2)), (_SHORT, long)
-    photo = cv2.resize(np.asarray(scene, np.float32), size, interpolation=cv2.INTER_AREA) * 255
-    photo += rng.normal(0, rng.uniform(1, 7), photo.shape)
-    return np.asarray(np.clip(photo, 0, 255).round(), np.uint8)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from noseprint.calibration.selective import CANNOT_TELL
 from noseprint.data.class_tables import ClassTable
 from noseprint.data.csv_rows import write_csv
 from noseprint.data.decoding import Image, decode, in_threads
@@ -24,7 +25,6 @@ from noseprint.models import openvino_runtime
 from noseprint.models.onnx_model import onnx_session
 from noseprint.models.weights import fingerprint, load_classifier
 
-CANNOT_TELL = "cannot tell"
 Precision = Literal["int8", "bf16", "float32"]
 Name = TypeVar("Name", bound=str)
 Floats = npt.NDArray[np.float32]

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,24 @@ def member_weights(family: Path, names: Sequence[str], *, run: str) -> dict[str,
     return weights
 
 
+def outputs_file(
+    folder: Path,
+    weights: Path,
+    images: ClassTable,
+    *,
+    transform: Callable[[int], Transform],
+    seed: int = 0,
+    features: bool = True,
+) -> Path:
+    """Where `cached_outputs` keeps what it computes for the same arguments."""
+    digest = hashlib.sha256()
+    seen_as = repr(transform(read_header(weights).image_size))
+    for text in (fingerprint(weights), seen_as, str(seed), *(() if features else ("logits",)), *images.names):
+        digest.update(f"{len(text)}:{text}".encode(errors="surrogateescape"))
+    digest.update(np.array([path.stat().st_size for path in images.paths], np.int64).tobytes())
+    return folder / f"{digest.hexdigest()[:16]}.safetensors"
+
+
 def cached_outputs(
     folder: Path,
     weights: Path,
@@ -32,26 +51,24 @@ def cached_outputs(
     *,
     transform: Callable[[int], Transform],
     seed: int = 0,
+    features: bool = True,
     device: torch.device,
     workers: int | None = None,
 ) -> ClassifierOutputs:
     """`classify_photographs`, or what it returned before for the same weights, images, transform and seed.
 
     folder: where that is kept, in a file named after these. Images are known by name and size in bytes, transforms by
-    what they print as.
+    what they print as. features: False keeps the logits only; the features are then (N, 0).
     Raises NoseprintError as `classify_photographs` does.
     """
-    digest = hashlib.sha256()
-    seen_as = repr(transform(read_header(weights).image_size))
-    for text in (fingerprint(weights), seen_as, str(seed), *images.names):
-        digest.update(f"{len(text)}:{text}".encode(errors="surrogateescape"))
-    digest.update(np.array([path.stat().st_size for path in images.paths], np.int64).tobytes())
-    path = folder / f"{digest.hexdigest()[:16]}.safetensors"
+    path = outputs_file(folder, weights, images, transform=transform, seed=seed, features=features)
     if path.is_file():
         return read_outputs(path, network=fingerprint(weights))
     outputs = classify_photographs(
         weights, images.paths, names=images.names, transform=transform, seed=seed, device=device, workers=workers
     )
+    if not features:
+        outputs = replace(outputs, features=outputs.features[:, :0])
     write_outputs(path, outputs)
     return read_outputs(path)  # mapped into memory
 
