@@ -145,7 +145,7 @@ def fetch_here(folder: Path) -> None:
     with loopback:
         fetch(
             FetchOptions(
-                data=folder / "data", train=folder / "list.csv", connections=4, rate=1000, timeout=2, most_mb=0.1
+                data=folder / "data", train=folder / "list.csv", connections=4, rate=1000, timeout=4, most_mb=0.1
             )
         )
     print(json.dumps({"seconds": time.monotonic() - start, "before": before, "peak": peak()}))
@@ -179,7 +179,8 @@ def measure(images: int, port: int) -> dict[str, float]:
         folder = Path(name)
         write_list(folder / "list.csv", images, port)
         command = [sys.executable, __file__, "--folder", name]
-        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        found = json.loads(printed.splitlines()[-1])
         kinds = check(folder, images)
         print(f"{images} images, {', '.join(f'{number} {kind}' for kind, number in kinds.items())}: none is lost")
         speed = f"{images / found['seconds']:.0f} images a second ({found['seconds']:.0f} s)"
