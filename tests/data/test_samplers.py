@@ -1,13 +1,16 @@
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noseprint.data.samplers import (
+    EqualClassBatches,
     IdentityBatches,
     OversampledBatches,
     ShuffledBatches,
+    SubsetFirstBatches,
     epoch_steps,
     identity_epoch_steps,
     oversampled_counts,
@@ -178,3 +181,56 @@ def test_classes_of_equal_size_are_not_oversampled():
     assert oversampled_counts(["a", "b"] * 5).tolist() == [5, 5]
     assert oversampled_counts(["a"] * 9 + ["b"] * 3).tolist() == [9, 3]
     assert oversampled_counts(["a"] * 10 + ["b"] * 3).tolist() == [10, 4]
+
+
+def equal_classes(**options):
+    return EqualClassBatches(TAILED, **{"batch_size": 6, "steps": 400, "seed": 0} | options)
+
+
+def test_every_class_comes_equally_often_with_replacement():
+    rows = [row for batch in equal_classes() for _, row in batch]
+    counts = Counter(TAILED[row] for row in rows)
+    assert all(abs(counts[f"class {k}"] - 600) < 5 * (2400 * 3 / 16) ** 0.5 for k in range(4))
+    of_first = Counter(row for row in rows if row < 12)
+    assert all(abs(of_first[row] - counts["class 0"] / 12) < 5 * (counts["class 0"] / 12) ** 0.5 for row in range(12))
+
+
+def test_equal_class_batches_are_those_of_a_loop():
+    for step in (0, 7):
+        random, expected = np.random.default_rng((0, step)), []
+        for number in random.integers(4, size=6):
+            own = [row for row, name in enumerate(TAILED) if name == f"class {number}"]
+            expected.append((step, int(random.choice(own))))
+        assert equal_classes().batch(step) == expected
+
+
+def subset_first(**options):
+    classes = TAILED[:20]  # of 12, 5 and 3 images
+    return SubsetFirstBatches(classes, **{"batch_size": 4, "steps": 21, "seed": 0} | options)
+
+
+def test_the_first_half_shows_an_even_subset_and_the_second_half_all():
+    batches = [[row for _, row in batch] for batch in subset_first()]
+    subset = {row for batch in batches[:10] for row in batch}
+    assert Counter(TAILED[row] for row in subset) == {"class 0": 3, "class 1": 3, "class 2": 3}
+    for epoch in range(5):  # of two batches
+        rows = batches[2 * epoch] + batches[2 * epoch + 1]
+        assert len(set(rows)) == 8
+    for epoch in range(2):  # of five batches
+        assert {row for batch in batches[10 + 5 * epoch : 15 + 5 * epoch] for row in batch} == set(range(20))
+    other = {row for batch in list(subset_first(seed=1))[:10] for _, row in batch}
+    assert other != subset
+
+
+@pytest.mark.parametrize("make", [equal_classes, subset_first])
+def test_balanced_batches_resume_and_are_shared_by_rank(make):
+    whole = list(make())
+    for first in (3, 15):
+        assert list(make(first_step=first)) == whole[first:]
+    assert make().batch(14) == whole[14]
+    assert list(make(seed=1)) != whole
+    parts = [list(make(rank=rank, world_size=2)) for rank in (0, 1)]
+    assert [sorted(a + b) for a, b in zip(*parts, strict=True)] == [sorted(batch) for batch in whole]
+    assert [[step for step, _ in batch] for batch in whole] == [[n] * len(batch) for n, batch in enumerate(whole)]
+    with pytest.raises(NoseprintError, match="7 processes cannot share"):
+        make(world_size=7)

@@ -13,8 +13,12 @@ from torch.nn import functional as F
 
 from noseprint.data.datasets import Sample
 from noseprint.data.holdout import holdout_rows
+from noseprint.data.samplers import EqualClassBatches, ShuffledBatches, SubsetFirstBatches
 from noseprint.distributed import World
 from noseprint.errors import NoseprintError
+from noseprint.losses.adjusted_cross_entropy import AdjustedCrossEntropy
+from noseprint.losses.focal import FocalLoss
+from noseprint.losses.weighted_cross_entropy import WeightedCrossEntropy
 from noseprint.metrics.classification import log_losses
 from noseprint.models.classifier import ClassifierNet
 from noseprint.models.weights import load_classifier, read_header
@@ -74,8 +78,8 @@ def test_classes_are_learned_and_the_header_says_how(images, tmp_path, capsys):
     assert json.loads(header.extra["training_counts"]) == counts
     assert sum(counts) + held_out.sum() == len(images.paths)
     assert json.loads(header.extra["training"]) == {
-        "holdout": 0.25, "loss": "cross-entropy", "smoothing": 0.1, "balance": "none", "mixing": "none",
-        "sgd_share": 0.0, "frozen": False,
+        "holdout": 0.25, "loss": "cross-entropy", "augment": "own", "smoothing": 0.1, "balance": "none",
+        "mixing": "none", "sgd_share": 0.0, "frozen": False,
     }  # fmt: skip
     assert header.holdout_scores.keys() == {"accuracy", "mean_per_class", "log_loss"}
     assert len(header.extra["held_out_photographs"]) == 8 * held_out.sum()
@@ -231,6 +235,37 @@ def test_sgd_takes_over_for_its_share_of_the_steps(images, tmp_path):
         train(tmp_path / "open", images, options(epochs=None, sgd_share=0.5))
 
 
+@pytest.mark.parametrize(
+    ("changes", "batches", "loss"),
+    [
+        ({"balance": "weighted"}, EqualClassBatches, AdjustedCrossEntropy),
+        ({"balance": "subset-first"}, SubsetFirstBatches, AdjustedCrossEntropy),
+        ({"loss": "focal"}, ShuffledBatches, FocalLoss),
+        ({"loss": "weighted", "mixing": "cutmix"}, ShuffledBatches, WeightedCrossEntropy),
+        ({"augment": "randaugment"}, ShuffledBatches, AdjustedCrossEntropy),
+    ],
+)
+def test_ways_to_balance_and_to_augment_resume_with_the_same_bytes(images, tmp_path, changes, batches, loss):
+    chosen = options(epochs=2, **changes)
+    whole = train(tmp_path / "whole", images, chosen)
+    assert type(whole.batches(steps=8, first_step=0)) is batches
+    assert type(whole.criterion) is loss
+    with pytest.raises(SystemExit):
+        train(tmp_path / "cut", images, chosen, stop_at=3)
+    train(tmp_path / "cut", images, chosen)
+    one, two = (tmp_path / name / "best.safetensors" for name in ("whole", "cut"))
+    assert one.read_bytes() == two.read_bytes()
+    said = json.loads(read_header(one).extra["training"])
+    assert said.items() >= changes.items()
+
+
+def test_a_policy_changes_the_images_after_the_recipe_has(images, tmp_path):
+    plain, augmented = (batch_of(prepared(images, options(augment=name), tmp_path)) for name in ("own", "autoaugment"))
+    assert torch.equal(plain.row, augmented.row)
+    assert plain.image.shape == augmented.image.shape
+    assert not torch.equal(plain.image, augmented.image)
+
+
 def test_soft_targets_are_learned_and_counted(images, tmp_path):
     labels = np.array([list(CLASSES).index(label) for label in images.labels])
     soft = (0.7 * np.eye(3)[labels] + 0.3 / 3).astype(np.float32)
@@ -360,6 +395,9 @@ def test_networks_that_this_task_cannot_train_are_refused(images):
         ({"image_size": 8}, "--image-size 8"),
         ({"train_size": 5000}, "--train-size 5000"),
         ({"epochs": 0}, "--epochs 0"),
+        ({"balance": "logit-adjustment", "loss": "focal"}, "leave out --loss focal"),
+        ({"balance": "subset-first", "minutes": 3.0}, "--balance subset-first: the training must have a fixed length"),
+        ({"balance": "subset-first", "epochs": None}, "--balance subset-first: the training must have a fixed length"),
     ],
 )
 def test_impossible_options_are_refused(changes, message):

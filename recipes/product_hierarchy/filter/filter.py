@@ -28,7 +28,7 @@ def main(options: FilterOptions) -> None:
     results = HERE / "results" / options.run
     with lock(results):
         left, left_out = filter_classes(table, least_side=options.least_side)
-        write_filtered(left, left_out, results, group=options.group_column)
+        write_filtered(left, left_out, results)
         print(filter_text(left, left_out), flush=True)
 
 

@@ -136,8 +136,7 @@ class ShuffledBatches(Batches):
     ) -> None:
         """Raises NoseprintError if a batch is smaller than the number of processes, or there are no rows."""
         self._batch_size = min(batch_size, rows)
-        if not 0 < world_size <= self._batch_size:
-            raise NoseprintError(f"{world_size} processes cannot share batches of {self._batch_size} images")
+        _require_shares(self._batch_size, world_size)
         self._number = rows
         self._kept = -1, np.empty(0, np.int64)  # an epoch and its rows
         super().__init__(steps=steps, seed=seed, first_step=first_step, rank=rank, world_size=world_size)
@@ -187,6 +186,67 @@ def oversampled_counts(classes: Sequence[str] | npt.NDArray[np.int64]) -> npt.ND
     """How many images of each class, in sorted order, an epoch of `OversampledBatches` shows; classes: (N,)."""
     counts = np.unique(np.asarray(classes), return_counts=True)[1]
     return np.asarray(np.maximum(counts, np.ceil(counts.max(initial=0) * OVERSAMPLED_SHARE)), np.int64)
+
+
+class EqualClassBatches(Batches):
+    """Batches in which every class comes equally often, drawn with replacement: a weighted sampler.
+
+    Of each batch, every image is drawn alone: first its class, then one of the class's rows, evenly. The rows of a
+    batch are shared by the processes: rank, rank + world_size, ...
+
+    classes: (N,) the class of each row.
+    """
+
+    def __init__(self, classes: Sequence[str] | npt.NDArray[np.int64], *, batch_size: int, **options: int) -> None:
+        """`options` are those of `Batches`. Raises NoseprintError as `ShuffledBatches` does."""
+        self._rows = _rows_of_classes(classes)
+        self._batch_size = min(batch_size, len(classes))
+        _require_shares(self._batch_size, options.get("world_size", 1))
+        super().__init__(**options)
+
+    def _groups(self, step: int) -> Sequence[npt.NDArray[np.int64]]:
+        random = np.random.default_rng((self._seed, step))
+        drawn = random.integers(len(self._rows), size=self._batch_size)
+        return [random.choice(self._rows[number], 1) for number in drawn]
+
+
+class SubsetFirstBatches(Batches):
+    """First a subset with equally many images of each class, for half of the steps, then all images.
+
+    The subset has as many images of each class as the smallest class has, drawn once, by the seed. Both halves are
+    `ShuffledBatches`. (Cui et al., arXiv 1806.06193, train so in the other order.)
+
+    classes: (N,) the class of each row. batch_size: in the first half, at most the size of the subset.
+    """
+
+    def __init__(self, classes: Sequence[str] | npt.NDArray[np.int64], *, steps: int, **options: int) -> None:
+        """`options` are those of `ShuffledBatches`. Raises NoseprintError as that does."""
+        random = np.random.default_rng((options["seed"], 0))
+        rows = _rows_of_classes(classes)
+        least = min(map(len, rows), default=0)
+        self._subset = np.sort(np.concatenate([random.choice(own, least, replace=False) for own in rows]))
+        self._half = steps // 2
+        self._first = ShuffledBatches(len(self._subset), steps=steps, **options)
+        self._then = ShuffledBatches(len(classes), steps=steps, **options)
+        of_all = {name: value for name, value in options.items() if name != "batch_size"}
+        super().__init__(steps=steps, **of_all)
+
+    def _groups(self, step: int) -> Sequence[npt.NDArray[np.int64]]:
+        if step < self._half:
+            return [self._subset[rows] for rows in self._first._groups(step)]
+        return self._then._groups(step - self._half)
+
+
+def _rows_of_classes(classes: Sequence[str] | npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    """The rows of each class, in the order of the classes."""
+    number = np.unique(np.asarray(classes), return_inverse=True)[1]
+    order = np.argsort(number, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(number))[:-1])
+
+
+def _require_shares(batch_size: int, world_size: int) -> None:
+    if not 0 < world_size <= batch_size:
+        raise NoseprintError(f"{world_size} processes cannot share batches of {batch_size} images")
 
 
 def epoch_steps(images: int, batch_size: int) -> int:

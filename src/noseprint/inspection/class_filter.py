@@ -6,6 +6,7 @@ from pathlib import Path
 
 from noseprint.data.class_tables import ClassTable
 from noseprint.data.csv_rows import write_csv
+from noseprint.data.filtered import GROUP
 from noseprint.errors import NoseprintError
 from noseprint.inspection.contradictions import find_contradictory_copies
 from noseprint.inspection.copies import find_copies
@@ -94,17 +95,17 @@ def filter_text(left: ClassTable, left_out: list[LeftOut]) -> str:
     return f"{text}; left out: {left_out_text(left_out)}" if left_out else text
 
 
-def write_filtered(left: ClassTable, left_out: list[LeftOut], results: Path, *, group: str | None) -> None:
+def write_filtered(left: ClassTable, left_out: list[LeftOut], results: Path) -> None:
     """Write left_out.csv (image,reason,other) and images.csv, a table over the same data folder, into `results`.
 
-    images.csv is image,label,split and the columns of the groups (`group` is its name) and of the levels. It is written
-    last: without it, nothing is filtered.
+    images.csv is image,label,split, GROUP if there are groups, and the columns of the levels, see `read_filtered`. It is
+    written last: without it, nothing is filtered.
     """
     write_csv(results / "left_out.csv", ("image", "reason", "other"), ((r.image, r.reason, r.other) for r in left_out))
     columns = [left.names, left.labels, left.splits]
     header = ["image", "label", "split"]
-    if group is not None and left.groups is not None:
-        header.append(group)
+    if left.groups is not None:
+        header.append(GROUP)
         columns.append(left.groups)
     header += left.levels
     columns += left.levels.values()

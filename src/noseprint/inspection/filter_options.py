@@ -20,6 +20,8 @@ class FilterOptions(TableOptions):
     """Use the defaults for machines without a GPU."""
     least_side: int = 32
     """Training images whose shorter side has fewer pixels are left out."""
+    skip_bad: bool = False
+    """Has no effect, since images that cannot be read are always left out; train.sh passes it to every step."""
     check: bool = False
     """Only say what is wrong with the data; write nothing."""
 

@@ -11,26 +11,37 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.special import softmax
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from noseprint.data.datasets import Sample, TrainingImages
 from noseprint.data.decode_cache import cached_decoder
 from noseprint.data.holdout import content_hashes, holdout_hash, holdout_rows, photograph_hashes
 from noseprint.data.names import count_text
+from noseprint.data.policy_augment import PolicyAugment
 from noseprint.data.readable import readable_photographs
-from noseprint.data.samplers import OversampledBatches, ShuffledBatches, epoch_steps, oversampled_counts
+from noseprint.data.samplers import (
+    Batches,
+    EqualClassBatches,
+    OversampledBatches,
+    ShuffledBatches,
+    SubsetFirstBatches,
+    epoch_steps,
+    oversampled_counts,
+)
 from noseprint.data.tables import ImageTable
-from noseprint.data.transforms import Transform
+from noseprint.data.transforms import A, Transform
 from noseprint.devices import default_workers
 from noseprint.distributed import World, from_main, gather
 from noseprint.errors import NoseprintError
 from noseprint.losses.adjusted_cross_entropy import AdjustedCrossEntropy
+from noseprint.losses.focal import FocalLoss
+from noseprint.losses.weighted_cross_entropy import WeightedCrossEntropy
 from noseprint.metrics.classification import log_losses, mean_per_class, true_ranks
 from noseprint.models.classifier import ClassifierNet, Neck
 from noseprint.models.embed import embed_images, embed_with, run_on
 from noseprint.models.network import Network
-from noseprint.tasks.classification_options import ClassificationOptions
+from noseprint.tasks.classification_options import Augment, ClassificationOptions
 from noseprint.tasks.digest import digest_rows, network_settings
 from noseprint.tasks.input_size import training_side
 from noseprint.tasks.mixing import mixing
@@ -115,7 +126,7 @@ class ClassificationTask(Task):
         self._images, self._soft, self._holdout = images, targets, holdout
         self._record_images = record_images
         self._scores: dict[str, float] = {}
-        self._transforms = training_transform, evaluation_transform
+        self._transforms = _augmented(training_transform, options.augment), evaluation_transform
         network.size_is_open = False
         self._train_size = training_side(network, requested=options.train_size, small=options.small)
         self._mix = mixing(options.mixing, probability=options.mixing_probability, classes=len(self.classes))
@@ -161,10 +172,7 @@ class ClassificationTask(Task):
                 f"none of the {len(self.holdout)} held-out images has a class of the network; the first is "
                 f"{self.holdout.paths[0]} of {self.holdout.identities[0]!r}: give both the same class names"
             )
-        self.criterion = AdjustedCrossEntropy(
-            torch.from_numpy(self.counts) if options.balance == "logit-adjustment" else None,
-            smoothing=options.smoothing,
-        )
+        self.criterion = _criterion(options, torch.from_numpy(self.counts))
         neck = self.network.neck
         if isinstance(neck, Neck) and neck.needs_statistics:
             self._set_statistics(neck)
@@ -236,8 +244,8 @@ class ClassificationTask(Task):
         shown = int(oversampled_counts(self._class_of).sum()) if oversampled else len(self.train)
         return epoch_steps(shown, self._options.batch_size)
 
-    def batches(self, *, steps: int, first_step: int) -> ShuffledBatches:
-        """All images in random order; with `balance` "oversample" those of rare classes several times."""
+    def batches(self, *, steps: int, first_step: int) -> Batches:
+        """All images in random order, or as `balance` says."""
         options = {
             "batch_size": self._options.batch_size,
             "steps": steps,
@@ -246,8 +254,13 @@ class ClassificationTask(Task):
             "rank": self._world.rank,
             "world_size": self._world.size,
         }
-        if self._options.balance == "oversample":
-            return OversampledBatches(self._class_of, **options)
+        match self._options.balance:
+            case "oversample":
+                return OversampledBatches(self._class_of, **options)
+            case "weighted":
+                return EqualClassBatches(self._class_of, **options)
+            case "subset-first":
+                return SubsetFirstBatches(self._class_of, **options)
         return ShuffledBatches(len(self.train), **options)
 
     def parts(self) -> Sequence[Part]:
@@ -262,7 +275,7 @@ class ClassificationTask(Task):
         return (first, Phase(share, trains, lr=self._options.sgd_lr, optimizer="sgd")) if share else (first,)
 
     def loss(self, forward: Callable[..., Tensor], batch: Sample) -> Tensor:
-        """The cross-entropy of the whole batch. Each rank mixes the images of its own share."""
+        """The loss of the whole batch. Each rank mixes the images of its own share."""
         images, target = self._mix(batch.image, batch.target)
         loss: Tensor = self.criterion(*gather(forward(images), target))
         return loss
@@ -302,7 +315,8 @@ class ClassificationTask(Task):
         options = self._options
         training = {
             "holdout": options.holdout,
-            "loss": "cross-entropy",
+            "loss": options.loss,
+            "augment": options.augment,
             "smoothing": options.smoothing,
             "balance": options.balance,
             "mixing": options.mixing,
@@ -356,6 +370,22 @@ class ClassificationTask(Task):
     def identify(self, rows: Sequence[int]) -> list[tuple[str, Path]]:
         """The label, or with soft targets the most probable class, and the photograph of each row."""
         return [(self.classes[self._class_of[row]], self.train.paths[row]) for row in rows]
+
+
+def _criterion(options: ClassificationOptions, counts: Tensor) -> nn.Module:
+    """The loss of logits (B, K) and targets; `counts` (K,) training images of each class."""
+    if options.loss == "focal":
+        return FocalLoss(smoothing=options.smoothing)
+    if options.loss == "weighted":
+        return WeightedCrossEntropy(counts, smoothing=options.smoothing)
+    return AdjustedCrossEntropy(counts if options.balance == "logit-adjustment" else None, smoothing=options.smoothing)
+
+
+def _augmented(transform: Callable[[int], Transform], name: Augment) -> Callable[[int], Transform]:
+    """What makes the transform of the training images: `transform`, and the policy after it."""
+    if name == "own":
+        return transform
+    return lambda size: A.Compose([transform(size), PolicyAugment(name)])
 
 
 def _groups(images: LabelledImages, keep: npt.NDArray[np.bool_]) -> list[str]:

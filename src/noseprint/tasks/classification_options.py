@@ -8,7 +8,9 @@ from noseprint.data.class_options import LabelOptions
 from noseprint.errors import NoseprintError
 from noseprint.training.fit_options import FitOptions, check_side, option
 
-Balance = Literal["none", "oversample", "logit-adjustment"]
+Balance = Literal["none", "oversample", "weighted", "subset-first", "logit-adjustment"]
+ClassLoss = Literal["cross-entropy", "focal", "weighted"]
+Augment = Literal["own", "randaugment", "autoaugment"]
 Mixing = Literal["none", "cutmix", "mixup", "gridmask"]
 
 
@@ -33,8 +35,15 @@ class ClassificationOptions(FitOptions):
     """Label smoothing: the share of the target that is spread evenly over all classes."""
     balance: Balance = "none"
     """What is done about classes of unequal size. oversample: an epoch shows at least a third as many images of every
-    class as of the largest. logit-adjustment: the loss knows how frequent each class is, so that the network's own
-    answers favour none (better on average over classes, often worse over images)."""
+    class as of the largest. weighted: every class is drawn equally often, with replacement. subset-first: the first
+    half of the training shows equally many images of each class, the second half all. logit-adjustment: the loss knows
+    how frequent each class is, so that the network's own answers favour none (better on average over classes, often
+    worse over images)."""
+    loss: ClassLoss = "cross-entropy"
+    """focal: images whose class the network is sure of count less. weighted: images of rare classes count more."""
+    augment: Augment = "own"
+    """How each training image is changed. own: as dataset.py says. randaugment, autoaugment: after that, by the policy
+    of this name as well."""
     mixing: Mixing = "none"
     """What is done to the images of a batch. cutmix: a rectangle of each comes from another one. mixup: each is blended
     with another one; their targets are mixed likewise. gridmask: a grid of square holes in each."""
@@ -61,6 +70,15 @@ class ClassificationOptions(FitOptions):
             raise NoseprintError(f"--mixing-probability {self.mixing_probability}: must be in 0..1")
         if not 0 < self.sgd_lr < math.inf:
             raise NoseprintError(f"--sgd-lr {self.sgd_lr}: must be above 0 and finite")
+        if self.balance == "logit-adjustment" and self.loss != "cross-entropy":
+            raise NoseprintError(f"--balance logit-adjustment is a loss of its own: leave out --loss {self.loss}")
+        if self.balance == "subset-first" and (
+            self.minutes is not None or (self.epochs is None and self.steps is None)
+        ):
+            raise NoseprintError(
+                "--balance subset-first: the training must have a fixed length: give --epochs or --steps, and no "
+                "--minutes"
+            )
         if not 0 <= self.holdout <= 0.5:
             raise NoseprintError(f"--holdout {self.holdout}: must be in 0..0.5, a share of the images")
 

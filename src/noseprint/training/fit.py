@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from noseprint.data.datasets import batches_of, begin_worker
-from noseprint.devices import default_workers, reuse_freed_memory
+from noseprint.data.datasets import batches_of
+from noseprint.devices import reuse_freed_memory
 from noseprint.distributed import World, any_rank, from_main, join_world, report_lost_ranks, wait_for_all
 from noseprint.errors import NoseprintError
 from noseprint.lock import lock
@@ -25,6 +24,7 @@ from noseprint.training.checkpoints import MetricsLog, differing, load_state, re
 from noseprint.training.faults import faulty_batch
 from noseprint.training.fit_options import FREE_TO_CHANGE, FitOptions
 from noseprint.training.interrupt import Interrupted, stop_requested
+from noseprint.training.loader import training_loader
 from noseprint.training.plan import MEASURED_FROM, Plan, has_stopped_falling
 from noseprint.training.step import TrainingStep
 from noseprint.training.task import Task
@@ -88,7 +88,7 @@ class _Training:
         first = self._resume()
         most = self.plan.steps if self.plan.steps and not self.plan.open_ended else _MOST_STEPS
         self.batches = self.task.batches(steps=most, first_step=first)
-        loader = self._loader()
+        loader = training_loader(self.task, self.batches, options=self.options, world=self.world)
         if first == 0 and self.world.is_main:  # a kill before the first save must not bring back an older training
             (self.results / "last" / "state.pt").unlink(missing_ok=True)
             for snapshot in (self.results / "snapshots").glob("*.safetensors"):
@@ -151,17 +151,6 @@ class _Training:
                 images, segment_start, timed = 0, time.monotonic(), (number, time.monotonic())
         if stop.signal is not None and self.world.size == 1:
             raise Interrupted(stop.signal, f"trained to the end, in {self.results}")
-
-    def _loader(self) -> DataLoader[Any]:
-        workers = default_workers(self.world.device) if self.options.workers is None else self.options.workers
-        return DataLoader(
-            self.task.dataset(),
-            batch_sampler=self.batches,
-            num_workers=workers,
-            worker_init_fn=begin_worker,
-            pin_memory=self.world.device.type == "cuda",
-            prefetch_factor=4 if workers else None,
-        )
 
     def _elapsed(self) -> float:
         """Seconds of training so far, without the time between an interruption and the resume."""

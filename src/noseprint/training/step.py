@@ -66,13 +66,28 @@ class TrainingStep:
         """The network with the averaged weights, in eval mode."""
         return cast(Network, self._average.module)
 
-    def update(self, step: int, batch: Sample) -> Tensor:
+    @property
+    def network(self) -> Network:
+        """The network that is trained."""
+        return self._network
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self._world.device
+
+    def parameters(self) -> list[nn.Parameter]:
+        """All that may be trained."""
+        return [*self._network.parameters(), *self._criterion.parameters()]
+
+    def update(self, step: int, batch: Sample, *, rate: float | None = None) -> Tensor:
         """Update number `step` (from 0) with this rank's share of a batch.
 
+        rate: the learning rate; None: that of the schedule.
         Returns the loss, still on the device; it is NaN if the gradient is not finite. Raises NoseprintError if memory
         runs out, naming a chunk size that fits.
         """
-        self._begin(step)
+        self._begin(step, self.rate(step) if rate is None else rate)
         self._network.train()
         device = self._world.device
         image, target = batch.image.to(device, non_blocking=True), batch.target.to(device, non_blocking=True)
@@ -89,7 +104,7 @@ class TrainingStep:
         for parameter in self._criterion.parameters():
             if parameter.grad is not None:  # each rank has the whole batch's gradient, and they are summed below
                 parameter.grad /= self._world.size
-        trained = [*self._network.parameters(), *self._criterion.parameters()]
+        trained = self.parameters()
         sum_gradients(trained)
         self._scaler.unscale_(self._optimizer)
         norm = nn.utils.clip_grad_norm_(trained, self._options.clip_norm)
@@ -159,12 +174,12 @@ class TrainingStep:
             return torch.optim.RAdam(groups, lr=options.lr, decoupled_weight_decay=True)
         return torch.optim.AdamW(groups, lr=options.lr, fused=self._world.device.type in ("cpu", "cuda"))
 
-    def _begin(self, step: int) -> None:
-        """Set the optimizer, the learning rate of each part, and freeze those that this phase does not train."""
+    def _begin(self, step: int, rate: float) -> None:
+        """Set the optimizer and the learning rate of each part, and freeze the parts that this phase does not train."""
         phase = self._phases[phase_at(step, self._phase_steps())[0]]
         self._optimizer, trains = self._optimizers[phase.optimizer or self._options.optimizer], phase.trains
         for group in self._optimizer.param_groups:
-            group["lr"] = self.rate(step) * self._parts[group["part"]].lr_scale
+            group["lr"] = rate * self._parts[group["part"]].lr_scale
             for parameter in group["params"]:
                 parameter.requires_grad_(trains is None or group["part"] in trains)
         self._optimizer.zero_grad(set_to_none=True)

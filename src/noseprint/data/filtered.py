@@ -1,0 +1,27 @@
+"""Reads the images that filter.py of a recipe has left."""
+
+from pathlib import Path
+
+from noseprint.data.class_columns import ClassColumns
+from noseprint.data.class_tables import ClassTable, read_classes
+from noseprint.data.csv_rows import read_header
+from noseprint.errors import DataError, Fault, NoseprintError
+
+GROUP = "group"
+"""The column of groups in the table that filter.py writes; without it, there are no groups."""
+
+
+def read_filtered(data: Path, results: Path) -> ClassTable:
+    """The images of the data folder that filter.py has left, by the table in its `results`.
+
+    Raises NoseprintError if the table is missing, and as `read_classes` does.
+    """
+    table = results / "images.csv"
+    if not table.is_file():
+        raise NoseprintError(f"{table} is missing: run filter/filter.py with the same --run, or train.sh")
+    faults = list[Fault]()
+    names = read_header(table, faults=faults)
+    if faults:
+        raise DataError(faults)
+    columns = ClassColumns(table=table, group=GROUP if GROUP in names else None)
+    return read_classes(data, columns=columns, quiet=True)
