@@ -98,8 +98,8 @@ def filter_text(left: ClassTable, left_out: list[LeftOut]) -> str:
 def write_filtered(left: ClassTable, left_out: list[LeftOut], results: Path) -> None:
     """Write left_out.csv (image,reason,other) and images.csv, a table over the same data folder, into `results`.
 
-    images.csv is image,label,split, GROUP if there are groups, and the columns of the levels, see `read_filtered`. It
-    is written last: without it, nothing is filtered.
+    images.csv is image,label,split, GROUP if there are groups, and the columns of the levels: `read_filtered` reads it.
+    It is written last: without it, nothing is filtered.
     """
     write_csv(results / "left_out.csv", ("image", "reason", "other"), ((r.image, r.reason, r.other) for r in left_out))
     columns = [left.names, left.labels, left.splits]
