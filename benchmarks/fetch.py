@@ -134,7 +134,7 @@ def write_list(path: Path, images: int, port: int) -> None:
 
 
 def fetch_here(folder: Path) -> None:
-    """Fetch, and print the seconds and the peak memory in MiB as JSON."""
+    """Fetch, and print the seconds, those of a core, and the peak memory in MiB as JSON."""
 
     def peak() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -145,10 +145,12 @@ def fetch_here(folder: Path) -> None:
     with loopback:
         fetch(
             FetchOptions(
-                data=folder / "data", train=folder / "list.csv", connections=4, rate=1000, timeout=2, most_mb=0.1
+                data=folder / "data", train=folder / "list.csv", connections=4, rate=1000, timeout=4, most_mb=0.1
             )
         )
-    print(json.dumps({"seconds": time.monotonic() - start, "before": before, "peak": peak()}))
+    print(
+        json.dumps({"seconds": time.monotonic() - start, "cpu": time.process_time(), "before": before, "peak": peak()})
+    )
 
 
 def check(folder: Path, images: int) -> Counter[str]:
@@ -179,10 +181,13 @@ def measure(images: int, port: int) -> dict[str, float]:
         folder = Path(name)
         write_list(folder / "list.csv", images, port)
         command = [sys.executable, __file__, "--folder", name]
-        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        found = json.loads(printed.splitlines()[-1])
         kinds = check(folder, images)
         print(f"{images} images, {', '.join(f'{number} {kind}' for kind, number in kinds.items())}: none is lost")
-        speed = f"{images / found['seconds']:.0f} images a second ({found['seconds']:.0f} s)"
+        speed = (
+            f"{images / found['seconds']:.0f} images a second ({found['seconds']:.0f} s, {found['cpu']:.0f} s of CPU)"
+        )
         print(f"  {speed}; peak {found['peak']:.0f} MiB ({found['before']:.0f} MiB before the first)", flush=True)
         return found
 

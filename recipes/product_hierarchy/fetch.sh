@@ -7,8 +7,8 @@
 # A LIST is the competition's JSON, {"images": [{"id": 1, "url": "...", "class": "..."}, ...]}, or CSV with the columns
 # id,url,class and, if it is known, sha256. Any of the three may be left out. The images of test have no class. DIR gets
 # train/CLASS/ID.jpg, val/CLASS/ID.jpg and test/ID.jpg (or .png and so on, by the content), fetched.csv, which lists
-# them, and missing.csv, which says why others are missing. Interrupted or killed, the same command goes on where it was.
-# It also tries again what may have passed, such as a time-out. fetch/README.md says more.
+# them, and missing.csv, which says why others are missing. Interrupted or killed, the same command goes on. It also
+# tries again what may have passed, such as a time-out. fetch/README.md says more.
 #
 #   --connections N   connections to one host at a time (default: 4)
 #   --rate N          requests a second to one host, at most (default: 10)

@@ -231,7 +231,6 @@ def test_a_server_that_fails_in_many_ways(server, tmp_path):
         if kind != "wrong":
             assert server.asked[f"/{kind}/0"] == TRIED.get(kind, 1), kind
     assert server.agents == {"somebody (a@b.c)"}
-    assert server.at_once[1] <= 8
     assert not [path for path in given.data.iterdir() if path.name.endswith(".part")]
 
 
@@ -281,6 +280,12 @@ def test_a_host_is_asked_as_often_as_it_wants(server, tmp_path):
     start = time.monotonic()
     fetch(options(tmp_path, [("busy", server.url("busy", 0), "cat"), ("good", server.url("good", 0), "cat")]))
     assert 1 <= time.monotonic() - start < 5  # Retry-After: 1
+
+
+def test_a_log_gets_lines(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(fetch_module, "_LINE_EVERY", 0.0)
+    fetch(options(tmp_path, [(str(k), server.url("good", k), "cat") for k in range(3)]))
+    assert capsys.readouterr().out.splitlines()[-1].startswith("3 of 3 images, ")
 
 
 def test_private_addresses_and_files_are_refused(server, tmp_path, monkeypatch):

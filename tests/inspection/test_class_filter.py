@@ -10,6 +10,7 @@ import pytest
 from noseprint.data.class_columns import ClassColumns
 from noseprint.data.class_tables import ClassTable, read_classes
 from noseprint.data.csv_rows import write_csv
+from noseprint.data.filtered import read_filtered
 from noseprint.errors import NoseprintError
 from noseprint.inspection.class_filter import filter_classes, filter_text, write_filtered
 
@@ -98,8 +99,8 @@ def test_the_table_is_read_back_with_groups_and_levels(data):
     left, out = filter_classes(read_classes(data, columns=columns), least_side=32)
     assert [row.image for row in out] == ["train/cow/3.png"]
     results = data.parent / "results"
-    write_filtered(left, out, results, group="user")
-    again = read_classes(data, columns=ClassColumns(table=results / "images.csv", group="user"))
+    write_filtered(left, out, results)
+    again = read_filtered(data, results)
     assert again == left
     assert again.levels.keys() == {"kind"}
     assert Counter(again.splits) == {"train": 15, "val": 4, "test": 4}

@@ -118,7 +118,7 @@ def _write(folder: Path, seed: int) -> None:
         _save(folder / split / name / f"{number:04}.jpg", photo, quality=int(rng.integers(65, 93)))
     for extra in range(TINY + COPIES):
         number, name = judged[extra * len(judged) // (TINY + COPIES)]
-        photo = cv2.imread(str(folder / "val" / name / f"{number:04}.jpg"))
+        photo = np.asarray(cv2.imread(str(folder / "val" / name / f"{number:04}.jpg")), np.uint8)
         side = 24 if extra < TINY else 120  # px; the copies are also darker
         changed = np.asarray(cv2.resize(photo, (side, side), interpolation=cv2.INTER_AREA) * 0.9, np.uint8)
         _save(folder / "train" / name / f"{len(rows) + extra:04}.jpg", changed, quality=80)

@@ -7,12 +7,16 @@ time, with jitter ("full jitter", Brooker 2015, AWS Architecture Blog).
 
 import asyncio
 import random
+import signal
 import sys
+import threading
 import time
 import urllib.request
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from urllib.parse import urlsplit
 
 import httpx2
@@ -64,7 +68,8 @@ def fetch(options: FetchOptions) -> str:
         todo = [e for e in entries if not is_final(reasons.get((e.split, e.id), "is there"))]
         final = len(reasons) - len(todo)
         try:
-            with progress(total=len(todo), desc="images", unit="image", smoothing=0.05) as bar:
+            bar = progress(total=len(todo), desc="images", unit="image", smoothing=0.05)
+            with bar, _terminated_like_ctrl_c():
                 asyncio.run(_Fetcher(options, log, reasons, scratch, bar).run(todo))
         except BaseExceptionGroup as group:
             raise _first(group) from None
@@ -83,6 +88,30 @@ def _reasons(entries: Sequence[Entry], log: FetchLog, data: Path, former: Mappin
             reason = former.get(Missing(entry.id, entry.split, entry.url), NOT_TRIED)
             reasons[entry.split, entry.id] = reason if is_final(reason) else NOT_TRIED
     return reasons
+
+
+@contextmanager
+def _terminated_like_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM first do what Ctrl-C does, for which asyncio.run ends its tasks, and then what it did before."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    former, asked = signal.getsignal(signal.SIGTERM), list[int]()
+
+    def interrupt(number: int, _: FrameType | None) -> None:
+        asked.append(number)
+        signal.raise_signal(signal.SIGINT)
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if asked:
+            signal.signal(signal.SIGTERM, former)
+            signal.raise_signal(signal.SIGTERM)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -131,7 +160,7 @@ class _Fetcher:
         self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
         self._client: httpx2.AsyncClient | None = None
         self._folders = set[Path]()
-        self._parts = 0
+        self._parts = self._done = 0
         self._started = self._last_line = time.monotonic()
 
     async def run(self, entries: Iterable[Entry]) -> None:
@@ -230,10 +259,11 @@ class _Fetcher:
 
     def _count(self) -> None:
         self._bar.update()
+        self._done += 1  # the bar counts only where it is shown
         now = time.monotonic()
         if self._bar.disable and now - self._last_line > _LINE_EVERY:
             self._last_line = now
-            done, seconds = self._bar.n, now - self._started
+            done, seconds = self._done, now - self._started
             left = (int(self._bar.total or 0) - done) * seconds / done
             print(
                 f"{done} of {self._bar.total} images, {done / seconds:.1f} a second, {left / 60:.0f} min left",

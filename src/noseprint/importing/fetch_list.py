@@ -37,7 +37,7 @@ class Entry(NamedTuple):
 
 
 def read_lists(lists: Mapping[ClassSplit, Path]) -> list[Entry]:
-    """Read the list of each split. Memory holds about 400 bytes for each image.
+    """Read the list of each split. Memory holds about 1 KB for each image, while they are fetched.
 
     Raises DataError with every fault: a list that cannot be read; an id that is missing, listed twice or no name for a
     file; a URL that is missing or not of the kind http, https or file; a class that is missing or no name for a folder;
