@@ -1,7 +1,7 @@
-"""What balances unequal classes: python benchmarks/balance.py DATA --work FOLDER
+"""What helps with classes of unequal size: python benchmarks/balance.py DATA --work FOLDER
 
 Equally long trainings of one network of recipes/product_hierarchy, each with another way to balance the classes. The
-table shows top-1 and the mean per class on the split test and, paired by image, the differences to the plain training.
+table shows top-1 and the mean per class on the split test, and the differences to the plain training, paired by image.
 Finished trainings are kept in the work folder, and an interrupted run continues.
 """
 

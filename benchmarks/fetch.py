@@ -1,12 +1,12 @@
-"""Fetch 100,000 URLs from a local server that fails in ten ways: is anything lost, how fast is it, how much memory?
+"""Fetch 100,000 URLs from a local server that fails in ten ways: is any lost, how fast is it, how much memory?
 
     python benchmarks/fetch.py                  100,000 images, and 10,000 to compare the memory with
     python benchmarks/fetch.py --images 20000
 
 The server is another process, on 16 loopback addresses (127.0.0.1 to 127.0.0.16), so that it looks like 16 hosts; it
-needs Linux. Half of the images are good; one in 200 is never answered, one in 200 is answered with 429 and
-"Retry-After: 1" first, and the others fail in nine more ways. All of them are accounted for: fetched with the right
-bytes, or in missing.csv with the right reason. A second run must find nothing to do but what may have passed.
+needs Linux. About half of the images are good. One in 200 is never answered, and one in 200 is first answered with 429
+and "Retry-After: 1". The others fail in eight more ways, or have a wrong checksum in the list. Each image must be
+fetched with the right bytes, or be in missing.csv with the right reason; those that are not are printed.
 """
 
 import argparse
@@ -134,7 +134,7 @@ def write_list(path: Path, images: int, port: int) -> None:
 
 
 def fetch_here(folder: Path) -> None:
-    """Fetch, and print the seconds, those of a core, and the peak memory in MiB as JSON."""
+    """Fetch, and print as JSON the seconds, the CPU seconds and the peak memory in MiB."""
 
     def peak() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -154,7 +154,7 @@ def fetch_here(folder: Path) -> None:
 
 
 def check(folder: Path, images: int) -> Counter[str]:
-    """Count the images of each kind; raise AssertionError unless each is where it must be."""
+    """Count the images of each kind, and print those with a wrong result; raise AssertionError if one is lost."""
     with (folder / "data/fetched.csv").open(newline="") as file:
         fetched = {row["id"]: row for row in csv.DictReader(file)}
     with (folder / "data/missing.csv").open(newline="") as file:

@@ -1,4 +1,4 @@
-"""For the benchmarks of recipes/product_hierarchy: trainings in a copy of the family, and their scores on a split.
+"""For the benchmarks of recipes/product_hierarchy: trainings in a copy of the recipe, and their scores on a split.
 
 Finished trainings are kept in the work folder, and an interrupted one continues.
 """
@@ -41,7 +41,7 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 class Runs:
-    """A copy of the family in the work folder, with the filtered images of the data folder."""
+    """A copy of the recipe in the work folder, with the filtered images of the data folder."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.data, self.member = options.data.resolve(), options.member
@@ -81,7 +81,9 @@ class Runs:
             self.run(script, "--run", name, "--part", self.member, *options, *self.given)
             done.write_text(said)
         elif done.read_text() != said:
-            raise SystemExit(f"{results} was made with the options {done.read_text()}: take another work folder")
+            raise SystemExit(
+                f"{results} was made with the options {done.read_text()}: give another work folder with --work"
+            )
         return results
 
     def probabilities(self, weights: Path, split: str = "test") -> np.ndarray:

@@ -1,14 +1,14 @@
 """Does the range test find a good rate? python benchmarks/lr_range.py DATA --work FOLDER
 
-First the test itself against the package torch-lr-finder, on the same network, optimizer and batches, without dropout
-and without a limit of the gradient, which that package does not have:
+First, it compares the test with the package torch-lr-finder on the same network, optimizer and batches. Dropout is off,
+and so is gradient clipping, which that package does not have:
 
     pip install --no-deps --target /tmp/finder torch-lr-finder
     PYTHONPATH=/tmp/finder python benchmarks/lr_range.py DATA --work FOLDER
 
-Without the package, this is left out. Then trainings of one network of recipes/product_hierarchy with each of six
-rates, and with the two that the test suggests. The table shows them on the split test and, paired by image, the
-difference to the best rate of the six. That one is chosen on the test images, so it looks a little too good.
+Without the package, this is left out. Then it trains one network of recipes/product_hierarchy with each of six rates,
+and with the two that the test suggests. The table shows their scores on the split test, and the difference to the best
+of the six rates, paired by image. That rate is chosen on the test images, so it looks a little too good.
 Finished trainings are kept in the work folder, and an interrupted run continues.
 """
 
@@ -50,7 +50,7 @@ def main() -> None:
     if importlib.util.find_spec("torch_lr_finder"):
         compare(runs, options)
     else:
-        print("torch-lr-finder is not there: not compared")
+        print("torch-lr-finder is not installed: not compared")
     found = {f"rate {rate}": [] for rate in options.rates.split(",")} | {"valley": [], "steepest": []}
     for seed in options.seeds.split(","):
         length = ("--seed", seed, "--epochs", options.epochs)
@@ -102,7 +102,7 @@ def compare(runs: Runs, options: argparse.Namespace) -> None:
 
 
 def settings(runs: Runs, options: argparse.Namespace) -> PartOptions:
-    """Those of lr_range/find.py, but without dropout and a limit of the gradient."""
+    """The options of lr_range/find.py, without dropout and gradient clipping."""
     find = runs.module("lr_range/find.py")
     chosen = tyro.cli(PartOptions, default=find.SMALL, args=["--epochs", str(options.epochs), *runs.given])
     backbone = replace(chosen, part=runs.member).backbone_of(find.BACKBONES)

@@ -1,10 +1,10 @@
 """Snapshots of one training against other trainings: python benchmarks/snapshots.py DATA --work FOLDER
 
-At equally many steps: one long training; one training in M cycles, with the weights at the end of each; M short
-trainings with other seeds. Networks are averaged by their probabilities (all alike, or those that Caruana's selection
-takes on the hold-out) and by their weights (soups: of all, or greedy, by the hold-out). Trainings with other seeds have
-other new heads, so a soup of them has little meaning. The table shows each network and average on the split test and,
-paired by image, the difference to the long training.
+All with equally many steps: one long training; one training in M cycles, with the weights at the end of each; M short
+trainings with other seeds. Their probabilities are averaged (with equal weights, or as Caruana's selection on the
+hold-out chooses), and so are their weights (soups: of all, or greedy on the hold-out). Trainings with other seeds start
+with other heads, so a soup of them has little meaning. The table shows each network and average on the split test, and
+the difference to the long training, paired by image.
 Finished trainings are kept in the work folder, and an interrupted run continues.
 """
 
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def averages(runs: Runs, files: Sequence[Path], folder: Path, *, more: Sequence[Path] = ()) -> dict[str, np.ndarray]:
-    """What the averages of networks say of the test images. more: may also be selected."""
+    """What the averages of networks say of the test images. more: further weights that may be selected."""
     test = [runs.probabilities(path) for path in files]
     candidates = [*files, *more]
     val, truth = [runs.probabilities(path, "val") for path in candidates], runs.truth("val")

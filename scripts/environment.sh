@@ -38,7 +38,7 @@ except BlockingIOError:
   PATH=$ROOT/.venv/bin:$PATH
   for file; do
     if is_installed "$file"; then continue; fi
-    say "Installing $file into .venv, once. With PyTorch this takes several GB and some minutes."
+    say "Installing $file into .venv, once. With PyTorch this takes several GB and a few minutes."
     started=$SECONDS
     rm -f ".venv/$file.stamp"
     python -m pip install --disable-pip-version-check --require-hashes -r "$file"

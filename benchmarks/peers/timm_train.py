@@ -1,13 +1,13 @@
-"""What a user would take instead of recipes/style_mobile: the defaults of timm's train.py, and torch to answer.
+"""Compare recipes/style_mobile with timm's train.py and its default options; timm's network answers in torch.
 
     python benchmarks/peers/timm_train.py PREPARED --backbone NAME --weights FILE --out FOLDER --ours MODEL...
 
 PREPARED is recipes/style_mobile/prepare/results/RUN, so both learn from the same small images, and are judged on the
-same hold-out. timm's train.py is not in its package: this is its loop, made of timm's parts, with its default options.
-The last weights are judged, since the best epoch could be chosen on the hold-out only. MODEL is anything that
+same hold-out. timm's package does not contain train.py: this is its loop, made of timm's parts, with its default
+options. The last weights are judged, since the best epoch could only be chosen on the hold-out. MODEL is anything that
 `noseprint benchmark` takes. All take turns on the held-out images: FOLDER/pareto.csv has accuracy and speed, and a line
-for each MODEL says how much more accurate it is, paired by image, with an interval over groups. The times are without
-decoding; timm's includes its resizing by Pillow, as the others' include theirs.
+for each MODEL says how much more accurate it is, paired by image, with an interval over groups. The times leave out
+decoding. They include resizing, which timm does with Pillow.
 """
 
 import argparse

@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
 # Fetches the images of lists from the web into a data folder, which train.sh and predict.sh then read.
 #
-#   bash recipes/product_hierarchy/fetch.sh --demo       try it on drawn goods: no network, some seconds
+#   bash recipes/product_hierarchy/fetch.sh --demo       try it on drawn goods: no network, a few seconds
 #   bash recipes/product_hierarchy/fetch.sh --data DIR --train LIST --val LIST --test LIST
 #
-# A LIST is the competition's JSON, {"images": [{"id": 1, "url": "...", "class": "..."}, ...]}, or CSV with the columns
-# id,url,class and, if it is known, sha256. Any of the three may be left out. The images of test have no class. DIR gets
+# A LIST is JSON, {"images": [{"id": 1, "url": "...", "class": "..."}, ...]}, or CSV with the columns id,url,class and,
+# if it is known, sha256. Any of the three lists may be left out. The images of test need no class. DIR gets
 # train/CLASS/ID.jpg, val/CLASS/ID.jpg and test/ID.jpg (or .png and so on, by the content), fetched.csv, which lists
-# them, and missing.csv, which says why others are missing. Interrupted or killed, the same command goes on. It also
-# tries again what may have passed, such as a time-out. fetch/README.md says more.
+# them, and missing.csv, which says why others are missing. After an interruption or a kill, the same command continues.
+# It also retries failures that may have passed, such as a timeout. fetch/README.md says more.
 #
 #   --connections N   connections to one host at a time (default: 4)
 #   --rate N          requests a second to one host, at most (default: 10)
-#   --timeout S       seconds after which an image is given up, to be tried again (default: 60)
+#   --timeout S       seconds after which a try at an image is given up (default: 60)
 #   --most-mb N       the largest file in MiB (default: 32)
 #   --user-agent TEXT what the program calls itself; add an address where the owners of the hosts can reach you
-#   --again           also try again what was gone, broken or no image
+#   --again           also retry images that were gone, broken or not an image
 #   --allow-private   trust the lists: also read files of this machine (file://) and addresses of the local network, and
 #                     use the proxy that the environment names
 #   --offline         use no network: read only file:// URLs, and write missing.csv

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034  # the scripts that read this file use its variables
-# For fetch.sh, train.sh and predict.sh: the members, the options of the table and of the tree, the data of the demo.
+# For train.sh and predict.sh: the members, the options of the table and of the tree, the data of the demo.
 
 # shellcheck source=scripts/class_data.sh
 source "$ROOT/scripts/class_data.sh"
@@ -10,9 +10,9 @@ DEMO_MEMBERS=lite0
 MEMBERS=()      # after set_members
 MEMBER_LIST=""  # of --members
 TREE=""         # of --tree, or tree.csv in the data folder
-TREE_OPTIONS=() # that say what the tree is
+TREE_OPTIONS=() # --levels and --tree, for the scripts
 
-tree_option() {  # ARGUMENT...: reads the first option as common_option does; returns 1 if it is not of the tree
+tree_option() {  # ARGUMENT...: reads the first option as common_option does; returns 1 if it is not about the tree
   case $1 in
     --levels)
       require_value "$@"

@@ -5,15 +5,15 @@
 #   bash recipes/product_hierarchy/predict.sh --small --data DIR    the test images of DIR, after train.sh --small
 #   bash recipes/product_hierarchy/predict.sh --small --images FOLDER --out FILE.csv    any photographs
 #
-# The answer has a row image,label,probability,answer,level for each image. The answer is the deepest node of the tree
-# that is sure enough: the class, or else its parent, or else "cannot tell". For the test images, the table is
+# The table has a row image,label,probability,answer,level for each image. The answer is the deepest node of the tree
+# that is sure enough: the class, else its parent, and so on up to "cannot tell". The table of the test images is
 # recipes/product_hierarchy/results/RUN/prediction.csv. submission.csv beside it has the columns id,predicted, with the
 # three most probable classes of each image, and report.html shows how good the answers are.
 #
 #   --level NAME        the level of label and probability: a level of the tree, such as coarse (default: class)
-#   --decide HOW        likeliest (default): the most probable class; least-risk: the class that is nearest to the right
-#                       one in the tree, on average over what the right one may be
-#   --tta               also look at each image mirrored, and average: takes twice the time
+#   --decide HOW        likeliest (default): the most probable class; least-risk: the class that is expected to be
+#                       nearest to the right one in the tree
+#   --tta               also classify the mirror image, and average the two: takes twice the time
 #   --top N             classes for each image in submission.csv (default: 3)
 #   --sample FILE       submission.csv has exactly the ids of this CSV, in their order
 #   --images FOLDER     classify these photographs instead. Those that cannot be read are listed in FILE.skipped.csv
@@ -21,7 +21,7 @@
 #   --table FILE --image-column C --label-column C --split-column C --group-column C
 #                       as in train.sh: they say which images are the test images
 #   --members LIST --levels LIST --tree FILE
-#                       change nothing here, since train.sh has read them: its command may be repeated
+#                       have no effect here: they are accepted so that the options of train.sh can be repeated
 #   --dry-run --help    as in train.sh
 
 # shellcheck source=scripts/common.sh

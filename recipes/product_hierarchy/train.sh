@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Trains several networks to tell classes under a tree apart, and chooses which of them answer together.
+# Trains several networks to tell the classes of a tree apart, and chooses which of them answer together.
 #
-#   bash recipes/product_hierarchy/train.sh --demo                try it on drawn goods: no GPU, some minutes
+#   bash recipes/product_hierarchy/train.sh --demo                try it on drawn goods: no GPU, a few minutes
 #   bash recipes/product_hierarchy/train.sh --small --data DIR    without a GPU: EfficientNet-Lite0, 1 and 2
 #   bash recipes/product_hierarchy/train.sh [--data DIR]          the five networks of the method
 #
-# DIR holds train/CLASS/*, or a table of images and labels; fetch.sh makes it from lists of URLs. The networks are chosen
-# on val/; without it, a tenth of the training images is held out. The tree is in tree.csv, or in columns of the table.
-# Each network is trained in cycles, and its weights at the end of each cycle are kept. Finished steps whose inputs have
-# not changed are skipped. Interrupted steps resume.
+# DIR holds train/CLASS/*, or a table of images and labels; fetch.sh fills it from lists of URLs. The networks are
+# chosen on val/; without it, a tenth of the training images is held out. The tree is in tree.csv, or in columns of the
+# table. Each network is trained in cycles, and its weights at the end of each cycle are kept. Finished steps whose
+# inputs have not changed are skipped. Interrupted steps resume.
 #
 #   --members LIST    the networks, separated by commas. Default: resnet50,resnet101,resnet152,densenet161,seresnext50;
 #                     with --small lite0,lite1,lite2
-#   --lr RATE         the peak learning rate of all networks. auto (the default): what a short test finds for each of
+#   --lr RATE         the peak learning rate of all networks. auto (the default): a short test finds one for each of
 #                     them; results/RUN/lr_range.png shows it
 #   --levels LIST     the columns of the table that are coarser classes, separated by commas. Default: those that have
 #                     one value for each class
@@ -20,7 +20,7 @@
 #                     Default: tree.csv in DIR, if the table has no levels
 #   --right SHARE     how many of the answers must be right (default: 0.95). Where a class is not likely enough for
 #                     that, the answer is its parent in the tree
-#   --least-side N    leave out images whose shorter side has fewer pixels (default: 32)
+#   --least-side N    leave out training images whose shorter side has fewer pixels (default: 32)
 #   --table FILE --image-column C --label-column C --split-column C --group-column C
 #                     the table and its columns, where their names are not recognised. Images of one group, such as
 #                     those of one photographer, are never on both sides of the hold-out

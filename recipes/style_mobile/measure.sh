@@ -41,7 +41,7 @@ exported=deploy/results$run
 set_up_python requirements.txt
 run_or_show python -c 'import sys; from pathlib import Path; from noseprint.command_line import friendly_errors
 from noseprint.data.prepared import read_prepared
-with friendly_errors():  # says which photographs have changed since
+with friendly_errors():  # says which photographs have changed since they were prepared
     read_prepared(Path(sys.argv[1])).originals(sys.argv[2], Path(sys.argv[3]))' "prepare/results$run" "$SPLIT" "$DATA"
 run_or_show python -m noseprint.cli benchmark "$exported" "finish/results$run/proof/best.safetensors" \
   --data "prepare/results$run" --group-column group --split "$SPLIT" --out "results$run" ${OPTIONS[@]+"${OPTIONS[@]}"}

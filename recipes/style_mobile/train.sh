@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains a small, fast classifier for a folder of classes, with the help of a larger one.
 #
-#   bash recipes/style_mobile/train.sh --demo                try it on drawn leaves: no GPU, some minutes
+#   bash recipes/style_mobile/train.sh --demo                try it on drawn leaves: no GPU, a few minutes
 #   bash recipes/style_mobile/train.sh --small --data DIR    without a GPU: EfficientNet-Lite0, taught by Lite2
 #   bash recipes/style_mobile/train.sh [--data DIR]          MobileNetV3-small, taught by EfficientNet-B1
 #
@@ -18,8 +18,8 @@
 #   --backbone NAME --backbone-weights FILE
 #                     the student's network, as timm calls it (name.tag), and its pretrained weights, if timm cannot
 #                     download them
-#   --image-size N    the side in pixels that the student is trained for. Default: 224; with --small 192. For more than
-#                     that, the images are prepared again, and the teachers trained again
+#   --image-size N    the side in pixels that the student is trained for. Default: 224; with --small 192. For a larger
+#                     side, the images are prepared again, and the teachers trained again
 #   --size N --precision P
 #                     the side in pixels and the precision (float32, bf16 or int8) of the network in the bundle; choose
 #                     them from the table of measure.sh. Default: as trained, and the fastest precision that loses
@@ -91,7 +91,7 @@ from noseprint.models.backbone import has_fixed_size
 backbone, trained, exported = sys.argv[1:]
 with friendly_errors():
     if has_fixed_size(backbone) and exported not in ("", trained):
-        problem = f"{backbone} answers only at the size it is trained for; give --image-size"
+        problem = f"{backbone} answers only at the size that it is trained for: give --image-size"
         raise NoseprintError(f"--size {exported}: {problem}")
 ' "$BACKBONE" "$TRAINED" "$EXPORTED" || fail "nothing was started"
 }
@@ -145,7 +145,7 @@ own_option() {
 read_options "$@"
 set_options
 [ "$SIZE" != demo ] || EXPORT+=(--sizes "64,96")
-largest=224; [ "$SIZE" = full ] || largest=192  # for which prepare.py makes the images
+largest=224; [ "$SIZE" = full ] || largest=192  # side that the images of prepare.py are large enough for
 TRAINED=${IMAGE_SIZE:-$largest}; [ "$SIZE" != demo ] || TRAINED=${IMAGE_SIZE:-96}
 [ "${IMAGE_SIZE:-0}" -le "$largest" ] || SIZE_OF_COPIES=(--image-size "$IMAGE_SIZE")
 run_method .

@@ -91,7 +91,7 @@ def test_heights_are_those_of_a_walk_up() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (EDGES.replace("goods,\n", "goods,apple\n"), "round in a circle: 'goods' -> 'apple' -> 'fruit' -> 'goods'"),
+        (EDGES.replace("goods,\n", "goods,apple\n"), "form a cycle: 'goods' -> 'apple' -> 'fruit' -> 'goods'"),
         (EDGES.replace("lemon,citrus", "lemon,"), "line 9: class 'lemon' has no parent"),
         (EDGES.replace("lemon,citrus", "lemon,citron"), "line 9: the parent 'citron' of 'lemon' has no row"),
         (EDGES.replace("milk,packs\n", "packs2,packs\n"), "lacks 1 of the 4 classes of the images: milk"),

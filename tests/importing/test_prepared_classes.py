@@ -169,8 +169,7 @@ def test_classes_with_a_single_image_or_a_single_sender_are_named(data, tmp_path
     first, unjudged, untaught = prepare(data, tmp_path / "made").splitlines()
     assert "of 4 classes" in first
     assert (
-        "2 of the classes have no image in the hold-out, which so cannot judge them (fox, owl): add images of"
-        in unjudged
+        "2 of the classes have no image in the hold-out, so it cannot judge them (fox, owl): add images of" in unjudged
     )
     assert "2 of the classes are in one fold only" in untaught
     assert "(fox, owl)" in untaught

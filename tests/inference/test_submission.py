@@ -42,10 +42,10 @@ def test_ids_that_differ_from_the_sample_are_refused(tmp_path: Path, text: str, 
     assert len(error.value.faults) == 1
 
 
-def test_two_images_with_one_id_and_blanks_in_classes_are_refused() -> None:
+def test_two_images_with_one_id_and_spaces_in_classes_are_refused() -> None:
     with pytest.raises(DataError) as error:
         submission_rows(("a/1.jpg", "b/1.png", "2.jpg"), classes=("sour milk", "milk"))
     assert [fault.problem.split(":")[0] for fault in error.value.faults] == [
-        "1 of 2 class names have blanks (sour milk), and blanks separate the answers",
+        "1 of 2 class names have spaces (sour milk), and spaces separate the answers",
         "1 of 2 ids stand for two images, such as a/1.jpg and b/1.png",
     ]

@@ -1,4 +1,4 @@
-"""Answers under a tree, against brute force; and what the threshold of the sure nodes promises."""
+"""Answers in a tree of classes, against brute force; and what the threshold of the sure nodes promises."""
 
 import numpy as np
 

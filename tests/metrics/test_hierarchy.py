@@ -1,4 +1,4 @@
-"""Scores under a tree, each against a plain loop."""
+"""Scores in a tree of classes, each against a plain loop."""
 
 import numpy as np
 import pytest

@@ -155,7 +155,7 @@ def test_only_a_new_snapshot_is_computed(family, monkeypatch):
 def test_a_selection_that_does_not_fit_the_weights_is_refused(family):
     network = selecting.read_selection(family, "small").networks[0]
     save_weights(family / network.file, colour_network(1.0, 5), extra={})
-    with pytest.raises(NoseprintError, match=r"these weights are others than .* chose"):
+    with pytest.raises(NoseprintError, match=r"these are not the weights that .* chose"):
         selecting.read_selection(family, "small")
     (family / network.file).unlink()
     with pytest.raises(NoseprintError, match=r"is missing, and .* names it"):
@@ -240,7 +240,7 @@ def test_the_report_shows_the_tree_with_its_errors(family, monkeypatch, capsys):
     make = script(family, "report/make.py", monkeypatch)
     options = replace(make.SMALL, data=family.parent / "data")
     make.main(options)
-    assert "The test images are not answered yet: run predict.sh." in capsys.readouterr().out
+    assert "The test images are not classified yet: run predict.sh." in capsys.readouterr().out
     answer(family, monkeypatch)
     make.main(options)
     assert "The test: 12 images." in capsys.readouterr().out

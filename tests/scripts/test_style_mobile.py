@@ -151,7 +151,7 @@ def test_photographs_that_have_changed_are_said_before_the_measurement(checkout)
     [
         (("--size", "10"), "--size 10: must be in 16..4096 pixels"),
         (("--right", "2"), "--right 2.0: must be between 0 and 1"),
-        (("--size", "128", "--backbone", "test_vit.r160_in1k"), "answers only at the size it is trained for"),
+        (("--size", "128", "--backbone", "test_vit.r160_in1k"), "answers only at the size that it is trained for"),
         (("--backbone", "mobilenetv9"), "backbone 'mobilenetv9' is unknown to timm"),
         (("--", "--epochs", "-1"), "--epochs -1"),
     ],

@@ -1,4 +1,4 @@
-"""Fetch the images of lists from the web into the data folder, and write missing.csv; rerun it to go on."""
+"""Fetch the images of lists from the web into the data folder, and write missing.csv; run it again to continue."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Leave out broken, tiny and copied images: results/RUN/images.csv, the table that all later steps read."""
+"""Leave out broken, tiny and copied images, and write results/RUN/images.csv, which all later steps read."""
 
 from dataclasses import replace
 from pathlib import Path

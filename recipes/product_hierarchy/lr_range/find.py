@@ -1,4 +1,4 @@
-"""Look for the learning rate of one network, --part, in a short training whose rate climbs until the loss explodes.
+"""Look for the learning rate of one network, --part, in a short training whose rate rises until the loss diverges.
 
 Each step's loss is in results/RUN/NAME/lr_range.csv, and the suggestions are in lr_range.json beside it. The options
 are those of members/train.py, and so are their defaults.
@@ -47,7 +47,7 @@ SMALL = replace(
 
 
 def main(options: PartOptions) -> None:
-    """Make the test, and leave the curve in results/."""
+    """Run the test, and write the curve to results/."""
     import dataset  # here, not above: torch takes seconds to load, and --help does not need it
     import torch
     from model import build_model

@@ -1,4 +1,4 @@
-"""The networks whose rate is looked for: those of the members."""
+"""The networks that the range test trains: those of members/."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any

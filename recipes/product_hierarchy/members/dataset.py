@@ -8,9 +8,9 @@ COLOUR = A.ColorJitter(brightness=(0.7, 1.3), contrast=(0.7, 1.3), saturation=(0
 
 
 def training_transform(size: int) -> Transform:
-    """A random square, mirrored, turned a little, of other colours.
+    """A random square, mirrored, rotated a little, with changed colours.
 
-    The write-up makes the short side `size` before it crops; here it is 8/7 of that, so that the crop moves both ways.
+    The contest's team resized the short side to `size` first. Here it is 8/7 of that, so the crop can move both ways.
     """
     return A.Compose(
         [
@@ -24,7 +24,7 @@ def training_transform(size: int) -> Transform:
 
 
 def small_training_transform(size: int) -> Transform:
-    """For --small, whose trainings see few images: larger changes."""
+    """For --small, where a training sees few images: larger changes."""
     return A.Compose([A.RandomResizedCrop((size, size), scale=(0.3, 1.0)), A.HorizontalFlip(p=0.5), COLOUR])
 
 

@@ -46,7 +46,7 @@ SMALL = replace(
 
 
 def main(options: PartOptions) -> None:
-    """Train, and leave the weights in results/."""
+    """Train, and write the weights to results/."""
     import dataset  # here, not above: torch takes seconds to load, and --help does not need it
     import torch
     from model import build_model

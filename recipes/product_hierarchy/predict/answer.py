@@ -1,6 +1,6 @@
 """Classify the test images with the chosen networks: ../results/RUN/prediction.csv and submission.csv.
 
-Or classify those in --images: --out FILE.
+With --images FOLDER --out FILE, classify the photographs in FOLDER instead.
 """
 
 from dataclasses import replace
@@ -16,7 +16,7 @@ SMALL = replace(FULL, run="small", small=True)
 
 
 def main(options: HierarchyPredictOptions) -> None:
-    """Write the answers, and print how many are right, where the classes are known."""
+    """Write the answers, and print how many are right if the classes are known."""
     import dataset  # here, not above: torch takes seconds to load, and --help does not need it
 
     from noseprint.inference.hierarchy_answers import answer_images

@@ -16,7 +16,7 @@ SMALL = replace(FULL, run="small", small=True, members="lite0,lite1,lite2")
 
 
 def main(options: SelectOptions) -> None:
-    """Score the candidates, and print who joined and why."""
+    """Score the candidates, and print which of them were chosen and why."""
     import dataset  # here, not above: torch takes seconds to load, and --help does not need it
 
     from noseprint.data.class_tables import hold_out

@@ -193,7 +193,7 @@ def _read_edges(path: Path, header: Sequence[str], chosen: Sequence[str] | None,
             faults.append(Fault(path, lines[node], f"class {node!r} has no parent: write the node that it is under"))
     for cycle in _cycles(parent):
         shown = " -> ".join(map(repr, (*cycle, cycle[0])))
-        faults.append(Fault(path, lines[cycle[0]], f"the parents go round in a circle: {shown}; correct one of these"))
+        faults.append(Fault(path, lines[cycle[0]], f"the parents form a cycle: {shown}; correct one of them"))
     if faults:
         return {}
     tops = [node for node, above in parent.items() if not above]

@@ -1,4 +1,4 @@
-"""A drawn data folder of goods under a tree of four levels, to try a classifier that knows the tree on.
+"""A drawn data folder of goods in a tree of four levels, for trying a classifier that uses the tree.
 
 A department decides the look, an aisle the shape, a kind its proportions, and a product one mark. So products of a kind
 are confused most, and products of two departments least.
@@ -43,7 +43,7 @@ PRODUCTS = tuple(
 EACH = {"train": 20, "val": 5, "test": 6}
 """Photographs of each product."""
 TINY = COPIES = 2
-"""Training images that filter finds: too small, and copies of an image in val."""
+"""Training images that filter.py leaves out: too small, and copies of an image in val."""
 _SHOPS = {
     "train": range(10),
     "val": range(8, 12),
@@ -229,7 +229,7 @@ def _mark_label(brush: _Brush, mark: str, *, middle: float, paint: Points, rng: 
 
 
 def _colour(rng: np.random.Generator, *, is_fresh: bool) -> Points:
-    """Red to green for what has grown, any bright colour for a package: (3,) BGR in 0..1."""
+    """Red to green for fresh goods, any bright colour for a package: (3,) BGR in 0..1."""
     hue = rng.uniform(0, 100) if is_fresh else rng.uniform(0, 360)
     pixel = np.array([[[hue, rng.uniform(0.5, 0.85), rng.uniform(0.5, 0.9)]]], np.float32)
     return np.asarray(cv2.cvtColor(pixel, cv2.COLOR_HSV2BGR)[0, 0], np.float64)
@@ -240,13 +240,13 @@ _GREEN, _BROWN = np.array([0.1, 0.45, 0.15]), np.array([0.1, 0.2, 0.3])
 _CIRCLE = np.stack([np.sin(np.linspace(0, 2 * np.pi, 24)), np.cos(np.linspace(0, 2 * np.pi, 24))], 1)
 _README = """# Drawn goods
 
-Drawn, not photographed: something to try a classifier that knows the tree of its classes on. There are 16 products in
-8 kinds, 4 aisles and 2 departments.
+Drawn, not photographed: for trying a classifier that uses the tree of its classes. There are 16 products in 8 kinds, 4
+aisles and 2 departments.
 
 | file | what |
 |---|---|
 | `train/`, `val/`, `test/` | a folder for each product; test is photographed in other shops than train |
 | `tree.csv` | class, kind, aisle, department |
 
-Two images in train are too small, and two are copies of images in val: `filter` finds them.
+Two images in train are too small, and two are copies of images in val: `filter.py` leaves them out.
 """

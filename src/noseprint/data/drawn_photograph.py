@@ -1,4 +1,4 @@
-"""What all drawn photographs share: the plane that a thing is drawn on, its ground, and the camera."""
+"""What all drawn photographs share: the plane that an object is drawn on, the ground, and the camera."""
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ _SHORT, _LONG = 144, 176  # px of a photograph
 
 
 def place(rng: np.random.Generator, *, shift: float, scale: float = 1.0) -> Points:
-    """The affine map (2, 3) from the plane of a leaf, about -1..1 with its tip up, to the canvas."""
+    """The affine map (2, 3) from the plane of an object, about -1..1 with its tip up, to the canvas."""
     turn, size = rng.uniform(-1.2, 1.2), scale * rng.uniform(0.62, 0.92) * SIDE / 2
     way = rng.uniform(0, 2 * np.pi)
     middle = SIDE / 2 * (1 + shift * np.array([np.cos(way), np.sin(way)]))

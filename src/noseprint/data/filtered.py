@@ -1,4 +1,4 @@
-"""Reads the images that filter.py of a recipe has left."""
+"""Reads the images that a recipe's filter.py has kept."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ GROUP = "group"
 
 
 def read_filtered(data: Path, results: Path) -> ClassTable:
-    """The images of the data folder that filter.py has left, by the table in its `results`.
+    """The images of the data folder that filter.py has kept, from the table in its `results`.
 
     Raises NoseprintError if the table is missing, and as `read_classes` does.
     """

@@ -17,7 +17,7 @@ RAND_AUGMENT = "rand-m9-n2-mstd0.5-inc1"
 """Two operations of strength 9 of 10 (arXiv 1909.13719), as timm's recipes write them."""
 AUTO_AUGMENT = "original"
 """The policy that was found for ImageNet (arXiv 1805.09501, table 9)."""
-_GREY = (128, 128, 128)  # where an operation moves the image away
+_GREY = (128, 128, 128)  # fills where an operation moves the image away
 
 
 class PolicyAugment(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations is untyped to mypy

@@ -15,7 +15,7 @@ from noseprint.errors import DataError, Fault, NoseprintError
 FOLDS = 5
 HEADER = ("image", "label", "split", "group", "fold", "source")
 SIZE = "bytes"
-"""The column of the sizes of the sources, which follows."""
+"""The optional last column: the sizes of the sources."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Prepared:
     def originals(self, name: ClassSplit, data: Path) -> ClassTable:
         """The images of one split as they are in the user's own data folder, which is `data`.
 
-        The small image takes the place of an original that is gone. A line that is printed says how many are gone, and
-        how many have another size than when they were prepared: as `noseprint.step_inputs` finds changed photographs.
+        The small image takes the place of an original that is gone. Prints how many are gone, and how many have
+        another size than when they were prepared, which is how `noseprint.step_inputs` finds changed photographs.
         """
         rows = [row for row, split in enumerate(self.images.splits) if split == name]
         small, paths, gone, changed = self.split(name), list[Path](), 0, list[str]()

@@ -191,7 +191,7 @@ def oversampled_counts(classes: Sequence[str] | npt.NDArray[np.int64]) -> npt.ND
 class EqualClassBatches(Batches):
     """Batches in which every class comes equally often, drawn with replacement: a weighted sampler.
 
-    Of each batch, every image is drawn alone: first its class, then one of the class's rows, evenly. The rows of a
+    Each image of a batch is drawn on its own: first its class, then one of the class's rows, uniformly. The rows of a
     batch are shared by the processes: rank, rank + world_size, ...
 
     classes: (N,) the class of each row.
@@ -214,7 +214,7 @@ class SubsetFirstBatches(Batches):
     """First a subset with equally many images of each class, for half of the steps, then all images.
 
     The subset has as many images of each class as the smallest class has, drawn once, by the seed. Both halves are
-    `ShuffledBatches`. (Cui et al., arXiv 1806.06193, train so in the other order.)
+    `ShuffledBatches`. (Cui et al., arXiv 1806.06193, do this in the other order.)
 
     classes: (N,) the class of each row. batch_size: in the first half, at most the size of the subset.
     """

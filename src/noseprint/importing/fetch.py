@@ -1,8 +1,8 @@
 """Fetches the images of a list from the web into a data folder: politely, and without losing any.
 
-A rerun fetches only what is not there. A host gets a few connections and a few requests a second at most; one that
-answers 429 or 503 is left alone for as long as it asks. What may pass is tried again after a pause that doubles each
-time, with jitter ("full jitter", Brooker 2015, AWS Architecture Blog).
+A rerun fetches only what is not there. A host gets at most a few connections and a few requests a second; one that
+answers 429 or 503 is left alone for as long as it asks. A failure that may pass is retried after a pause that doubles
+each time, with jitter ("full jitter", Brooker 2015, AWS Architecture Blog).
 """
 
 import asyncio
@@ -47,7 +47,8 @@ def fetch(options: FetchOptions) -> str:
 
     DATA/train/CLASS/ID.jpg, DATA/val/CLASS/ID.jpg and DATA/test/ID.jpg are written, with the ending of the image's
     content. DATA/fetched.csv is id,split,file,bytes,sha256,url and DATA/missing.csv id,split,url,reason; both are
-    written when the work ends, also by an interruption. Killed at any time, the same command ends in the same bytes.
+    written when the work ends, even by an interruption. After a kill at any time, the same command ends with the same
+    bytes.
     Raises NoseprintError with every fault of the lists, and if another run uses the folder or the disk refuses.
     """
     named: dict[ClassSplit, Path | None] = {"train": options.train, "val": options.val, "test": options.test}
@@ -92,7 +93,7 @@ def _reasons(entries: Sequence[Entry], log: FetchLog, data: Path, former: Mappin
 
 @contextmanager
 def _terminated_like_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM first do what Ctrl-C does, for which asyncio.run ends its tasks, and then what it did before."""
+    """Let SIGTERM first do what Ctrl-C does, so that asyncio.run ends its tasks, and then what it did before."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -130,7 +131,7 @@ def _summary(entries: Sequence[Entry], reasons: dict[Key, str], data: Path, fina
         if len(kinds) > _SHOWN:
             lines.append(f"  and {len(kinds) - _SHOWN} other reasons")
     if final:
-        lines.append(f"{final} of them failed in an earlier run, too: --again tries these again")
+        lines.append(f"{final} of them failed in an earlier run, too: --again retries them")
     return "\n".join(lines)
 
 
@@ -218,7 +219,7 @@ class _Fetcher:
         host.next_start = time.monotonic() + 1 / self._options.rate
 
     async def _try(self, entry: Entry, tries: int, host: _Host) -> float | None:
-        """Fetch an image. Returns the seconds after which to try again; None if it is done with."""
+        """Fetch an image. Returns the seconds after which to try again; None if no further try is needed."""
         options, key = self._options, (entry.split, entry.id)
         self._parts += 1
         part = self._scratch / str(self._parts)

@@ -50,12 +50,12 @@ class FetchError(Exception):
 
 
 def may_pass(reason: str) -> bool:
-    """Whether the cause is one that passes, such as a timeout: trying again soon makes sense."""
+    """Whether the cause may pass, such as a timeout, so that trying again soon makes sense."""
     return reason.startswith(_MAY_PASS)
 
 
 def is_final(reason: str) -> bool:
-    """Whether trying again makes no sense: the image is gone, or is none."""
+    """Whether trying again makes no sense: the image is gone, or is not an image."""
     return not reason.startswith((*_MAY_PASS, OFFLINE, REFUSED, NOT_TRIED))
 
 
@@ -87,7 +87,7 @@ async def fetch_image(
         raise FetchError(f"{_TIMEOUT} after {timeout:g} s") from None
     except httpx2.TransportError as error:
         raise FetchError(f"{_CONNECTION}: {error or type(error).__name__}") from None
-    except Exception as error:  # such as a URL of which the HTTP library makes no host: it must not end the others
+    except Exception as error:  # such as a URL that the HTTP library cannot parse: the other images must go on
         raise FetchError(f"cannot be fetched: {type(error).__name__} {error}") from error
     return Fetched(_check(entry, part, digest.hexdigest()), size, digest.hexdigest())
 

@@ -37,11 +37,11 @@ class Entry(NamedTuple):
 
 
 def read_lists(lists: Mapping[ClassSplit, Path]) -> list[Entry]:
-    """Read the list of each split. Memory holds about 1 KB for each image, while they are fetched.
+    """Read the list of each split. An image takes about 1 KB of memory while the lists are fetched.
 
-    Raises DataError with every fault: a list that cannot be read; an id that is missing, listed twice or no name for a
-    file; a URL that is missing or not of the kind http, https or file; a class that is missing or no name for a folder;
-    a checksum that is none; classes that differ by case, blanks or punctuation only, or that have no training image.
+    Raises DataError with every fault: a list that cannot be read; an id that is missing, listed twice or not fit for a
+    file name; a URL that is missing or not http, https or file; a class that is missing or not fit for a folder name;
+    an invalid checksum; classes that differ by case, blanks or punctuation only, or that have no training image.
     """
     if not lists:
         raise NoseprintError("there is nothing to fetch: name a list with --train LIST, --val LIST or --test LIST")
@@ -131,7 +131,7 @@ def _name_problem(name: str) -> str | None:
     if "/" in name or "\\" in name or breaks_line(name):
         return "holds a slash, a backslash or a control character"
     if is_hidden(name):  # .. is hidden, too
-        return "begins with a dot or is a name of the system's own"
+        return "begins with a dot or is a name that the system uses"
     if len(name.encode(errors="surrogateescape")) > _MAX_NAME:
         return f"is longer than {_MAX_NAME} bytes"
     return None

@@ -1,7 +1,7 @@
 """fetched.csv and missing.csv: what has been fetched into a data folder, and what has not, with the reason.
 
 fetched.csv grows by one line for each image while images are fetched. A line is written before its file is renamed into
-place; so a line without its file counts for nothing, and after a kill no file is there without its line.
+place. So a line without its file is ignored, and even after a kill every file has its line.
 """
 
 import csv

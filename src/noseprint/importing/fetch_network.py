@@ -1,4 +1,4 @@
-"""Web connections that reach public addresses only: a list from a stranger must not reach the local network.
+"""Web connections that reach public addresses only: a stranger's list must not reach the local network.
 
 The check is made on the addresses that are connected to, so that neither a redirect nor a name that changes its address
 after a check gets around it.

@@ -18,19 +18,19 @@ class FetchOptions:
     val: Path | None = None
     """List of the images that the networks are judged on."""
     test: Path | None = None
-    """List of the images to classify; without a class."""
+    """List of the images to classify; they need no class."""
     connections: int = 4
     """Connections to one host at a time."""
     rate: float = 10.0
     """Requests a second to one host, at most."""
     timeout: float = 60.0
-    """Seconds after which an image that has not arrived whole is given up, to be tried again."""
+    """Seconds after which a try at an image is given up."""
     most_mb: float = 32.0
     """Largest file in MiB."""
     user_agent: str = f"noseprint/{__version__}"
     """What the program calls itself to the hosts. Add an address where their owners can reach you."""
     again: bool = False
-    """Also try again what an earlier run found to be gone, broken or refused."""
+    """Also retry images that an earlier run found to be gone, broken or not an image."""
     allow_private: bool = False
     """Trust the lists: also read file:// URLs and addresses of the local network, and use the proxy that the
     environment names."""

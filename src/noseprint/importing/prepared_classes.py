@@ -76,21 +76,21 @@ def prepare_classes(table: ClassTable, results: Path, *, image_size: int, usable
 
 
 def _thin_classes(table: ClassTable, splits: list[str], folds: list[str], *, groups: bool) -> Iterator[str]:
-    """Lines that name the classes that are not in the hold-out, and those that a teacher does not know."""
+    """Lines that name the classes that are not in the hold-out, and those that one of the teachers does not know."""
     rows = list(zip(table.labels, splits, folds, strict=True))
     fix = f"add images{' of other groups' if groups else ''}, or expect wrong answers for them"
     unjudged = sorted(set(table.classes) - {label for label, split, _ in rows if split == "val"})
     if unjudged:
         yield (
-            f"warning: {len(unjudged)} of the classes have no image in the hold-out, which so cannot judge them "
+            f"warning: {len(unjudged)} of the classes have no image in the hold-out, so it cannot judge them "
             f"({some(unjudged)}): {fix}"
         )
     folds_of = {name: {fold for label, _, fold in rows if label == name and fold} for name in table.classes}
     untaught = sorted(name for name, found in folds_of.items() if len(found) < 2)
     if untaught:
         yield (
-            f"warning: {len(untaught)} of the classes are in one fold only, whose teacher so does not know them "
-            f"({some(untaught)}): {fix}"
+            f"warning: {len(untaught)} of the classes are in one fold only, so the teacher of that fold does not know "
+            f"them ({some(untaught)}): {fix}"
         )
 
 

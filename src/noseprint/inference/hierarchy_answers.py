@@ -157,7 +157,7 @@ def write_predictions(
 
 def _sure_lines(levels: Sequence[str], selection: Selection) -> Iterator[str]:
     if selection.threshold is None:
-        yield f"The answer is always a class: no threshold was found with which {selection.right:.0%} are right."
+        yield f"Every answer is a class: no threshold was found with which {selection.right:.0%} of them are right."
         return
     counts = {level: levels.count(level) for level in (LEAF, *selection.levels)}
     shown = ", ".join(f"{level} {number}" for level, number in counts.items())

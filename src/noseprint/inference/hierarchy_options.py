@@ -1,4 +1,4 @@
-"""Options of the scripts that choose and ask the networks of a family with a tree, known without torch."""
+"""Options of the scripts that choose networks of a family with a tree, and answer with them; known without torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ class HierarchyRunOptions:
     small: bool = False
     """The run of train.sh --small."""
     skip_bad: bool = False
-    """Go on without the photographs that are missing or broken."""
+    """Has no effect: unreadable photographs are always left out. train.sh passes it to every script."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
@@ -44,7 +44,7 @@ class SelectOptions(HierarchyRunOptions):
     tree: Path | None = None
     """A table with the tree. None: the levels of the table of images, or tree.csv in the data folder."""
     right: float = 0.95
-    """How many of the answers are to be right: where a class is less sure, its parent is answered."""
+    """The share of the answers that must be right. Where a class is less sure, the answer is its parent."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
     workers: int | None = None
@@ -81,10 +81,10 @@ class HierarchyPredictOptions(HierarchyRunOptions, TableOptions):
     level: str = "class"
     """The level of label and probability, such as a column of the tree."""
     decide: Decide = "likeliest"
-    """likeliest: the most probable class. least-risk: the class that is nearest to the right one in the tree, on
-    average over what the right one may be."""
+    """likeliest: the most probable class. least-risk: the class that is expected to be nearest to the right one in the
+    tree."""
     tta: bool = False
-    """Also look at each image mirrored, and average. Takes twice the time."""
+    """Also classify the mirror image of each photograph, and average the two. Takes twice the time."""
     top: int = 3
     """Classes for each image in submission.csv."""
     sample: Path | None = None

@@ -34,7 +34,7 @@ from noseprint.version import __version__
 Floats = npt.NDArray[np.floating]
 FILE = "selection.json"
 HOLDOUT = "holdout.safetensors"
-"""What the chosen networks together say of the images that were held out."""
+"""What the chosen networks together say of the held-out images."""
 _AGAIN = "run train.sh --from select with the same options"
 
 
@@ -65,7 +65,7 @@ class Selection:
     """What selection.json says.
 
     classes, levels: of the tree, see `ClassTree`. networks: that answer together. temperature: of their mean. right:
-    the share of the answers that is to be right. threshold: for `sure_nodes`; None: none keeps that promise. images:
+    the share of the answers that must be right. threshold: for `sure_nodes`; None: none keeps that promise. images:
     how many were held out. top_1: of the mean, on these. candidates: all weights that were there. lines: who joined,
     and why.
     """
@@ -88,8 +88,13 @@ class Selection:
     def promise(self) -> str:
         """What the threshold promises, in a line of text."""
         if self.threshold is None:
-            return f"No threshold was found with which {self.right:.0%} of the answers are right: all are classes."
-        return f"A node whose probability is {self.threshold:.2f} or more is answered: then {self.right:.0%} are right."
+            return (
+                f"No threshold was found with which {self.right:.0%} of the answers are right: every answer is a class."
+            )
+        return (
+            f"The answer is the deepest node whose probability is {self.threshold:.2f} or more: then {self.right:.0%} "
+            "of the answers are right."
+        )
 
     @property
     def tree(self) -> ClassTree:
@@ -122,7 +127,7 @@ def read_selection(family: Path, run: str) -> Selection:
         if not weights.is_file():
             raise NoseprintError(f"{weights} is missing, and {path} names it: {_AGAIN}")
         if fingerprint(weights) != network.fingerprint:
-            raise NoseprintError(f"{weights}: these weights are others than {path} chose: {_AGAIN}")
+            raise NoseprintError(f"{weights}: these are not the weights that {path} chose: {_AGAIN}")
         if read_header(weights).heads != {"label": selection.classes}:
             raise NoseprintError(f"{weights}: these weights have other classes than {path}: {_AGAIN}")
     return selection
@@ -189,7 +194,7 @@ def select_networks(
 
     members: name -> the folder with best.safetensors and, perhaps, snapshots/1.safetensors and so on. held_out: the
     images. tree: above the classes. right: see `node_threshold`.
-    Raises NoseprintError if weights have other classes, or learned from images that are held out, or if none is.
+    Raises NoseprintError if weights have other classes, or learned from held-out images, or if no image is held out.
     """
     if not len(held_out.images):
         raise NoseprintError("no image is held out, so nothing shows which networks are good: train with --holdout 0.1")
@@ -323,7 +328,7 @@ def _lines(joins: Sequence[Join], names: Sequence[str], *, images: int) -> Itera
             yield f"  {name} joins: {rise}, log loss {join.log_loss:.3f}."
         before = join.accuracy
         seen.add(join.member)
-    yield "With more members, no more answers are right: of equal ensembles, the smallest is kept."
+    yield "No further network makes more answers right; of equally good ensembles, the smallest is kept."
 
 
 def _accuracy(outputs: ClassifierOutputs, labels: Sequence[str]) -> float:

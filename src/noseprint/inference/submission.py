@@ -18,16 +18,16 @@ def submission_rows(names: Sequence[str], *, classes: Sequence[str], sample: Pat
 
     names: (N,) of the images. classes: (K,). sample: a CSV with a column id: the submission gets exactly these ids, in
     their order.
-    Raises DataError with every fault: classes with blanks in their names, two images with one id, an id of the sample
+    Raises DataError with every fault: classes with spaces in their names, two images with one id, an id of the sample
     that is listed twice or has no image, an image that is not in the sample.
     """
     faults, row_of, twice = list[Fault](), dict[str, int](), list[str]()
     here = Path("submission.csv")
-    if blank := [name for name in classes if len(name.split()) != 1]:
+    if spaced := [name for name in classes if len(name.split()) != 1]:
         problem = (
-            f"{len(blank)} of {len(classes)} class names have blanks ({some(blank)}), and blanks separate the answers"
+            f"{len(spaced)} of {len(classes)} class names have spaces ({some(spaced)}), and spaces separate the answers"
         )
-        faults.append(Fault(here, None, f"{problem}: write them with - instead, and train again"))
+        faults.append(Fault(here, None, f"{problem}: write - instead, and train again"))
     for row, name in enumerate(names):
         if (first := row_of.setdefault(PurePosixPath(name).stem, row)) != row:
             twice.append(f"{names[first]} and {name}")
@@ -43,7 +43,7 @@ def submission_rows(names: Sequence[str], *, classes: Sequence[str], sample: Pat
 def write_submission(
     path: Path, rows: Mapping[str, int], probability: npt.NDArray[np.floating], *, classes: Sequence[str], top: int
 ) -> None:
-    """Write a row id,predicted for each of `submission_rows`: the `top` most probable classes, separated by blanks.
+    """Write a row id,predicted for each of `submission_rows`: the `top` most probable classes, separated by spaces.
 
     probability: (N, K). classes: (K,).
     """

@@ -1,4 +1,4 @@
-"""Answers under a tree: the class with the least risk, and the deepest node that is sure enough."""
+"""Answers in a tree of classes: the class with the least risk, and the deepest node that is sure enough."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.intp]
 THRESHOLDS = tuple(step / 100 for step in range(99, -1, -1))
 """Those that `node_threshold` may choose; they do not depend on the images."""
-_AT_ONCE = 4096  # images, of which each takes 8 bytes a class some times over
+_AT_ONCE = 4096  # images; each takes a few arrays of 8 bytes for each class
 _EQUAL = 1e-9  # risks that differ by less are equal
 
 
@@ -32,8 +32,8 @@ def least_risk(probability: Floats, tree: ClassTree, level: str = LEAF) -> Ints:
     Conditional risk minimisation: argmin over k of the sum over j of p_j x height(k, j) (Karthik et al., "No cost
     likelihood manipulation at test time for making better mistakes in deep networks", arXiv 2104.00795, equation 2).
 
-    probability: (N, K). level: only what happens on this level and above it is counted: the ancestor of the returned
-    class has the least risk among the nodes there.
+    probability: (N, K). level: only this level and those above it count: the ancestor of the returned class has
+    the least risk among the nodes there.
     """
     above = np.maximum(tree.heights() - (LEAF, *tree.levels).index(level), 0)
     risk = np.asarray(probability, np.float64) @ above  # symmetric
@@ -85,9 +85,9 @@ def node_threshold(
     """The lowest threshold for `sure_nodes` with which at least the share `least` of the answers is right.
 
     That holds with 95 % confidence. An answer is right if the class of the image is the node or below it. The root,
-    CANNOT_TELL, is no answer. 0.0: every image gets a class. None: no threshold does it, or there are too few groups.
-    Thresholds are tested from high to low, and the first that fails ends the search, as in
-    `selective.answering_threshold`; there, an image has one answer, and here the threshold decides which.
+    CANNOT_TELL, is no answer. 0.0: every image gets a class. None: no threshold reaches that, or there are too few
+    groups. Thresholds are tested from high to low, and the first that fails ends the search, as in
+    `selective.answering_threshold`. There, an image has one answer. Here, the threshold decides which.
 
     probability: (N, K). truth: (N,) the number of the right class. groups: (N,), such as the photographer.
     """

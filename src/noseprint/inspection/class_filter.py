@@ -36,10 +36,10 @@ def filter_classes(table: ClassTable, *, least_side: int) -> tuple[ClassTable, l
     """Return the rows that are left, and those left out, in the order of the table.
 
     Left out are images of any split that cannot be read; and training images with a shorter side below `least_side`
-    pixels, those that are near copies of an image in val or test (`find_copies`), and those of which another training
-    image with another label has the same pixels. An image has the first of these reasons.
-    Each image is decoded once. A summary takes 5 KB, and time grows with the number of training images times that of
-    the others.
+    pixels, those that are near copies of an image in val or test (`find_copies`), and those with the same pixels as a
+    training image of another label. The first reason that applies is given.
+    Each image is decoded once. A summary takes 5 KB. The time grows with the number of training images times the number
+    of the others.
     Raises NoseprintError if a class keeps no training image.
     """
     found = summarise(table.paths)

@@ -23,7 +23,7 @@ class FilterOptions(TableOptions):
     skip_bad: bool = False
     """Has no effect, since images that cannot be read are always left out; train.sh passes it to every step."""
     check: bool = False
-    """Only say what is wrong with the data; write nothing."""
+    """Only report what is wrong with the data; write nothing."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""

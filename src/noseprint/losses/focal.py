@@ -1,4 +1,4 @@
-"""Focal loss: what the network is sure of counts less."""
+"""Focal loss: images whose class the network is sure of count less."""
 
 from torch import Tensor, nn
 

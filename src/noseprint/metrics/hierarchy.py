@@ -1,4 +1,4 @@
-"""How good answers under a tree are: how far wrong answers are from right ones, and the accuracy at each level."""
+"""How good answers in a tree of classes are: how far wrong ones are from right ones, and the accuracy at each level."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ TOP = (1, 3, 5)
 
 @dataclass(frozen=True)
 class HierarchyScores:
-    """The scores of N images under a tree, with 95 % intervals.
+    """The scores of N images in a tree of classes, with 95 % intervals.
 
     top: k -> the share of images whose class is among the k most probable. tree_distance: the mean height of the lowest
     common ancestor of class and answer, 0 for a right answer, over all images. error_distance: the same over the wrong
@@ -55,7 +55,7 @@ def hierarchy_scores(
     seed: int = 0,
     replicates: int = 1000,
 ) -> HierarchyScores:
-    """Score answers under a tree.
+    """Score answers in a tree of classes.
 
     Intervals are from a bootstrap over groups or, without these, over images; with fewer than MIN_IDENTITIES of them,
     they are the whole range of the score.

@@ -1,4 +1,4 @@
-"""The report of a run under a tree: computes what the page shows; tree_report.html.j2 holds the text."""
+"""The report of a run with a tree of classes: computes what the page shows; tree_report.html.j2 holds the text."""
 
 import base64
 from collections import Counter
@@ -30,15 +30,14 @@ from noseprint.version import __version__
 
 Floats = npt.NDArray[np.floating]
 _HOLDOUT = (
-    " The figures are those of images that were held out from the training: they chose the networks, so the figures "
-    "are a little too high."
+    " The figures are those of the hold-out. Its images also chose the networks, so the figures are a little too high."
 )
 _TAKEN_FOR = 4  # wrong answers that are shown for a class
 
 
 @dataclass(frozen=True)
 class NodeErrors:
-    """Where the answers to the images of a node went: to the node (right), to another one of its parent, or further."""
+    """Where the answers for a node's images are: in the node (right), in another child of its parent, or further."""
 
     name: str
     images: int
@@ -54,7 +53,7 @@ class NodeErrors:
 class TreeRun:
     """What the report is made from.
 
-    scored: what the N images are. why_not_test: why these are not the test; "" if they are. images: N. likeliest,
+    scored: the split of the N images. why_not_test: why it is not the test; "" if it is. images: N. likeliest,
     least: the scores of the most probable classes, and of those with the least risk. sure: how many answers are nodes
     of each level, and the share of these that is right. lr_range: the picture of the range test, or None.
     """
@@ -89,7 +88,7 @@ def read_tree_run(options: HierarchyRunOptions, *, family: Path, test: Path, hol
     if not len(table.split("test")):
         why = "There are no test images."
     elif outputs is None or outputs.network != made_by:
-        why = "The test images are not answered yet: run predict.sh."
+        why = "The test images are not classified yet: run predict.sh."
     elif not any(label_of.get(name) for name in outputs.names):
         why = "The test images have no labels, so nothing shows how many of the answers are right."
     if why:
@@ -209,7 +208,7 @@ def tree_score_lines(run: TreeRun) -> Iterator[str]:
 def _sure(
     probability: Floats, truth: npt.NDArray[np.integer], selection: Selection, groups: npt.NDArray[np.str_] | None
 ) -> dict[str, tuple[int, Score | None]]:
-    """Level -> how many sure answers it has, and the share that is right; also of all, and how many are no answer."""
+    """Level -> how many sure answers it has, and the share that is right; also for all levels, and for no answer."""
     tree, found = selection.tree, sure_nodes(probability, selection.tree, selection.threshold)
     units = np.arange(len(truth)) if groups is None else groups
     level_of = np.asarray(found.levels, object)

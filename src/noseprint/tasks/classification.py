@@ -382,7 +382,7 @@ def _criterion(options: ClassificationOptions, counts: Tensor) -> nn.Module:
 
 
 def _augmented(transform: Callable[[int], Transform], name: Augment) -> Callable[[int], Transform]:
-    """What makes the transform of the training images: `transform`, and the policy after it."""
+    """From the size to the transform of the training images: `transform`, then the policy."""
     if name == "own":
         return transform
     return lambda size: A.Compose([transform(size), PolicyAugment(name)])

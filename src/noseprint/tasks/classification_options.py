@@ -42,8 +42,8 @@ class ClassificationOptions(FitOptions):
     loss: ClassLoss = "cross-entropy"
     """focal: images whose class the network is sure of count less. weighted: images of rare classes count more."""
     augment: Augment = "own"
-    """How each training image is changed. own: as dataset.py says. randaugment, autoaugment: after that, by the policy
-    of this name as well."""
+    """How each training image is changed. own: as dataset.py says. randaugment, autoaugment: as dataset.py
+    says, then by the policy of this name."""
     mixing: Mixing = "none"
     """What is done to the images of a batch. cutmix: a rectangle of each comes from another one. mixup: each is blended
     with another one; their targets are mixed likewise. gridmask: a grid of square holes in each."""

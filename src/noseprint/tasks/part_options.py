@@ -16,7 +16,7 @@ class PartOptions(ClassificationOptions):
     part: str
     """The network: one of those that model.py names."""
     lr_file: Path | None = None
-    """Take the learning rate from this file, lr_range.json, in place of `lr`."""
+    """Take the learning rate from this lr_range.json in place of `lr`."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""

@@ -77,7 +77,7 @@ class BestWeights:
     def summary(self, *, advise: bool = True, may_train_longer: bool = True) -> list[str]:
         """What the training gained on the hold-out, and which weights are kept, in lines of text.
 
-        advise: whether to say what to try where this training may not have helped. may_train_longer: whether a longer
+        advise: whether to say what to try if this training may not have helped. may_train_longer: whether a longer
         training is part of that.
         """
         kept = self._highest if self.overtaken else self.last

@@ -42,8 +42,8 @@ def fit(task: Task, *, results: Path, options: FitOptions, advise: bool = True) 
     The task scores the averaged weights at the start, after each epoch (`options.eval_every`) and at the end.
     `BestWeights` says which weights are kept, and `Plan` says how long the training is. After an interruption, the same
     call continues from the last save. On a CPU with as many threads the final weights are then the same bit for bit,
-    unless `options.minutes` set the number of steps. Under torchrun every rank calls it. advise: where the training may
-    not have helped, say what to try.
+    unless `options.minutes` set the number of steps. Under torchrun every rank calls it. advise: say what to try if
+    the training may not have helped.
 
     Raises NoseprintError if the loss is no longer finite, memory runs out, the settings of a resumed training differ,
     another run uses `results`, or the task refuses its data or weights.

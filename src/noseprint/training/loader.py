@@ -13,7 +13,7 @@ from noseprint.training.task import Task
 
 
 def training_loader(task: Task, batches: Batches, *, options: FitOptions, world: World) -> DataLoader[Any]:
-    """Loads `batches` of the task's training samples, as `Sample`."""
+    """The loader of `batches` of the task's training samples, as `Sample`."""
     workers = default_workers(world.device) if options.workers is None else options.workers
     return DataLoader(
         task.dataset(),

@@ -1,4 +1,4 @@
-"""The learning rate range test: a training in miniature whose rate climbs until the loss explodes."""
+"""The learning rate range test: a short training whose rate rises until the loss diverges."""
 
 import json
 import math
@@ -29,7 +29,7 @@ from noseprint.training.step import TrainingStep
 from noseprint.training.task import Task
 
 LOWEST, HIGHEST, STEPS = 1e-6, 1.0, 100
-"""The rate climbs from LOWEST to HIGHEST in so many steps."""
+"""The rate rises from LOWEST to HIGHEST in STEPS steps."""
 SMOOTH = 0.05
 """Share of the newest loss in the smoothed one, which starts with the first loss, as in torch-lr-finder."""
 DIVERGED = 4.0
@@ -41,7 +41,7 @@ _HEADER = ("member", "step", "lr", "loss", "smoothed")
 
 @dataclass(frozen=True)
 class RangeCurve:
-    """The losses (N,) at rates (N,) that climb, of N steps."""
+    """The losses (N,) of N steps, at rising rates (N,)."""
 
     rates: npt.NDArray[np.float64]
     losses: npt.NDArray[np.float64]
@@ -95,9 +95,9 @@ def range_rate(step: int, steps: int = STEPS) -> float:
 
 
 def lr_range_test(step: TrainingStep, batches: Iterable[Sample], *, steps: int = STEPS) -> RangeCurve:
-    """Train on up to `steps` batches with a rate that climbs exponentially; then put everything back as it was.
+    """Train on up to `steps` batches with a rate that rises exponentially; then put everything back as it was.
 
-    That is the weights and buffers, the averaged weights, the optimizers and the generators of random numbers, bit for
+    These are the weights and buffers, the averaged weights, the optimizers and the random number generators, bit for
     bit. The test ends early if the loss is not finite or has diverged.
     """
     rates, losses, smoothed, lowest = list[float](), list[float](), 0.0, math.inf
@@ -118,7 +118,7 @@ def lr_range_test(step: TrainingStep, batches: Iterable[Sample], *, steps: int =
 
 @contextmanager
 def _restored(step: TrainingStep) -> Iterator[None]:
-    """Afterwards, the training and the generators of random numbers are as before."""
+    """Put the training and the random number generators back as they were."""
     state = deepcopy(step.state())
     learns = [(parameter, parameter.requires_grad) for parameter in step.parameters()]
     device, was_training = step.device, step.network.training
@@ -137,7 +137,7 @@ def _restored(step: TrainingStep) -> Iterator[None]:
 
 
 def find_rates(task: Task, *, results: Path, options: FitOptions, steps: int = STEPS) -> RangeCurve:
-    """Make the range test of the training `fit(task, results=results, options=options)`, on its first batches."""
+    """Run the range test of the training `fit(task, results=results, options=options)`, on its first batches."""
     reuse_freed_memory()
     with join_world(options.device) as world:
         task.prepare(world, results)
@@ -158,7 +158,7 @@ def write_curves(folder: Path, curves: Mapping[str, RangeCurve]) -> None:
     """Write the curve of each network to lr_range.csv, a row for each step, and its suggestions to lr_range.json.
 
     lr_range.json is {network: {"steepest": rate, "valley": rate}}. Raises NoseprintError after lr_range.csv is written
-    if the loss of a network fell at no rate.
+    if the loss of a network fell at none of the rates.
     """
     rows = (
         (name, step, *values)
@@ -178,7 +178,7 @@ def read_curves(folder: Path) -> dict[str, RangeCurve]:
         try:
             rows.setdefault(name, []).append((float(rate), float(loss)))
         except ValueError:
-            faults.append(Fault(folder / "lr_range.csv", line, "not a number: make the range test again"))
+            faults.append(Fault(folder / "lr_range.csv", line, "not a number: run the range test again"))
     if faults:
         raise DataError(faults)
     return {name: RangeCurve(*np.array(values).T) for name, values in rows.items()}
