@@ -20,8 +20,6 @@
 #   --out FILE.csv      write the answer for --images here
 #   --table FILE --image-column C --label-column C --split-column C --group-column C
 #                       as in train.sh: they say which images are the test images
-#   --members LIST --levels LIST --tree FILE
-#                       have no effect here: they are accepted so that the options of train.sh can be repeated
 #   --dry-run --help    as in train.sh
 
 # shellcheck source=scripts/common.sh
@@ -37,8 +35,7 @@ while [ $# -gt 0 ]; do
     --sample) require_value "$@"; ANSWER+=("$1" "$(from_caller "$2")") ;;
     --level | --decide | --top) require_value "$@"; ANSWER+=("$1" "$2") ;;
     --tta) ANSWER+=("$1") CONSUMED=1 ;;
-    --members) require_value "$@" ;;
-    *) table_option "$@" || tree_option "$@" || common_option "$@" ;;
+    *) table_option "$@" || common_option "$@" ;;
   esac
   shift "$CONSUMED"
 done
@@ -48,7 +45,8 @@ esac
 set_run
 set_options
 selection=results${RUN:+/$RUN}/selection.json
-[ "$DRY_RUN" = 1 ] || [ -f "$selection" ] || fail "$FAMILY/$selection is missing: run train.sh with the same options first"
+[ "$DRY_RUN" = 1 ] || [ -f "$selection" ] ||
+  fail "$FAMILY/$selection is missing: run train.sh with the same options first"
 set_up_python requirements.txt
 [ "$DRY_RUN" = 1 ] || lock_folder "results${RUN:+/$RUN}" "$SELF" || fail "nothing was started"
 run_or_show python predict/answer.py "${RUN_OPTIONS[@]}" ${TABLE_OPTIONS[@]+"${TABLE_OPTIONS[@]}"} \

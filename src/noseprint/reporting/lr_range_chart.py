@@ -20,8 +20,8 @@ def draw_ranges(path: Path, curves: Mapping[str, RangeCurve]) -> None:
         axes.plot(curve.rates, curve.smoothed, color=_BLUE, linewidth=2, label="smoothed")
         for rate, text, colour in ((curve.steepest(), "steepest", _ORANGE), (curve.valley(), "valley", _GREEN)):
             axes.axvline(rate, color=colour, linewidth=1, linestyle="dashed", label=f"{text}: {rate:.1e}")
-        low, high = curve.smoothed.min(), curve.smoothed[: max(1, len(curve.rates) // 2)].max()
-        axes.set_ylim(low - 0.2 * (high - low), high + 0.5 * (high - low))  # without the explosion at the end
+        low, high = curve.losses.min(), curve.losses[: max(1, len(curve.rates) // 2)].max()
+        axes.set_ylim(low - 0.1 * (high - low), high + 0.2 * (high - low))  # without the explosion at the end
         axes.set_xscale("log")
         axes.set_title(name, loc="left", fontsize=9)
         axes.set(xlabel="learning rate", ylabel="loss")
