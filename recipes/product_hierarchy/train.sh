@@ -87,7 +87,9 @@ report() {
 }
 
 check_data() {
-  run_or_show python filter/filter.py "${RUN_OPTIONS[@]}" ${TABLE_OPTIONS[@]+"${TABLE_OPTIONS[@]}"} --check
+  set_members
+  describe_data
+  run_or_show python filter/filter.py "${RUN_OPTIONS[@]}" ${DATA_OPTIONS[@]+"${DATA_OPTIONS[@]}"} --check
 }
 
 describe_data() {  # refuses what later steps would refuse, before the first ones take hours
@@ -97,6 +99,8 @@ describe_data() {  # refuses what later steps would refuse, before the first one
     ${TRAIN_OPTIONS[@]+"${TRAIN_OPTIONS[@]}"}
   check_options select/choose.py --members "$MEMBER_LIST" ${TREE_OPTIONS[@]+"${TREE_OPTIONS[@]}"} \
     ${SELECT[@]+"${SELECT[@]}"}
+  [ "$CHECK" = 1 ] || python filter/filter.py "${RUN_OPTIONS[@]}" ${DATA_OPTIONS[@]+"${DATA_OPTIONS[@]}"} --check-tree ||
+    fail "nothing was started"
 }
 
 check_options() {  # FOLDER/SCRIPT OPTION...
@@ -130,6 +134,7 @@ own_option() {
 read_options "$@"
 case " ${TRAIN_OPTIONS[*]-} " in *" --lr "* | *" --lr="*) usage_error "--lr cannot follow --: give it before" ;; esac
 set_options
+DATA_OPTIONS=(${FILTER[@]+"${FILTER[@]}"} ${TABLE_OPTIONS[@]+"${TABLE_OPTIONS[@]}"} ${TREE_OPTIONS[@]+"${TREE_OPTIONS[@]}"})
 run_method .
 method_is_complete || exit 0
 [ "$SIZE" != demo ] || continue_with predict.sh

@@ -45,7 +45,7 @@ def test_the_way_down_takes_the_most_probable_child() -> None:
 def test_the_answer_is_the_deepest_sure_node() -> None:
     p = np.array([[0.2, 0.15, 0.1, 0.1, 0.45, 0.0]])
     for threshold, name, level in [
-        (None, "a", "class"), (0.2, "a", "class"), (0.3, "ab", "coarse"),
+        (0.0, "a", "class"), (0.2, "a", "class"), (0.3, "ab", "coarse"),
         (0.5, "left", "top"), (0.6, "cannot tell", "root"),
     ]:  # fmt: skip
         found = sure_nodes(p, TREE, threshold)

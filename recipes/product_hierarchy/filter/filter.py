@@ -14,14 +14,19 @@ SMALL = replace(FULL, run="small", small=True)
 def main(options: FilterOptions) -> None:
     """Read the table and every photograph, and write what is left of them."""
     from noseprint.data.class_tables import read_classes
+    from noseprint.data.class_tree import read_tree
     from noseprint.errors import DataError, NoseprintError, printable
     from noseprint.inspection.class_filter import filter_classes, filter_text, write_filtered
     from noseprint.lock import lock
 
     try:
         table = read_classes(options.data, columns=options.columns)
+        if options.check or options.check_tree:
+            print(read_tree(table, data=options.data, tree=options.tree, levels=options.level_names).summary)
     except DataError as error:
         raise NoseprintError("\n".join(printable(fault) for fault in error.faults)) from None
+    if options.check_tree:
+        return
     if options.check:
         print(filter_text(*filter_classes(table, least_side=options.least_side)), flush=True)
         return

@@ -37,6 +37,21 @@ class TableOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TreeOptions:
+    """Where the tree above the classes is written."""
+
+    levels: str | None = None
+    """The columns of coarser classes, in any order, separated by commas. None: recognise them."""
+    tree: Path | None = None
+    """A table with the tree. None: the levels of the table of images, or tree.csv in the data folder."""
+
+    @property
+    def level_names(self) -> tuple[str, ...] | None:
+        """The columns of coarser classes."""
+        return None if self.levels is None else tuple(name.strip() for name in self.levels.split(",") if name.strip())
+
+
+@dataclass(frozen=True, kw_only=True)
 class LabelOptions(TableOptions):
     """Whose labels a script learns from."""
 

@@ -39,6 +39,14 @@ class ClassTree:
         """The height of the root: 1 without levels."""
         return len(self.levels) + 1
 
+    @property
+    def summary(self) -> str:
+        """How many nodes each level has, in a line of text."""
+        if not self.levels:
+            return f"No tree: {len(self.classes)} classes without levels above them."
+        counts = [f"{len(set(nodes))} on the level {name}" for name, nodes in self.levels.items()]
+        return f"The tree: {len(self.classes)} classes, {', '.join(counts)}."
+
     def ancestors(self, level: str) -> tuple[str, ...]:
         """The node of each class (K,) on a level; LEAF is the level of the classes."""
         if level not in (LEAF, *self.levels):
@@ -91,6 +99,9 @@ def read_tree(table: ClassTable, *, data: Path, tree: Path | None, levels: Seque
         if header:
             read = _read_edges if [*map(column_words, header[1:2])] == ["parent"] else _read_columns
             found = read(source, header, levels, faults=faults)
+            if not found and not faults:
+                advice = "columns for the class and for each level, or class,parent for each node"
+                faults.append(Fault(source, None, f"there is no level above the classes: give {advice}"))
     if faults:
         raise DataError(faults)
     for of_level in found.values():

@@ -11,10 +11,10 @@ GROUP = "group"
 """The column of groups in the table that filter.py writes; without it, there are no groups."""
 
 
-def read_filtered(data: Path, results: Path) -> ClassTable:
+def read_filtered(data: Path, results: Path, *, missing_ok: bool = False) -> ClassTable:
     """The images of the data folder that filter.py has kept, from the table in its `results`.
 
-    Raises NoseprintError if the table is missing, and as `read_classes` does.
+    missing_ok: as of `read_classes`. Raises NoseprintError if the table is missing, and as `read_classes` does.
     """
     table = results / "images.csv"
     if not table.is_file():
@@ -24,4 +24,4 @@ def read_filtered(data: Path, results: Path) -> ClassTable:
     if faults:
         raise DataError(faults)
     columns = ClassColumns(table=table, group=GROUP if GROUP in names else None)
-    return read_classes(data, columns=columns, quiet=True)
+    return read_classes(data, columns=columns, missing_ok=missing_ok, quiet=True)

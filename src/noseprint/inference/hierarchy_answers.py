@@ -145,7 +145,7 @@ def write_predictions(
     best = of_level.argmax(axis=1)
     if decide == "least-risk":
         best = number[least_risk(probability, tree, level)]
-    sure = sure_nodes(probability, tree, selection.threshold)
+    sure = sure_nodes(probability, tree, selection.sure_from)
     labels = [names[at] for at in best.tolist()]
     own = of_level[np.arange(len(best)), best].tolist()
     rows = zip(images.names, labels, (f"{p:.6f}" for p in own), sure.names, sure.levels, strict=True)
@@ -157,12 +157,11 @@ def write_predictions(
 
 def _sure_lines(levels: Sequence[str], selection: Selection) -> Iterator[str]:
     if selection.threshold is None:
-        yield f"Every answer is a class: no threshold was found with which {selection.right:.0%} of them are right."
-        return
+        yield selection.promise
     counts = {level: levels.count(level) for level in (LEAF, *selection.levels)}
     shown = ", ".join(f"{level} {number}" for level, number in counts.items())
     unsure = len(levels) - sum(counts.values())
-    yield f'Sure answers (probability {selection.threshold:.2f} or more): {shown}; "{CANNOT_TELL}" {unsure}.'
+    yield f'Sure answers (probability {selection.sure_from:.2f} or more): {shown}; "{CANNOT_TELL}" {unsure}.'
 
 
 def _right_lines(
@@ -191,7 +190,7 @@ def _right_lines(
     )
     groups = np.asarray(images.groups or images.names)
     parts = [("labels", right, known), ("sure answers", sure, known & given)]
-    for what, hits, rows in parts if selection.threshold is not None else parts[:1]:
+    for what, hits, rows in parts:
         if rows.any():
             score = Score(float(hits[rows].mean()), *bootstrap_mean(hits[rows], groups[rows], seed=0))
             yield f"Right: {score} of the {rows.sum()} {what} of images whose class is known."

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from noseprint.command_line import check_run_name, check_workers
-from noseprint.data.class_options import TableOptions
+from noseprint.data.class_options import TableOptions, TreeOptions
 from noseprint.errors import NoseprintError
 
 Decide = Literal["likeliest", "least-risk"]
@@ -34,15 +34,11 @@ class HierarchyRunOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelectOptions(HierarchyRunOptions):
+class SelectOptions(HierarchyRunOptions, TreeOptions):
     """Options of the script that chooses networks on the hold-out."""
 
     members: str = ""
     """The networks to choose from, separated by commas."""
-    levels: str | None = None
-    """The columns of coarser classes, in any order, separated by commas. None: recognise them."""
-    tree: Path | None = None
-    """A table with the tree. None: the levels of the table of images, or tree.csv in the data folder."""
     right: float = 0.95
     """The share of the answers that must be right. Where a class is less sure, the answer is its parent."""
     device: str = "auto"
@@ -63,11 +59,6 @@ class SelectOptions(HierarchyRunOptions):
     def member_names(self) -> tuple[str, ...]:
         """The networks."""
         return _parts(self.members)
-
-    @property
-    def level_names(self) -> tuple[str, ...] | None:
-        """The columns of coarser classes."""
-        return None if self.levels is None else _parts(self.levels)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,9 +65,9 @@ class Selection:
     """What selection.json says.
 
     classes, levels: of the tree, see `ClassTree`. networks: that answer together. temperature: of their mean. right:
-    the share of the answers that must be right. threshold: for `sure_nodes`; None: none keeps that promise. images:
-    how many were held out. top_1: of the mean, on these. candidates: all weights that were there. lines: who joined,
-    and why.
+    the share of the answers that must be right. threshold: of `node_threshold`; None if there is none.
+    images: how many were held out. top_1: of the mean, on these. candidates: all weights that were there. lines: who
+    joined, and why.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=False)
@@ -85,16 +85,19 @@ class Selection:
     lines: tuple[str, ...]
 
     @property
+    def sure_from(self) -> float:
+        """The probability from which a node is sure: the threshold or, without one, the share `right`."""
+        return self.right if self.threshold is None else self.threshold
+
+    @property
     def promise(self) -> str:
-        """What the threshold promises, in a line of text."""
+        """What the answers promise, in a line of text."""
+        rule = f"The answer is the deepest node whose probability is {self.sure_from:.2f} or more"
         if self.threshold is None:
             return (
-                f"No threshold was found with which {self.right:.0%} of the answers are right: every answer is a class."
+                f"{rule}. Nothing shows that {self.right:.0%} of these answers are right: no threshold passed the test."
             )
-        return (
-            f"The answer is the deepest node whose probability is {self.threshold:.2f} or more: then {self.right:.0%} "
-            "of the answers are right."
-        )
+        return f"{rule}: then at least {self.right:.0%} of the answers are right, with 95 % confidence."
 
     @property
     def tree(self) -> ClassTree:

@@ -66,10 +66,10 @@ def way_down(probability: Floats, tree: ClassTree) -> tuple[Ints, Floats]:
     return np.stack(numbers, axis=1), np.minimum.accumulate(np.stack(sure, axis=1), axis=1)
 
 
-def sure_nodes(probability: Floats, tree: ClassTree, threshold: float | None) -> SureNodes:
-    """The deepest node on the `way_down` whose probability is at least the threshold. None: always the class."""
+def sure_nodes(probability: Floats, tree: ClassTree, threshold: float) -> SureNodes:
+    """The deepest node on the `way_down` whose probability is at least the threshold."""
     number, sure = way_down(probability, tree)
-    depth = _depth(sure, 0.0 if threshold is None else threshold)
+    depth = _depth(sure, threshold)
     levels = (*reversed(tree.levels), LEAF)
     nodes = [tree.nodes(level)[0] for level in levels]
     rows = list(enumerate(depth.tolist()))

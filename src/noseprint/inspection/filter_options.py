@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noseprint.command_line import check_run_name
-from noseprint.data.class_options import TableOptions
+from noseprint.data.class_options import TableOptions, TreeOptions
 from noseprint.errors import NoseprintError
 
 
 @dataclass(frozen=True, kw_only=True)
-class FilterOptions(TableOptions):
+class FilterOptions(TableOptions, TreeOptions):
     """Options of filter.py."""
 
     data: Path
@@ -23,7 +23,9 @@ class FilterOptions(TableOptions):
     skip_bad: bool = False
     """Has no effect, since images that cannot be read are always left out; train.sh passes it to every step."""
     check: bool = False
-    """Only report what is wrong with the data; write nothing."""
+    """Only report what is wrong with the data and the tree; write nothing."""
+    check_tree: bool = False
+    """Only report what is wrong with the table and the tree, and read no image; write nothing."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""

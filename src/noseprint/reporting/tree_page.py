@@ -80,7 +80,8 @@ def read_tree_run(options: HierarchyRunOptions, *, family: Path, test: Path, hol
     Raises NoseprintError if files are missing or do not belong together.
     """
     selection, made_by = read_selection(family, options.run), selection_hash(family, options.run)
-    table = read_filtered(options.data, options.results(family / "filter"))
+    # Test images may have come or gone since: those that were answered and have a label count.
+    table = read_filtered(options.data, options.results(family / "filter"), missing_ok=True)
     label_of = dict(zip(table.names, table.labels, strict=True))
     group_of = dict(zip(table.names, table.groups, strict=True)) if table.groups else None
     outputs = read_outputs(test) if test.is_file() else None
@@ -209,7 +210,7 @@ def _sure(
     probability: Floats, truth: npt.NDArray[np.integer], selection: Selection, groups: npt.NDArray[np.str_] | None
 ) -> dict[str, tuple[int, Score | None]]:
     """Level -> how many sure answers it has, and the share that is right; also for all levels, and for no answer."""
-    tree, found = selection.tree, sure_nodes(probability, selection.tree, selection.threshold)
+    tree, found = selection.tree, sure_nodes(probability, selection.tree, selection.sure_from)
     units = np.arange(len(truth)) if groups is None else groups
     level_of = np.asarray(found.levels, object)
     right = np.zeros(len(truth))
