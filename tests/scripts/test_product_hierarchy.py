@@ -103,3 +103,13 @@ def test_what_the_trainings_would_refuse_is_refused_before_the_first_step(checko
     assert "--epochs -1" in said
     assert "nothing was started" in said
     assert not list(checkout.glob("recipes/product_hierarchy/*/results"))
+
+
+def test_the_tree_is_checked_before_the_first_step(checkout):
+    """The classes have a dog, and the tree has not."""
+    (checkout.parent / "classes/train/dog").mkdir()
+    (checkout.parent / "classes/train/dog/1.jpg").write_bytes(b"pixels")
+    for options in ((), ("--check",)):
+        printed = run(checkout, "--small", "--data", "classes", *options, status=1)
+        assert "tree.csv: it lacks 1 of the 2 classes of the images: dog" in printed
+        assert "filter.py: runs" not in printed

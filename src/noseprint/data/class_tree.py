@@ -99,7 +99,7 @@ def read_tree(table: ClassTable, *, data: Path, tree: Path | None, levels: Seque
         if header:
             read = _read_edges if [*map(column_words, header[1:2])] == ["parent"] else _read_columns
             found = read(source, header, levels, faults=faults)
-            if not found and not faults:
+            if not found and not faults and levels is None:
                 advice = "columns for the class and for each level, or class,parent for each node"
                 faults.append(Fault(source, None, f"there is no level above the classes: give {advice}"))
     if faults:
