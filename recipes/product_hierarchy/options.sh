@@ -28,18 +28,21 @@ tree_option() {  # ARGUMENT...: reads the first option as common_option does; re
 }
 
 set_members() {  # after set_run: sets MEMBERS and MEMBER_LIST
-  local name
+  local name seen=,
   case ${MEMBER_LIST:-$SIZE} in
     full) MEMBER_LIST=$FULL_MEMBERS ;;
     small) MEMBER_LIST=$SMALL_MEMBERS ;;
     demo) MEMBER_LIST=$DEMO_MEMBERS ;;
   esac
+  case ,$MEMBER_LIST, in *,,*) usage_error "--members $MEMBER_LIST: a name is empty; delete a comma" ;; esac
   IFS=, read -r -a MEMBERS <<<"$MEMBER_LIST"
   for name in "${MEMBERS[@]}"; do
     case ",$FULL_MEMBERS,$SMALL_MEMBERS," in
       *",$name,"*) ;;
       *) usage_error "--members: there is no network $name; choose from $FULL_MEMBERS,$SMALL_MEMBERS" ;;
     esac
+    case $seen in *",$name,"*) usage_error "--members: $name is named twice" ;; esac
+    seen+=$name,
   done
 }
 

@@ -103,6 +103,9 @@ def test_heights_are_those_of_a_walk_up() -> None:
         (COLUMNS.replace("gala,apple,fruit", "gala,apple,packs"), "'apple' is under department 'fruit' and 'packs'"),
         (COLUMNS.replace("milk,milk,packs,6\n", ""), "lacks 1 of the 4 classes of the images: milk"),
         ("class\ngala\nlemon\n", "there is no level above the classes"),
+        (COLUMNS.replace("milk,milk", "Milk,milk"), "Are these the same: 'milk' and 'Milk'? Then spell them as the"),
+        (COLUMNS.replace("coarse,department", "kind,kind"), "line 1: 2 columns are called 'kind'"),
+        (COLUMNS.replace("citrus,fruit", "citrus,Fruit"), "department: nodes differ by case, blanks or punctuation"),
     ],
 )  # fmt: skip
 def test_each_fault_of_a_tree_has_one_message(tmp_path: Path, text: str, message: str) -> None:

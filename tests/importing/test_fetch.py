@@ -265,7 +265,8 @@ def test_a_change_of_the_list_is_followed(server, tmp_path):
 
 def test_other_lists_keep_their_missing_images(server, tmp_path):
     given = options(tmp_path, [("a", server.url("gone", 1), "cat")])
-    fetch(given)
+    with pytest.raises(NoseprintError, match=r"^0 of \d images are in"):
+        fetch(given)
     test = write_list(tmp_path / "test.csv", [("a", server.url("good", 1), ""), ("b", server.url("gone", 1), "")])
     fetch(FetchOptions(data=given.data, test=test, allow_private=True, rate=1000))
     assert [(row["id"], row["split"]) for row in read(given.data / "missing.csv")] == [("a", "train"), ("b", "test")]
@@ -294,7 +295,8 @@ def test_private_addresses_and_files_are_refused(server, tmp_path, monkeypatch):
     hosts = ["127.0.0.1", "localhost", "2130706433", "0x7f000001", "0", "[::1]", "[::ffff:127.0.0.1]"]
     rows = [(f"host{k}", f"http://{host}:{server.port}/good/1", "cat") for k, host in enumerate(hosts)]
     given = options(tmp_path, [*rows, ("file", secret.as_uri(), "cat")], allow_private=False)
-    fetch(given)
+    with pytest.raises(NoseprintError, match=r"^0 of \d images are in"):
+        fetch(given)
     assert not server.asked
     assert all(reason.startswith("refused: ") for reason in reasons(given.data).values())
     assert len(reasons(given.data)) == len(hosts) + 1
@@ -314,7 +316,8 @@ def test_a_name_with_one_private_address_is_refused(server, tmp_path, monkeypatc
 
     monkeypatch.setattr("asyncio.base_events.BaseEventLoop.getaddrinfo", lookup)
     given = options(tmp_path, [("a", "http://example.org/a.jpg", "cat")], allow_private=False)
-    fetch(given)
+    with pytest.raises(NoseprintError, match=r"^0 of \d images are in"):
+        fetch(given)
     assert reasons(given.data) == {"a": "refused: example.org has the address 10.1.2.3, which is not public"}
 
 
@@ -338,13 +341,14 @@ def test_offline_reads_files_only(server, tmp_path):
         ("a", (tmp_path / "a b.jpg").as_uri(), "cat"),
         ("b", server.url("good", 1), "cat"),
         ("c", "file:///no", "cat"),
+        ("d", "file:///dev/zero", "cat"),
     ]
     given = options(tmp_path, rows, offline=True)
     fetch(given)
     assert not server.asked
-    assert reasons(given.data) == {"b": "offline", "c": "there is no such file"}
+    assert reasons(given.data) == {"b": "offline", "c": "there is no such file", "d": "not a plain file"}
     fetch(options(tmp_path, rows))
-    assert reasons(given.data) == {"c": "there is no such file"}
+    assert reasons(given.data) == {"c": "there is no such file", "d": "not a plain file"}
 
 
 def test_every_fault_of_the_lists_comes_before_anything_is_fetched(server, tmp_path):

@@ -76,7 +76,21 @@ def test_all_faults_come_at_once(tmp_path):
         "id 'b' has no class",
         "classes differ by case, blanks or punctuation only",
     ]
-    assert "2 ids are listed twice (a, b)" in problems(csv_list(tmp_path, *[f"{k},{URL},c" for k in "abab"]))[0]
+
+
+def test_an_id_twice_is_named_with_its_place(tmp_path):
+    found = problems(csv_list(tmp_path, *[f"{k},{URL},c" for k in "abab"]))
+    assert [text.partition("list.csv, ")[2] for text in found] == [
+        f"line {line}: id {name!r} is listed twice, first on line {line - 2}: each image needs its own"
+        for line, name in ((4, "a"), (5, "b"))
+    ]
+    found = problems(json_list(tmp_path, [{"id": 7, "url": URL, "class": 3}] * 2))
+    assert "image 2: id '7' is listed twice, first on image 1" in found[0]
+
+
+def test_a_list_that_is_no_file_is_one_message(tmp_path):
+    assert "there is no such list: check its path" in problems(tmp_path / "none.csv")[0]
+    assert "is not a plain file: name another list" in problems(tmp_path)[0]
 
 
 def test_some_classes_in_test_are_a_fault(tmp_path):

@@ -44,7 +44,7 @@ def left_out(data: Path) -> dict[str, tuple[str, str]]:
 def test_clean_data_are_left_as_they_are(data):
     table, out = filter_classes(read_classes(data), least_side=32)
     assert (table, out) == (read_classes(data), [])
-    assert filter_text(table, out) == ("20 images (12 train, 4 val, 4 test) of 2 classes with 6 to 6 training images")
+    assert filter_text(table, out) == ("20 images (12 train, 4 val, 4 test) of 2 classes with 6 training images each")
 
 
 def test_what_is_planted_is_found(data):

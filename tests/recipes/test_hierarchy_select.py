@@ -161,8 +161,11 @@ def test_a_selection_that_does_not_fit_the_weights_is_refused(family):
     with pytest.raises(NoseprintError, match=r"is missing, and .* names it"):
         selecting.read_selection(family, "small")
     (family / "results/small/selection.json").write_text("{}")
-    with pytest.raises(NoseprintError, match="is not the selection of a run"):
+    with pytest.raises(NoseprintError, match="is not the selection of a run") as error:
         selecting.read_selection(family, "small")
+    assert str(error.value).endswith("Delete it, then run train.sh with the same options")
+    assert "\n" not in str(error.value)
+    assert "http" not in str(error.value)
     (family / "results/small/selection.json").unlink()
     with pytest.raises(NoseprintError, match="is missing: run train"):
         selecting.read_selection(family, "small")
@@ -269,7 +272,7 @@ def test_a_greedy_soup_keeps_what_does_not_make_it_worse(tmp_path, monkeypatch):
     files = [tmp_path / f"{name}.safetensors" for name in "123"]
     for number, file in enumerate(files):
         save_weights(file, colour_network(0.1, number), extra={})
-    averaged = []
+    averaged, said = [], []
 
     def average(network, kept):
         averaged.append(tuple(file.stem for file in kept))
@@ -282,11 +285,17 @@ def test_a_greedy_soup_keeps_what_does_not_make_it_worse(tmp_path, monkeypatch):
         name = "images"
         images = type("Table", (), {"labels": ()})
 
-        def logits(self, file):
+        def logits(self, file, _):
             return (file.stem,)
 
-    selecting._make_soup(tmp_path / "soup.safetensors", files, HeldOut(), greedy=True)
+        def say(self, name):
+            said.append(name)
+
+    selecting._make_soup(
+        tmp_path / "soup.safetensors", {f"snapshot {file.stem}": file for file in files}, HeldOut(), greedy="greedy"
+    )
     assert averaged == [("1", "3"), ("1", "2"), ("1", "2")]
+    assert said == ["greedy, with snapshot 3", "greedy, with snapshot 2"]
 
 
 def test_of_equal_ensembles_the_smaller_is_kept(family, monkeypatch):

@@ -32,6 +32,13 @@ def test_the_demo_fetches_all_but_three_drawings(checkout):
     assert "3 of them failed in an earlier run" in run(checkout, "--demo")
 
 
+def test_nothing_fetched_is_a_failure(checkout):
+    (checkout.parent / "list.csv").write_text("id,url,class\na,file:///none.jpg,cat\n")
+    text = run(checkout, "--data", "d", "--train", "list.csv", "--offline", "--allow-private", status=1)
+    assert "0 of 1 images are in" in text
+    assert "Next:" not in text
+
+
 def test_paths_are_those_of_the_caller(checkout):
     options = ("--data", "my data", "--train", "my list.csv", "--rate", "3", "--again", "--dry-run")
     here = checkout.parent
@@ -55,5 +62,5 @@ def test_wrong_options_are_one_message(checkout, options, problem):
 
 def test_a_missing_list_is_one_message(checkout):
     text = run(checkout, "--data", "d", "--train", "none.csv", status=1)
-    assert "none.csv: the table is missing" in text
+    assert "none.csv: there is no such list" in text
     assert "Traceback" not in text

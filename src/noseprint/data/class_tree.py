@@ -13,7 +13,7 @@ from noseprint.data.class_columns import LABEL_NAME
 from noseprint.data.class_folders import some
 from noseprint.data.class_tables import ClassTable
 from noseprint.data.csv_rows import read_header, read_rows
-from noseprint.data.names import column_words, positions
+from noseprint.data.names import alike_form, alike_groups, alike_text, column_words, positions
 from noseprint.errors import DataError, Fault, NoseprintError
 
 TREE = "tree.csv"
@@ -107,6 +107,9 @@ def read_tree(table: ClassTable, *, data: Path, tree: Path | None, levels: Seque
     for of_level in found.values():
         if missing := [name for name in table.classes if name not in of_level]:
             problem = f"it lacks {len(missing)} of the {len(table.classes)} classes of the images: {some(missing)}"
+            alike = {alike_form(name): name for name in of_level}
+            if hints := [(name, alike[alike_form(name)]) for name in missing if alike_form(name) in alike]:
+                problem += f". Are these the same: {alike_text(hints)}? Then spell them as the images do"
             raise DataError(
                 [Fault(source, None, f"{problem}. Add them as leaves, or name another tree with --tree FILE")]
             )
@@ -123,6 +126,8 @@ def _table_levels(table: ClassTable, chosen: Sequence[str] | None, data: Path, *
 
 def _read_columns(path: Path, header: Sequence[str], chosen: Sequence[str] | None, *, faults: list[Fault]) -> Levels:
     """A row for each class, a column for each level. An empty field: the class hangs from a coarser level."""
+    for name in sorted({name for name in header if name and header.count(name) > 1}):
+        faults.append(Fault(path, 1, f"{header.count(name)} columns are called {name!r}: rename or delete all but one"))
     lines = dict[str, int]()
     cells: dict[str, dict[str, str]] = {name: {} for name in header[1:] if name}
     for line, (leaf, *fields) in read_rows(path, header, faults=faults, may_be_empty=header[1:]):
@@ -165,7 +170,13 @@ def _choose(found: Levels, chosen: Sequence[str] | None, source: Path, *, faults
 
 
 def _nested(found: Levels, source: Path, *, faults: list[Fault]) -> Levels:
-    """The levels; a fault for each node that has two parents."""
+    """The levels; a fault for each node that has two parents, and for nodes of one level that are alike."""
+    for name, nodes in found.items():
+        if groups := alike_groups(filter(None, nodes.values())):
+            problem = (
+                f"{name}: nodes differ by case, blanks or punctuation only: {alike_text(groups)}; spell them alike"
+            )
+            faults.append(Fault(source, None, problem))
     for (name, fine), (above, coarse) in pairwise(found.items()):
         parents: dict[str, set[str]] = {}
         for leaf, node in fine.items():

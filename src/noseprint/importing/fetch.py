@@ -49,7 +49,8 @@ def fetch(options: FetchOptions) -> str:
     content. DATA/fetched.csv is id,split,file,bytes,sha256,url and DATA/missing.csv id,split,url,reason; both are
     written when the work ends, even by an interruption. After a kill at any time, the same command ends with the same
     bytes.
-    Raises NoseprintError with every fault of the lists, and if another run uses the folder or the disk refuses.
+    Raises NoseprintError with every fault of the lists, if another run uses the folder, if the disk
+    refuses, and if not one image is there at the end.
     """
     named: dict[ClassSplit, Path | None] = {"train": options.train, "val": options.val, "test": options.test}
     lists = {split: path for split, path in named.items() if path is not None}
@@ -78,7 +79,10 @@ def fetch(options: FetchOptions) -> str:
             log.close()
             others = {key: reason for key, reason in former.items() if key.split not in lists}
             write_missing(data, entries, reasons, others=others)
-    return _summary(entries, reasons, data, final)
+    summary = _summary(entries, reasons, data, final)
+    if len(reasons) == len(entries):
+        raise NoseprintError(summary)
+    return summary
 
 
 def _reasons(entries: Sequence[Entry], log: FetchLog, data: Path, former: Mapping[Missing, str]) -> dict[Key, str]:

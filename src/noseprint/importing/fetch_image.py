@@ -161,8 +161,10 @@ async def _read_file(url: str) -> AsyncGenerator[bytes]:
     parts = urlsplit(url)
     path = Path(url2pathname(parts.path))
     try:
-        if parts.netloc not in ("", "localhost") or not path.is_file():
+        if parts.netloc not in ("", "localhost") or not path.exists():
             raise FetchError("there is no such file")
+        if not path.is_file():
+            raise FetchError("not a plain file")
         with path.open("rb") as file:
             while piece := file.read(_PIECE):
                 yield piece

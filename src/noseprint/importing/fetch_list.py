@@ -63,15 +63,26 @@ def read_lists(lists: Mapping[ClassSplit, Path]) -> list[Entry]:
 
 
 def _read_list(path: Path, split: ClassSplit, faults: list[Fault]) -> Iterator[Entry]:
-    rows = _json_rows(path, faults) if path.suffix.lower() == ".json" else _csv_rows(path, faults)
-    for line, where, (name, url, label, sha256) in rows:
+    if not path.is_file():
+        problem = "is not a plain file: name another list" if path.exists() else "there is no such list: check its path"
+        faults.append(Fault(path, None, problem))
+        return
+    is_json, seen = path.suffix.lower() == ".json", dict[str, int]()
+    rows = _json_rows(path, faults) if is_json else _csv_rows(path, faults)
+    for number, (name, url, label, sha256) in rows:
+        line, where = (None, f"image {number}: ") if is_json else (number, "")
         problems = list(_problems(name, url=url, label=label, sha256=sha256, split=split))
         faults += [Fault(path, line, f"{where}{problem}") for problem in problems]
         if not problems:
+            if (first := seen.setdefault(name, number)) != number:
+                before = f"{'image' if is_json else 'line'} {first}"
+                problem = f"{where}id {printable(name)!r} is listed twice, first on {before}: each image needs its own"
+                faults.append(Fault(path, line, problem))
             yield Entry(split, name, url, sys.intern(label), sha256)
 
 
-def _csv_rows(path: Path, faults: list[Fault]) -> Iterator[tuple[int | None, str, Sequence[str]]]:
+def _csv_rows(path: Path, faults: list[Fault]) -> Iterator[tuple[int, Sequence[str]]]:
+    """The line and the fields of each row."""
     names = read_header(path, faults=faults)
     if not names:
         return
@@ -83,18 +94,17 @@ def _csv_rows(path: Path, faults: list[Fault]) -> Iterator[tuple[int | None, str
         faults.append(Fault(path, 1, problem))
         return
     for line, fields in read_rows(path, names, faults=faults, may_be_empty=names):
-        yield line, "", [fields[column] if column is not None else "" for column in at]
+        yield line, [fields[column] if column is not None else "" for column in at]
 
 
-def _json_rows(path: Path, faults: list[Fault]) -> Iterator[tuple[int | None, str, Sequence[str]]]:
+def _json_rows(path: Path, faults: list[Fault]) -> Iterator[tuple[int, Sequence[str]]]:
+    """The number, from 1, and the fields of each image."""
+
     def small(found: dict[str, Any]) -> Any:  # a tuple takes less memory than a dictionary
         return found if "images" in found else tuple(found.get(name, "") for name in _COLUMNS)
 
     try:
         found = json.loads(path.read_text(encoding="utf-8-sig"), object_hook=small)
-    except FileNotFoundError:
-        faults.append(Fault(path, None, "there is no such list: check its path"))
-        return
     except (OSError, UnicodeDecodeError, RecursionError) as error:
         faults.append(Fault(path, None, f"cannot be read ({error}): give JSON in UTF-8, or CSV"))
         return
@@ -109,7 +119,7 @@ def _json_rows(path: Path, faults: list[Fault]) -> Iterator[tuple[int | None, st
         if not isinstance(image, tuple) or any(isinstance(value, tuple | list | dict | bool) for value in image):
             faults.append(Fault(path, None, f'image {number} is not {{"id": ..., "url": ..., "class": ...}}'))
             continue
-        yield None, f"image {number}: ", ["" if value is None else str(value).strip() for value in image]
+        yield number, ["" if value is None else str(value).strip() for value in image]
 
 
 def _problems(name: str, *, url: str, label: str, sha256: str, split: ClassSplit) -> Iterator[str]:
@@ -153,13 +163,6 @@ def _url_problem(url: str) -> str | None:
 
 
 def _list_faults(path: Path, entries: Sequence[Entry]) -> Iterator[Fault]:
-    seen, twice = set[str](), dict[str, None]()
-    for entry in entries:
-        if entry.id in seen:
-            twice[entry.id] = None
-        seen.add(entry.id)
-    if twice:
-        yield Fault(path, None, f"{len(twice)} ids are listed twice ({some(list(twice))}): each image needs its own")
     without = [entry.id for entry in entries if not entry.label]
     if without and len(without) < len(entries):
         problem = f"{len(without)} of {len(entries)} images have no class ({some(without)}): give all of them, or none"

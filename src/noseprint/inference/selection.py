@@ -35,7 +35,6 @@ Floats = npt.NDArray[np.floating]
 FILE = "selection.json"
 HOLDOUT = "holdout.safetensors"
 """What the chosen networks together say of the held-out images."""
-_AGAIN = "run train.sh --from select with the same options"
 
 
 @dataclass(frozen=True)
@@ -123,16 +122,24 @@ def read_selection(family: Path, run: str) -> Selection:
         selection = _ADAPTER.validate_json(path.read_bytes())
     except FileNotFoundError:
         raise NoseprintError(f"{path} is missing: run train.sh with the same options first") from None
-    except (OSError, ValidationError) as error:
-        raise NoseprintError(f"{path}: is not the selection of a run ({error}); {_AGAIN}") from error
+    except OSError as error:
+        raise NoseprintError(f"{path} cannot be read ({error.strerror})") from None
+    except ValidationError as error:
+        why = error.errors()[0]
+        at = ".".join(map(str, why["loc"]))
+        why_text = f"{at}: {why['msg']}" if at else why["msg"]
+        raise NoseprintError(
+            f"{path}: is not the selection of a run ({why_text}). Delete it, then run train.sh with the same options"
+        ) from None
+    again = f"delete {path}, then run train.sh with the same options: it chooses again among the weights that are there"
     for network in selection.networks:
         weights = family / network.file
         if not weights.is_file():
-            raise NoseprintError(f"{weights} is missing, and {path} names it: {_AGAIN}")
+            raise NoseprintError(f"{weights} is missing, and {path} names it: {again}")
         if fingerprint(weights) != network.fingerprint:
-            raise NoseprintError(f"{weights}: these are not the weights that {path} chose: {_AGAIN}")
+            raise NoseprintError(f"{weights}: these are not the weights that {path} chose: {again}")
         if read_header(weights).heads != {"label": selection.classes}:
-            raise NoseprintError(f"{weights}: these weights have other classes than {path}: {_AGAIN}")
+            raise NoseprintError(f"{weights}: these weights have other classes than {path}: {again}")
     return selection
 
 
@@ -174,8 +181,10 @@ class HeldOut:
         """A hash of the images and labels."""
         return table_hash(self.images)
 
-    def logits(self, weights: Path) -> ClassifierOutputs:
-        """What the network in a file says of the images; computed once."""
+    def logits(self, weights: Path, name: str) -> ClassifierOutputs:
+        """What the network in a file says of the images; computed once, and then `name` is printed."""
+        if not outputs_file(self.cache, weights, self.images, transform=self.transform, features=False).is_file():
+            self.say(name)
         return cached_outputs(
             self.cache,
             weights,
@@ -185,6 +194,10 @@ class HeldOut:
             device=self.device,
             workers=self.workers,
         )
+
+    def say(self, name: str) -> None:
+        """Print that the images are computed with a network."""
+        print(f"{name}: {len(self.images)} images ...", flush=True)
 
 
 def select_networks(
@@ -210,13 +223,14 @@ def select_networks(
         require_unseen(best, images)
         snapshots = sorted((folder / "snapshots").glob("*.safetensors"), key=lambda path: int(path.stem))
         files[f"{member}/best"] = best
-        files |= {f"{member}/snapshot {path.stem}": path for path in snapshots}
+        named = {f"{member}/snapshot {path.stem}": path for path in snapshots}
+        files |= named
         if len(snapshots) > 1:
             uniform, greedy = results / f"{member}-uniform.safetensors", results / f"{member}-greedy.safetensors"
-            _make_soup(uniform, snapshots, held_out, greedy=False)
-            _make_soup(greedy, snapshots, held_out, greedy=True)
+            _make_soup(uniform, named, held_out)
+            _make_soup(greedy, named, held_out, greedy=f"{member}/greedy soup")
             files |= {f"{member}/uniform soup": uniform, f"{member}/greedy soup": greedy}
-    outputs = {name: held_out.logits(path) for name, path in files.items()}
+    outputs = {name: held_out.logits(path, name) for name, path in files.items()}
     _remove_others(held_out, files.values())
     probabilities, names = [_softmax(of) for of in outputs.values()], list(files)
     truth = np.array([tree.classes.index(label) for label in images.labels])
@@ -260,24 +274,27 @@ def write_together(
     write_outputs(path, ClassifierOutputs(tuple(names), logits, logits[:, :0], classes, made_by))
 
 
-def _make_soup(path: Path, snapshots: Sequence[Path], held_out: HeldOut, *, greedy: bool) -> None:
+def _make_soup(path: Path, named: Mapping[str, Path], held_out: HeldOut, *, greedy: str = "") -> None:
     """Write the mean of the weights of snapshots, unless it is there.
 
-    greedy: only of those that help. They are added from the best to the worst, and one stays if the mean is right at
-    least as often with it (Wortsman et al., "Model soups", arXiv 2203.05482, algorithm 1).
+    named: by what is printed. greedy: the name of the soup, which is then only of those that help.
+    They are added from the best to the worst, and one stays if the mean is right at least as often with it (Wortsman
+    et al., "Model soups", arXiv 2203.05482, algorithm 1).
     """
+    snapshots = list(named.values())
     made_from = json.dumps([held_out.name if greedy else "", *map(fingerprint, snapshots)])
     if path.is_file() and read_header(path).extra.get("soup") == made_from:
         return
     network = load_classifier(snapshots[0])
     network.eval()
-    labels, kept = held_out.images.labels, list(snapshots)
+    labels, kept = held_out.images.labels, snapshots
     if greedy:
-        alone = {file: _accuracy(held_out.logits(file), labels) for file in snapshots}
+        alone = {file: _accuracy(held_out.logits(file, name), labels) for name, file in named.items()}
         best, *others = sorted(snapshots, key=lambda file: -alone[file])
         kept, accuracy = [best], alone[best]
         for file in others:
             average_weights(network, [*kept, file])
+            held_out.say(f"{greedy}, with snapshot {file.stem}")
             with_it = _accuracy(_classify(network, held_out), labels)
             if with_it >= accuracy:
                 kept, accuracy = [*kept, file], with_it

@@ -8,6 +8,7 @@ from noseprint.data.class_tables import ClassTable
 from noseprint.data.csv_rows import write_csv
 from noseprint.data.filtered import GROUP
 from noseprint.errors import NoseprintError
+from noseprint.inspection.check_classes import classes_text
 from noseprint.inspection.contradictions import find_contradictory_copies
 from noseprint.inspection.copies import find_copies
 from noseprint.inspection.summaries import PhotoSummary, summarise
@@ -88,10 +89,7 @@ def left_out_text(left_out: list[LeftOut]) -> str:
 
 def filter_text(left: ClassTable, left_out: list[LeftOut]) -> str:
     """What is left and what is not, in a line."""
-    splits = ", ".join(f"{number} {split}" for split, number in Counter(left.splits).items())
-    sizes = Counter(left.split("train").labels)
-    few, many = min(sizes.values()), max(sizes.values())
-    text = f"{len(left)} images ({splits}) of {len(sizes)} classes with {few} to {many} training images"
+    text = classes_text(left)
     return f"{text}; left out: {left_out_text(left_out)}" if left_out else text
 
 

@@ -201,8 +201,8 @@ def tree_score_lines(run: TreeRun) -> Iterator[str]:
     yield filled("; ".join(f"top-{k} {score}" for k, score in likeliest.top.items()))
     yield filled("; ".join(f"{level} {score}" for level, score in likeliest.summed.items() if level != LEAF))
     yield filled(
-        f"Tree distance {likeliest.tree_distance}, with --decide least-risk {run.least.tree_distance}; mean per class "
-        f"{run.classes.mean_per_class}"
+        f"Tree distance {likeliest.tree_distance}, with --decide least-risk {run.least.tree_distance}; "
+        f"accuracy, mean of the classes: {run.classes.mean_per_class}"
     )
 
 

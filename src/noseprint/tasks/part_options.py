@@ -23,6 +23,18 @@ class PartOptions(ClassificationOptions):
         super().__post_init__()
         if not self.holdout:
             raise NoseprintError("--holdout 0: give a share above 0; the networks are chosen on held-out images")
+        if self.schedule not in ("restarts", "cyclic"):
+            return
+        cycles = f"--cycles {self.cycles}"
+        if self.steps is None and self.epochs is not None and self.cycles > self.epochs:
+            raise NoseprintError(
+                f"{cycles}: a cycle must last an epoch or more; give at most {self.epochs}, or --epochs {self.cycles}"
+            )
+        if self.snapshots % self.cycles and (not self.snapshots or self.cycles % self.snapshots):
+            raise NoseprintError(
+                f"--snapshots {self.snapshots}: would not be at the ends of the {self.cycles} cycles; give "
+                f"--snapshots {self.cycles}, or as many --cycles"
+            )
 
     def backbone_of(self, backbones: Mapping[str, str]) -> str:
         """The timm name of --backbone, or else that of the part. Raises NoseprintError if `backbones` lacks it."""
