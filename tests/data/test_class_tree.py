@@ -68,7 +68,8 @@ def test_levels_of_a_table_come_before_tree_csv_and_a_named_tree_before_them(tmp
 def test_levels_are_named_in_any_order_and_may_be_numbers(tmp_path: Path) -> None:
     assert read(tmp_path, COLUMNS, levels=("department", "class", "coarse")) == TREE
     numbers = "class,aisle\ngala,1\nlady,1\nlemon,2\nmilk,2\n"
-    assert read(tmp_path, numbers).levels == {}
+    with pytest.raises(DataError, match="columns of numbers are levels if --levels names them"):
+        read(tmp_path, numbers)
     assert read(tmp_path, numbers, levels=("aisle",)).levels == {"aisle": ("1", "1", "2", "2")}
 
 

@@ -108,6 +108,9 @@ def test_what_the_trainings_would_refuse_is_refused_before_the_first_step(checko
 
 def test_the_tree_is_checked_before_the_first_step(checkout):
     """The classes have a dog, and the tree has not."""
+    (checkout.parent / "classes/tree.csv").write_text(
+        "class,kind,area\ncat,pet,animal\ncow,herd,animal\noak,tree,plant\n"
+    )
     (checkout.parent / "classes/train/dog").mkdir()
     (checkout.parent / "classes/train/dog/1.jpg").write_bytes(b"pixels")
     for options in ((), ("--check",)):

@@ -101,7 +101,8 @@ def read_tree(table: ClassTable, *, data: Path, tree: Path | None, levels: Seque
             found = read(source, header, levels, faults=faults)
             if not found and not faults and levels is None:
                 advice = "columns for the class and for each level, or class,parent for each node"
-                faults.append(Fault(source, None, f"there is no level above the classes: give {advice}"))
+                problem = f"there is no level above the classes: give {advice}"
+                faults.append(Fault(source, None, f"{problem}; columns of numbers are levels if --levels names them"))
     if faults:
         raise DataError(faults)
     for of_level in found.values():
