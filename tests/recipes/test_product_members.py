@@ -139,7 +139,7 @@ def test_the_rate_that_the_range_test_finds_is_used(family):
     assert json.loads((results / "lr_range.json").read_text()) == {"lite1": found}
     assert (results / "lr_range.csv").read_text().splitlines()[0] == "member,step,lr,loss,smoothed"
     assert (results / "lr_range.png").read_bytes().startswith(b"\x89PNG")
-    given = family.trained(lr=found["valley"], epochs=3)
+    given = family.trained(lr=found["between"], epochs=3)
     lr_file = results / "lr_range.json"
     assert family.trained(lr_file=lr_file, epochs=3, restart=True) == given
     with pytest.raises(NoseprintError, match=r"no learning rate of lite1 .*/find\.py --part lite1"):

@@ -194,8 +194,8 @@ def test_curves_are_written_read_and_drawn(tmp_path):
     for name, curve in read_curves(tmp_path).items():
         assert curve.rates.tolist() == curves[name].rates.tolist()
         assert curve.losses.tolist() == curves[name].losses.tolist()
-    assert suggested_rate(tmp_path / "lr_range.json", "b") == curves["b"].valley()
-    assert set(json.loads((tmp_path / "lr_range.json").read_text())["a"]) == {"steepest", "valley"}
+    assert suggested_rate(tmp_path / "lr_range.json", "b") == (curves["b"].valley() * curves["b"].steepest()) ** 0.5
+    assert set(json.loads((tmp_path / "lr_range.json").read_text())["a"]) == {"steepest", "valley", "between"}
     for name in ("one.png", "two.png"):
         draw_ranges(tmp_path / name, curves)
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()

@@ -80,7 +80,8 @@ def main(options: PartOptions) -> None:
     )
     curve = find_rates(task, results=results, options=options)
     write_curves(results, {options.part: curve})
-    print(f"{options.part}: steepest {curve.steepest():.1e}, valley {curve.valley():.1e}", flush=True)
+    found = ", ".join(f"{name} {rate:.1e}" for name, rate in curve.suggestions().items())
+    print(f"{options.part}: {found}", flush=True)
 
 
 if __name__ == "__main__":

@@ -70,6 +70,14 @@ class RangeCurve:
         third = length / 3
         return float(rates[end - length + int(third) + int(third / 2)])
 
+    def between(self) -> float:
+        """The geometric mean of both: the valley is often too low for a short training, and the steepest too high."""
+        return math.sqrt(self.valley() * self.steepest())
+
+    def suggestions(self) -> dict[str, float]:
+        """The rates that the curve suggests, by name."""
+        return {"steepest": self.steepest(), "valley": self.valley(), "between": self.between()}
+
     def _middle(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         rates, smoothed = (values[SKIPPED_FIRST : len(values) - SKIPPED_LAST] for values in (self.rates, self.smoothed))
         if len(rates) < 2 or smoothed.min() >= smoothed[0]:
@@ -157,8 +165,8 @@ def find_rates(task: Task, *, results: Path, options: FitOptions, steps: int = S
 def write_curves(folder: Path, curves: Mapping[str, RangeCurve]) -> None:
     """Write the curve of each network to lr_range.csv, a row for each step, and its suggestions to lr_range.json.
 
-    lr_range.json is {network: {"steepest": rate, "valley": rate}}. Raises NoseprintError after lr_range.csv is written
-    if the loss of a network fell at none of the rates.
+    lr_range.json is {network: {"steepest": rate, "valley": rate, "between": rate}}. Raises NoseprintError after
+    lr_range.csv is written if the loss of a network fell at no rate.
     """
     rows = (
         (name, step, *values)
@@ -166,7 +174,7 @@ def write_curves(folder: Path, curves: Mapping[str, RangeCurve]) -> None:
         for step, values in enumerate(zip(curve.rates, curve.losses, curve.smoothed, strict=True), start=1)
     )
     write_csv(folder / "lr_range.csv", _HEADER, rows)
-    suggestions = {name: {"steepest": curve.steepest(), "valley": curve.valley()} for name, curve in curves.items()}
+    suggestions = {name: curve.suggestions() for name, curve in curves.items()}
     with atomic_write(folder / "lr_range.json") as part:
         part.write_text(json.dumps(suggestions, indent=2) + "\n", encoding="utf-8")
 
@@ -185,9 +193,9 @@ def read_curves(folder: Path) -> dict[str, RangeCurve]:
 
 
 def suggested_rate(path: Path, name: str) -> float:
-    """The valley of the network `name` in a file lr_range.json. Raises NoseprintError if it is not there."""
+    """The rate `between` of the network `name` in a file lr_range.json. Raises NoseprintError if it is not there."""
     try:
-        return float(json.loads(path.read_text(encoding="utf-8"))[name]["valley"])
+        return float(json.loads(path.read_text(encoding="utf-8"))[name]["between"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not a file of the range test"
         raise NoseprintError(
