@@ -123,6 +123,11 @@ contains() { index_of "$@" >/dev/null; }  # VALUE ITEM...
 
 has_function() { declare -F "$1" >/dev/null; }  # NAME
 
+check_options() {  # FOLDER/SCRIPT OPTION...: ends unless the script takes these options; for describe_data
+  if [ "$ONLY" = 1 ] && ! contains "${1%/*}" "${ONLY_FOLDERS[@]}"; then return; fi
+  NOSEPRINT_CHECK_OPTIONS=1 python "$1" "${RUN_OPTIONS[@]}" "${@:2}" || fail "nothing was started"
+}
+
 # The method.
 
 run_method() {  # PATH...: what the data folder must contain, unless the demo makes it

@@ -103,11 +103,6 @@ describe_data() {  # refuses what later steps would refuse, before the first one
     fail "nothing was started"
 }
 
-check_options() {  # FOLDER/SCRIPT OPTION...
-  if [ "$ONLY" = 1 ] && ! contains "${1%/*}" "${ONLY_FOLDERS[@]}"; then return; fi
-  NOSEPRINT_CHECK_OPTIONS=1 python "$1" "${RUN_OPTIONS[@]}" "${@:2}" || fail "nothing was started"
-}
-
 demo_options() {
   [ "$SIZE" != demo ] || echo --epochs 12 --batch-size 32 --image-size 96 --train-size 96
 }

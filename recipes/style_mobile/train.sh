@@ -96,11 +96,6 @@ with friendly_errors():
 ' "$BACKBONE" "$TRAINED" "$EXPORTED" || fail "nothing was started"
 }
 
-check_options() {  # FOLDER/SCRIPT OPTION...
-  if [ "$ONLY" = 1 ] && ! contains "${1%/*}" "${ONLY_FOLDERS[@]}"; then return; fi
-  NOSEPRINT_CHECK_OPTIONS=1 python "$1" "${RUN_OPTIONS[@]}" "${@:2}" || fail "nothing was started"
-}
-
 needs_teacher() { [ "$TARGETS" != labels ] || [ "${#STUDENTS[@]}" -gt 1 ]; }
 
 demo_options() {  # FOLDER
