@@ -400,7 +400,7 @@ def test_killed_and_started_again_the_bytes_are_the_same(server, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_loses_nothing(server, tmp_path, number):
-    rows = [(f"{k:03}", server.url("slow", k), "cat") for k in range(120)]
+    rows = [(f"{k:04}", server.url("slow", k), "cat") for k in range(2000)]  # more than are there before the signal
     given = options(tmp_path, rows)
     process = start(given)
     wait_for(given.data, 20)
