@@ -35,7 +35,7 @@ from noseprint.data.tables import read_train
 ROOT = Path(__file__).parents[1]
 FOLDERS = sorted(path.parent.name for path in ROOT.glob("*/model.py"))
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("*/README.md"))]
-FAMILIES = sorted(ROOT.glob("recipes/*/README.md"))  # whose commands tests/recipes and tests/scripts run
+FAMILIES = sorted(ROOT.glob("recipes/**/README.md"))  # whose commands tests/recipes and tests/scripts run
 TINY = ("--backbone", "test_efficientnet.r160_in1k", "--no-pretrained", "--image-size", "32")
 SHORT = ("--epochs", "1", "--device", "cpu", "--workers", "0")
 SYNTAX_ONLY = {"magick", "sips", "pip", "pre-commit", "pytest", "git", "source"}

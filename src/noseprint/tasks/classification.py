@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.special import softmax
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from noseprint.data.datasets import Sample, TrainingImages
@@ -34,9 +34,7 @@ from noseprint.data.transforms import A, Transform
 from noseprint.devices import default_workers
 from noseprint.distributed import World, from_main, gather
 from noseprint.errors import NoseprintError
-from noseprint.losses.adjusted_cross_entropy import AdjustedCrossEntropy
-from noseprint.losses.focal import FocalLoss
-from noseprint.losses.weighted_cross_entropy import WeightedCrossEntropy
+from noseprint.losses.class_loss import class_loss
 from noseprint.metrics.classification import log_losses, mean_per_class, true_ranks
 from noseprint.models.classifier import ClassifierNet, Neck
 from noseprint.models.embed import embed_images, embed_with, run_on
@@ -172,7 +170,12 @@ class ClassificationTask(Task):
                 f"none of the {len(self.holdout)} held-out images has a class of the network; the first is "
                 f"{self.holdout.paths[0]} of {self.holdout.identities[0]!r}: give both the same class names"
             )
-        self.criterion = _criterion(options, torch.from_numpy(self.counts))
+        self.criterion = class_loss(
+            options.loss,
+            counts=torch.from_numpy(self.counts),
+            adjusted=options.balance == "logit-adjustment",
+            smoothing=options.smoothing,
+        )
         neck = self.network.neck
         if isinstance(neck, Neck) and neck.needs_statistics:
             self._set_statistics(neck)
@@ -370,15 +373,6 @@ class ClassificationTask(Task):
     def identify(self, rows: Sequence[int]) -> list[tuple[str, Path]]:
         """The label, or with soft targets the most probable class, and the photograph of each row."""
         return [(self.classes[self._class_of[row]], self.train.paths[row]) for row in rows]
-
-
-def _criterion(options: ClassificationOptions, counts: Tensor) -> nn.Module:
-    """The loss of logits (B, K) and targets; `counts` (K,) training images of each class."""
-    if options.loss == "focal":
-        return FocalLoss(smoothing=options.smoothing)
-    if options.loss == "weighted":
-        return WeightedCrossEntropy(counts, smoothing=options.smoothing)
-    return AdjustedCrossEntropy(counts if options.balance == "logit-adjustment" else None, smoothing=options.smoothing)
 
 
 def _augmented(transform: Callable[[int], Transform], name: Augment) -> Callable[[int], Transform]:

@@ -6,10 +6,10 @@ from typing import Literal
 
 from noseprint.data.class_options import LabelOptions
 from noseprint.errors import NoseprintError
+from noseprint.losses import ClassLossName
 from noseprint.training.fit_options import FitOptions, check_side, option
 
 Balance = Literal["none", "oversample", "weighted", "subset-first", "logit-adjustment"]
-ClassLoss = Literal["cross-entropy", "focal", "weighted"]
 Augment = Literal["own", "randaugment", "autoaugment"]
 Mixing = Literal["none", "cutmix", "mixup", "gridmask"]
 
@@ -39,7 +39,7 @@ class ClassificationOptions(FitOptions):
     half of the training shows equally many images of each class, the second half all. logit-adjustment: the loss knows
     how frequent each class is, so that the network's own answers favour none (better on average over classes, often
     worse over images)."""
-    loss: ClassLoss = "cross-entropy"
+    loss: ClassLossName = "cross-entropy"
     """focal: images whose class the network is sure of count less. weighted: images of rare classes count more."""
     augment: Augment = "own"
     """How each training image is changed. own: as dataset.py says. randaugment, autoaugment: as dataset.py
