@@ -1,5 +1,6 @@
 """A drawn data folder of things of three domains, for trying one embedding for all of them."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -67,9 +68,14 @@ def _write(folder: Path, seed: int) -> None:
 
 def _draw(domain: str, number: int, where: int, *, rng: np.random.Generator, seed: int) -> Photo:
     if domain == "noses":
-        return demo_noses.photograph(demo_noses.draw_nose(number, seed=seed), short=144, motion=0.0, rng=rng)
+        return demo_noses.photograph(_nose(number, seed), short=144, motion=0.0, rng=rng)
     draw = demo_goods.draw_product if domain == "goods" else demo_leaves.draw_leaf
     return draw(DOMAINS[domain][number], where, rng=rng, seed=seed)
+
+
+@lru_cache(maxsize=1)
+def _nose(number: int, seed: int) -> demo_noses.Nose:
+    return demo_noses.draw_nose(number, seed=seed)
 
 
 _README = """# Drawn things of three domains
