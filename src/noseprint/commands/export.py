@@ -14,7 +14,8 @@ from noseprint.errors import NoseprintError
 class Export:
     """Export a network as a folder that other programs can use without noseprint.
 
-    The folder holds the network in OpenVINO's format, as ONNX or as TorchScript, a description of its input, and an example program.
+    The folder holds the network in OpenVINO's format, as ONNX or as TorchScript, a description of its input, and an
+    example program.
     """
 
     weights: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="WEIGHTS")]
@@ -37,7 +38,7 @@ class Export:
         if self.int8 != (self.data is not None):
             raise NoseprintError("--int8 and --data DIR go together: the photographs there set the 8-bit ranges")
         if self.int8 + self.onnx + self.torchscript > 1:
-            raise NoseprintError("--int8 (for OpenVINO), --onnx and --torchscript: give only one of them")
+            raise NoseprintError("--int8 quantises for OpenVINO: give only one of --int8, --onnx and --torchscript")
         from noseprint.deploy.export import export
 
         forms = {"onnx": self.onnx, "torchscript": self.torchscript}

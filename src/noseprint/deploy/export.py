@@ -38,10 +38,10 @@ def export(
 ) -> list[str]:
     """Write `weights` as a bundle into the new folder `out`, completely or not at all.
 
-    weights: of an embedding network. out: it must be missing or empty. onnx, torchscript: write the network
-    as ONNX or as TorchScript, not for OpenVINO; int8 must be None then. int8: quantise the network to 8 bits (post-training quantisation, arXiv
-    2002.08679) with up to CALIBRATION_IMAGES training photographs of this data folder, drawn by `seed`, and compare it
-    with float32.
+    weights: of an embedding network. out: it must be missing or empty. onnx, torchscript: write the network as ONNX
+    or as TorchScript, not for OpenVINO; int8 must be None then. int8: quantise the network to 8 bits (post-training
+    quantisation, arXiv 2002.08679) with up to CALIBRATION_IMAGES training photographs of this data folder, drawn by
+    `seed`, and compare it with float32.
     Returns how the exported network compares with torch, or what int8 costs, as lines of text. Raises NoseprintError if
     a package is missing, `out` is not empty, the weights are bad, or the embeddings differ from those of torch by more
     than MIN_COSINE allows.

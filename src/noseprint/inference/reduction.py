@@ -134,8 +134,8 @@ def soup(files: Sequence[Path]) -> ProjectionNet:
         pairs = zip(network.projection.parameters(), other.projection.parameters(), strict=True)
         if other.config() != network.config() or not all(torch.equal(a, b) for a, b in pairs):
             raise NoseprintError(
-                f"{path} and {files[0]} do not share their projection. Their embeddings have different coordinates, and "
-                "a mean of the networks is worse than each: train them with one frozen projection, or join them"
+                f"{path} and {files[0]} do not share their projection. Their embeddings have different coordinates, "
+                "and a mean of the networks is worse than each: train them with one frozen projection, or join them"
             )
     average_weights(network, files)
     return network

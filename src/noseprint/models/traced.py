@@ -33,7 +33,10 @@ def trace(network: Network) -> Any:
 
 
 def convert_to_torchscript(network: Network) -> bytes:
-    """`network.outputs` as a TorchScript file, for `torch.jit.load`. The same network gives the same bytes."""
+    """`network.outputs` as a TorchScript file, for `torch.jit.load`.
+
+    The same network gives the same bytes in each process that converts nothing else: torch counts names.
+    """
     buffer, clean = io.BytesIO(), io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
