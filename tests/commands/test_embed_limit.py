@@ -7,10 +7,11 @@ import torch
 
 from noseprint.commands.embed import Embed
 from noseprint.commands.search import Search
+from noseprint.commands.weights import Weights
 from noseprint.errors import NoseprintError
 from noseprint.inference import evaluation
 from noseprint.inference.gallery import read_gallery
-from noseprint.models.projection_net import ProjectionNet
+from noseprint.models.projection_net import ProjectionNet, Trunk
 from noseprint.models.weights import save_weights
 
 
@@ -20,6 +21,16 @@ def weights(tmp_path):
     network = ProjectionNet("test_efficientnet.r160_in1k", dim=64, image_size=32, pretrained=False)
     save_weights(tmp_path / "best.safetensors", network, extra={})
     return tmp_path / "best.safetensors"
+
+
+def test_its_weights_are_described(tmp_path, capsys):
+    trunk = Trunk("test_vit.r160_in1k", "token", stride=10)
+    network = ProjectionNet("test_efficientnet.r160_in1k", dim=7, image_size=32, others=(trunk,), pretrained=False)
+    save_weights(tmp_path / "best.safetensors", network, extra={})
+    Weights(tmp_path / "best.safetensors")()
+    lines = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())
+    assert (lines["kind"], lines["dim"], lines["pooling"], lines["stride"]) == ("projection", "7", "own", "-")
+    assert lines["others"].startswith("backbone test_vit.r160_in1k, pooling token, mean (0.5, ")
 
 
 def test_a_gallery_of_64_dimensions_is_searched(demo, weights, tmp_path, capsys):

@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.layers import resample_abs_pos_embed
 from torch.nn import functional as F
 
 from noseprint.errors import NoseprintError
@@ -147,9 +148,9 @@ def test_with_size_resizes_positions_as_timm_does(tmp_path, pooling):
     assert torch.equal(larger.projection.weight, network.projection.weight)
 
 
-@pytest.mark.parametrize("stride", [4, 10, 16])
-def test_overlapping_patches_are_those_of_a_naive_loop(stride):
-    network = with_size(build(VIT, pooling="token"), 50, stride)
+@pytest.mark.parametrize(("name", "stride"), [(VIT, 4), (VIT, 16), ("vit_tiny_patch16_224.augreg_in21k", 10)])
+def test_overlapping_patches_are_those_of_a_naive_loop(name, stride):
+    network = with_size(build(name, pooling="token"), 50, stride)
     patches = network.backbone.model.patch_embed
     pixels = torch.randn(2, 3, 50, 50, generator=torch.Generator().manual_seed(2))
     starts = [at for at in range(50) if at % stride == 0 and at + 16 <= 50]
@@ -159,10 +160,32 @@ def test_overlapping_patches_are_those_of_a_naive_loop(stride):
         for top in starts
         for left in starts
     ]
-    cut = patches(pixels).reshape(2, -1, 64)
+    cut = patches(pixels).reshape(2, -1, network.feature_sizes[0])
     torch.testing.assert_close(cut, torch.stack(tokens, dim=1), atol=1e-4, rtol=1e-4)
     assert network.backbone.model.pos_embed.shape[1] == 1 + len(starts) ** 2
     assert network.embed(torch.zeros(1, 3, 50, 50, dtype=torch.uint8)).shape == (1, 8)
+
+
+def test_patches_side_by_side_are_a_stride_of_their_side(images):
+    network = build(VIT, pooling="token").eval()
+    assert torch.equal(with_size(network, 64, 16).embed(images), network.embed(images))
+    assert not torch.allclose(with_size(network, 64, 12).embed(images), network.embed(images), atol=1e-3)
+
+
+def test_a_stride_resizes_the_positions_of_a_file_once(tmp_path):
+    whole = build(VIT, size=160).backbone.model
+    save_file({**whole.state_dict()}, tmp_path / "vit.safetensors")
+    network = ProjectionNet(VIT, dim=8, image_size=64, stride=12, backbone_weights=tmp_path / "vit.safetensors")
+    expected = resample_abs_pos_embed(whole.pos_embed, new_size=[5, 5], old_size=[10, 10])
+    assert torch.equal(network.backbone.model.pos_embed, expected)
+    assert torch.equal(network.backbone.model.blocks[0].attn.qkv.weight, whole.blocks[0].attn.qkv.weight)
+
+
+def test_a_large_network_is_planned_without_memory():
+    with torch.device("meta"):
+        network = ProjectionNet(VIT, dim=64, image_size=64, stride=10, pretrained=False)
+        embedding = network(torch.zeros(2, 3, 64, 64, dtype=torch.uint8))
+    assert (embedding.shape, embedding.device.type) == ((2, 64), "meta")
 
 
 def test_with_size_keeps_all_but_the_size_of_several_trunks(images):

@@ -61,7 +61,7 @@ def export(
     header = read_header(weights)
     network = load_network(weights)
     try:
-        model = {"OpenVINO": convert, "ONNX": convert_to_onnx, "TorchScript": convert_to_torchscript}[form](network)
+        model = _convert(network, form)
     except Exception as error:  # converters may raise any exception
         raise NoseprintError(f"{weights}: {header.backbone} cannot be converted to {form} ({error})") from error
     if int8:
@@ -118,16 +118,24 @@ def _knots(calibration: str) -> dict[str, list[float]]:
     return {"similarity": similarity.tolist(), "log_odds": curve.log_odds(similarity).tolist()}
 
 
+def _convert(network: EmbeddingNet, form: str) -> Any:
+    if form == "TorchScript":
+        return convert_to_torchscript(network)
+    return convert_to_onnx(network) if form == "ONNX" else convert(network)
+
+
+def _runner(model: Any, form: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    if form == "TorchScript":
+        return run_torchscript(model)
+    return run_onnx(model) if form == "ONNX" else compile_model(model, "f32")
+
+
 def _compare_with_torch(model: Any, network: EmbeddingNet, weights: Path, *, form: str) -> str:
     """Compare the embeddings of two test images; return a line of text. Raises NoseprintError if they differ."""
     if form == "ONNX" and importlib.util.find_spec("onnxruntime") is None:
         return "not compared with torch: onnxruntime is not installed (pip install noseprint[onnx])"
     try:
-        run = {
-            "OpenVINO": lambda: compile_model(model, "f32"),
-            "ONNX": lambda: run_onnx(model),
-            "TorchScript": lambda: run_torchscript(model),
-        }[form]()
+        run = _runner(model, form)
         # Image by image: the model must take any batch, not only one as large as that of the conversion.
         cosine = cosine_to_torch(lambda images: torch.cat([run(image[None]) for image in images]), network)
     except Exception as error:  # runtimes raise anything

@@ -282,8 +282,14 @@ def _untrained_network(header: WeightsHeader) -> EmbeddingNet:
     size = header.image_size
     if header.kind == "embedding":
         return SupConNet(header.backbone, descriptors=header.descriptors, image_size=size)
-    own = {"pooling": header.pooling, "stride": header.stride, "others": header.others}
-    return ProjectionNet(header.backbone, dim=None, image_size=size, **own)
+    return ProjectionNet(
+        header.backbone,
+        dim=None,
+        pooling=header.pooling,
+        stride=header.stride,
+        others=header.others,
+        image_size=size,
+    )
 
 
 def _require_any(labelled: LabelledData, remark: str) -> LabelledData:

@@ -11,6 +11,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.linalg import block_diag
 from sklearn.decomposition import PCA
 from torch import Tensor
 
@@ -62,8 +63,8 @@ def compose(first: Projection, then: Projection) -> Projection:
 def side_by_side(networks: Sequence[ProjectionNet]) -> Projection:
     """The projections of several networks as one on their joined features (see `join`): blocks along the diagonal."""
     layers = [network.projection for network in networks]
-    weight = torch.block_diag(*(layer.weight.detach().cpu() for layer in layers))
-    return weight, torch.cat([layer.bias.detach().cpu() for layer in layers])
+    weight = block_diag(*(layer.weight.detach().cpu().numpy() for layer in layers))
+    return torch.from_numpy(weight), torch.cat([layer.bias.detach().cpu() for layer in layers])
 
 
 def mixture(first: Projection, second: Projection, *, dims: tuple[int, int], features: Floats) -> Projection:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -119,7 +120,8 @@ class ProjectionNet(EmbeddingNet):
 
     def project(self, features: Tensor) -> Tensor:
         """n(W f + b): features (B, F) -> (B, dim) float32, each row of length 1; in float32 even under autocast."""
-        with torch.autocast(features.device.type, enabled=False):
+        kind = features.device.type  # "meta" if a training is only planned: autocast does not know that
+        with nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False):
             projected = F.linear(features.float(), self.projection.weight.float(), self.projection.bias.float())
             return F.normalize(projected)
 

@@ -40,7 +40,7 @@ def convert_to_torchscript(network: Network) -> bytes:
     buffer, clean = io.BytesIO(), io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.jit.save(trace(network), buffer)  # type: ignore[no-untyped-call]
+        torch.jit.save(trace(network), buffer)
     with zipfile.ZipFile(buffer) as source, zipfile.ZipFile(clean, "w") as target:
         for entry in source.infolist():
             if not entry.filename.endswith(".debug_pkl"):  # the places in the source code on this machine
