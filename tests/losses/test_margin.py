@@ -4,7 +4,9 @@ import pytest
 import torch
 from pytorch_metric_learning.losses import ArcFaceLoss, CosFaceLoss, SubCenterArcFaceLoss
 
-from noseprint.losses.margin import HIGH, LOW, MarginSoftmax, margin_at, margins_by_size
+from noseprint.errors import NoseprintError
+from noseprint.losses.margin import MarginSoftmax
+from noseprint.losses.margin_options import Margin
 
 CLASSES, DIM = 7, 16
 
@@ -70,11 +72,21 @@ def test_the_margin_is_no_part_of_the_weights():
 
 
 def test_small_classes_have_the_largest_margins():
-    found = margins_by_size(torch.tensor([1, 16, 10_000]))
-    assert found.tolist() == pytest.approx([HIGH, LOW + (HIGH - LOW) * (0.5 - 0.1) / 0.9, LOW])
-    assert margins_by_size(torch.tensor([5, 5])).tolist() == pytest.approx([0.275, 0.275])
+    by_size = Margin(by_size=True)
+    assert by_size.at(0, counts=[1, 16, 10_000]).tolist() == pytest.approx([0.5, 0.05 + 0.45 * (0.5 - 0.1) / 0.9, 0.05])
+    assert by_size.at(0, counts=[5, 5]).tolist() == pytest.approx([0.275, 0.275])
 
 
 def test_the_margin_grows_by_epoch_up_to_its_maximum():
-    found = [margin_at(step, epoch_steps=10, start=0.3, growth=0.1, most=0.45) for step in (0, 9, 10, 19, 20, 99)]
-    assert found == pytest.approx([0.3, 0.3, 0.4, 0.4, 0.45, 0.45])
+    margin = Margin(start=0.3, growth=0.1, most=0.45)
+    assert [margin.at(epoch, counts=[9, 1]).tolist() for epoch in (0, 1, 2, 9)] == [
+        pytest.approx([value] * 2) for value in (0.3, 0.4, 0.45, 0.45)
+    ]
+    assert Margin(start=1.0).at(5, counts=[1]) == [1.0]  # a fixed margin may be larger than the limit of a growing one
+
+
+@pytest.mark.parametrize("wrong", [{"start": 1.6}, {"most": -1}, {"growth": -0.1}, {"centres": 0}, {"scale": 0}])
+def test_impossible_margins_are_refused(wrong):
+    (name,) = wrong
+    with pytest.raises(NoseprintError, match=f"--margin.{name}"):
+        Margin(**wrong)

@@ -1,16 +1,10 @@
 """ArcFace, CosFace and sub-centre ArcFace: a classifier of the identities whose right class must win by a margin."""
 
-from typing import Literal, TypeAlias
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-MarginKind: TypeAlias = Literal["arcface", "cosface"]
-SCALE = 30.0
-"""Factor on the cosines, as in all solutions of the Google Universal Image Embedding challenge that say theirs."""
-LOW, HIGH = 0.05, 0.5
-"""Margins of the largest and the smallest class of `margins_by_size` (arXiv 2210.11141)."""
+from noseprint.losses.margin_options import MarginKind
 
 
 class MarginSoftmax(nn.Module):
@@ -34,7 +28,7 @@ class MarginSoftmax(nn.Module):
         *,
         kind: MarginKind = "arcface",
         margin: float | Tensor = 0.5,
-        scale: float = SCALE,
+        scale: float = 30.0,
         centres: int = 1,
     ) -> None:
         super().__init__()
@@ -67,19 +61,3 @@ class MarginSoftmax(nn.Module):
         angle = torch.acos(cosine.clamp(-edge, edge))
         beyond = cosine - margin * torch.sin(margin)
         return torch.where(angle + margin <= torch.pi, torch.cos(angle + margin), beyond)
-
-
-def margins_by_size(counts: Tensor) -> Tensor:
-    """The margin of each class by its number of images, `counts` (K,): LOW for the largest, HIGH for the smallest.
-
-    In between they follow counts ** -1/4 (the 4th place's solution, arXiv 2210.11141). All alike: the middle.
-    """
-    raised = counts.double().clamp(min=1) ** -0.25
-    span = raised.max() - raised.min()
-    share = (raised - raised.min()) / span if span > 0 else torch.full_like(raised, 0.5)
-    return (LOW + (HIGH - LOW) * share).float()
-
-
-def margin_at(step: int, *, epoch_steps: int, start: float, growth: float, most: float) -> float:
-    """The margin at `step` (from 0): `start`, and `growth` more after each epoch, up to `most` (arXiv 2210.08735)."""
-    return min(most, start + growth * (step // epoch_steps))

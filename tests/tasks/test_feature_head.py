@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from noseprint.losses.margin_options import Margin
+from noseprint.tasks.feature_head import train_head
+
+DIM = 4
+
+
+def features(classes=6, each=20, *, size=24, noise=0.6):
+    """Directions of classes in a few dimensions, under noise that is larger in the others and far from 0."""
+    random = np.random.default_rng(0)
+    centres = np.zeros((classes, size))
+    centres[:, :6] = random.normal(size=(classes, 6))
+    rows = centres.repeat(each, 0) + noise * random.normal(size=(classes * each, size)) * np.linspace(0.2, 3, size) + 2
+    return rows.astype(np.float32), [f"class {k}" for k in range(classes) for _ in range(each)]
+
+
+def head(rows, identities, **changes):
+    given = {"dim": DIM, "margin": Margin(), "epochs": 30, "lr": 1e-2, "batch_size": 32, "seed": 0, **changes}
+    return train_head(rows, identities, **given)
+
+
+def nearest_is_right(rows, identities, weight, bias):
+    found = F.normalize(F.linear(torch.from_numpy(rows), weight, bias))
+    similarity = (found @ found.T).fill_diagonal_(-1)
+    names = np.array(identities)
+    return (names[similarity.argmax(1)] == names).mean()
+
+
+@pytest.mark.parametrize("more", [{}, {"batch_norm": True}, {"margin": Margin("cosface", 0.35, by_size=True, centres=2)}])
+def test_the_head_brings_images_of_one_identity_together(more):
+    rows, identities = features()
+    random = torch.randn(DIM, rows.shape[1], generator=torch.Generator().manual_seed(0))
+    before = nearest_is_right(rows, identities, random, torch.zeros(DIM))
+    found = head(rows, identities, **more)
+    assert found.weight.shape == (DIM, rows.shape[1])
+    assert nearest_is_right(rows, identities, found.weight, found.bias) > before + 0.3
+    assert found.classes == tuple(sorted(set(identities)))
+    assert found.centres.shape == (6, 2 if more.get("margin") else 1, DIM)
+    embedded = F.normalize(F.linear(torch.from_numpy(rows), found.weight, found.bias))
+    nearest = (embedded @ F.normalize(found.centres, dim=2).flatten(0, 1).T).view(len(rows), 6, -1).amax(2).argmax(1)
+    assert (np.array(found.classes)[nearest] == identities).mean() > 0.8
+
+
+def test_the_same_seed_gives_the_same_bits_and_leaves_the_generator_of_torch_alone():
+    rows, identities = features()
+    torch.manual_seed(5)
+    one = head(rows, identities, epochs=2)
+    assert torch.rand(1) == torch.rand(1, generator=torch.Generator().manual_seed(5))
+    two, other = head(rows, identities, epochs=2), head(rows, identities, epochs=2, seed=1)
+    assert torch.equal(one.weight, two.weight)
+    assert torch.equal(one.centres, two.centres)
+    assert not torch.equal(one.weight, other.weight)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_it_starts_from_a_given_projection(batch_norm):
+    rows, identities = features()
+    weight, bias = torch.randn(DIM, rows.shape[1]), torch.randn(DIM)
+    found = head(rows, identities, epochs=1, lr=1e-9, weight_decay=0.0, start=(weight, bias), batch_norm=batch_norm)
+    torch.testing.assert_close(found.weight, weight, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.bias, bias, rtol=1e-4, atol=1e-4)
+
+
+def test_batch_norm_is_folded_into_weight_and_bias():
+    """Features times any scale, plus any shift, give the same embedding."""
+    rows, identities = features()
+    stretched = (rows * np.linspace(0.5, 2, rows.shape[1]) + 1).astype(np.float32)
+    one, two = (head(given, identities, epochs=3, batch_norm=True) for given in (rows, stretched))
+    first, second = (F.linear(torch.from_numpy(r), h.weight, h.bias) for r, h in ((rows, one), (stretched, two)))
+    torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-3)
