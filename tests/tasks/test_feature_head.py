@@ -30,7 +30,9 @@ def nearest_is_right(rows, identities, weight, bias):
     return (names[similarity.argmax(1)] == names).mean()
 
 
-@pytest.mark.parametrize("more", [{}, {"batch_norm": True}, {"margin": Margin("cosface", 0.35, by_size=True, centres=2)}])
+@pytest.mark.parametrize(
+    "more", [{}, {"batch_norm": True}, {"margin": Margin("cosface", 0.35, by_size=True, centres=2)}]
+)
 def test_the_head_brings_images_of_one_identity_together(more):
     rows, identities = features()
     random = torch.randn(DIM, rows.shape[1], generator=torch.Generator().manual_seed(0))
