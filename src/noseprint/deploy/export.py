@@ -21,7 +21,7 @@ from noseprint.files import friendly_write_errors, require_writable, scratch_fol
 from noseprint.inference.evaluation import score_embeddings
 from noseprint.inference.labelled_data import NothingToScoreError, read_labelled_data
 from noseprint.models.embed import embed_with, embedder
-from noseprint.models.network import SupConNet
+from noseprint.models.network import EmbeddingNet
 from noseprint.models.onnx_model import convert_to_onnx, run_onnx
 from noseprint.models.openvino_runtime import MIN_COSINE, compile_model, convert, cosine_to_torch, import_openvino
 from noseprint.models.weights import fingerprint, load_network, read_header
@@ -91,7 +91,7 @@ def export(weights: Path, out: Path, *, onnx: bool = False, int8: Path | None = 
     return lines
 
 
-def quantise(model: Any, table: ImageTable, network: SupConNet, *, seed: int) -> Any:
+def quantise(model: Any, table: ImageTable, network: EmbeddingNet, *, seed: int) -> Any:
     """`model` in 8 bits, calibrated on up to CALIBRATION_IMAGES photographs of `table`, drawn by `seed`."""
     rows = np.random.default_rng(seed).permutation(len(table.paths))[:CALIBRATION_IMAGES]
     images = PlainImages([table.paths[row] for row in rows], transform=A.Resize(network.image_size, network.image_size))
@@ -111,7 +111,7 @@ def _knots(calibration: str) -> dict[str, list[float]]:
     return {"similarity": similarity.tolist(), "log_odds": curve.log_odds(similarity).tolist()}
 
 
-def _compare_with_torch(model: Any, network: SupConNet, weights: Path) -> str:
+def _compare_with_torch(model: Any, network: EmbeddingNet, weights: Path) -> str:
     """Compare the embeddings of two test images; return a line of text. Raises NoseprintError if they differ."""
     onnx = isinstance(model, bytes)
     if onnx and importlib.util.find_spec("onnxruntime") is None:
@@ -135,7 +135,7 @@ def _compare_with_torch(model: Any, network: SupConNet, weights: Path) -> str:
     return found
 
 
-def _compare_with_float32(model: Any, network: SupConNet, data: Path, *, seed: int) -> list[str]:
+def _compare_with_float32(model: Any, network: EmbeddingNet, data: Path, *, seed: int) -> list[str]:
     """What int8 changes in the embeddings of the labelled photographs, or else of some of the training photographs."""
     try:
         labelled = read_labelled_data(data)
