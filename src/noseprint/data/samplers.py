@@ -197,8 +197,8 @@ class OversampledBatches(_RepeatedBatches):
 class CappedBatches(_RepeatedBatches):
     """Batches in random order, in which each epoch shows `floor` to `cap` images of each identity.
 
-    Of an identity with more than `cap` images each epoch draws others. One with fewer than `floor` repeats its own, each
-    about as often. (2nd place of the Google Universal Image Embedding challenge, arXiv 2210.08735.)
+    Of an identity with more than `cap` images each epoch draws others. One with fewer than `floor` repeats its own,
+    each about as often. (2nd place of the Google Universal Image Embedding challenge, arXiv 2210.08735.)
 
     identities: (N,) the identity of each row.
     """
