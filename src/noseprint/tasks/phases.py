@@ -18,10 +18,10 @@ from noseprint.distributed import join_world, report_lost_ranks, wait_for_all
 from noseprint.errors import NoseprintError
 from noseprint.files import atomic_write
 from noseprint.models.projection_net import ProjectionNet, with_size
-from noseprint.models.weights import read_tensors, save_weights
+from noseprint.models.weights import load_projection, read_tensors, save_weights
 from noseprint.models.weights_header import read_header
 from noseprint.tasks.instance_options import InstanceOptions, TrainingPhase
-from noseprint.tasks.instances import SCORE, Classifier, InstanceTask, write_classifier
+from noseprint.tasks.instances import SCORE, Classifier, InstanceTask, read_classifier, write_classifier
 from noseprint.training.fit import fit
 
 START = "start"
@@ -125,3 +125,17 @@ def _keep_best(folders: dict[str, Path], results: Path) -> str:
                 shutil.copyfile(source / name, part)
     shown = ", ".join(f"{name} {score:.4f}" for name, score in known.items())
     return f"kept: the network after {best}" + (f" ({SCORE} on the hold-out: {shown})" if known else "")
+
+
+def load_start(folder: Path, *, options: InstanceOptions) -> tuple[ProjectionNet, Classifier | None]:
+    """The best network of the stage before, in `folder`, ready to be trained; and its classifier, if there is one.
+
+    Raises NoseprintError as `load_projection` does, and if its embedding is not of `options.dim` dimensions.
+    """
+    path = folder / "best.safetensors"
+    network = load_projection(path)
+    if network.dim != options.dim:
+        raise NoseprintError(f"{path}: has {network.dim} dimensions, not {options.dim}: pass --dim {network.dim}")
+    network.freeze_batch_norm, network.dropout.p = True, options.dropout
+    kept = folder / "classifier.safetensors"
+    return network.train(), read_classifier(kept) if kept.is_file() else None
