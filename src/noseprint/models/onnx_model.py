@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from noseprint.models.network import EmbeddingNet
-from noseprint.models.openvino_runtime import OutputsModule
+from noseprint.models.traced import OutputsModule
 
 OPSET = 18
 """The version of ONNX's operators: the one for which torch's exporter is written, and old enough for most programs."""

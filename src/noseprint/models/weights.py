@@ -34,6 +34,7 @@ __all__ = [
     "fingerprint",
     "load_classifier",
     "load_network",
+    "load_projection",
     "load_supcon",
     "read_header",
     "read_tensors",
@@ -77,14 +78,23 @@ def load_network(
     header = _read(path, kinds=("embedding", "projection"), backbone=backbone, recipe=recipe)
     if header.kind == "embedding":
         return _load(path, header, _supcon(header), image_size=image_size)
-    build = partial(ProjectionNet, dim=header.dim, pooling=header.pooling, stride=header.stride, others=header.others)
-    return _load(path, header, build, image_size=image_size)
+    return _load(path, header, _projection(header), image_size=image_size)
 
 
 def load_supcon(path: Path, *, backbone: str | None = None, image_size: int | None = None) -> SupConNet:
     """Load a `SupConNet` to train it further. Arguments and exceptions are those of `load_network`."""
     header = _read(path, kinds=("embedding",), backbone=backbone, recipe=None)
     return _load(path, header, _supcon(header), image_size=image_size)
+
+
+def load_projection(path: Path, *, backbone: str | None = None, image_size: int | None = None) -> ProjectionNet:
+    """Load a `ProjectionNet`, to train, join or average it. Arguments and exceptions are those of `load_network`."""
+    header = _read(path, kinds=("projection",), backbone=backbone, recipe=None)
+    return _load(path, header, _projection(header), image_size=image_size)
+
+
+def _projection(header: WeightsHeader) -> Callable[..., ProjectionNet]:
+    return partial(ProjectionNet, dim=header.dim, pooling=header.pooling, stride=header.stride, others=header.others)
 
 
 def _supcon(header: WeightsHeader) -> Callable[..., SupConNet]:
