@@ -46,7 +46,7 @@ def read(folder):
 
 
 def options(**changes):
-    base = {"data": Path(), "part": "tiny", "dim": 8, "floor": 4, "device": "cpu", "workers": 0}
+    base = {"data": Path(), "part": "tiny", "method": "ladder", "dim": 8, "floor": 4, "device": "cpu", "workers": 0}
     return InstanceOptions(**{**base, **changes})
 
 

@@ -13,7 +13,11 @@ def training_transform(size: int) -> Transform:
             A.HorizontalFlip(p=0.5),
             A.ImageCompression(quality_range=(99, 100), p=0.5),
             A.Affine(
-                translate_percent=(-0.2, 0.2), scale=(0.8, 1.2), rotate=(-10, 10), border_mode=cv2.BORDER_REFLECT_101, p=0.7
+                translate_percent=(-0.2, 0.2),
+                scale=(0.8, 1.2),
+                rotate=(-10, 10),
+                border_mode=cv2.BORDER_REFLECT_101,
+                p=0.7,
             ),
             A.CoarseDropout(num_holes_range=(1, 1), hole_height_range=(0.4, 0.4), hole_width_range=(0.4, 0.4), p=0.5),
         ]

@@ -25,7 +25,6 @@ def main(options: InstanceOptions) -> None:
 
     from noseprint.data.instances import read_instances
     from noseprint.tasks.phases import load_start, run_phases
-    from noseprint.tasks.phases import load_start, run_phases
 
     phases, backbone = options.choose(METHODS, "method"), options.backbone or options.choose(BACKBONES, "part")
     table = read_instances(options.data, table=options.table_in(HERE.parent))

@@ -75,7 +75,9 @@ def train_head(
     per_epoch = epoch_steps(shown, min(shown, options.batch_size))
     steps = options.epochs * per_epoch
     counts = [Counter(labels_of.tolist())[k] for k in range(len(classes))]
-    optimizer = torch.optim.AdamW([*head.parameters(), *criterion.parameters()], lr=options.lr, weight_decay=options.weight_decay)
+    optimizer = torch.optim.AdamW(
+        [*head.parameters(), *criterion.parameters()], lr=options.lr, weight_decay=options.weight_decay
+    )
     batches = CappedBatches(
         identities, cap=options.cap, floor=options.floor, batch_size=options.batch_size, steps=steps, seed=seed
     )
