@@ -12,12 +12,14 @@ from noseprint.tasks.instance_options import HeadOptions
 DIM = 4
 
 
-def features(classes=6, each=20, *, size=24, noise=0.6):
+def features(classes=6, each=20, *, size=24, noise=0.4):
     """Directions of classes in a few dimensions, under noise that is larger in the others and far from 0."""
     random = np.random.default_rng(0)
     centres = np.zeros((classes, size))
     centres[:, :6] = random.normal(size=(classes, 6))
-    rows = centres.repeat(each, 0) + noise * random.normal(size=(classes * each, size)) * np.linspace(0.2, 3, size) + 2
+    rows = (
+        centres.repeat(each, 0) + noise * random.normal(size=(classes * each, size)) * np.linspace(0.2, 3, size) + 0.5
+    )
     return rows.astype(np.float32), [f"class {k}" for k in range(classes) for _ in range(each)]
 
 
@@ -65,10 +67,12 @@ def test_the_same_seed_gives_the_same_bits_and_leaves_the_generator_of_torch_alo
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_it_starts_from_a_given_projection(batch_norm):
     rows, identities = features()
-    weight, bias = torch.randn(DIM, rows.shape[1]), torch.randn(DIM)
+    weight, bias = 50 * torch.randn(DIM, rows.shape[1]), 50 * torch.randn(DIM)
     found = head(rows, identities, epochs=1, lr=1e-9, weight_decay=0.0, start=(weight, bias), batch_norm=batch_norm)
-    torch.testing.assert_close(found.weight, weight, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(found.bias, bias, rtol=1e-4, atol=1e-4)
+    factor = found.weight[0, 0] / weight[0, 0]
+    torch.testing.assert_close(found.weight, weight * factor, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found.bias, bias * factor, rtol=1e-3, atol=1e-3)
+    assert found.weight.norm(dim=1).mean().item() == pytest.approx(1, rel=1e-3)
 
 
 def test_batch_norm_is_folded_into_weight_and_bias():

@@ -67,9 +67,10 @@ def train_head(
             len(classes), options.dim, kind=margin.kind, scale=margin.scale, centres=margin.centres
         )
     if start:
+        length = start[0].norm(dim=1).mean()  # n hides it, but a learning rate suits rows of one length only
         with torch.no_grad():  # n(W f + b) with f = scale g + shift
-            head.weight.copy_(start[0] * scale)
-            head.bias.copy_(start[1] + start[0] @ shift)
+            head.weight.copy_(start[0] / length * scale)
+            head.bias.copy_((start[1] + start[0] @ shift) / length)
     rows = (rows - shift) / scale
     shown = int(capped_counts(identities, cap=options.cap, floor=options.floor).sum())
     per_epoch = epoch_steps(shown, min(shown, options.batch_size))
