@@ -68,9 +68,9 @@ def main(options: Options) -> None:
     names = ("px", "batch", "learned", "weights", "grad.", "optim.", "activ.", "all", "TFLOP", "s/step", "img/s")
     print(f"{'phase':24}" + "".join(f"{name:>9}" for name in names))
     size, stride = 224, None
-    for phase in ladder(options.method):
+    for given in ladder(options.method):
+        phase = replace(given, batch_size=options.batch_size or given.batch_size)
         size, stride = phase.size or size, phase.stride or stride
-        phase = replace(phase, batch_size=options.batch_size or phase.batch_size)
         cost = plan(phase, options=options, size=size, stride=stride)
         seconds = cost.operations / options.tflops / 1e12
         shares = (cost.weights, cost.gradients, cost.optimizer, cost.activations, cost.memory)

@@ -16,13 +16,15 @@ SMALL = replace(FULL, run="small", small=True, part="lite0", method="small")
 
 def main(options: InstanceOptions) -> None:
     """Train, and write the weights to results/."""
-    import dataset  # here, not above: torch takes seconds to load, and --help does not need it
     from phases import METHODS
+
+    phases = options.choose(METHODS, "method")
+
+    import dataset  # here, not above: torch takes seconds to load, and --help does not need it
 
     from noseprint.data.instances import read_instances
     from noseprint.tasks.phases import load_start, run_phases
 
-    phases = options.choose(METHODS, "method")
     table = read_instances(options.data, table=options.table_in(HERE.parent))
     network, classifier = load_start(options.results(HERE.parent / "phases"), options=options)
     print(

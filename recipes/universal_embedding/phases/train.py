@@ -18,15 +18,20 @@ SMALL = replace(FULL, run="small", small=True, part="lite0", method="small")
 
 def main(options: InstanceOptions) -> None:
     """Train, and write the weights to results/."""
-    import dataset  # here, not above: torch takes seconds to load, and --help does not need it
+    from phases import FROM_HEAD, METHODS  # here, not above: --help does not need them, and torch takes seconds to load
+
+    phases = options.choose(METHODS, "method")
+    backbone = options.backbone
+    if options.method not in FROM_HEAD:
+        backbone = backbone or options.choose(BACKBONES, "part")
+
+    import dataset
     import torch
     from model import build_model
-    from phases import FROM_HEAD, METHODS
 
     from noseprint.data.instances import read_instances
     from noseprint.tasks.phases import load_start, run_phases
 
-    phases, backbone = options.choose(METHODS, "method"), options.backbone or options.choose(BACKBONES, "part")
     table = read_instances(options.data, table=options.table_in(HERE.parent))
     torch.manual_seed(options.seed)
     if options.method in FROM_HEAD:

@@ -18,11 +18,11 @@ _STATES: dict[OptimizerName, int] = {"adamw": 2, "radam": 2, "sgd": 1}
 
 @dataclass(frozen=True)
 class StepCost:
-    """Weights by number, memory in bytes, and floating-point operations of a step (a multiplication and an addition
-    are two).
+    """The cost of a step: numbers of weights, memory in bytes, floating-point operations.
 
-    weights: those of the network and the loss in float32, and the averaged ones. activations: what the forward pass
-    keeps for the backward pass, with the weights in bfloat16. Not counted: a little working memory of single layers.
+    A multiplication and an addition are two operations. weights: those of network and loss in float32, and the averaged
+    ones. activations: what the forward pass keeps for the backward pass, with the copies of the weights in bfloat16. The
+    working memory of single layers is not counted.
     """
 
     parameters: int
