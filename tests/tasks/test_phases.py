@@ -19,9 +19,8 @@ from .tiny_instances import LADDER, PLAIN_LADDER, TRANSFORMER, draw_images, netw
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 STEPS = (4, 2, 4)
 """Of the phases of LADDER."""
-FILES = [
-    f"{number}-{one.name}/{kind}.safetensors" for number, one in enumerate(LADDER, 1) for kind in ("best", "classifier")
-]
+FOLDERS = [f"{number}-{one.name}" for number, one in enumerate(LADDER, 1)]
+FILES = [f"{folder}/{kind}.safetensors" for folder in FOLDERS for kind in ("best", "classifier")]
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,8 @@ results/RUN/PART/NUMBER-NAME has the network after each phase. The best of them 
 from dataclasses import replace
 from pathlib import Path
 
+from phases import METHODS
+
 from noseprint.command_line import run
 from noseprint.tasks.instance_options import InstanceOptions
 
@@ -16,11 +18,9 @@ SMALL = replace(FULL, run="small", small=True, part="lite0", method="small")
 
 def main(options: InstanceOptions) -> None:
     """Train, and write the weights to results/."""
-    from phases import METHODS
+    phases = options.choose(METHODS, "method")  # refused before torch loads, which takes seconds
 
-    phases = options.choose(METHODS, "method")
-
-    import dataset  # here, not above: torch takes seconds to load, and --help does not need it
+    import dataset
 
     from noseprint.data.instances import read_instances
     from noseprint.tasks.phases import load_start, run_phases

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from model import BACKBONES
+from phases import FROM_HEAD, METHODS
 
 from noseprint.command_line import run
 from noseprint.tasks.instance_options import InstanceOptions
@@ -18,12 +19,9 @@ SMALL = replace(FULL, run="small", small=True, part="lite0", method="small")
 
 def main(options: InstanceOptions) -> None:
     """Train, and write the weights to results/."""
-    from phases import FROM_HEAD, METHODS  # here, not above: --help does not need them, and torch takes seconds to load
-
-    phases = options.choose(METHODS, "method")
-    backbone = options.backbone
-    if options.method not in FROM_HEAD:
-        backbone = backbone or options.choose(BACKBONES, "part")
+    phases = options.choose(METHODS, "method")  # refused before torch loads, which takes seconds
+    starts_from_head = options.method in FROM_HEAD
+    backbone = options.backbone or (options.part if starts_from_head else options.choose(BACKBONES, "part"))
 
     import dataset
     import torch
@@ -34,7 +32,7 @@ def main(options: InstanceOptions) -> None:
 
     table = read_instances(options.data, table=options.table_in(HERE.parent))
     torch.manual_seed(options.seed)
-    if options.method in FROM_HEAD:
+    if starts_from_head:
         network, classifier = load_start(options.results(HERE.parent / "head"), options=options)
     else:
         given = {"image_size": options.image_size, "dim": options.dim, "pooling": options.pooling}

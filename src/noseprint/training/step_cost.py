@@ -21,7 +21,7 @@ class StepCost:
     """The cost of a step: numbers of weights, memory in bytes, floating-point operations.
 
     A multiplication and an addition are two operations. weights: those of network and loss in float32, and the averaged
-    ones. activations: what the forward pass keeps for the backward pass, with the copies of the weights in bfloat16. The
+    ones. activations: what the forward pass keeps for the backward pass, with copies of the weights in bfloat16. The
     working memory of single layers is not counted.
     """
 
