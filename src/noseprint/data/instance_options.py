@@ -21,7 +21,7 @@ class InstanceRunOptions:
     small: bool = False
     """The run of train.sh --small."""
     skip_bad: bool = False
-    """Leave out photographs that cannot be read, and list them in skipped.csv. Only prepare.py and --images use this."""
+    """Leave out photographs that cannot be read, and list them in skipped.csv. Used by prepare.py and for --images."""
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""

@@ -50,7 +50,7 @@ def choose_shrinkage(
     """The shrinkage whose projection finds unseen identities best, and the score of each one that was tried.
 
     The identities of each domain are divided into folds. The photographs of a fold are searched for among all others,
-    with the projection that the other folds give. The score is the mean over domains of the precision at 5. Of equal
+    with the projection that the other folds give. The score is the mean over domains of the average precision. Of equal
     scores the greatest shrinkage wins. Raises NoseprintError as `learned_whitening` does.
     """
     whose, domain = np.asarray(identities), np.asarray(domains)
@@ -73,7 +73,7 @@ def choose_shrinkage(
             scores = score_instances(
                 rows.astype(np.float32), identities=whose, domains=domain, queries=own, index=everything
             )
-            found[shrinkage].append((scores.precision_at_5, scores.domains))
+            found[shrinkage].append((scores.average_precision, scores.domains))
     if not found[SHRINKAGES[0]]:
         raise NoseprintError("learned whitening needs identities with two photographs or more: there is none")
     each = {
@@ -96,9 +96,8 @@ class _Basis:
             raise NoseprintError("learned whitening needs identities with two photographs or more: there is none")
         x = np.asarray(features, np.float64)
         self.mean = x.mean(0)
-        _, directions = np.linalg.eigh((x - self.mean).T @ (x - self.mean))  # ascending
         kept = min(columns, rows - 1, max(dim, MOST_DIRECTIONS))
-        self._directions = directions[:, ::-1][:, :kept]
+        self._directions = _principal(x - self.mean, kept)
         x = (x - self.mean) @ self._directions
         self._covariance = x.T @ x / len(x)
         _, identity, images = np.unique(np.asarray(identities), return_inverse=True, return_counts=True)
@@ -114,6 +113,16 @@ class _Basis:
         whiten = (self._axes / np.sqrt(values)) @ self._axes.T
         _, directions = np.linalg.eigh(whiten @ self._covariance @ whiten)
         return np.asarray(directions[:, ::-1].T @ whiten @ self._directions.T)
+
+
+def _principal(x: _Matrix, count: int) -> _Matrix:
+    """The `count` directions of greatest variance of centred rows (N, F): (F, count), by the smaller product."""
+    if len(x) < x.shape[1]:
+        values, directions = np.linalg.eigh(x @ x.T)  # ascending
+        directions = x.T @ (directions / np.sqrt(np.maximum(values, 1e-12 * values[-1])))
+    else:
+        _, directions = np.linalg.eigh(x.T @ x)
+    return np.asarray(directions[:, ::-1][:, :count])
 
 
 def _has_pair(identities: npt.NDArray[np.str_]) -> bool:
