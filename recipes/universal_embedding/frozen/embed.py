@@ -21,7 +21,7 @@ def main(options: FrozenOptions) -> None:
     """Embed the photographs."""
     from noseprint.data.instances import read_instances
     from noseprint.devices import choose_device
-    from noseprint.inference.embedding_choice import keep_features
+    from noseprint.inference.embedding_sources import keep_features
     from noseprint.lock import lock
 
     trunk = TRUNKS.get(options.part)
