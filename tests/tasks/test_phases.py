@@ -67,6 +67,18 @@ def test_a_training_that_is_killed_between_two_phases_resumes_to_the_same_bits(t
     assert all(same(tmp_path / name, whole / name) for name in (*FILES, "best.safetensors"))
 
 
+def test_new_centres_are_a_function_of_the_seed(tmp_path, table):
+    """Not of what was drawn before: a phase begins alike after the one before and in a process of its own."""
+    ladder = [phase("pets", domains=("pets",), epochs=1), phase("all", epochs=1)]
+    found = []
+    for number in (1, 2):
+        net = network()
+        torch.manual_seed(number)
+        train(tmp_path / str(number), table, ladder, net=net)
+        found.append(tmp_path / str(number) / "2-all" / "classifier.safetensors")
+    assert same(*found)
+
+
 def test_a_finished_phase_is_skipped_and_a_changed_one_is_refused(tmp_path, table, capsys):
     train(tmp_path, table)
     before = {name: (tmp_path / name).stat().st_mtime_ns for name in FILES if "best" in name}
