@@ -16,7 +16,7 @@ import tyro
 
 from noseprint.losses.margin import MarginSoftmax
 from noseprint.models.projection_net import ProjectionNet
-from noseprint.tasks.instance_options import TrainingPhase
+from noseprint.tasks.phase_options import TrainingPhase
 from noseprint.training.step_cost import StepCost, step_cost
 
 FAMILY = Path(__file__).parents[1] / "recipes" / "universal_embedding"

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from noseprint.losses.margin_options import Margin
 from noseprint.tasks.feature_head import train_head
-from noseprint.tasks.instance_options import HeadOptions
+from noseprint.tasks.phase_options import HeadOptions
 
 DIM = 4
 

@@ -11,8 +11,8 @@ from noseprint.errors import NoseprintError
 from noseprint.losses.margin_options import Margin
 from noseprint.metrics.instances import domain_mean, score_instances
 from noseprint.models.embed import embed_images
-from noseprint.tasks.instance_options import ALL
 from noseprint.tasks.instances import SCORE, read_classifier, write_classifier
+from noseprint.tasks.phase_options import ALL
 from noseprint.training.plan import Plan
 from noseprint.training.step import TrainingStep
 

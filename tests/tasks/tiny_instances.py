@@ -16,8 +16,8 @@ from noseprint.data.transforms import A
 from noseprint.losses.margin_options import Margin
 from noseprint.models.projection_net import ProjectionNet
 from noseprint.tasks import phases as phases_module
-from noseprint.tasks.instance_options import InstanceOptions, TrainingPhase
 from noseprint.tasks.instances import InstanceTask
+from noseprint.tasks.phase_options import InstanceOptions, TrainingPhase
 from noseprint.tasks.phases import run_phases
 
 SIZE = 32

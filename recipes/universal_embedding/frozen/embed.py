@@ -6,7 +6,7 @@ trunk.safetensors has the trunk, features.safetensors the features, which `nosep
 from dataclasses import replace
 from pathlib import Path
 
-from model import TRUNKS, build_model
+from model import TRUNKS, Trunk, build_model
 
 from noseprint.command_line import run
 from noseprint.data.instance_options import FrozenOptions
@@ -24,14 +24,14 @@ def main(options: FrozenOptions) -> None:
     from noseprint.inference.embedding_sources import keep_features
     from noseprint.lock import lock
 
-    trunk = TRUNKS.get(options.part)
-    if not (trunk or options.backbone):
+    trunk = TRUNKS.get(options.part, Trunk(options.backbone or ""))
+    if not (options.backbone or trunk.backbone):
         raise NoseprintError(f"--part {options.part}: choose one of {', '.join(TRUNKS)}, or name it with --backbone")
     table = read_instances(options.data, table=options.prepared(HERE.parent))
     network = build_model(
         options.backbone or trunk.backbone,
         image_size=options.image_size,
-        pooling=options.pooling or (trunk.pooling if trunk else "own"),
+        pooling=options.pooling or trunk.pooling,
         pretrained=options.pretrained,
         backbone_weights=options.backbone_weights,
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from noseprint.command_line import run
-from noseprint.tasks.instance_options import HeadOptions
+from noseprint.tasks.phase_options import HeadOptions
 
 HERE = Path(__file__).resolve().parent
 FULL = HeadOptions(data=HERE.parent / "data", part="vit_h", epochs=100, lr=1e-3)
@@ -19,14 +19,20 @@ def main(options: HeadOptions) -> None:
     from noseprint.data.instances import read_instances  # here, not above: torch takes seconds to load
     from noseprint.inference.gallery import find_weights, read_gallery
     from noseprint.inference.reduction import join, pca_projection
+    from noseprint.inference.whitening import choose_shrinkage, learned_whitening
     from noseprint.models.weights import load_projection
     from noseprint.tasks.feature_head import save_head, train_head
 
-    table = read_instances(options.data, table=options.table_in(HERE.parent))
+    table = read_instances(options.data, table=options.prepared(HERE.parent))
     frozen = read_gallery(options.results(HERE.parent / "frozen") / "features.safetensors")
     train, holdout = table.part("train"), table.part("val")
     features = frozen.rows_of(train.names)
-    start = pca_projection(features, options.dim, whiten=True) if options.start == "pca" else None
+    start = None
+    if options.start == "whitening":
+        shrinkage, _ = choose_shrinkage(features, train.identities, train.domains, options.dim)
+        start = learned_whitening(features, train.identities, options.dim, shrinkage=shrinkage)
+    elif options.start == "pca":
+        start = pca_projection(features, options.dim, whiten=True)
     head = train_head(features, train.identities, options=options, start=start)
     network = join([load_projection(*find_weights(frozen))], projection=(head.weight, head.bias))
     print(save_head(options.results(HERE), network, head, frozen.rows_of(holdout.names), holdout))

@@ -1,7 +1,7 @@
 """The phases of each method at a higher resolution, after those of ../phases. See the notes there."""
 
 from noseprint.losses.margin_options import Margin
-from noseprint.tasks.instance_options import TrainingPhase
+from noseprint.tasks.phase_options import TrainingPhase
 
 TARGET = None
 """The domains that matter most; see ../phases/phases.py."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from phases import METHODS
 
 from noseprint.command_line import run
-from noseprint.tasks.instance_options import InstanceOptions
+from noseprint.tasks.phase_options import InstanceOptions
 
 HERE = Path(__file__).resolve().parent
 FULL = InstanceOptions(data=HERE.parent / "data", part="vit_h", method="published")
@@ -25,7 +25,7 @@ def main(options: InstanceOptions) -> None:
     from noseprint.data.instances import read_instances
     from noseprint.tasks.phases import load_start, run_phases
 
-    table = read_instances(options.data, table=options.table_in(HERE.parent))
+    table = read_instances(options.data, table=options.prepared(HERE.parent))
     network, classifier = load_start(options.results(HERE.parent / "phases"), options=options)
     print(
         run_phases(

@@ -4,7 +4,7 @@ A phase that is changed after it was trained is refused: pass --restart, or --ru
 """
 
 from noseprint.losses.margin_options import Margin
-from noseprint.tasks.instance_options import TrainingPhase
+from noseprint.tasks.phase_options import TrainingPhase
 
 TARGET = None
 """The domains that matter most, such as ("products",), which the 1st place trained on last. None: all of them."""

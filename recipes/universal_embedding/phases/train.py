@@ -6,11 +6,10 @@ results/RUN/PART/NUMBER-NAME has the network after each phase. The best of them 
 from dataclasses import replace
 from pathlib import Path
 
-from model import BACKBONES
 from phases import FROM_HEAD, METHODS
 
 from noseprint.command_line import run
-from noseprint.tasks.instance_options import InstanceOptions
+from noseprint.tasks.phase_options import InstanceOptions
 
 HERE = Path(__file__).resolve().parent
 FULL = InstanceOptions(data=HERE.parent / "data", part="vit_h", method="published")
@@ -20,23 +19,19 @@ SMALL = replace(FULL, run="small", small=True, part="lite0", method="small")
 def main(options: InstanceOptions) -> None:
     """Train, and write the weights to results/."""
     phases = options.choose(METHODS, "method")  # refused before torch loads, which takes seconds
-    starts_from_head = options.method in FROM_HEAD
-    backbone = options.backbone or (options.part if starts_from_head else options.choose(BACKBONES, "part"))
 
     import dataset
     import torch
-    from model import build_model
 
     from noseprint.data.instances import read_instances
     from noseprint.tasks.phases import load_start, run_phases
 
-    table = read_instances(options.data, table=options.table_in(HERE.parent))
-    torch.manual_seed(options.seed)
-    if starts_from_head:
-        network, classifier = load_start(options.results(HERE.parent / "head"), options=options)
-    else:
-        given = {"image_size": options.image_size, "dim": options.dim, "pooling": options.pooling}
-        network, classifier = build_model(backbone, **given, dropout=options.dropout, **options.start), None
+    table = read_instances(options.data, table=options.prepared(HERE.parent))
+    network, classifier = load_start(options.results(HERE.parent / "head"), options=options)
+    if options.method not in FROM_HEAD:
+        torch.manual_seed(options.seed)
+        network.projection.reset_parameters()
+        classifier = None
     print(
         run_phases(
             network,

@@ -18,13 +18,12 @@ SMALL = replace(FULL, run="small", small=True, parts="lite0,lite1,lite2")
 
 def main(options: ReduceOptions) -> None:
     """Score the candidates, take one of them, and say where it is worse than no training."""
-    from noseprint.inference.embedding_results import SCORES_HEADER, choice_lines, score_rows, write_choice
-    from noseprint.inference.embedding_sources import find_sources
-
     from noseprint.data.csv_rows import write_csv
     from noseprint.data.instances import read_instances
     from noseprint.devices import choose_device
     from noseprint.inference.embedding_choice import choose, find_candidates, judge
+    from noseprint.inference.embedding_results import SCORES_HEADER, choice_lines, score_rows, write_choice
+    from noseprint.inference.embedding_sources import find_sources
 
     table = read_instances(options.data, table=options.prepared(FAMILY))
     sources = find_sources(

@@ -10,8 +10,22 @@ from noseprint.errors import NoseprintError
 Take = Literal["best", "frozen", "mixture"]
 
 
+class InRun:
+    """Where the files of a run are."""
+
+    run: str
+
+    def results(self, folder: Path) -> Path:
+        """Where `folder` keeps the files of this run."""
+        return folder / "results" / self.run
+
+    def prepared(self, family: Path) -> Path:
+        """The table that prepare.py wrote."""
+        return InRun.results(self, family / "prepare") / "instances.csv"
+
+
 @dataclass(frozen=True, kw_only=True)
-class InstanceRunOptions:
+class InstanceRunOptions(InRun):
     """Which run a script works on."""
 
     data: Path
@@ -26,14 +40,6 @@ class InstanceRunOptions:
     def __post_init__(self) -> None:
         """Refuse impossible values."""
         check_run_name(self.run)
-
-    def results(self, folder: Path) -> Path:
-        """Where `folder` keeps the files of this run."""
-        return folder / "results" / self.run
-
-    def prepared(self, family: Path) -> Path:
-        """The table that prepare.py wrote."""
-        return self.results(family / "prepare") / "instances.csv"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -132,13 +132,20 @@ def embed_gallery(
     """
     for path in weights:
         read_header(path)
-    stored = tuple((path.resolve(), fingerprint(path)) for path in weights)
-    if len({file_hash for _, file_hash in stored}) < len(stored):
+    if len({fingerprint(path) for path in weights}) < len(weights):
         raise NoseprintError(f"two of these weights files are the same: {', '.join(map(str, weights))}")
     names, records = check_photographs(folder, names, skip_bad=skip_bad, skipped_csv=skipped_csv)
     matrix = embed_photographs(
         weights, folder, names, device=device, keep_beside=keep_beside, records=records.tobytes()
     )
+    return gallery_of(matrix, names, weights=weights, folder=folder, records=records)
+
+
+def gallery_of(
+    matrix: npt.NDArray[np.float32], names: tuple[str, ...], *, weights: Sequence[Path], folder: Path, records: Records
+) -> GalleryEmbeddings:
+    """The gallery of photographs `names` in `folder`, whose embeddings (N, D) these weights gave."""
+    stored = tuple((path.resolve(), fingerprint(path)) for path in weights)
     return GalleryEmbeddings(matrix, names, stored, _fingerprint(matrix, pack_names(names)), folder.resolve(), records)
 
 

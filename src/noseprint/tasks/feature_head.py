@@ -19,8 +19,8 @@ from noseprint.metrics.similarity import Embeddings
 from noseprint.models.projection_net import ProjectionNet
 from noseprint.models.weights import save_weights
 from noseprint.progress import progress
-from noseprint.tasks.instance_options import HeadOptions
 from noseprint.tasks.instances import SCORE, Classifier, score_holdout, write_classifier
+from noseprint.tasks.phase_options import HeadOptions
 from noseprint.training.schedules import learning_rate_factor
 
 WARMUP = 0.05

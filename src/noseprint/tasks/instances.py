@@ -23,18 +23,18 @@ from noseprint.distributed import World, gather
 from noseprint.errors import NoseprintError
 from noseprint.files import atomic_write
 from noseprint.losses.margin import MarginSoftmax
-from noseprint.metrics.instances import score_instances
+from noseprint.metrics.instances import domain_mean, score_instances
 from noseprint.metrics.similarity import Embeddings
 from noseprint.models.embed import embed_images
 from noseprint.models.network import Network
 from noseprint.models.projection_net import ProjectionNet
 from noseprint.tasks.digest import digest_rows, network_settings
-from noseprint.tasks.instance_options import InstanceOptions, TrainingPhase
+from noseprint.tasks.phase_options import InstanceOptions, TrainingPhase
 from noseprint.training.faults import require_spread
 from noseprint.training.task import Part, Phase, Scores, Task
 
-SCORE = "mP@5"
-"""The mean over domains of the precision at 5 of each held-out query in the hold-out of all domains."""
+SCORE = "mAP"
+"""The mean over domains of the average precision of each held-out query in the hold-out of all domains."""
 Classifier = Mapping[str, Tensor]
 """The centres of each identity: (centres, dim)."""
 
@@ -54,13 +54,13 @@ def score_holdout(embeddings: Embeddings, holdout: InstanceTable) -> Scores:
     )
     domains, number = np.unique(found.domains, return_inverse=True)
     sizes = np.bincount(number)
-    means = np.bincount(number, weights=found.precision_at_5) / sizes
+    means = np.bincount(number, weights=found.average_precision) / sizes
     of_each = {f"{SCORE} {name}": float(mean) for name, mean in zip(domains, means, strict=True)}
     return Scores(
-        values={SCORE: found.mean, **of_each},
+        values={SCORE: domain_mean(found.average_precision, found.domains), **of_each},
         by=SCORE,
         size=f"{len(number)} photographs of {len(set(found.identities))} identities in {len(domains)} domains",
-        per_item=found.precision_at_5 * len(number) / (len(domains) * sizes[number]),
+        per_item=found.average_precision * len(number) / (len(domains) * sizes[number]),
         groups=found.identities,
     )
 

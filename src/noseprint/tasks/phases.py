@@ -20,8 +20,8 @@ from noseprint.files import atomic_write
 from noseprint.models.projection_net import ProjectionNet, with_size
 from noseprint.models.weights import load_projection, read_tensors, save_weights
 from noseprint.models.weights_header import read_header
-from noseprint.tasks.instance_options import InstanceOptions, TrainingPhase
 from noseprint.tasks.instances import SCORE, Classifier, InstanceTask, read_classifier, write_classifier
+from noseprint.tasks.phase_options import InstanceOptions, TrainingPhase
 from noseprint.training.fit import fit
 
 START = "start"

@@ -9,9 +9,10 @@ from typing import Literal, TypeAlias, TypeVar
 from tyro.conf import Fixed, Suppress
 
 from noseprint.command_line import check_run_name
+from noseprint.data.instance_options import InRun
 from noseprint.errors import NoseprintError
 from noseprint.losses.margin_options import Margin
-from noseprint.training.fit_options import FitOptions, OptimizerName, check_side, option
+from noseprint.training.fit_options import FitOptions, OptimizerName, option
 from noseprint.training.schedules import ScheduleName
 
 PartName: TypeAlias = Literal["trunk", "head", "classifier"]
@@ -70,20 +71,14 @@ class TrainingPhase:
             )
 
 
-class TrunkFolder:
+class TrunkFolder(InRun):
     """What the options of all stages that train a trunk or its projection share."""
 
     part: str
-    run: str
-    table: Path | None
 
     def results(self, folder: Path) -> Path:
         """Where `folder` keeps the files of this trunk."""
-        return folder / "results" / self.run / self.part
-
-    def table_in(self, family: Path) -> Path:
-        """The table of the images: --table, or the one that prepare/ wrote."""
-        return self.table or family / "prepare" / "results" / self.run / "instances.csv"
+        return super().results(folder) / self.part
 
     def choose(self, known: Mapping[str, T], name: str) -> T:
         """What `known` has under the value of the option `name`. Raises NoseprintError if it has nothing."""
@@ -98,15 +93,9 @@ class InstanceOptions(TrunkFolder, FitOptions):
     """Options of a training in phases; its train.py sets the defaults. What a phase says is not on the command line."""
 
     part: str
-    """The trunk: one of those that model.py names."""
+    """The trunk, as in frozen/."""
     method: str
     """The list of phases: one of those that phases.py names."""
-    backbone: str | None = None
-    """timm name.tag in place of that of the trunk."""
-    image_size: int | None = None
-    """Side of the square input in pixels, until a phase changes it. None: that of the backbone's public weights."""
-    pooling: str = "own"
-    """How the feature map becomes one vector: avg, max, avgmax, gem, token, or own (what the backbone itself does)."""
     dim: int = 64
     """Size of the embedding."""
     dropout: float = 0.2
@@ -115,9 +104,9 @@ class InstanceOptions(TrunkFolder, FitOptions):
     """An epoch shows at most this many images of an identity."""
     floor: int = 30
     """An epoch shows at least this many images of an identity; those with fewer are repeated."""
-    table: Path | None = None
-    """Table of the images. None: the one that prepare/ wrote in the same run."""
 
+    pretrained: Suppress[Fixed[bool]] = False
+    backbone_weights: Suppress[Fixed[Path | None]] = None
     epochs: Suppress[Fixed[int | None]] = 1
     steps: Suppress[Fixed[int | None]] = None
     batch_size: Suppress[Fixed[int]] = 32
@@ -134,7 +123,6 @@ class InstanceOptions(TrunkFolder, FitOptions):
         """Refuse impossible values."""
         super().__post_init__()
         check_part(self.part)
-        check_side("image_size", self.image_size)
         check_head(self.dim, self.dropout, cap=self.cap, floor=self.floor)
 
     def of(self, phase: TrainingPhase) -> "InstanceOptions":
@@ -169,14 +157,12 @@ class HeadOptions(TrunkFolder):
     """Share of the features that is set to zero while training."""
     batch_norm: bool = False
     """Centre the features first, and divide each by its standard deviation."""
-    start: Literal["pca", "random"] = "pca"
+    start: Literal["whitening", "pca", "random"] = "whitening"
     """Where the projection starts."""
     cap: int = 100
     """An epoch shows at most this many images of an identity."""
     floor: int = 30
     """An epoch shows at least this many images of an identity; those with fewer are repeated."""
-    table: Path | None = None
-    """Table of the images. None: the one that prepare/ wrote in the same run."""
     seed: int = 0
     """Seed of new weights and batches."""
     restart: bool = False
