@@ -18,11 +18,10 @@ SMALL = replace(FULL, run="small", small=True, parts="lite0,lite1,lite2")
 
 def main(options: ReduceOptions) -> None:
     """Score the candidates, take one of them, and say where it is worse than no training."""
-    from noseprint.data.csv_rows import write_csv
     from noseprint.data.instances import read_instances
     from noseprint.devices import choose_device
     from noseprint.inference.embedding_choice import choose, find_candidates, judge
-    from noseprint.inference.embedding_results import SCORES_HEADER, choice_lines, score_rows, write_choice
+    from noseprint.inference.embedding_results import choice_lines, write_choice
     from noseprint.inference.embedding_sources import find_sources
 
     table = read_instances(options.data, table=options.prepared(FAMILY))
@@ -36,9 +35,7 @@ def main(options: ReduceOptions) -> None:
     )
     judged = [judge(candidate, table) for candidate in find_candidates(sources, table, dim=options.dim)]
     choice = choose(judged, table, dim=options.dim, take=options.take)
-    results = options.results(FAMILY)
-    write_csv(results / "scores.csv", SCORES_HEADER, score_rows(choice))
-    write_choice(results / "best.safetensors", choice, table)
+    write_choice(options.results(FAMILY), choice, table, data=options.data)
     print("\n".join(choice_lines(choice)), flush=True)
 
 

@@ -7,9 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from noseprint.calibration.fitting import fit_calibration
+from noseprint.data.csv_rows import write_csv
 from noseprint.data.holdout import HOLDOUT_SEED
 from noseprint.data.instances import InstanceTable
+from noseprint.files import atomic_write
 from noseprint.inference.embedding_choice import Choice
+from noseprint.inference.gallery import gallery_of, write_gallery
+from noseprint.inference.photograph_records import check_photographs
 from noseprint.inference.reduction import join
 from noseprint.metrics.holdout_scores import evaluate_holdout
 from noseprint.metrics.instances import ALL_DOMAINS, by_domain
@@ -22,10 +26,13 @@ where an identity has near copies, such as photographs of one minute, precision 
 precision needs all of its photographs."""
 
 
-def write_choice(path: Path, choice: Choice, table: InstanceTable) -> None:
-    """Write the network that is taken, with its scores on the hold-out and the calibration of its cosines.
+def write_choice(results: Path, choice: Choice, table: InstanceTable, *, data: Path) -> None:
+    """Write what is taken to `results`, each file completely or not at all.
 
-    The calibration is that of the projection before it was fitted to the hold-out, too.
+    - best.safetensors: the network, with its scores on the hold-out and the calibration of its cosines. The calibration
+      is that of the projection before it was fitted to the hold-out, too.
+    - embeddings.safetensors: a gallery of all photographs of the table.
+    - scores.csv: the scores of all candidates. choice.json: which one is taken, and the warnings.
     """
     candidate, parts = choice.taken.candidate, np.array(table.parts)
     assert candidate.fit is not None
@@ -40,7 +47,21 @@ def write_choice(path: Path, choice: Choice, table: InstanceTable) -> None:
         "holdout": json.dumps({"map": choice.taken.value, "auc": pairs.auc, "rank_1": pairs.rank_1}),
         "calibration": fit_calibration(pairs.similarity, pairs.same, pairs.identity_a, pairs.identity_b).to_json(),
     }
-    save_weights(path, network.eval(), extra=header)
+    about = {
+        "taken": candidate.name,
+        "frozen": choice.frozen.candidate.name,
+        "on_test": choice.on_test,
+        "warnings": guard_lines(choice),
+    }
+    write_csv(results / "scores.csv", SCORES_HEADER, score_rows(choice))
+    with atomic_write(results / "choice.json") as part:
+        part.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    weights = results / "best.safetensors"
+    save_weights(weights, network.eval(), extra=header)
+    names, records = check_photographs(data, table.names, skip_bad=False, skipped_csv=None)
+    rows = candidate.embeddings(parts != "test")
+    gallery = gallery_of(rows, names, weights=[weights], folder=data, records=records)
+    write_gallery(results / "embeddings.safetensors", gallery)
 
 
 def score_rows(choice: Choice) -> Iterator[tuple[str, str, str, float, float, float]]:
