@@ -10,6 +10,7 @@ from noseprint.commands.search import Search
 from noseprint.commands.weights import Weights
 from noseprint.errors import NoseprintError
 from noseprint.inference import evaluation
+from noseprint.inference import gallery as gallery_module
 from noseprint.inference.gallery import read_gallery
 from noseprint.models.projection_net import ProjectionNet, Trunk
 from noseprint.models.weights import save_weights
@@ -43,7 +44,8 @@ def test_a_gallery_of_64_dimensions_is_searched(demo, weights, tmp_path, capsys)
         assert all(row["image"] == row["query"] for row in csv.DictReader(file))
 
 
-def test_more_dimensions_are_refused_before_anything_is_embedded(demo, weights, tmp_path, write_weights):
+def test_more_dimensions_are_refused_before_anything_is_embedded(demo, weights, tmp_path, write_weights, monkeypatch):
+    monkeypatch.setattr(gallery_module, "embed_gallery", None)
     gallery, photos = tmp_path / "g.safetensors", demo / "test" / "images"
     other = write_weights(tmp_path / "other.safetensors")
     for given, count in (((weights, other), 576), ((other,), 512)):

@@ -27,9 +27,9 @@ Projection: TypeAlias = tuple[Tensor, Tensor]
 def pca_projection(features: Floats, dim: int, *, whiten: bool) -> Projection:
     """Project on the `dim` directions of greatest variance, greatest first: W (f - mean).
 
-    whiten: divide each direction by its standard deviation. The greatest entry of each row of W is positive, so that
-    the same features give the same projection. Raises NoseprintError if the features have too few rows or columns, if
-    they are not finite, or if they do not vary in `dim` directions.
+    whiten: divide each direction by its standard deviation. scikit-learn makes the greatest entry of each row of W
+    positive, so that the same features give the same projection. Raises NoseprintError if the features have too few
+    rows or columns, if they are not finite, or if they do not vary in `dim` directions.
     """
     rows, columns = features.shape
     if not 1 <= dim <= min(rows - 1, columns):
@@ -44,7 +44,6 @@ def pca_projection(features: Floats, dim: int, *, whiten: bool) -> Projection:
         count = int((variance > 1e-10 * variance[0]).sum())
         raise NoseprintError(f"PCA: the features vary in {count} directions only, not {dim}; choose fewer dimensions")
     weight = pca.components_ / (np.sqrt(variance)[:, None] if whiten else 1)
-    weight *= np.sign(weight[np.arange(dim), np.abs(weight).argmax(axis=1)])[:, None]
     return torch.from_numpy(weight).float(), torch.from_numpy(-weight @ pca.mean_).float()
 
 
