@@ -74,13 +74,16 @@ large() {  # TRUNK
 }
 
 reduce() {
-  local after=(prepare/prepare.py "frozen/embed.py:*" "head/train.py:*")
-  if [ "$METHOD" != none ]; then
-    after+=("phases/train.py:*")
-    if is_large; then after+=("large/train.py:*"); fi
-  fi
-  step reduce reduce/choose.py --with --dim "$DIM" --parts "$TRUNK_LIST" ${TAKE:+--take "$TAKE"} --method "$METHOD" \
-    --reads . --after "${after[@]}" --makes /best.safetensors
+  local after=(prepare/prepare.py "frozen/embed.py:*" "head/train.py:*") stage
+  for stage in $(stages_compared | tr , ' '); do
+    [ "$stage" = none ] || after+=("$stage/train.py:*")
+  done
+  step reduce reduce/choose.py --with --dim "$DIM" --parts "$TRUNK_LIST" --stages "$(stages_compared)" \
+    ${TAKE:+--take "$TAKE"} --reads . --after "${after[@]}" --makes /best.safetensors
+}
+
+stages_compared() {  # prints the stages that train trunks
+  if [ "$METHOD" = none ]; then echo none; elif is_large; then echo phases,large; else echo phases; fi
 }
 
 report() {
@@ -105,7 +108,7 @@ describe_data() {  # refuses what later steps would refuse, before the first one
   for pair in ${WEIGHTS[@]+"${WEIGHTS[@]}"}; do
     contains "${pair%%=*}" "${TRUNKS[@]}" || fail "--weights $pair: there is no trunk ${pair%%=*} in $TRUNK_LIST"
   done
-  check_options reduce/choose.py --dim "$DIM" --parts "$TRUNK_LIST" ${TAKE:+--take "$TAKE"} --method "$METHOD"
+  check_options reduce/choose.py --dim "$DIM" --parts "$TRUNK_LIST" ${TAKE:+--take "$TAKE"}
   [ "$METHOD" = none ] || check_options phases/train.py --part "${TRUNKS[0]}" --dim "$DIM" --method "$METHOD" \
     ${TRAIN_OPTIONS[@]+"${TRAIN_OPTIONS[@]}"}
 }

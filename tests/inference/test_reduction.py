@@ -23,6 +23,10 @@ from noseprint.models.weights import load_network, save_weights
 CNN, VIT = "test_efficientnet.r160_in1k", "test_vit.r160_in1k"
 
 
+def projection_of(network):
+    return network.projection.weight.detach(), network.projection.bias.detach()
+
+
 def build(name=CNN, *, seed=0, dim=6, **options) -> ProjectionNet:
     torch.manual_seed(seed)
     return ProjectionNet(name, dim=dim, image_size=32, pretrained=False, **options).eval()
@@ -85,7 +89,7 @@ def test_a_random_projection_keeps_lengths_on_average_and_depends_on_its_seed():
 def test_joined_networks_see_what_each_saw(images, tmp_path):
     one, two = build(), build(VIT, seed=1, pooling="token", stride=10, mean=(0.1, 0.2, 0.3), std=(1, 1, 1))
     features = torch.cat([one.features(images), two.features(images)], dim=1).detach()
-    blocks = side_by_side([one, two])
+    blocks = side_by_side([projection_of(one), projection_of(two)])
     whole = join([one, two], projection=blocks)
     torch.testing.assert_close(whole.features(images), features)
     parts = [F.linear(n.features(images), n.projection.weight, n.projection.bias) for n in (one, two)]
@@ -103,9 +107,9 @@ def test_joined_networks_see_what_each_saw(images, tmp_path):
 def test_join_refuses_what_does_not_fit():
     one, two = build(), build(VIT)
     with pytest.raises(NoseprintError, match="networks for 32 and 48 pixels: give them one size"):
-        join([one, with_size(two, 48)], projection=side_by_side([one, two]))
+        join([one, with_size(two, 48)], projection=side_by_side([projection_of(one), projection_of(two)]))
     with pytest.raises(NoseprintError, match="a projection of 256 features does not fit networks with 320"):
-        join([one, two], projection=side_by_side([one]))
+        join([one, two], projection=side_by_side([projection_of(one)]))
 
 
 def test_a_mixture_gives_each_part_its_share_of_the_squared_length(features):

@@ -25,15 +25,17 @@ def main(options: ReduceOptions) -> None:
     from noseprint.inference.embedding_sources import find_sources
 
     table = read_instances(options.data, table=options.prepared(FAMILY))
-    sources = find_sources(
+    found = find_sources(
         FAMILY,
         table,
         run=options.run,
         parts=options.part_names,
+        stages=options.stage_names,
         data=options.data,
         device=choose_device(options.device),
     )
-    judged = [judge(candidate, table) for candidate in find_candidates(sources, table, dim=options.dim)]
+    candidates = find_candidates(tuple(found), table, dim=options.dim)
+    judged = [judge(candidate, table) for candidate in candidates]
     choice = choose(judged, table, dim=options.dim, take=options.take)
     write_choice(options.results(FAMILY), choice, table, data=options.data)
     print("\n".join(choice_lines(choice)), flush=True)

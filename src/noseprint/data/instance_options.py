@@ -93,6 +93,8 @@ class ReduceOptions(InstanceRunOptions):
 
     parts: str
     """The trunks, separated by commas."""
+    stages: str = "phases"
+    """The stages whose trained trunks are compared, too: phases, or phases,large; none: frozen trunks only."""
     dim: int = 64
     """The most dimensions that the embedding may have."""
     take: Take = "best"
@@ -106,8 +108,15 @@ class ReduceOptions(InstanceRunOptions):
         super().__post_init__()
         if not 2 <= self.dim <= 2**16:
             raise NoseprintError(f"--dim {self.dim}: must be in 2..{2**16}")
+        if set(self.stage_names) - {"phases", "large"}:
+            raise NoseprintError(f"--stages {self.stages}: give phases, or phases,large, or none")
         if not self.part_names or len(set(self.part_names)) < len(self.part_names):
             raise NoseprintError(f"--parts {self.parts!r}: name trunks, each once, separated by commas")
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        """The stages."""
+        return () if self.stages == "none" else tuple(self.stages.split(","))
 
     @property
     def part_names(self) -> tuple[str, ...]:

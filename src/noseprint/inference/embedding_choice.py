@@ -15,7 +15,15 @@ from noseprint.data.instance_options import Take
 from noseprint.data.instances import InstanceTable
 from noseprint.errors import NoseprintError
 from noseprint.inference.embedding_sources import Source, joined
-from noseprint.inference.reduction import Floats, Projection, mixture, pca_projection, random_projection
+from noseprint.inference.reduction import (
+    Floats,
+    Projection,
+    compose,
+    mixture,
+    pca_projection,
+    random_projection,
+    side_by_side,
+)
 from noseprint.inference.whitening import choose_shrinkage, learned_whitening
 from noseprint.metrics.bootstrap import Score
 from noseprint.metrics.instances import ALL_DOMAINS, InstanceScores, by_domain, score_instances
@@ -95,13 +103,22 @@ def find_candidates(sources: Sequence[Source], table: InstanceTable, *, dim: int
         shrinkage, _ = choose_shrinkage(features[train], identities[train].tolist(), domains[train].tolist(), dim)
         whitening = partial(_whitening, features, identities, dim, shrinkage=shrinkage)
         yield Candidate(f"{name}: learned whitening", group, whitening)
-        head = group[0].head
-        if len(group) == 1 and head is not None and len(head[0]) <= dim:
-            yield Candidate(f"{name}: head", group, partial(_fixed, head))
+        heads = [source.head for source in group if source.head is not None]
+        if len(group) == 1 and heads and len(heads[0][0]) <= dim:
+            yield Candidate(f"{name}: head", group, partial(_fixed, heads[0]))
+        elif len(group) == len(heads):
+            yield Candidate(
+                f"{name}: PCA of the heads", group, partial(_pca_of_heads, side_by_side(heads), features, dim)
+            )
 
 
 def _fixed(projection: Projection, rows: npt.NDArray[np.bool_]) -> Projection:
     return projection
+
+
+def _pca_of_heads(heads: Projection, features: Floats, dim: int, rows: npt.NDArray[np.bool_]) -> Projection:
+    weight, bias = (part.double().numpy() for part in heads)
+    return compose(heads, pca_projection(features[rows] @ weight.T + bias, dim, whiten=False))
 
 
 def _pca(features: Floats, dim: int, rows: npt.NDArray[np.bool_], *, whiten: bool) -> Projection:

@@ -10,6 +10,7 @@ import torch
 from noseprint.data.instances import InstanceTable
 from noseprint.errors import NoseprintError
 from noseprint.inference.gallery import GalleryEmbeddings, embed_gallery, find_weights, read_gallery, write_gallery
+from noseprint.inference.phase_soups import best_soup
 from noseprint.inference.reduction import Floats, Projection
 from noseprint.models.projection_net import ProjectionNet, plan_network
 from noseprint.models.weights import fingerprint, load_projection, save_weights
@@ -68,11 +69,18 @@ def keep_features(
 
 
 def find_sources(
-    family: Path, table: InstanceTable, *, run: str, parts: Sequence[str], data: Path, device: torch.device
+    family: Path,
+    table: InstanceTable,
+    *,
+    run: str,
+    parts: Sequence[str],
+    stages: Sequence[str],
+    data: Path,
+    device: torch.device,
 ) -> Iterator[Source]:
-    """The frozen trunks called `parts`, then those that were trained in each stage, as far as it has run.
+    """The frozen trunks called `parts`, then those that were trained in each of `stages`, and soups of their phases.
 
-    The features of trained trunks are kept in reduce/results/RUN. Raises NoseprintError if a frozen trunk is missing.
+    The features of trained trunks are kept in reduce/results/RUN. Raises NoseprintError if a trunk is missing.
     """
     for part in parts:
         folder = family / "frozen" / "results" / run / part
@@ -81,15 +89,17 @@ def find_sources(
         head = family / "head" / "results" / run / part / "best.safetensors"
         source = _read_source(f"frozen {part}", folder, table)
         yield replace(source, head=_projection(load_projection(head))) if head.is_file() else source
-    for stage, adjective in STAGES.items():
+    for stage in stages:
         for part in parts:
-            weights = family / stage / "results" / run / part / "best.safetensors"
-            if weights.is_file():
-                network = load_projection(weights)
-                folder = family / "reduce" / "results" / run / f"{stage}-{part}"
+            adjective, trained = STAGES[stage], family / stage / "results" / run / part
+            networks = {f"{adjective} {part}": load_projection(trained / "best.safetensors")}
+            if mixed := best_soup(trained, table, device=device):
+                networks[f"{adjective} {part}, soup"] = mixed[0]
+                print(f"{part}: soup of {', '.join(path.parent.name for path in mixed[1])}", flush=True)
+            for name, network in networks.items():
+                folder = family / "reduce" / "results" / run / name.replace(" ", "-").replace(",", "")
                 keep_features(network, folder, data=data, names=table.names, device=device)
-                source = _read_source(f"{adjective} {part}", folder, table)
-                yield replace(source, is_trained=True, head=_projection(network))
+                yield replace(_read_source(name, folder, table), is_trained=True, head=_projection(network))
 
 
 def _projection(network: ProjectionNet) -> Projection:

@@ -11,7 +11,6 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.linalg import block_diag
 from sklearn.decomposition import PCA
 from torch import Tensor
 
@@ -59,11 +58,10 @@ def compose(first: Projection, then: Projection) -> Projection:
     return (again @ weight).float(), (again @ bias + shift).float()
 
 
-def side_by_side(networks: Sequence[ProjectionNet]) -> Projection:
+def side_by_side(projections: Sequence[Projection]) -> Projection:
     """The projections of several networks as one on their joined features (see `join`): blocks along the diagonal."""
-    layers = [network.projection for network in networks]
-    weight = block_diag(*(layer.weight.detach().cpu().numpy() for layer in layers))
-    return torch.from_numpy(weight), torch.cat([layer.bias.detach().cpu() for layer in layers])
+    weights, biases = zip(*projections, strict=True)
+    return torch.block_diag(*weights), torch.cat(biases)  # type: ignore[no-untyped-call]
 
 
 def mixture(first: Projection, second: Projection, *, dims: tuple[int, int], features: Floats) -> Projection:
