@@ -39,12 +39,12 @@ method() {
   METHOD=${METHOD:-$([ "$SIZE" = full ] && echo published || echo small)}
   lane prepare
   lanes frozen "${TRUNKS[@]}"
-  lanes head "${TRUNKS[@]}"
+  lanes project "${TRUNKS[@]}"
   if [ "$METHOD" != none ]; then
-    lanes phases "${TRUNKS[@]}"
-    if is_large; then lanes large "${TRUNKS[@]}"; fi
+    lanes train_trunk "${TRUNKS[@]}"
+    if is_large; then lanes train_larger "${TRUNKS[@]}"; fi
   fi
-  lane reduce
+  lane choose
   lane report
 }
 
@@ -59,21 +59,21 @@ frozen() {  # TRUNK
     --after prepare/prepare.py --makes features.safetensors
 }
 
-head() {  # TRUNK
+project() {  # TRUNK
   step head head/train.py --part "$1" --with --dim "$DIM" --after prepare/prepare.py "frozen/embed.py:$1"
 }
 
-phases() {  # TRUNK
+train_trunk() {  # TRUNK
   step phases phases/train.py --part "$1" --with --dim "$DIM" --method "$METHOD" --reads . \
     --after prepare/prepare.py "frozen/embed.py:$1" "head/train.py:$1"
 }
 
-large() {  # TRUNK
+train_larger() {  # TRUNK
   step large large/train.py --part "$1" --with --dim "$DIM" --method "$METHOD" --reads . \
     --after prepare/prepare.py "phases/train.py:$1"
 }
 
-reduce() {
+choose() {
   local after=(prepare/prepare.py "frozen/embed.py:*" "head/train.py:*") stage
   for stage in $(stages_compared | tr , ' '); do
     [ "$stage" = none ] || after+=("$stage/train.py:*")
@@ -145,5 +145,4 @@ read_options "$@"
 run_method "$([ -n "$TABLE" ] && echo . || echo images.csv)"
 method_is_complete || exit 0
 [ "$SIZE" != demo ] || continue_with predict.sh
-say_next() { if [ "$SIZE" != demo ]; then show_command "Next:" bash "$PREFIX$1" "${RUN_OPTIONS[@]}"; fi; }
-say_next predict.sh
+show_command "Next:" bash "${PREFIX}predict.sh" "${RUN_OPTIONS[@]}"
