@@ -144,5 +144,8 @@ own_option() {
 read_options "$@"
 run_method "$([ -n "$TABLE" ] && echo . || echo images.csv)"
 method_is_complete || exit 0
-[ "$SIZE" != demo ] || continue_with predict.sh
-show_command "Next:" bash "${PREFIX}predict.sh" "${RUN_OPTIONS[@]}"
+if [ "$SIZE" = demo ]; then
+  continue_with predict.sh
+else
+  show_command "Next:" bash "${PREFIX}predict.sh" "${RUN_OPTIONS[@]}"
+fi
