@@ -16,7 +16,7 @@ def main(options: Stage2Options) -> None:
     import torch  # here, not above: it takes seconds to load, and --help does not need it
     from dataset import evaluation_transform, training_tables, training_transform
 
-    from noseprint.models.weights import load_network
+    from noseprint.models.weights import load_supcon
     from noseprint.tasks.embedding import EmbeddingTask
     from noseprint.training.fit import fit
 
@@ -24,7 +24,7 @@ def main(options: Stage2Options) -> None:
     start = options.start_from or HERE.parent / "swin224_stage1" / "results" / options.run / "best.safetensors"
     require_same_holdout(start, options)
     torch.manual_seed(options.seed)
-    network = load_network(start, backbone=options.backbone, image_size=options.image_size)
+    network = load_supcon(start, backbone=options.backbone, image_size=options.image_size)
     task = EmbeddingTask(
         network,
         options=options,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from noseprint.inference.gallery import GalleryEmbeddings
     from noseprint.inference.search import Match
     from noseprint.inspection.check import DataReport
-    from noseprint.models.network import SupConNet
+    from noseprint.models.network import EmbeddingNet
 
 StrPath: TypeAlias = str | os.PathLike[str]
 Weights: TypeAlias = Mapping[str, StrPath] | Iterable[StrPath] | StrPath
@@ -85,14 +85,16 @@ def check(data: StrPath) -> "DataReport":
     return check.check(Path(data))
 
 
-def load(weights: StrPath) -> "SupConNet":
+def load(weights: StrPath) -> "EmbeddingNet":
     """Load the network of a weights file (.safetensors), in eval mode."""
     from noseprint.models.weights import load_network
 
     return load_network(Path(weights))
 
 
-def embed(network: "SupConNet", photographs: Iterable[StrPath], *, device: str = "auto") -> "npt.NDArray[np.float32]":
+def embed(
+    network: "EmbeddingNet", photographs: Iterable[StrPath], *, device: str = "auto"
+) -> "npt.NDArray[np.float32]":
     """Embed photographs: (N, D) float32, in the order given.
 
     Each row has length 1, so the dot product of two rows is their cosine similarity, -1..1.

@@ -44,7 +44,7 @@ class World:
 def join_world(device: str) -> Iterator[World]:
     """Join the processes that torchrun started; without torchrun, yield a world of one.
 
-    Raises NoseprintError if there is no such device.
+    Inside another call that has joined them, yield the same world. Raises NoseprintError if there is no such device.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     chosen = choose_device(device)
@@ -54,6 +54,9 @@ def join_world(device: str) -> Iterator[World]:
     if chosen.type == "cuda":
         chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(chosen)
+    if dist.is_initialized():
+        yield World(dist.get_rank(), dist.get_world_size(), chosen)
+        return
     # Results that are gathered for a file travel from CPU to CPU: they need not fit beside the network on the GPU.
     dist.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo", timeout=_TIMEOUT)
     try:

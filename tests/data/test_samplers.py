@@ -6,11 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noseprint.data.samplers import (
+    CappedBatches,
     EqualClassBatches,
     IdentityBatches,
     OversampledBatches,
     ShuffledBatches,
     SubsetFirstBatches,
+    capped_counts,
     epoch_steps,
     identity_epoch_steps,
     oversampled_counts,
@@ -234,3 +236,30 @@ def test_balanced_batches_resume_and_are_shared_by_rank(make):
     assert [[step for step, _ in batch] for batch in whole] == [[n] * len(batch) for n, batch in enumerate(whole)]
     with pytest.raises(NoseprintError, match="7 processes cannot share"):
         make(world_size=7)
+
+
+UNEVEN = ["many"] * 12 + ["some"] * 5 + ["few"] * 2
+
+
+def capped(**options):
+    return CappedBatches(UNEVEN, **{"cap": 7, "floor": 4, "batch_size": 16, "steps": 40, "seed": 0} | options)
+
+
+def test_an_epoch_shows_each_identity_at_most_cap_and_at_least_floor_times():
+    assert capped_counts(UNEVEN, cap=7, floor=4).tolist() == [4, 7, 5]  # few, many, some
+    of_many = Counter()
+    for batch in capped():  # a batch is an epoch
+        own = Counter(row for _, row in batch)
+        assert Counter(UNEVEN[row] for _, row in batch) == {"many": 7, "some": 5, "few": 4}
+        assert {own[row] for row in range(17)} == {0, 1}
+        assert own[17] == own[18] == 2
+        of_many.update(row for row in own if row < 12)
+    assert len(of_many) == 12  # each epoch draws others
+    assert max(of_many.values()) < 2 * min(of_many.values())
+
+
+def test_capped_batches_resume_and_are_shared_by_rank():
+    whole = list(capped(batch_size=6))
+    assert list(capped(batch_size=6, first_step=7)) == whole[7:]
+    parts = [list(capped(batch_size=6, rank=rank, world_size=2)) for rank in (0, 1)]
+    assert [sorted(a + b) for a, b in zip(*parts, strict=True)] == [sorted(batch) for batch in whole]

@@ -238,7 +238,7 @@ def test_a_model_that_the_runtime_cannot_run_is_refused(weights, tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("options", [[], ["--onnx"]])
+@pytest.mark.parametrize("options", [[], ["--onnx"], ["--torchscript"]])
 def test_the_command_writes_the_same_bytes_each_time(weights, tmp_path, options):
     for name in ("one", "two"):
         command = [sys.executable, "-m", "noseprint", "export", str(weights), str(tmp_path / name), *options]

@@ -18,6 +18,8 @@ class Embed:
     """best.safetensors of a network. Several make an ensemble, whose cosines are the means of the networks' cosines."""
     out: Path = Path("embeddings.safetensors")
     """The gallery to write. If the command is interrupted, the same command goes on from what is embedded already."""
+    dim: int | None = None
+    """Refuse to write embeddings of more dimensions than this, or whose rows are not of length 1."""
     skip_bad: bool = False
     """Leave out photographs that cannot be read, and list them beside the gallery, in NAME.skipped.csv."""
     device: str = "auto"
@@ -29,9 +31,13 @@ class Embed:
         from noseprint.devices import choose_device
         from noseprint.files import check_output, skipped_table
         from noseprint.inference.gallery import embed_gallery, write_gallery
+        from noseprint.models.limit import check_dimensions, check_limit
+        from noseprint.models.weights import load_network
 
         if not self.weights:
             raise NoseprintError("--weights: name at least one weights file")
+        if self.dim is not None:
+            check_dimensions(sum(load_network(path).embedding_size for path in self.weights), dim=self.dim)
         check_output(self.out, suffix=".safetensors", inputs=self.weights)
         folder, names = list_photographs(self.source)
         skipped = skipped_table(self.out)
@@ -44,5 +50,7 @@ class Embed:
             skipped_csv=skipped,
             keep_beside=self.out if skipped else None,
         )
+        if self.dim is not None:
+            check_limit(gallery.matrix, dim=self.dim)
         write_gallery(self.out, gallery)
         print(f"photographs: {len(gallery.names)}, {gallery.matrix.shape[1]} dimensions: {self.out}")

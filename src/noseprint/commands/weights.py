@@ -35,6 +35,8 @@ class Weights:
 def _format(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {n:.4f}" if isinstance(n, float) else f"{name} {n}" for name, n in value.items())
+    if isinstance(value, list):
+        return "; ".join(map(_format, value)) or "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "-" if value is None else str(value)

@@ -274,11 +274,14 @@ def _row_faults(
             if labels[before] != label:
                 how += f" with the label {labels[before]!r}, and here with {label!r}"
             yield Fault(path, lines[row], f"image {name!r} {how}: delete one row")
-        elif problem := _name_problem(name, label, data, similar, missing_ok=missing_ok):
+        elif problem := find_name_problem(name, label, data, similar, missing_ok=missing_ok):
             yield Fault(path, lines[row], problem)
 
 
-def _name_problem(name: str, label: str, data: Path, similar: SimilarFiles, *, missing_ok: bool) -> str | None:
+def find_name_problem(
+    name: str, label: str, data: Path, similar: SimilarFiles, *, missing_ok: bool = False
+) -> str | None:
+    """What is wrong with the path of an image from the folder `data` on, or with its label; None if nothing is."""
     if breaks_line(name) or breaks_line(label):
         return f"{printable(name)!r}: {UNPRINTABLE}"
     if name == ".." or name.startswith("../"):

@@ -157,7 +157,29 @@ OVERSAMPLED_SHARE = 1 / 3
 """In an epoch of `OversampledBatches`, a class has at least this share of the number of images of the largest."""
 
 
-class OversampledBatches(ShuffledBatches):
+class _RepeatedBatches(ShuffledBatches):
+    """Batches of a given number of images of each class an epoch, in random order.
+
+    The rows of a class are taken in a random order, which each epoch draws anew, and repeated if they are too few.
+    """
+
+    def __init__(
+        self, classes: Sequence[str] | npt.NDArray[np.int64], drawn: npt.NDArray[np.int64], **options: int
+    ) -> None:
+        self._drawn = drawn
+        self._class_of = np.unique(np.asarray(classes), return_inverse=True)[1]
+        super().__init__(int(drawn.sum()), **options)
+
+    def _order(self, random: np.random.Generator) -> npt.NDArray[np.int64]:
+        shuffled = random.permutation(len(self._class_of))
+        by_class = shuffled[np.argsort(self._class_of[shuffled], kind="stable")]
+        ends = np.cumsum(np.bincount(self._class_of))
+        parts = np.split(by_class, ends[:-1])
+        drawn = [np.resize(part, number) for part, number in zip(parts, self._drawn, strict=True)]  # repeats the part
+        return random.permutation(np.concatenate(drawn))
+
+
+class OversampledBatches(_RepeatedBatches):
     """Batches of all rows in random order, those of small classes several times in an epoch.
 
     In every epoch, each class shows at least OVERSAMPLED_SHARE as many images as the largest one. For that, its rows
@@ -169,17 +191,27 @@ class OversampledBatches(ShuffledBatches):
 
     def __init__(self, classes: Sequence[str] | npt.NDArray[np.int64], **options: int) -> None:
         """`options` are those of `ShuffledBatches`. Raises NoseprintError as that does."""
-        self._drawn = oversampled_counts(classes)
-        self._class_of = np.unique(np.asarray(classes), return_inverse=True)[1]
-        super().__init__(int(self._drawn.sum()), **options)
+        super().__init__(classes, oversampled_counts(classes), **options)
 
-    def _order(self, random: np.random.Generator) -> npt.NDArray[np.int64]:
-        shuffled = random.permutation(len(self._class_of))
-        by_class = shuffled[np.argsort(self._class_of[shuffled], kind="stable")]
-        ends = np.cumsum(np.bincount(self._class_of))
-        parts = np.split(by_class, ends[:-1])
-        drawn = [np.resize(part, number) for part, number in zip(parts, self._drawn, strict=True)]  # repeats the part
-        return random.permutation(np.concatenate(drawn))
+
+class CappedBatches(_RepeatedBatches):
+    """Batches in random order, in which each epoch shows `floor` to `cap` images of each identity.
+
+    Of an identity with more than `cap` images each epoch draws others. One with fewer than `floor` repeats its own,
+    each about as often. (2nd place of the Google Universal Image Embedding challenge, arXiv 2210.08735.)
+
+    identities: (N,) the identity of each row.
+    """
+
+    def __init__(self, identities: Sequence[str], *, cap: int, floor: int, **options: int) -> None:
+        """`options` are those of `ShuffledBatches`. Raises NoseprintError as that does."""
+        super().__init__(identities, capped_counts(identities, cap=cap, floor=floor), **options)
+
+
+def capped_counts(identities: Sequence[str], *, cap: int, floor: int) -> npt.NDArray[np.int64]:
+    """How many images of each identity, in sorted order, an epoch of `CappedBatches` shows; identities: (N,)."""
+    counts = np.unique(np.asarray(identities), return_counts=True)[1]
+    return np.asarray(np.clip(counts, floor, cap), np.int64)
 
 
 def oversampled_counts(classes: Sequence[str] | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

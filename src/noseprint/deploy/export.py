@@ -21,9 +21,10 @@ from noseprint.files import friendly_write_errors, require_writable, scratch_fol
 from noseprint.inference.evaluation import score_embeddings
 from noseprint.inference.labelled_data import NothingToScoreError, read_labelled_data
 from noseprint.models.embed import embed_with, embedder
-from noseprint.models.network import SupConNet
+from noseprint.models.network import EmbeddingNet
 from noseprint.models.onnx_model import convert_to_onnx, run_onnx
 from noseprint.models.openvino_runtime import MIN_COSINE, compile_model, convert, cosine_to_torch, import_openvino
+from noseprint.models.traced import convert_to_torchscript, run_torchscript
 from noseprint.models.weights import fingerprint, load_network, read_header
 from noseprint.version import __version__
 
@@ -32,18 +33,25 @@ COMPARISON_IMAGES = 500
 """Training photographs on which int8 is compared with float32 if the data folder has no labelled ones."""
 
 
-def export(weights: Path, out: Path, *, onnx: bool = False, int8: Path | None = None, seed: int = 0) -> list[str]:
+def export(
+    weights: Path, out: Path, *, onnx: bool = False, torchscript: bool = False, int8: Path | None = None, seed: int = 0
+) -> list[str]:
     """Write `weights` as a bundle into the new folder `out`, completely or not at all.
 
-    weights: of an embedding network. out: it must be missing or empty. onnx: write the network as ONNX, not for
-    OpenVINO; int8 must be None then. int8: quantise the network to 8 bits (post-training quantisation, arXiv
-    2002.08679) with up to CALIBRATION_IMAGES training photographs of this data folder, drawn by `seed`, and compare it
-    with float32.
+    weights: of an embedding network. out: it must be missing or empty. onnx, torchscript: write the network as ONNX
+    or as TorchScript, not for OpenVINO; int8 must be None then. int8: quantise the network to 8 bits (post-training
+    quantisation, arXiv 2002.08679) with up to CALIBRATION_IMAGES training photographs of this data folder, drawn by
+    `seed`, and compare it with float32.
     Returns how the exported network compares with torch, or what int8 costs, as lines of text. Raises NoseprintError if
     a package is missing, `out` is not empty, the weights are bad, or the embeddings differ from those of torch by more
     than MIN_COSINE allows.
     """
-    extra, *packages = ("onnx", "onnx", "onnxscript") if onnx else ("deploy", "openvino", *(["nncf"] if int8 else []))
+    form = "TorchScript" if torchscript else "ONNX" if onnx else "OpenVINO"
+    extra, *packages = {
+        "OpenVINO": ("deploy", "openvino", *(["nncf"] if int8 else [])),
+        "ONNX": ("onnx", "onnx", "onnxscript"),
+        "TorchScript": ("",),
+    }[form]
     if missing := [package for package in packages if importlib.util.find_spec(package) is None]:
         verb = "is" if len(missing) == 1 else "are"
         raise NoseprintError(f"{' and '.join(missing)} {verb} not installed: pip install noseprint[{extra}]")
@@ -53,15 +61,14 @@ def export(weights: Path, out: Path, *, onnx: bool = False, int8: Path | None = 
     header = read_header(weights)
     network = load_network(weights)
     try:
-        model = convert_to_onnx(network) if onnx else convert(network)
+        model = _convert(network, form)
     except Exception as error:  # converters may raise any exception
-        kind = "ONNX" if onnx else "OpenVINO"
-        raise NoseprintError(f"{weights}: {header.backbone} cannot be converted to {kind} ({error})") from error
+        raise NoseprintError(f"{weights}: {header.backbone} cannot be converted to {form} ({error})") from error
     if int8:
         model = quantise(model, read_train(int8), network, seed=seed)
         lines = _compare_with_float32(model, network, int8, seed=seed)
     else:
-        lines = [_compare_with_torch(model, network, weights)]
+        lines = [_compare_with_torch(model, network, weights, form=form)]
     about = {
         "format": FORMAT,
         "noseprint": __version__,
@@ -82,16 +89,16 @@ def export(weights: Path, out: Path, *, onnx: bool = False, int8: Path | None = 
             shutil.copytree(templates, bundle, ignore=shutil.ignore_patterns("__pycache__"))
         for module in ("image_headers.py", "opencv_image.py"):
             (bundle / module).write_bytes((files("noseprint.data") / module).read_bytes())
-        if onnx:
-            (bundle / "model.onnx").write_bytes(model)
-        else:
+        if form == "OpenVINO":
             import_openvino().save_model(model, bundle / "model.xml", compress_to_fp16=False)
+        else:
+            (bundle / ("model.onnx" if onnx else "model.pt")).write_bytes(model)
         (bundle / "bundle.json").write_text(json.dumps(about, indent=1) + "\n")
         bundle.replace(out)
     return lines
 
 
-def quantise(model: Any, table: ImageTable, network: SupConNet, *, seed: int) -> Any:
+def quantise(model: Any, table: ImageTable, network: EmbeddingNet, *, seed: int) -> Any:
     """`model` in 8 bits, calibrated on up to CALIBRATION_IMAGES photographs of `table`, drawn by `seed`."""
     rows = np.random.default_rng(seed).permutation(len(table.paths))[:CALIBRATION_IMAGES]
     images = PlainImages([table.paths[row] for row in rows], transform=A.Resize(network.image_size, network.image_size))
@@ -111,17 +118,28 @@ def _knots(calibration: str) -> dict[str, list[float]]:
     return {"similarity": similarity.tolist(), "log_odds": curve.log_odds(similarity).tolist()}
 
 
-def _compare_with_torch(model: Any, network: SupConNet, weights: Path) -> str:
+def _convert(network: EmbeddingNet, form: str) -> Any:
+    if form == "TorchScript":
+        return convert_to_torchscript(network)
+    return convert_to_onnx(network) if form == "ONNX" else convert(network)
+
+
+def _runner(model: Any, form: str) -> Callable[[torch.Tensor], torch.Tensor]:
+    if form == "TorchScript":
+        return run_torchscript(model)
+    return run_onnx(model) if form == "ONNX" else compile_model(model, "f32")
+
+
+def _compare_with_torch(model: Any, network: EmbeddingNet, weights: Path, *, form: str) -> str:
     """Compare the embeddings of two test images; return a line of text. Raises NoseprintError if they differ."""
-    onnx = isinstance(model, bytes)
-    if onnx and importlib.util.find_spec("onnxruntime") is None:
+    if form == "ONNX" and importlib.util.find_spec("onnxruntime") is None:
         return "not compared with torch: onnxruntime is not installed (pip install noseprint[onnx])"
     try:
-        run = run_onnx(model) if onnx else compile_model(model, "f32")
+        run = _runner(model, form)
         # Image by image: the model must take any batch, not only one as large as that of the conversion.
         cosine = cosine_to_torch(lambda images: torch.cat([run(image[None]) for image in images]), network)
     except Exception as error:  # runtimes raise anything
-        runtime = "ONNX Runtime" if onnx else "OpenVINO"
+        runtime = "ONNX Runtime" if form == "ONNX" else form
         raise NoseprintError(
             f"{weights}: {runtime} cannot run the exported {network.backbone_name} ({error})"
         ) from error
@@ -135,7 +153,7 @@ def _compare_with_torch(model: Any, network: SupConNet, weights: Path) -> str:
     return found
 
 
-def _compare_with_float32(model: Any, network: SupConNet, data: Path, *, seed: int) -> list[str]:
+def _compare_with_float32(model: Any, network: EmbeddingNet, data: Path, *, seed: int) -> list[str]:
     """What int8 changes in the embeddings of the labelled photographs, or else of some of the training photographs."""
     try:
         labelled = read_labelled_data(data)

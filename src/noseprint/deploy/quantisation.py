@@ -44,8 +44,8 @@ def quantise_on(
 
 
 def operations_after_backbone(model: Any) -> list[str]:
-    """The operations between the backbone and the output; in 8 bits, embeddings would not have length 1."""
-    return _operations_before(model.outputs[0].node, until="network.backbone")
+    """The operations between the backbones and the output; in 8 bits, embeddings would not have length 1."""
+    return _operations_before(model.outputs[0].node, until=("network.backbone", "network.others"))
 
 
 def operations_before_network(model: Any) -> list[str]:
@@ -56,16 +56,16 @@ def operations_before_network(model: Any) -> list[str]:
         for operation in model.get_ordered_ops()
         if operation.get_type_name() == "Convert" and operation.get_output_element_type(0) == uint8
     )
-    return _operations_before(pixels, until=None)
+    return _operations_before(pixels)
 
 
-def _operations_before(operation: Any, *, until: str | None) -> list[str]:
-    """The operations that an operation depends on, up to those with `until` in their name, which are left out."""
+def _operations_before(operation: Any, *, until: Sequence[str] = ()) -> list[str]:
+    """The operations that an operation depends on, up to those with one of `until` in the name, which are left out."""
     names, todo = set(), [value.get_node() for value in operation.input_values()]
     while todo:
         operation = todo.pop()
         name = operation.get_friendly_name()
-        if operation.get_type_name() != "Constant" and not (until and until in name) and name not in names:
+        if operation.get_type_name() != "Constant" and not any(part in name for part in until) and name not in names:
             names.add(name)
             todo += [value.get_node() for value in operation.input_values()]
     return sorted(names)

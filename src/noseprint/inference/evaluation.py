@@ -32,8 +32,10 @@ from noseprint.metrics.verification import (
     why_fmr_unsupported,
 )
 from noseprint.models.embed import embed_images
-from noseprint.models.network import SupConNet
+from noseprint.models.network import EmbeddingNet, SupConNet
+from noseprint.models.projection_net import ProjectionNet
 from noseprint.models.weights import load_network, read_header
+from noseprint.models.weights_header import WeightsHeader
 
 Embeddings = npt.NDArray[np.float32]
 Similarity = npt.NDArray[np.floating]
@@ -61,7 +63,7 @@ class Scores:
 
 
 def embed_labelled_data(
-    network: SupConNet, labelled: LabelledData, *, device: torch.device, label: str, engine: Engine = "auto"
+    network: EmbeddingNet, labelled: LabelledData, *, device: torch.device, label: str, engine: Engine = "auto"
 ) -> Embeddings:
     """Embed the images of `labelled`: (N, D), in the order of its paths. `engine` is as in `embed_images`."""
     size = network.image_size
@@ -260,13 +262,12 @@ def evaluate_members(
     def add(name: str, embeddings: Embeddings) -> None:
         evaluation.add(name, labelled_similarities(embeddings, labelled), embeddings, seed=seed)
 
-    untrained: dict[tuple[str, int, str], Embeddings] = {}
+    untrained: dict[tuple[object, ...], Embeddings] = {}
     for name, weights in members.items() if frozen else ():
         header = read_header(weights)
-        key = (header.backbone, header.image_size, header.descriptors)
+        key = (header.backbone, header.image_size, header.descriptors, header.pooling, header.stride, header.others)
         if key not in untrained:
-            network = SupConNet(header.backbone, descriptors=header.descriptors, image_size=header.image_size)
-            untrained[key] = embed(network, label=f"{name} untrained")
+            untrained[key] = embed(_untrained_network(header), label=f"{name} untrained")
         add(f"{name} untrained", untrained[key])
     for name, weights in members.items():
         evaluation.embeddings[name] = embed(load_network(weights), label=name)
@@ -274,6 +275,21 @@ def evaluate_members(
     if len(members) > 1:
         add("ensemble", ensemble_embeddings(evaluation.embeddings))
     return evaluation
+
+
+def _untrained_network(header: WeightsHeader) -> EmbeddingNet:
+    """The network before any training: its backbones with their public weights, and no projection."""
+    size = header.image_size
+    if header.kind == "embedding":
+        return SupConNet(header.backbone, descriptors=header.descriptors, image_size=size)
+    return ProjectionNet(
+        header.backbone,
+        dim=None,
+        pooling=header.pooling,
+        stride=header.stride,
+        others=header.others,
+        image_size=size,
+    )
 
 
 def _require_any(labelled: LabelledData, remark: str) -> LabelledData:

@@ -50,6 +50,13 @@ class GalleryEmbeddings:
         """The fingerprints of the networks, in their order."""
         return "+".join(fingerprint for _, fingerprint in self.weights)
 
+    def rows_of(self, names: Sequence[str]) -> npt.NDArray[np.float32]:
+        """The embeddings of these photographs, in this order. Raises NoseprintError if one is not in the gallery."""
+        row = {name: number for number, name in enumerate(self.names)}
+        if missing := [name for name in names if name not in row]:
+            raise NoseprintError(f"{len(missing)} photographs are not embedded, such as {missing[0]}: embed them again")
+        return self.matrix[[row[name] for name in names]]
+
 
 def embed_photographs(
     weights: Sequence[Path],
@@ -125,13 +132,20 @@ def embed_gallery(
     """
     for path in weights:
         read_header(path)
-    stored = tuple((path.resolve(), fingerprint(path)) for path in weights)
-    if len({file_hash for _, file_hash in stored}) < len(stored):
+    if len({fingerprint(path) for path in weights}) < len(weights):
         raise NoseprintError(f"two of these weights files are the same: {', '.join(map(str, weights))}")
     names, records = check_photographs(folder, names, skip_bad=skip_bad, skipped_csv=skipped_csv)
     matrix = embed_photographs(
         weights, folder, names, device=device, keep_beside=keep_beside, records=records.tobytes()
     )
+    return gallery_of(matrix, names, weights=weights, folder=folder, records=records)
+
+
+def gallery_of(
+    matrix: npt.NDArray[np.float32], names: tuple[str, ...], *, weights: Sequence[Path], folder: Path, records: Records
+) -> GalleryEmbeddings:
+    """The gallery of photographs `names` in `folder`, whose embeddings (N, D) these weights gave."""
+    stored = tuple((path.resolve(), fingerprint(path)) for path in weights)
     return GalleryEmbeddings(matrix, names, stored, _fingerprint(matrix, pack_names(names)), folder.resolve(), records)
 
 

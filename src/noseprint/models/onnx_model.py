@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from noseprint.models.network import SupConNet
-from noseprint.models.openvino_runtime import OutputsModule
+from noseprint.models.network import EmbeddingNet
+from noseprint.models.traced import OutputsModule
 
 OPSET = 18
 """The version of ONNX's operators: the one for which torch's exporter is written, and old enough for most programs."""
 
 
-def convert_to_onnx(network: SupConNet) -> bytes:
+def convert_to_onnx(network: EmbeddingNet) -> bytes:
     """`network.embed` as an ONNX model: input `images`, uint8 RGB (any batch, 3, H, W); output `embedding`.
 
     The same network gives the same bytes. Raises whatever torch's exporter raises at a network that it does not know.

@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 import timm
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from noseprint.errors import NoseprintError
 from noseprint.files import atomic_write
 from noseprint.models.network import Network
+from noseprint.models.traced import trace
 from noseprint.version import __version__
 
 MIN_COSINE = {"bf16": 0.9998, "f32": 0.99999}
@@ -85,10 +86,8 @@ def convert(network: Network) -> Any:
     openvino = import_openvino()
     shape = (3, network.image_size, network.image_size)
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # that a trace is valid for these shapes only, and that torch.jit is old
-        example = torch.zeros(2, *shape, dtype=torch.uint8)
-        traced = torch.jit.trace(OutputsModule(network).eval(), example, check_trace=False, strict=False)  # type: ignore[no-untyped-call]
-        model = openvino.convert_model(traced, input=[([-1, *shape], openvino.Type.u8)])
+        warnings.simplefilter("ignore")
+        model = openvino.convert_model(trace(network), input=[([-1, *shape], openvino.Type.u8)])
     model.inputs[0].set_names({"images"})
     model.outputs[0].set_names({"embedding"})
     return model
@@ -164,18 +163,6 @@ def write_cache(name: str, data: bytes) -> None:
 def has_bf16() -> bool:
     """Whether this CPU computes in bf16 (avx512_bf16, amx_bf16), as far as OpenVINO knows."""
     return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
-class OutputsModule(nn.Module):
-    """`network.outputs` as a module, as converters want it."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Compute."""
-        return self.network.outputs(images)
 
 
 def cosine_to_torch(compute: Callable[[Tensor], Tensor], network: Network) -> float:

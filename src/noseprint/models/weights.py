@@ -1,7 +1,7 @@
 """Weights on disk: safetensors whose header says which network they belong to."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,7 +14,8 @@ from noseprint.errors import NoseprintError, printable
 from noseprint.files import atomic_write
 from noseprint.models.classifier import ClassifierNet
 from noseprint.models.foreign_tensors import CONVERTED
-from noseprint.models.network import Network, SupConNet
+from noseprint.models.network import EmbeddingNet, Network, SupConNet
+from noseprint.models.projection_net import ProjectionNet
 from noseprint.models.weights_header import (
     FORMAT,
     RESERVED,
@@ -33,13 +34,19 @@ __all__ = [
     "fingerprint",
     "load_classifier",
     "load_network",
+    "load_projection",
+    "load_supcon",
     "read_header",
     "read_tensors",
     "save_weights",
 ]
 
 _SPARE_BYTES = 2**28  # beside the weights: attention masks grow with the image size, and the file does not hold them
-_KIND = {"embedding": "an embedding network", "classifier": "a classifier"}
+_KIND = {
+    "embedding": "an embedding network",
+    "projection": "an embedding network of a given size",
+    "classifier": "a classifier",
+}
 AnyNetwork = TypeVar("AnyNetwork", bound=Network)
 
 
@@ -59,8 +66,8 @@ def save_weights(path: Path, network: Network, *, extra: Mapping[str, str]) -> N
 
 def load_network(
     path: Path, *, backbone: str | None = None, image_size: int | None = None, recipe: str | None = None
-) -> SupConNet:
-    """Load an embedding network, in eval mode.
+) -> EmbeddingNet:
+    """Load an embedding network of either kind (`SupConNet` or `ProjectionNet`), in eval mode.
 
     backbone, recipe: refuse weights of another backbone, or that name another recipe. image_size: side of the input in
     pixels, if the backbone takes any; by default as in training.
@@ -68,16 +75,37 @@ def load_network(
     the backbone does not take; and for missing, unexpected, wrongly shaped, wrongly typed or non-finite tensors. A
     header that claims a large network is refused before it takes memory.
     """
-    header = _read(path, kind="embedding", backbone=backbone, recipe=recipe)
-    build = partial(SupConNet, descriptors=header.descriptors, dim=header.dim)
-    return _load(path, header, build, image_size=image_size)
+    header = _read(path, kinds=("embedding", "projection"), backbone=backbone, recipe=recipe)
+    if header.kind == "embedding":
+        return _load(path, header, _supcon(header), image_size=image_size)
+    return _load(path, header, _projection(header), image_size=image_size)
+
+
+def load_supcon(path: Path, *, backbone: str | None = None, image_size: int | None = None) -> SupConNet:
+    """Load a `SupConNet` to train it further. Arguments and exceptions are those of `load_network`."""
+    header = _read(path, kinds=("embedding",), backbone=backbone, recipe=None)
+    return _load(path, header, _supcon(header), image_size=image_size)
+
+
+def load_projection(path: Path, *, backbone: str | None = None, image_size: int | None = None) -> ProjectionNet:
+    """Load a `ProjectionNet`, to train, join or average it. Arguments and exceptions are those of `load_network`."""
+    header = _read(path, kinds=("projection",), backbone=backbone, recipe=None)
+    return _load(path, header, _projection(header), image_size=image_size)
+
+
+def _projection(header: WeightsHeader) -> Callable[..., ProjectionNet]:
+    return partial(ProjectionNet, dim=header.dim, pooling=header.pooling, stride=header.stride, others=header.others)
+
+
+def _supcon(header: WeightsHeader) -> Callable[..., SupConNet]:
+    return partial(SupConNet, descriptors=header.descriptors, dim=header.dim)
 
 
 def load_classifier(
     path: Path, *, backbone: str | None = None, image_size: int | None = None, recipe: str | None = None
 ) -> ClassifierNet:
     """Load a classifier, in eval mode. Arguments and exceptions are those of `load_network`."""
-    header = _read(path, kind="classifier", backbone=backbone, recipe=recipe)
+    header = _read(path, kinds=("classifier",), backbone=backbone, recipe=recipe)
     build = partial(ClassifierNet, pooling=header.pooling, hidden=header.hidden, heads=header.heads)
     return _load(path, header, build, image_size=image_size)
 
@@ -113,10 +141,10 @@ def read_tensors(path: Path, network: Network) -> dict[str, Tensor]:
     return check_tensors(network, tensors, path=path)
 
 
-def _read(path: Path, *, kind: str, backbone: str | None, recipe: str | None) -> WeightsHeader:
+def _read(path: Path, *, kinds: Sequence[str], backbone: str | None, recipe: str | None) -> WeightsHeader:
     header = read_header(path)
-    if header.kind != kind:
-        raise NoseprintError(f"{path}: holds {_KIND[header.kind]}; give the weights of {_KIND[kind]}")
+    if header.kind not in kinds:
+        raise NoseprintError(f"{path}: holds {_KIND[header.kind]}; give the weights of {_KIND[kinds[0]]}")
     if backbone not in (None, header.backbone):
         raise NoseprintError(
             f"{path}: its backbone is {header.backbone}, not {backbone}; leave --backbone out, or train that one"
@@ -131,7 +159,7 @@ def _load(path: Path, header: WeightsHeader, build: Callable[..., AnyNetwork], *
     options: dict[str, Any] = {"image_size": size, "pretrained": False, "mean": header.mean, "std": header.std}
     with torch.device("meta"):  # takes no memory
         plan = build(header.backbone, **options)
-    if plan.backbone.fixed_size is not None and size != header.image_size:
+    if any(trunk.fixed_size is not None for trunk in plan.trunks) and size != header.image_size:
         raise NoseprintError(
             f"{path}: {header.backbone} was trained at {header.image_size} pixels and takes no other size, not {size}; "
             "leave --image-size out"

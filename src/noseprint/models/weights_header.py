@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,13 @@ FORMAT = "noseprint weights 2"
 _FORMAT_1 = "noseprint weights 1"  # embedding networks only; says `trunk` where format 2 says `backbone`
 RESERVED = (
     *("format", "kind", "backbone", "image_size", "mean", "std", "version"),
-    *("descriptors", "dim", "pooling", "hidden", "heads"),
+    *("descriptors", "dim", "pooling", "hidden", "heads", "stride", "others"),
 )
 """Header entries that describe the network, so that no caller may use their names for something else."""
 MOST_HIDDEN = 2**16
+MOST_TRUNKS = 16
 _DTYPES = {"F32": "float32", "I64": "int64"}  # safetensors' names of the two types that a network's tensors have
+_BACKBONE, _POOLING = r"[A-Za-z0-9_.]{1,100}", r"[a-z]{1,20}"
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 _FIRST_BYTES = {  # of files that people take for weights by mistake
     b"<": "a web page: the download site wanted something else first",
@@ -37,12 +39,28 @@ Spec = tuple[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
+class Trunk:
+    """A further backbone of a `ProjectionNet`.
+
+    pooling: see `Backbone.pooled`. mean, std: per channel, for pixels in 0..1; None: the backbone's own. stride: see
+    `overlap_patches`.
+    """
+
+    backbone: str
+    pooling: str = "own"
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    stride: int | None = None
+
+
+@dataclass(frozen=True)
 class WeightsHeader:
     """What a weights file says about itself.
 
-    `kind` is "embedding" (with `descriptors` and `dim`) or "classifier" (with `pooling`, `hidden`: the features of its
-    neck, None without one, and `heads`: the classes of each head, in the order of its logits). `mean` and `std` are for
-    pixels in 0..1. `extra` holds the recipe, the hold-out's scores and whatever else the training stored.
+    `kind` is "embedding" (with `descriptors` and `dim`), "projection" (with `dim`, `pooling`, `stride` and `others`, as
+    for `ProjectionNet`) or "classifier" (with `pooling`, `hidden`: the features of its neck, None without one, and
+    `heads`: the classes of each head, in the order of its logits). `mean` and `std` are for pixels in 0..1. `extra`
+    holds the recipe, the hold-out's scores and whatever else the training stored.
     """
 
     backbone: str
@@ -56,6 +74,8 @@ class WeightsHeader:
     pooling: str = ""
     hidden: int | None = None
     heads: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    stride: int | None = None
+    others: tuple[Trunk, ...] = ()
     extra: dict[str, str] = field(default_factory=dict)
     tensors: dict[str, Spec] = field(default_factory=dict)
     format: str = FORMAT
@@ -142,6 +162,9 @@ def describe_weights(path: Path) -> dict[str, Any]:
     if header.kind == "classifier":
         heads = {name: len(classes) for name, classes in header.heads.items()}
         own = {"pooling": header.pooling, "hidden": header.hidden, "heads": heads}
+    elif header.kind == "projection":
+        others = [asdict(trunk) for trunk in header.others]
+        own = {"dim": header.dim, "pooling": header.pooling, "stride": header.stride, "others": others}
     with safe_open(path, framework="np") as file:
         wrong = [key for key in file.keys() if not np.isfinite(file.get_tensor(key)).all()]  # noqa: SIM118
     if wrong:
@@ -212,17 +235,27 @@ def _parse(metadata: dict[str, str], tensors: dict[str, Spec]) -> WeightsHeader:
         trunk = metadata["trunk"]
         metadata = {key: value for key, value in metadata.items() if key != "trunk"}
         metadata |= {"kind": "embedding", "backbone": trunk}
-    kind = _match(metadata, "kind", "embedding|classifier")
+    kind = _match(metadata, "kind", "embedding|projection|classifier")
     own: dict[str, Any]
     if kind == "classifier":
         heads = json.loads(metadata["heads"])
         if not isinstance(heads, dict):
             raise TypeError("heads is not a table of names and classes")
         check_heads(heads)
-        pooling = _match(metadata, "pooling", r"[a-z]{1,20}")
+        pooling = _match(metadata, "pooling", _POOLING)
         hidden = _integer(metadata, "hidden", 1, MOST_HIDDEN) if "hidden" in metadata else None
         classes = {name: tuple(of_head) for name, of_head in heads.items()}
         own = {"pooling": pooling, "hidden": hidden, "heads": classes}
+    elif kind == "projection":
+        others = json.loads(metadata["others"])
+        if not isinstance(others, list) or len(others) >= MOST_TRUNKS:
+            raise ValueError(f"others {metadata['others'][:100]!r}, must be a list of up to {MOST_TRUNKS - 1} trunks")
+        own = {
+            "dim": _integer(metadata, "dim", 1, 2**16),
+            "pooling": _match(metadata, "pooling", _POOLING),
+            "stride": _stride(metadata.get("stride")),
+            "others": tuple(_trunk(entry) for entry in others),
+        }
     else:
         descriptors = _match(metadata, "descriptors", r"[A-Z]{1,9}")
         own = {"descriptors": descriptors, "dim": _integer(metadata, "dim", 1, 2**16)}
@@ -231,10 +264,10 @@ def _parse(metadata: dict[str, str], tensors: dict[str, Spec]) -> WeightsHeader:
     return WeightsHeader(
         format=metadata["format"],
         kind=kind,
-        backbone=_match(metadata, "backbone", r"[A-Za-z0-9_.]{1,100}"),
+        backbone=_match(metadata, "backbone", _BACKBONE),
         image_size=_integer(metadata, "image_size", 16, 4096),
-        mean=_three(metadata["mean"], low=-1e4),
-        std=_three(metadata["std"], low=1e-4),
+        mean=_three(json.loads(metadata["mean"]), low=-1e4),
+        std=_three(json.loads(metadata["std"]), low=1e-4),
         version=_match(metadata, "version", r"[\x21-\x7e]{1,50}"),
         extra=extra,
         tensors=tensors,
@@ -255,11 +288,28 @@ def _integer(metadata: Mapping[str, str], name: str, low: int, high: int) -> int
     return value
 
 
-def _three(text: str, *, low: float) -> tuple[float, ...]:
-    values = tuple(float(value) for value in json.loads(text))
+def _three(given: Any, *, low: float) -> tuple[float, ...]:
+    values = tuple(float(value) for value in given)
     if len(values) != 3 or not all(low <= value <= 1e4 for value in values):
-        raise ValueError(f"three numbers in {low}..10000 expected, not {text[:100]!r}")
+        raise ValueError(f"three numbers in {low}..10000 expected, not {str(given)[:100]!r}")
     return values
+
+
+def _stride(given: Any) -> int | None:
+    return None if given is None else _integer({"stride": given}, "stride", 1, 4096)
+
+
+def _trunk(entry: Any) -> Trunk:
+    """A further trunk; all of its entries must be there, and no others."""
+    if not isinstance(entry, dict) or set(entry) != {one.name for one in fields(Trunk)}:
+        raise ValueError(f"trunk {str(entry)[:100]!r}")
+    return Trunk(
+        backbone=_match(entry, "backbone", _BACKBONE),
+        pooling=_match(entry, "pooling", _POOLING),
+        mean=_three(entry["mean"], low=-1e4),
+        std=_three(entry["std"], low=1e-4),
+        stride=_stride(entry["stride"] and str(entry["stride"])),
+    )
 
 
 def _check_extra(extra: Mapping[str, str]) -> None:

@@ -88,6 +88,7 @@ class TrainingStep:
         runs out, naming a chunk size that fits.
         """
         self._begin(step, self.rate(step) if rate is None else rate)
+        self._task.begin_step(step)
         self._network.train()
         device = self._world.device
         image, target = batch.image.to(device, non_blocking=True), batch.target.to(device, non_blocking=True)

@@ -45,8 +45,8 @@ class Scores:
     """How good a network is on the hold-out.
 
     values: scores by name, for the log. by: the name of the score that decides which weights are kept; higher is
-    better. size: a text that says how much is held out. per_item: (N,) that score of each held-out item, in 0..1; their
-    mean is the score. groups: (N,) the group of each item. The items of one group, such as the photographs of an
+    better. size: a text that says how much is held out. per_item: (N,) that score of each held-out item; their mean is
+    the score, in 0..1. groups: (N,) the group of each item. The items of one group, such as the photographs of an
     individual, are not independent.
     """
 
@@ -84,6 +84,9 @@ class Task(ABC):
     @abstractmethod
     def batches(self, *, steps: int, first_step: int) -> Batches:
         """The batches `first_step` to `steps` of the training, of this rank."""
+
+    def begin_step(self, step: int) -> None:  # noqa: B027 - most tasks need nothing here
+        """Called before the loss of update number `step` (from 0), for what changes with the step."""
 
     @abstractmethod
     def loss(self, forward: Callable[..., Tensor], batch: Sample) -> Tensor:

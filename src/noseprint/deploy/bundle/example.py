@@ -1,6 +1,7 @@
 """Similarity of two photographs: python example.py A.jpg B.jpg.
 
-It needs opencv-python-headless, numpy, and onnxruntime if the folder holds model.onnx, otherwise openvino.
+It needs opencv-python-headless, numpy, and onnxruntime if the folder holds model.onnx, torch if it holds model.pt,
+otherwise openvino.
 """
 
 import json
@@ -22,6 +23,15 @@ if (HERE / "model.onnx").is_file():
     def run(images: np.ndarray) -> np.ndarray:
         """Embeddings (batch, size) of images (batch, 3, side, side)."""
         return session.run(["embedding"], {"images": images})[0]
+elif (HERE / "model.pt").is_file():
+    import torch
+
+    module = torch.jit.load(str(HERE / "model.pt"), map_location="cpu")
+
+    def run(images: np.ndarray) -> np.ndarray:
+        """Embeddings (batch, size) of images (batch, 3, side, side)."""
+        with torch.inference_mode():
+            return module(torch.from_numpy(images.copy())).numpy()
 else:
     sys.modules["openvino_telemetry"] = None  # otherwise importing openvino sends a report to its makers
     import openvino

@@ -1,0 +1,42 @@
+"""Train the projection of one network, --part, on its kept features: results/RUN/PART/best.safetensors.
+
+frozen/ keeps the features. The trunk does not run, so this takes seconds to minutes.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from noseprint.command_line import run
+from noseprint.tasks.phase_options import HeadOptions
+
+HERE = Path(__file__).resolve().parent
+FULL = HeadOptions(data=HERE.parent / "data", part="vit_h", epochs=100, lr=1e-3)
+SMALL = replace(FULL, run="small", small=True, part="lite0", epochs=30)
+
+
+def main(options: HeadOptions) -> None:
+    """Train, and write the weights to results/."""
+    from noseprint.data.instances import read_instances  # here, not above: torch takes seconds to load
+    from noseprint.inference.gallery import find_weights, read_gallery
+    from noseprint.inference.reduction import join, pca_projection
+    from noseprint.inference.whitening import choose_shrinkage, learned_whitening
+    from noseprint.models.weights import load_projection
+    from noseprint.tasks.feature_head import save_head, train_head
+
+    table = read_instances(options.data, table=options.prepared(HERE.parent))
+    frozen = read_gallery(options.results(HERE.parent / "frozen") / "features.safetensors")
+    train, holdout = table.part("train"), table.part("val")
+    features = frozen.rows_of(train.names)
+    start = None
+    if options.start == "whitening":
+        shrinkage, _ = choose_shrinkage(features, train.identities, train.domains, options.dim)
+        start = learned_whitening(features, train.identities, options.dim, shrinkage=shrinkage)
+    elif options.start == "pca":
+        start = pca_projection(features, options.dim, whiten=True)
+    head = train_head(features, train.identities, options=options, start=start)
+    network = join([load_projection(*find_weights(frozen))], projection=(head.weight, head.bias))
+    print(save_head(options.results(HERE), network, head, frozen.rows_of(holdout.names), holdout))
+
+
+if __name__ == "__main__":
+    run(main, full=FULL, small=SMALL)

@@ -1,0 +1,151 @@
+#!/usr/bin/env bash
+# Trains one small embedding for photographs of many kinds of things, and says where it is worth it.
+#
+#   bash recipes/universal_embedding/train.sh --demo                try it on drawn things: no GPU, a few minutes
+#   bash recipes/universal_embedding/train.sh --small --data DIR    without a GPU: EfficientNet-Lite0, 1 and 2
+#   bash recipes/universal_embedding/train.sh [--data DIR]          ViT-H/14 of CLIP
+#
+# DIR holds photographs and the table images.csv: image,identity,domain,part,role. Identities of the part test are in no
+# other part; role says which of its photographs are searched for (query) and which can be found (index). Of the part
+# train, a fifth of the identities is held out, unless there is a part val. First the features of the pretrained trunks
+# are kept, and their projections compared; then the trunks are trained. What the held-out identities prefer becomes
+# results/RUN/best.safetensors, which noseprint embed and noseprint search take; scores.csv has the scores of all.
+# Finished steps whose inputs have not changed are skipped. Interrupted steps resume.
+#
+#   --dim N           the most dimensions that the embedding may have (default: 64)
+#   --trunks LIST     the pretrained networks, separated by commas. Default: vit_h; with --small lite0,lite1,lite2.
+#                     frozen/model.py has more
+#   --weights NAME=FILE
+#                     the pretrained weights of the trunk NAME, if timm cannot download them; may be repeated
+#   --method NAME     how the trunks are trained: published (default), second, layerwise, lp-ft, joint or small (the
+#                     default with --small), see phases/phases.py; none: they stay as they are
+#   --large           train on at a higher resolution (see large/phases.py); the default with --method published
+#   --take WHAT       best (default): what the held-out identities prefer. frozen: no training, a PCA. mixture: a
+#                     quarter of the dimensions from that PCA
+#   --table FILE      the table, if it is not images.csv in DIR
+#   --from STAGE --to STAGE
+#                     begin or end with this stage: prepare, frozen, head, phases, large, reduce or report
+#   --only FOLDER... --gpus 0,1 --jobs N --check --force --skip-bad --list --dry-run --help
+#                     as in train.sh of the checkout
+#   -- OPTION...      pass options to phases/train.py and large/train.py, for example: -- --floor 10 --seed 1
+
+# shellcheck source=scripts/common.sh
+source "$(dirname "$0")/../../scripts/common.sh"
+source "$ROOT/scripts/steps.sh"
+source options.sh
+
+method() {
+  set_trunks
+  METHOD=${METHOD:-$([ "$SIZE" = full ] && echo published || echo small)}
+  lane prepare
+  lanes frozen "${TRUNKS[@]}"
+  lanes project "${TRUNKS[@]}"
+  if [ "$METHOD" != none ]; then
+    lanes train_trunk "${TRUNKS[@]}"
+    if is_large; then lanes train_larger "${TRUNKS[@]}"; fi
+  fi
+  lane choose
+  lane report
+}
+
+prepare() {
+  step prepare prepare/prepare.py --with ${TABLE:+--table "$TABLE"} --reads . ${TABLE:+"$TABLE"} --makes instances.csv
+}
+
+frozen() {  # TRUNK
+  local file
+  file=$(weights_of "$1")
+  step frozen frozen/embed.py --part "$1" --with ${file:+--backbone-weights "$file"} --reads . ${file:+"$file"} \
+    --after prepare/prepare.py --makes features.safetensors
+}
+
+project() {  # TRUNK
+  step head head/train.py --part "$1" --with --dim "$DIM" --after prepare/prepare.py "frozen/embed.py:$1"
+}
+
+train_trunk() {  # TRUNK
+  step phases phases/train.py --part "$1" --with --dim "$DIM" --method "$METHOD" --reads . \
+    --after prepare/prepare.py "frozen/embed.py:$1" "head/train.py:$1"
+}
+
+train_larger() {  # TRUNK
+  step large large/train.py --part "$1" --with --dim "$DIM" --method "$METHOD" --reads . \
+    --after prepare/prepare.py "phases/train.py:$1"
+}
+
+choose() {
+  local after=(prepare/prepare.py "frozen/embed.py:*" "head/train.py:*") stage
+  for stage in $(stages_compared | tr , ' '); do
+    [ "$stage" = none ] || after+=("$stage/train.py:*")
+  done
+  step reduce reduce/choose.py --with --dim "$DIM" --parts "$TRUNK_LIST" --stages "$(stages_compared)" \
+    ${TAKE:+--take "$TAKE"} --reads . --after "${after[@]}" --makes /best.safetensors
+}
+
+stages_compared() {  # prints the stages that train trunks
+  if [ "$METHOD" = none ]; then echo none; elif is_large; then echo phases,large; else echo phases; fi
+}
+
+report() {
+  step report report/make.py --reads . --after prepare/prepare.py reduce/choose.py --makes /report.html
+}
+
+is_large() { [ "$LARGE" = 1 ] || [ "$METHOD" = published ]; }
+
+weights_of() {  # TRUNK: prints the file that --weights gives it
+  local pair
+  for pair in ${WEIGHTS[@]+"${WEIGHTS[@]}"}; do
+    if [ "${pair%%=*}" = "$1" ]; then from_caller "${pair#*=}"; fi
+  done
+}
+
+check_data() {
+  run_or_show python prepare/prepare.py "${RUN_OPTIONS[@]}" ${TABLE:+--table "$TABLE"} --check
+}
+
+describe_data() {  # refuses what later steps would refuse, before the first ones take hours
+  local pair
+  for pair in ${WEIGHTS[@]+"${WEIGHTS[@]}"}; do
+    contains "${pair%%=*}" "${TRUNKS[@]}" || fail "--weights $pair: there is no trunk ${pair%%=*} in $TRUNK_LIST"
+  done
+  check_options reduce/choose.py --dim "$DIM" --parts "$TRUNK_LIST" ${TAKE:+--take "$TAKE"}
+  [ "$METHOD" = none ] || check_options phases/train.py --part "${TRUNKS[0]}" --dim "$DIM" --method "$METHOD" \
+    ${TRAIN_OPTIONS[@]+"${TRAIN_OPTIONS[@]}"}
+}
+
+demo_options() {  # FOLDER
+  case $1 in head) echo --epochs 10 ;; phases) echo --floor 10 ;; esac
+}
+
+takes_options() { [ "$ONLY" = 1 ] || [ "$1" != head ]; }  # FOLDER
+
+DIM=64 METHOD="" LARGE=0 TAKE="" WEIGHTS=()
+own_option() {
+  if table_option "$@"; then return; fi
+  case $1 in
+    --large) LARGE=1; return ;;
+    --dim | --trunks | --weights | --method | --take) require_value "$@" ;;
+    *) return 1 ;;
+  esac
+  case $1 in
+    --dim) require_count "$1" "$2"; DIM=$2 ;;
+    --trunks) TRUNK_LIST=$2 ;;
+    --weights)
+      case $2 in ?*=?*) ;; *) usage_error "$1 $2: give NAME=FILE, such as lite0=lite0.safetensors" ;; esac
+      [ -f "$(from_caller "${2#*=}")" ] || usage_error "$1 $2: there is no such file"
+      WEIGHTS+=("$2") ;;
+    --method) require_word "$1" "$2" published second layerwise lp-ft joint small none; METHOD=$2 ;;
+    --take) require_word "$1" "$2" best frozen mixture; TAKE=$2 ;;
+  esac
+  # shellcheck disable=SC2034  # read_options reads it
+  CONSUMED=2
+}
+
+read_options "$@"
+run_method "$([ -n "$TABLE" ] && echo . || echo images.csv)"
+method_is_complete || exit 0
+if [ "$SIZE" = demo ]; then
+  continue_with predict.sh
+else
+  show_command "Next:" bash "${PREFIX}predict.sh" "${RUN_OPTIONS[@]}"
+fi

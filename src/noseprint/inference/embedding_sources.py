@@ -1,0 +1,113 @@
+"""The trunks of a run, frozen and trained, with their features of all photographs."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from noseprint.data.instances import InstanceTable
+from noseprint.errors import NoseprintError
+from noseprint.inference.gallery import GalleryEmbeddings, embed_gallery, find_weights, read_gallery, write_gallery
+from noseprint.inference.phase_soups import best_soup
+from noseprint.inference.reduction import Floats, Projection
+from noseprint.models.projection_net import ProjectionNet, plan_network
+from noseprint.models.weights import fingerprint, load_projection, save_weights
+from noseprint.models.weights_header import read_header
+
+STAGES = {"phases": "trained", "large": "larger"}
+"""The stages that train a trunk, and what its source is called."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A trunk, frozen or trained, and its features of all photographs of the table."""
+
+    name: str
+    weights: Path
+    """A ProjectionNet whose projection leaves the features as they are."""
+    features: Floats
+    """(N, F) of the photographs, in the order of the table."""
+    size: int
+    """Side of its input in pixels."""
+    is_trained: bool = False
+    head: Projection | None = None
+    """The projection that was trained on it."""
+
+
+def joined(sources: Sequence[Source]) -> Floats:
+    """The features of several sources side by side: (N, F)."""
+    return np.concatenate([source.features for source in sources], axis=1)
+
+
+def keep_features(
+    network: ProjectionNet, folder: Path, *, data: Path, names: Sequence[str], device: torch.device
+) -> GalleryEmbeddings:
+    """The features of photographs by the trunks of a network, its projection aside: computed once.
+
+    folder: gets trunk.safetensors and features.safetensors; the latter is a gallery that `noseprint search` takes. If
+    they are there for the same trunks and photographs, they are read. names: of photographs in the folder `data`.
+    """
+    weights, kept = folder / "trunk.safetensors", folder / "features.safetensors"
+    columns = network.projection.in_features
+    bare = plan_network(network.plan, dim=columns, image_size=network.image_size, like=network).eval()
+    for own, given in zip(bare.trunks, network.trunks, strict=True):
+        own.load_state_dict(given.state_dict())
+    bare.set_projection(torch.eye(columns), torch.zeros(columns))
+    save_weights(weights, bare, extra={"recipe": "universal_embedding"})
+    if kept.is_file():
+        try:
+            found = read_gallery(kept)
+            if found.names == tuple(names) and [one for _, one in found.weights] == [fingerprint(weights)]:
+                return found
+        except NoseprintError:  # damaged, so it is made again
+            pass
+    gallery = embed_gallery([weights], data, names, device=device, keep_beside=kept)
+    write_gallery(kept, gallery)
+    return gallery
+
+
+def find_sources(
+    family: Path,
+    table: InstanceTable,
+    *,
+    run: str,
+    parts: Sequence[str],
+    stages: Sequence[str],
+    data: Path,
+    device: torch.device,
+) -> Iterator[Source]:
+    """The frozen trunks called `parts`, then those that were trained in each of `stages`, and soups of their phases.
+
+    The features of trained trunks are kept in reduce/results/RUN. Raises NoseprintError if a trunk is missing.
+    """
+    for part in parts:
+        folder = family / "frozen" / "results" / run / part
+        if not (folder / "features.safetensors").is_file():
+            raise NoseprintError(f"{folder / 'features.safetensors'} is missing: run frozen/embed.py --part {part}")
+        head = family / "head" / "results" / run / part / "best.safetensors"
+        source = _read_source(f"frozen {part}", folder, table)
+        yield replace(source, head=_projection(load_projection(head))) if head.is_file() else source
+    for stage in stages:
+        for part in parts:
+            adjective, trained = STAGES[stage], family / stage / "results" / run / part
+            networks = {f"{adjective} {part}": load_projection(trained / "best.safetensors")}
+            if mixed := best_soup(trained, table, device=device):
+                networks[f"{adjective} {part}, soup"] = mixed[0]
+                print(f"{part}: soup of {', '.join(path.parent.name for path in mixed[1])}", flush=True)
+            for name, network in networks.items():
+                folder = family / "reduce" / "results" / run / name.replace(" ", "-").replace(",", "")
+                keep_features(network, folder, data=data, names=table.names, device=device)
+                yield replace(_read_source(name, folder, table), is_trained=True, head=_projection(network))
+
+
+def _projection(network: ProjectionNet) -> Projection:
+    return network.projection.weight.detach(), network.projection.bias.detach()
+
+
+def _read_source(name: str, folder: Path, table: InstanceTable) -> Source:
+    gallery = read_gallery(folder / "features.safetensors")
+    weights = folder / "trunk.safetensors"
+    find_weights(gallery, [weights])  # refuses other weights than those that gave the features
+    return Source(name, weights, gallery.rows_of(table.names), size=read_header(weights).image_size)

@@ -1,0 +1,58 @@
+"""Soups of the networks that the phases of one training leave: means of the weights of those with one projection."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from noseprint.data.instances import InstanceTable
+from noseprint.data.transforms import A
+from noseprint.devices import default_workers
+from noseprint.inference.reduction import greedy_soup, soup
+from noseprint.metrics.instances import domain_mean, score_instances
+from noseprint.models.embed import embed_images
+from noseprint.models.projection_net import ProjectionNet
+from noseprint.models.weights import load_projection
+
+
+def best_soup(
+    folder: Path, table: InstanceTable, *, device: torch.device
+) -> tuple[ProjectionNet, tuple[Path, ...]] | None:
+    """The greedy soup of the networks after each phase of a training, and the files in it; None if one alone is best.
+
+    folder: of one training, with NUMBER-NAME/best.safetensors. Only networks with one projection can be mixed: phases
+    that trained the trunk under a head at rest. The hold-out of the table decides, by the mean over domains of the
+    average precision.
+    """
+    files = max(_same_projection(sorted(folder.glob("*/best.safetensors"))), key=len, default=())
+    val = table.part("val")
+
+    def score(network: ProjectionNet) -> float:
+        rows = embed_images(
+            network.to(device),
+            val.paths,
+            transform=A.Resize(network.image_size, network.image_size),
+            device=device,
+            workers=default_workers(device),
+            label="soup",
+        )
+        found = score_instances(
+            rows, identities=val.identities, domains=val.domains, queries=val.is_query, index=val.is_index
+        )
+        return domain_mean(found.average_precision, found.domains)
+
+    if len(files) < 2:
+        return None
+    joined = greedy_soup(files, score=score)
+    return (soup(joined), joined) if len(joined) > 1 else None
+
+
+def _same_projection(files: Sequence[Path]) -> list[tuple[Path, ...]]:
+    """The files in groups whose networks have one configuration and one projection, without equal networks."""
+    groups: dict[tuple[str, bytes], dict[str, Path]] = {}
+    for path in files:
+        network = load_projection(path)
+        layers = [np.asarray(part.detach()).tobytes() for part in network.projection.parameters()]
+        groups.setdefault((str(network.config()), b"".join(layers)), {}).setdefault(network.content_hash(), path)
+    return [tuple(group.values()) for group in groups.values()]
