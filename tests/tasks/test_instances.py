@@ -11,7 +11,7 @@ from noseprint.errors import NoseprintError
 from noseprint.losses.margin_options import Margin
 from noseprint.metrics.instances import domain_mean, score_instances
 from noseprint.models.embed import embed_images
-from noseprint.tasks.instances import SCORE, read_classifier, write_classifier
+from noseprint.tasks.instances import DISTRACTORS, SCORE, distractors, read_classifier, write_classifier
 from noseprint.tasks.phase_options import ALL
 from noseprint.training.plan import Plan
 from noseprint.training.step import TrainingStep
@@ -120,22 +120,24 @@ def test_the_score_is_the_mean_over_domains_also_per_item(table, tmp_path):
     made = task(table.where(path.stem != "02_3" for path in table.paths))  # the domains differ in size
     made.prepare(WORLD, tmp_path)
     scores = made.score(made.network, untrained=True)
-    holdout = made.holdout
+    holdout, among = made.holdout, distractors(made.train)
+    assert 0 < len(among) <= DISTRACTORS * len(set(made.train.identities))
     embedded = embed_images(
         made.network,
-        holdout.paths,
+        holdout.paths + among.paths,
         transform=transforms()["evaluation_transform"](SIZE),
         device=WORLD.device,
         workers=0,
     )
-    everything = np.ones(len(holdout), bool)
-    columns = {"identities": holdout.identities, "domains": holdout.domains}
-    found = score_instances(embedded, **columns, queries=everything, index=everything)
-    mean = domain_mean(found.precision_at_5, found.domains)
+    everything = np.ones(len(holdout) + len(among), bool)
+    queries = np.arange(len(everything)) < len(holdout)
+    columns = {"identities": holdout.identities + among.identities, "domains": holdout.domains + among.domains}
+    found = score_instances(embedded, **columns, queries=queries, index=everything)
+    mean = domain_mean(found.average_precision, found.domains)
     assert scores.values[SCORE] == pytest.approx(mean)
     assert scores.per_item.mean() == pytest.approx(mean)
-    assert mean != pytest.approx(found.precision_at_5.mean())
-    assert scores.values[f"{SCORE} pets"] == found.precision_at_5[found.domains == "pets"].mean()
+    assert mean != pytest.approx(found.average_precision.mean())
+    assert scores.values[f"{SCORE} pets"] == found.average_precision[found.domains == "pets"].mean()
     assert set(scores.groups) == set(holdout.identities)
 
 
@@ -193,3 +195,10 @@ def test_a_phase_sets_the_options_of_its_training():
     chosen = options().of(phase(epochs=7, lr=0.5, batch_size=12, optimizer="sgd", schedule="multi-step"))
     assert (chosen.epochs, chosen.lr, chosen.batch_size, chosen.optimizer) == (7, 0.5, 12, "sgd")
     assert (chosen.schedule, chosen.dim) == ("multi-step", 8)
+
+
+def test_a_phase_may_train_on_smaller_images(table, tmp_path):
+    made = task(table, of=phase(train_size=24))
+    made.prepare(WORLD, tmp_path)
+    assert made.dataset()[0, 0].image.shape == (3, 24, 24)
+    assert made.network.image_size == SIZE

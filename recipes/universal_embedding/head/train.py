@@ -22,6 +22,7 @@ def main(options: HeadOptions) -> None:
     from noseprint.inference.whitening import choose_shrinkage, learned_whitening
     from noseprint.models.weights import load_projection
     from noseprint.tasks.feature_head import save_head, train_head
+    from noseprint.tasks.instances import distractors
 
     table = read_instances(options.data, table=options.prepared(HERE.parent))
     frozen = read_gallery(options.results(HERE.parent / "frozen") / "features.safetensors")
@@ -35,7 +36,9 @@ def main(options: HeadOptions) -> None:
         start = pca_projection(features, options.dim, whiten=True)
     head = train_head(features, train.identities, options=options, start=start)
     network = join([load_projection(*find_weights(frozen))], projection=(head.weight, head.bias))
-    print(save_head(options.results(HERE), network, head, frozen.rows_of(holdout.names), holdout))
+    among = distractors(train)
+    held_out = frozen.rows_of(holdout.names + among.names)
+    print(save_head(options.results(HERE), network, head, held_out, holdout=holdout, among=among))
 
 
 if __name__ == "__main__":

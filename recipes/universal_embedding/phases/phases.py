@@ -54,7 +54,7 @@ LP_FT = (TrainingPhase(name="all", epochs=6, lr=3e-4, trunk_lr_scale=0.1),)
 JOINT = (TrainingPhase(name="all", epochs=8, lr=1e-3, trunk_lr_scale=0.1),)
 
 # For --small: begins with the network of head/.
-SMALL = (TrainingPhase(name="all", epochs=4, lr=3e-4, trunk_lr_scale=0.1),)
+SMALL = (TrainingPhase(name="all", epochs=4, train_size=160, lr=3e-4, trunk_lr_scale=0.1),)
 
 METHODS = {
     "published": PUBLISHED,

@@ -101,18 +101,25 @@ def train_head(
 
 
 def save_head(
-    results: Path, network: ProjectionNet, head: FeatureHead, features: Embeddings, holdout: InstanceTable
+    results: Path,
+    network: ProjectionNet,
+    head: FeatureHead,
+    features: Embeddings,
+    *,
+    holdout: InstanceTable,
+    among: InstanceTable,
 ) -> str:
     """Write `network`, which projects by `head`, and the classifier to `results`; return a line with the score.
 
-    features: (N, F) those of the hold-out, of which the weights file then has the score. The hold-out may be empty.
+    features: (N, F) those of the hold-out and, after it, of the images `among`, for the score in the weights file. The
+    hold-out may be empty.
     """
     extra = {"recipe": "head", "training": json.dumps({"phase": "head"})}
     line = "no identities are held out, so nothing shows how good the projection is"
     if len(holdout):
         with torch.inference_mode():
             embeddings = F.normalize(F.linear(torch.from_numpy(features), head.weight, head.bias))
-        scores = score_holdout(embeddings.numpy(), holdout)
+        scores = score_holdout(embeddings.numpy(), holdout, among)
         extra |= {"holdout": json.dumps(scores.values), "held_out": holdout_hash(holdout.identities)}
         line = f"hold-out ({scores.size}): {SCORE} {scores.values[SCORE]:.4f}"
     save_weights(results / "best.safetensors", network, extra=extra)

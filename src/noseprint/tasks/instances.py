@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from noseprint.data.datasets import Sample, TrainingImages
-from noseprint.data.holdout import holdout_hash
-from noseprint.data.instances import InstanceTable
+from noseprint.data.holdout import HOLDOUT_SEED, holdout_hash, ordered_by_hash
+from noseprint.data.instances import InstanceTable, cap_instances
 from noseprint.data.samplers import CappedBatches, capped_counts, epoch_steps
 from noseprint.data.transforms import Transform
 from noseprint.devices import default_workers
@@ -34,23 +34,33 @@ from noseprint.training.faults import require_spread
 from noseprint.training.task import Part, Phase, Scores, Task
 
 SCORE = "mAP"
-"""The mean over domains of the average precision of each held-out query in the hold-out of all domains."""
+"""The mean over domains of the average precision of each held-out query, searched for in the hold-out of all domains
+and among `distractors`."""
+DISTRACTORS, MOST_DISTRACTORS = 5, 2000
+"""Training images of each identity, and of all, among which the hold-out is searched: alone it is found too easily."""
 Classifier = Mapping[str, Tensor]
 """The centres of each identity: (centres, dim)."""
 
 
-def score_holdout(embeddings: Embeddings, holdout: InstanceTable) -> Scores:
-    """`SCORE` of the embeddings (N, D) of a hold-out, and the same in each domain.
+def distractors(train: InstanceTable) -> InstanceTable:
+    """Some training images of each identity, to search the hold-out among. They depend on their names alone."""
+    few = cap_instances(train, most=DISTRACTORS, least=1)
+    kept = set(ordered_by_hash(few.names, seed=HOLDOUT_SEED)[:MOST_DISTRACTORS])
+    return few.where(name in kept for name in few.names)
+
+
+def score_holdout(embeddings: Embeddings, holdout: InstanceTable, among: InstanceTable) -> Scores:
+    """`SCORE` of the embeddings (N, D) of a hold-out and, after it, of the images `among`; and the same in each domain.
 
     An item is a query, with the weight that makes the mean over items the mean over domains.
     Raises NoseprintError as `score_instances` does.
     """
     found = score_instances(
         embeddings,
-        identities=holdout.identities,
-        domains=holdout.domains,
-        queries=np.array(holdout.is_query),
-        index=np.array(holdout.is_index),
+        identities=(*holdout.identities, *among.identities),
+        domains=(*holdout.domains, *among.domains),
+        queries=np.array([*holdout.is_query, *(False for _ in among.names)]),
+        index=np.array([*holdout.is_index, *(True for _ in among.names)]),
     )
     domains, number = np.unique(found.domains, return_inverse=True)
     sizes = np.bincount(number)
@@ -99,10 +109,11 @@ class InstanceTask(Task):
             raise ValueError("build the network with freeze_batch_norm=True")
         self.network, self.options, self._phase = network, options, phase
         network.size_is_open = False
+        self._train_size = network.training_size(phase.train_size)  # refuses one that the trunk does not take
         network.requires_grad_(True)  # the phase before has frozen what it did not train
         phase.require_domains(train.domains)
         self.train = train.where(phase.domains is None or domain in phase.domains for domain in train.domains)
-        self.holdout = holdout
+        self.holdout, self._among = holdout, distractors(train if len(holdout) else holdout)
         self._transforms = training_transform, evaluation_transform
         self._scores: dict[str, float] = {}
         self.classes = tuple(sorted(set(self.train.identities)))
@@ -135,7 +146,7 @@ class InstanceTask(Task):
         return TrainingImages(
             self.train.paths,
             self._labels,
-            transform=self._transforms[0](self.network.image_size),
+            transform=self._transforms[0](self._train_size),
             seed=self.options.seed,
             cache=self.options.cache,
         )
@@ -195,7 +206,7 @@ class InstanceTask(Task):
         holdout = self.holdout
         embeddings = embed_images(
             network,
-            holdout.paths,
+            holdout.paths + self._among.paths,
             transform=self._transforms[1](self.network.image_size),
             device=self._world.device,
             workers=self._workers,
@@ -207,7 +218,7 @@ class InstanceTask(Task):
             return None
         if not untrained:
             require_spread(embeddings, results=self._results)
-        scores = score_holdout(embeddings, holdout)
+        scores = score_holdout(embeddings, holdout, self._among)
         self._scores = scores.values
         return scores
 
@@ -234,7 +245,7 @@ class InstanceTask(Task):
         held_out = f"{len(self.holdout)} of {len(set(self.holdout.identities))} held out"
         return (
             f"phase {self._phase.name}: {', '.join(self._phase.trains)} from {len(self.train)} photographs of "
-            f"{len(self.classes)} identities at {self.network.image_size} px; {held_out}"
+            f"{len(self.classes)} identities at {self._train_size} px; {held_out}"
         )
 
     def identify(self, rows: Sequence[int]) -> list[tuple[str, Path]]:

@@ -36,7 +36,9 @@ class TrainingPhase:
     layer_decay: float = 1.0
     """Each layer of the trunk learns at this share of the rate of the layer above it."""
     size: int | None = None
-    """Side of the images in pixels. None: as before."""
+    """Side of the network's input in pixels. None: as before."""
+    train_size: int | None = None
+    """Side of the training images: a smaller one takes less time. None: that of the input."""
     stride: int | None = None
     """Pixels from one patch of a vision transformer to the next. None: as before."""
     domains: tuple[str, ...] | None = None
@@ -59,8 +61,10 @@ class TrainingPhase:
         for name in ("trunk_lr_scale", "layer_decay"):
             if not 0 < getattr(self, name) <= 1:
                 raise NoseprintError(f"{where}: {name} {getattr(self, name)}: must be above 0 and at most 1")
-        if self.size is not None and not 16 <= self.size <= 4096:
-            raise NoseprintError(f"{where}: size {self.size}: must be in 16..4096 pixels")
+        for name in ("size", "train_size"):
+            side = getattr(self, name)
+            if side is not None and not 16 <= side <= 4096:
+                raise NoseprintError(f"{where}: {name} {side}: must be in 16..4096 pixels")
 
     def require_domains(self, known: Iterable[str]) -> None:
         """Raise NoseprintError if the phase learns from a domain that is none of `known`."""
