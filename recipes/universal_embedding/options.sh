@@ -1,6 +1,7 @@
 # shellcheck shell=bash disable=SC2034  # the scripts that read this file use its variables
 # For train.sh and predict.sh: the trunks, the table, and the data of the demo.
 
+DATA_GUIDE=${PREFIX}README.md
 FULL_TRUNKS=vit_h
 SMALL_TRUNKS=lite0,lite1,lite2
 DEMO_TRUNKS=lite0,lite1
