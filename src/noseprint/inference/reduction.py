@@ -37,7 +37,8 @@ def pca_projection(features: Floats, dim: int, *, whiten: bool) -> Projection:
         )
     if not np.isfinite(features).all():
         raise NoseprintError("PCA: the features are not finite; compute them again")
-    pca = PCA(dim, svd_solver="covariance_eigh").fit(features.astype(np.float64))
+    solver = "covariance_eigh" if columns <= rows else "full"  # the smaller problem
+    pca = PCA(dim, svd_solver=solver).fit(features.astype(np.float64))
     variance = pca.explained_variance_
     if not variance[-1] > 1e-10 * variance[0]:
         count = int((variance > 1e-10 * variance[0]).sum())
