@@ -20,8 +20,11 @@ class InRun:
         return folder / "results" / self.run
 
     def prepared(self, family: Path) -> Path:
-        """The table that prepare.py wrote."""
-        return InRun.results(self, family / "prepare") / "instances.csv"
+        """The table that prepare.py wrote. Raises NoseprintError if it has not."""
+        path = InRun.results(self, family / "prepare") / "instances.csv"
+        if not path.is_file():
+            raise NoseprintError(f"{path} is missing: run train.sh, or prepare/prepare.py, with the same options first")
+        return path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,3 +147,5 @@ class EmbedInstancesOptions(InstanceRunOptions):
         """Refuse impossible values."""
         super().__post_init__()
         check_workers(self.workers)
+        if (self.images is None) != (self.out is None):
+            raise NoseprintError("--images FOLDER and --out FILE.safetensors belong together: give both or neither")

@@ -206,7 +206,7 @@ def mix(best: Candidate, frozen: Candidate, table: InstanceTable, *, dim: int) -
     sources = best.sources if trunk in best.sources else (*best.sources, trunk)
     if len({source.size for source in sources}) > 1:
         return None
-    rest = round(PCA_SHARE * dim)
+    rest = max(1, round(PCA_SHARE * dim))
 
     def fit(rows: npt.NDArray[np.bool_]) -> Projection:
         parts = (_padded(best, sources, rows), _padded(frozen, sources, rows))

@@ -90,7 +90,8 @@ class _Basis:
         rows, columns = features.shape
         if not 1 <= dim <= min(columns, rows - 1):
             raise NoseprintError(
-                f"{dim} dimensions need as many features and {dim + 1} photographs: got {columns}, {rows}"
+                f"{dim} dimensions need as many features and {dim + 1} training photographs, but there are {columns} "
+                f"features and {rows} photographs: lower --dim, or add photographs"
             )
         if not _has_pair(np.asarray(identities)):
             raise NoseprintError("learned whitening needs identities with two photographs or more: there is none")
