@@ -17,16 +17,16 @@ SMALL = replace(FULL, run="small", small=True, part="lite0", epochs=30)
 def main(options: HeadOptions) -> None:
     """Train, and write the weights to results/."""
     from noseprint.data.instances import read_instances  # here, not above: torch takes seconds to load
-    from noseprint.inference.gallery import find_weights, read_gallery
+    from noseprint.inference.embedding_sources import read_source
     from noseprint.inference.reduction import join, pca_projection
     from noseprint.inference.whitening import choose_shrinkage, learned_whitening
     from noseprint.models.weights import load_projection
     from noseprint.tasks.feature_head import save_head, train_head
 
     table = read_instances(options.data, table=options.prepared(HERE.parent))
-    frozen = read_gallery(options.results(HERE.parent / "frozen") / "features.safetensors")
+    frozen = read_source(options.part, options.results(HERE.parent / "frozen"), table, data=options.data)
     train, holdout = table.part("train"), table.part("val")
-    features = frozen.rows_of(train.names)
+    features, held_out = (frozen.features[[one == part for one in table.parts]] for part in ("train", "val"))
     start = None
     if options.start == "whitening":
         shrinkage, _ = choose_shrinkage(features, train.identities, train.domains, options.dim)
@@ -34,8 +34,8 @@ def main(options: HeadOptions) -> None:
     elif options.start == "pca":
         start = pca_projection(features, options.dim, whiten=True)
     head = train_head(features, train.identities, options=options, start=start)
-    network = join([load_projection(*find_weights(frozen))], projection=(head.weight, head.bias))
-    print(save_head(options.results(HERE), network, head, frozen.rows_of(holdout.names), holdout))
+    network = join([load_projection(frozen.weights)], projection=(head.weight, head.bias))
+    print(save_head(options.results(HERE), network, head, held_out, holdout))
 
 
 if __name__ == "__main__":

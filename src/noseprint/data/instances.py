@@ -167,8 +167,8 @@ def require_searches(table: InstanceTable) -> None:
     """
     if "train" not in table.parts:
         raise NoseprintError(
-            "no images are left to train on: give the part train to some identities, or lower --least, which leaves out "
-            "identities with few images"
+            "no images are left to train on: give the part train to some identities, or lower --least, which leaves "
+            "out identities with few images"
         )
     if "val" not in table.parts:
         raise NoseprintError(

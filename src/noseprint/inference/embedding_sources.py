@@ -9,7 +9,7 @@ import torch
 
 from noseprint.data.instances import InstanceTable
 from noseprint.errors import NoseprintError
-from noseprint.inference.gallery import GalleryEmbeddings, embed_gallery, find_weights, read_gallery, write_gallery
+from noseprint.inference.gallery import GalleryEmbeddings, embed_gallery, read_gallery, write_gallery
 from noseprint.inference.phase_soups import best_soup
 from noseprint.inference.photograph_records import Records, find_changes
 from noseprint.inference.reduction import Floats, Projection
@@ -88,10 +88,8 @@ def find_sources(
     """
     for part in parts:
         folder = family / "frozen" / "results" / run / part
-        if not (folder / "features.safetensors").is_file():
-            raise NoseprintError(f"{folder / 'features.safetensors'} is missing: run frozen/embed.py --part {part}")
         head = family / "head" / "results" / run / part / "best.safetensors"
-        source = _read_source(f"frozen {part}", folder, table, data=data)
+        source = read_source(f"frozen {part}", folder, table, data=data)
         yield replace(source, head=_projection(load_projection(head))) if head.is_file() else source
     for stage in stages:
         for part in parts:
@@ -103,20 +101,25 @@ def find_sources(
             for name, network in networks.items():
                 folder = family / "reduce" / "results" / run / name.replace(" ", "-").replace(",", "")
                 keep_features(network, folder, data=data, names=table.names, device=device)
-                yield replace(_read_source(name, folder, table, data=data), is_trained=True, head=_projection(network))
+                yield replace(read_source(name, folder, table, data=data), is_trained=True, head=_projection(network))
 
 
 def _projection(network: ProjectionNet) -> Projection:
     return network.projection.weight.detach(), network.projection.bias.detach()
 
 
-def _read_source(name: str, folder: Path, table: InstanceTable, *, data: Path) -> Source:
+def read_source(name: str, folder: Path, table: InstanceTable, *, data: Path) -> Source:
+    """The trunk whose features of all photographs of the table `keep_features` left in `folder`.
+
+    Raises NoseprintError if they are missing, damaged, of another trunk, or if photographs have changed since.
+    """
     kept, weights = folder / "features.safetensors", folder / "trunk.safetensors"
+    if not kept.is_file():
+        raise NoseprintError(f"{kept} is missing: run frozen/embed.py --part {folder.name} first")
     gallery = read_gallery(kept)
-    find_weights(gallery, [weights])  # refuses other weights than those that gave the features
+    if [given for _, given in gallery.weights] != [fingerprint(weights)] or gallery.records is None:
+        raise NoseprintError(f"{kept}: these features are not of {weights}: delete both, and run train.sh again")
     rows = gallery.find_rows(table.names)
-    if gallery.records is None:
-        raise NoseprintError(f"{kept}: does not say which photographs its features are of: delete it, and run again")
     records = gallery.records[rows]
     for found, what in zip(find_changes(data, table.names, records), ("are gone", "have changed"), strict=True):
         if found:

@@ -10,7 +10,7 @@ from noseprint.data.csv_rows import read_rows
 from noseprint.data.instances import InstanceTable
 from noseprint.data.transforms import A
 from noseprint.devices import default_workers
-from noseprint.errors import DataError, Fault
+from noseprint.errors import DataError, Fault, NoseprintError
 from noseprint.inference.reduction import greedy_soup, soup
 from noseprint.metrics.instances import domain_mean, score_instances
 from noseprint.models.embed import embed_images
@@ -55,8 +55,10 @@ def _networks(folder: Path) -> list[Path]:
 
     The folder may have others: of a training with other phases.
     """
-    faults = list[Fault]()
-    names = [name for _, (name,) in read_rows(folder / "phases.csv", ("phase",), faults=faults)]
+    faults, phases = list[Fault](), folder / "phases.csv"
+    if not phases.is_file():
+        raise NoseprintError(f"{phases} is missing: run the training in {folder} again")
+    names = [name for _, (name,) in read_rows(phases, ("phase",), faults=faults)]
     if faults:
         raise DataError(faults)
     folders = [f"{number}-{name}" if number else name for number, name in enumerate(names)]
