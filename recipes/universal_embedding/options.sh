@@ -20,7 +20,7 @@ set_trunks() {  # after set_run: sets TRUNKS and TRUNK_LIST
   case ,$TRUNK_LIST, in *,,*) usage_error "--trunks $TRUNK_LIST: a name is empty; delete a comma" ;; esac
   IFS=, read -r -a TRUNKS <<<"$TRUNK_LIST"
   for name in "${TRUNKS[@]}"; do
-    case " $known" in *" $name "*) ;; *) usage_error "--trunks: there is no trunk $name in frozen/model.py: $known" ;; esac
+    case " $known" in *" $name "*) ;; *) usage_error "--trunks: there is no trunk $name; the trunks are $known" ;; esac
     case $seen in *",$name,"*) usage_error "--trunks: $name is named twice" ;; esac
     seen+=$name,
   done

@@ -115,7 +115,7 @@ def test_photographs_that_are_gone_leave_a_page(tmp_path, table):
     [
         ("choice.json", lambda text: text[:20], r"choice\.json: cannot be read .*: run train\.sh again"),
         ("choice.json", lambda text: "[]", r"choice\.json: cannot be read"),
-        ("choice.json", lambda text: text.replace("frozen a", "other"), r"choice\.json: cannot be read .*other a: PCA"),
+        ("choice.json", lambda text: text.replace("frozen a", "other"), r"choice\.json: cannot be read .*other: PCA"),
         ("choice.json", lambda text: text.replace("[]", "null"), r"choice\.json: cannot be read"),
         ("scores.csv", lambda text: text.replace("0.75", "good"), r"scores\.csv: is damaged .*good.*: run train\.sh"),
         ("scores.csv", lambda text: text.replace("held-out mAP", "mAP"), r"scores\.csv: is damaged"),

@@ -57,14 +57,14 @@ def test_without_a_method_nothing_is_trained_but_the_head(checkout):
 
 
 def test_a_higher_resolution_is_for_the_published_method_or_on_demand(checkout):
-    assert not any(name.startswith("large") for name in steps(checkout, "--small"))
-    for options in (("--small", "--large"), ("--small", "--method", "published"), ()):
-        assert any(name.startswith("large/train.py:") for name in steps(checkout, *options)), options
-    assert not any(name.startswith("large") for name in steps(checkout, "--small", "--large", "--method", "none"))
+    for options, expected in (
+        (("--small", "--large"), True),
+        ((), True),
+        (("--demo",), False),
+        (("--small", "--large", "--method", "none"), False),
+    ):
+        assert any(name.startswith("large/train.py:") for name in steps(checkout, *options)) == expected, options
     assert "--stages phases,large" in planned(checkout, "--large")["reduce/choose.py",]
-    assert "--stages phases " in planned(checkout)["reduce/choose.py",] + " "
-    assert "head/train.py:vit_h" in steps(checkout)
-    assert steps(checkout, "--demo").count("head/train.py:lite0") == 1
 
 
 def test_options_reach_their_steps(checkout):
@@ -78,9 +78,11 @@ def test_options_reach_their_steps(checkout):
     assert having["method joint"] == {"phases/train.py"}
     assert f"--table {checkout.parent}/my table.csv" in plan["prepare/prepare.py",]
     assert {part for _, *rest in plan for part in rest} == {"mobilenetv3", "lite0"}
-    assert "--seed 3" in planned(checkout, "--", "--seed", "3")["phases/train.py", "lite0"]
-    assert "--seed 3" not in planned(checkout, "--", "--seed", "3")["head/train.py", "lite0"]
-    assert "--seed 3" in planned(checkout, "--only", "head", "--", "--seed", "3")["head/train.py", "lite0"]
+
+
+def test_options_after_two_hyphens_are_those_of_the_trunk(checkout):
+    plan = planned(checkout, "--", "--seed", "3")
+    assert {script for (script, *_), line in plan.items() if "--seed 3" in line} == {"phases/train.py"}
 
 
 def test_weights_belong_to_one_trunk(checkout):
@@ -102,7 +104,7 @@ def test_weights_belong_to_one_trunk(checkout):
         (("--method", "third"), "--method third"),
         (("--take", "all"), "--take all"),
         (("--table", "typo.csv"), "--table typo.csv: there is no such file"),
-        (("--trunks", "lite0,vgg"), "--trunks: there is no trunk vgg; choose from vit_h,"),
+        (("--trunks", "lite0,vgg"), "--trunks: there is no trunk vgg; the trunks are vit_h vit_l"),
         (("--views", "plain"), "unknown option --views"),
     ],
 )
@@ -138,13 +140,8 @@ def test_predict_embeds_the_test_or_a_folder(checkout):
     folder = str(checkout.parent)
     assert "predict/embed.py" in plan()
     line = plan("--images", "things", "--out", "o.safetensors", "--views", "plain,mirrored", "--skip-bad")
-    for option in (
-        f"--images {folder}/things",
-        f"--out {folder}/o.safetensors",
-        "--views plain,mirrored",
-        "--skip-bad",
-    ):
-        assert option in line
+    for option in ("--images things", "--out o.safetensors", "--views plain,mirrored", "--skip-bad"):
+        assert option in line.replace(f"{folder}/", "")
     assert "belong together" in plan("--images", "things", status=2)
     assert "belong together" in plan("--out", "o.safetensors", status=2)
     assert "unknown option --dim" in plan("--dim", "64", status=2)
