@@ -11,7 +11,8 @@ TABLE=""       # of --table
 READ_TABLE=()  # after set_table: what prepare.py reads in the data folder
 
 set_trunks() {  # after set_run: sets TRUNKS and TRUNK_LIST
-  local name seen=,
+  local name seen=, known
+  known=$(sed -n 's/^    "\([^"]*\)": Trunk(.*/\1/p' frozen/model.py | tr '\n' ' ')
   case ${TRUNK_LIST:-$SIZE} in
     full) TRUNK_LIST=$FULL_TRUNKS ;;
     small) TRUNK_LIST=$SMALL_TRUNKS ;;
@@ -20,6 +21,7 @@ set_trunks() {  # after set_run: sets TRUNKS and TRUNK_LIST
   case ,$TRUNK_LIST, in *,,*) usage_error "--trunks $TRUNK_LIST: a name is empty; delete a comma" ;; esac
   IFS=, read -r -a TRUNKS <<<"$TRUNK_LIST"
   for name in "${TRUNKS[@]}"; do
+    case " $known" in *" $name "*) ;; *) usage_error "--trunks: there is no trunk $name; the trunks are $known" ;; esac
     case $seen in *",$name,"*) usage_error "--trunks: $name is named twice" ;; esac
     seen+=$name,
   done

@@ -35,7 +35,11 @@ source "$ROOT/scripts/steps.sh"
 source options.sh
 
 method() {
+  local pair
   set_trunks
+  for pair in ${WEIGHTS[@]+"${WEIGHTS[@]}"}; do
+    contains "${pair%%=*}" "${TRUNKS[@]}" || usage_error "--weights $pair: there is no trunk ${pair%%=*} in $TRUNK_LIST"
+  done
   METHOD=${METHOD:-$([ "$SIZE" = full ] && echo published || echo small)}
   lane prepare
   lanes frozen "${TRUNKS[@]}"
@@ -104,10 +108,6 @@ check_data() {
 }
 
 describe_data() {  # refuses what later steps would refuse, before the first ones take hours
-  local pair
-  for pair in ${WEIGHTS[@]+"${WEIGHTS[@]}"}; do
-    contains "${pair%%=*}" "${TRUNKS[@]}" || fail "--weights $pair: there is no trunk ${pair%%=*} in $TRUNK_LIST"
-  done
   check_options reduce/choose.py --dim "$DIM" --parts "$TRUNK_LIST" ${TAKE:+--take "$TAKE"}
   [ "$METHOD" = none ] || check_options phases/train.py --part "${TRUNKS[0]}" --dim "$DIM" --method "$METHOD" \
     ${TRAIN_OPTIONS[@]+"${TRAIN_OPTIONS[@]}"}

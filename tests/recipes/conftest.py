@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from . import universal_family as universal
+
 ROOT = Path(__file__).parents[2]
 STAGES = [f"{name}_stage{stage}" for name in ("swin224", "swin384", "v2", "b7ns") for stage in (1, 2)]
 FOLDERS = ["pseudo_produce", *STAGES]
@@ -51,3 +53,17 @@ class Checkout:
 @pytest.fixture
 def checkout(tmp_path, demo) -> Checkout:
     return Checkout(tmp_path / "checkout", demo)
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory) -> tuple[Path, str]:
+    """recipes/universal_embedding with all results, and what its scripts printed: read it, never write into it."""
+    root = universal.copy_recipe(tmp_path_factory.mktemp("universal"))
+    return root, universal.run(root, *universal.CHAIN)
+
+
+@pytest.fixture
+def family(chain, tmp_path) -> Path:
+    """A copy of it to write into."""
+    shutil.copytree(chain[0], tmp_path / "family")
+    return tmp_path / "family"

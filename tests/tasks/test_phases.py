@@ -16,7 +16,6 @@ from noseprint.tasks.phases import load_start
 
 from .tiny_instances import LADDER, PLAIN_LADDER, TRANSFORMER, draw_images, network, options, phase, read, train
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 STEPS = (4, 2, 4)
 """Of the phases of LADDER."""
 FOLDERS = [f"{number}-{one.name}" for number, one in enumerate(LADDER, 1)]
@@ -191,7 +190,7 @@ def test_broken_photographs_are_refused_or_left_out_of_all_phases(tmp_path, tabl
 
 def test_two_processes_train_as_one(tmp_path, table):
     script, images = str(Path(__file__).with_name("tiny_instances.py")), str(table.paths[0].parent)
-    subprocess.run([*TORCHRUN, script, images, str(tmp_path / "two")], check=True, timeout=120)
+    subprocess.run([sys.executable, script, images, str(tmp_path / "two")], check=True, timeout=120)
     train(tmp_path / "one", table, PLAIN_LADDER, net=network(dropout=0.0))
     for name in FILES:
         first, second = load_file(tmp_path / "one" / name), load_file(tmp_path / "two" / name)

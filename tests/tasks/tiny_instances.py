@@ -1,7 +1,9 @@
-"""A tiny training of instances in phases. Run as a program: FOLDER RESULTS, alone or under torchrun."""
+"""A tiny training of instances in phases. Run as a program, FOLDER RESULTS: with two processes."""
 
+import atexit
 import os
 import signal
+import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -116,7 +118,33 @@ def train(results, table, ladder=LADDER, *, stop_at=None, net=None, classifier=N
     )
 
 
+def begin_ranks(size: int) -> None:
+    """Go on as `size` processes, as torchrun would start them; rank 0 waits for the others, and fails if one does.
+
+    They are forked: loading torch takes longer than the training.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size)}
+    os.environ.update(world)
+    children = []
+    for rank in range(1, size):
+        if not (child := os.fork()):
+            os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+            return
+        children.append(child)
+    os.environ.update(RANK="0", LOCAL_RANK="0")
+    atexit.register(wait_for_ranks, children)
+
+
+def wait_for_ranks(children: list[int]) -> None:
+    if any(os.waitpid(child, 0)[1] for child in children):
+        os._exit(1)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    begin_ranks(2)
     with friendly_errors():  # without dropout, of which each process has its own
         train(Path(sys.argv[2]), read(Path(sys.argv[1])), PLAIN_LADDER, net=network(dropout=0.0))

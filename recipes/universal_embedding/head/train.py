@@ -17,7 +17,7 @@ SMALL = replace(FULL, run="small", small=True, part="lite0", epochs=30)
 def main(options: HeadOptions) -> None:
     """Train, and write the weights to results/."""
     from noseprint.data.instances import read_instances  # here, not above: torch takes seconds to load
-    from noseprint.inference.gallery import find_weights, read_gallery
+    from noseprint.inference.embedding_sources import read_source
     from noseprint.inference.reduction import join, pca_projection
     from noseprint.inference.whitening import choose_shrinkage, learned_whitening
     from noseprint.models.weights import load_projection
@@ -25,9 +25,9 @@ def main(options: HeadOptions) -> None:
     from noseprint.tasks.instances import distractors
 
     table = read_instances(options.data, table=options.prepared(HERE.parent))
-    frozen = read_gallery(options.results(HERE.parent / "frozen") / "features.safetensors")
+    frozen = read_source(options.part, options.results(HERE.parent / "frozen"), table, data=options.data)
     train, holdout = table.part("train"), table.part("val")
-    features = frozen.rows_of(train.names)
+    features = frozen.features[[part == "train" for part in table.parts]]
     start = None
     if options.start == "whitening":
         shrinkage, _ = choose_shrinkage(features, train.identities, train.domains, options.dim)
@@ -35,9 +35,10 @@ def main(options: HeadOptions) -> None:
     elif options.start == "pca":
         start = pca_projection(features, options.dim, whiten=True)
     head = train_head(features, train.identities, options=options, start=start)
-    network = join([load_projection(*find_weights(frozen))], projection=(head.weight, head.bias))
+    network = join([load_projection(frozen.weights)], projection=(head.weight, head.bias))
     among = distractors(train)
-    held_out = frozen.rows_of(holdout.names + among.names)
+    row_of = {name: row for row, name in enumerate(table.names)}
+    held_out = frozen.features[[row_of[name] for name in holdout.names + among.names]]
     print(save_head(options.results(HERE), network, head, held_out, holdout=holdout, among=among))
 
 

@@ -17,6 +17,7 @@ def main(options: EmbedInstancesOptions) -> None:
     from noseprint.data.instances import read_instances
     from noseprint.data.listing import list_photographs
     from noseprint.devices import choose_device
+    from noseprint.errors import NoseprintError
     from noseprint.files import check_output
     from noseprint.inference.instance_answers import embed_instances, write_answers
 
@@ -30,6 +31,8 @@ def main(options: EmbedInstancesOptions) -> None:
         print(f"{len(found.names)} photographs, {found.matrix.shape[1]} dimensions: {options.out}")
         return
     test = read_instances(options.data, table=options.prepared(FAMILY)).part("test")
+    if not len(test):
+        raise NoseprintError("the table has no part test: name photographs with --images FOLDER --out FILE.safetensors")
     out = results / "test.safetensors"
     found = embed_instances(weights, options.data, test.names, options=options, device=device, out=out)
     print("\n".join(write_answers(results / "prediction.csv", found, test)))

@@ -18,6 +18,7 @@ def main(options: PrepareInstancesOptions) -> None:
         describe_instances,
         hold_out_instances,
         read_instances,
+        require_searches,
         write_instances,
     )
     from noseprint.data.readable import readable_photographs
@@ -32,8 +33,11 @@ def main(options: PrepareInstancesOptions) -> None:
     skipped = None if options.check else results / "skipped.csv"
     good = readable_photographs(table.paths, skip_bad=options.skip_bad, skipped_csv=skipped)
     table = table.where(path in good for path in table.paths)
-    table = cap_instances(table, most=options.most, least=options.least)
-    table = hold_out_instances(table, share=options.holdout)
+    capped = cap_instances(table, most=options.most, least=options.least)
+    if left_out := len(table) - len(capped):
+        print(f"{left_out} training images are left out by --least {options.least} and --most {options.most}")
+    table = hold_out_instances(capped, share=options.holdout)
+    require_searches(table)
     print(describe_instances(table), flush=True)
     if not options.check:
         with lock(results):

@@ -10,6 +10,12 @@ from noseprint.errors import NoseprintError
 Take = Literal["best", "frozen", "mixture"]
 
 
+def check_part(part: str) -> None:
+    """Raise NoseprintError unless a trunk's name can name a folder."""
+    if Path(part).name != part or part in ("", ".."):
+        raise NoseprintError(f"--part {part!r}: give a plain name; it becomes a folder")
+
+
 class InRun:
     """Where the files of a run are."""
 
@@ -20,8 +26,11 @@ class InRun:
         return folder / "results" / self.run
 
     def prepared(self, family: Path) -> Path:
-        """The table that prepare.py wrote."""
-        return InRun.results(self, family / "prepare") / "instances.csv"
+        """The table that prepare.py wrote. Raises NoseprintError if it has not."""
+        path = InRun.results(self, family / "prepare") / "instances.csv"
+        if not path.is_file():
+            raise NoseprintError(f"{path} is missing: run train.sh, or prepare/prepare.py, with the same options first")
+        return path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +95,11 @@ class FrozenOptions(InstanceRunOptions):
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
 
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        super().__post_init__()
+        check_part(self.part)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReduceOptions(InstanceRunOptions):
@@ -110,6 +124,8 @@ class ReduceOptions(InstanceRunOptions):
             raise NoseprintError(f"--dim {self.dim}: must be in 2..{2**16}")
         if set(self.stage_names) - {"phases", "large"}:
             raise NoseprintError(f"--stages {self.stages}: give phases, or phases,large, or none")
+        for part in self.part_names:
+            check_part(part)
         if not self.part_names or len(set(self.part_names)) < len(self.part_names):
             raise NoseprintError(f"--parts {self.parts!r}: name trunks, each once, separated by commas")
 
@@ -144,3 +160,5 @@ class EmbedInstancesOptions(InstanceRunOptions):
         """Refuse impossible values."""
         super().__post_init__()
         check_workers(self.workers)
+        if (self.images is None) != (self.out is None):
+            raise NoseprintError("--images FOLDER and --out FILE.safetensors belong together: give both or neither")

@@ -159,6 +159,34 @@ def cap_instances(table: InstanceTable, *, most: int, least: int) -> InstanceTab
     return table.where(part != "train" or name in kept for name, part in zip(table.names, table.parts, strict=True))
 
 
+def require_searches(table: InstanceTable) -> None:
+    """Raise NoseprintError unless there is something to learn from, to choose by and, in the part test, to search for.
+
+    To choose by: a query in the part val with another image of its identity in the index. So for the test, if there is
+    one.
+    """
+    if "train" not in table.parts:
+        raise NoseprintError(
+            "no images are left to train on: give the part train to some identities, or lower --least, which leaves "
+            "out identities with few images"
+        )
+    if "val" not in table.parts:
+        raise NoseprintError(
+            "no identity can be held out, and nothing else shows which embedding is best: one domain needs three "
+            "training identities or more, each with two images, or give some identities the part val"
+        )
+    parts: tuple[Part, ...] = ("val", "test")
+    for part in parts:
+        rows = table.part(part)
+        findable = Counter(one for one, is_index in zip(rows.identities, rows.is_index, strict=True) if is_index)
+        queries = zip(rows.identities, rows.is_query, rows.is_index, strict=True)
+        if len(rows) and not any(is_query and findable[one] > is_index for one, is_query, is_index in queries):
+            raise NoseprintError(
+                f"part {part}: no query has another image of its identity in the index, so no search can succeed: "
+                "correct the column role (query, index or both), or add images"
+            )
+
+
 def _read_rows(path: Path, faults: list[Fault]) -> ClassRows | None:
     header = read_header(path, faults=faults)
     at = dict[str, int]()

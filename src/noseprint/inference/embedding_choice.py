@@ -45,6 +45,11 @@ class Candidate:
     eligible: bool = True
     """Whether it may be chosen."""
 
+    @property
+    def size(self) -> int:
+        """Side of its input in pixels."""
+        return self.sources[0].size
+
     def embeddings(self, fitted_to: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
         """(N, D) in the order of the table, rows of length 1. fitted_to: (N,) the rows that give the projection."""
         rows = joined(self.sources)
@@ -169,27 +174,24 @@ def judge(candidate: Candidate, table: InstanceTable) -> Judged:
 def choose(judged: Sequence[Judged], table: InstanceTable, *, dim: int, take: Take) -> Choice:
     """Take the candidate that is best on the hold-out; of equal ones, the one with fewer trunks, then the first.
 
-    Raises NoseprintError if no trunk has more than `dim` features, or a mixture is wanted but impossible.
+    The mixture is of the frozen one and the best of those for images of its size.
+    Raises NoseprintError if no trunk has more than `dim` features.
     """
+
+    def rank(one: Judged) -> tuple[float, int]:
+        return one.value, -len(one.candidate.sources)
+
     plain = [one for one in judged if is_frozen_pca(one.candidate)]
     if not plain:
         raise NoseprintError(f"no trunk has more than {dim} features, so there is nothing to reduce: lower --dim")
     frozen = max(plain, key=lambda one: one.value)
     eligible = [one for one in judged if one.candidate.eligible]
-    taken = max(eligible, key=lambda one: (one.value, -len(one.candidate.sources)))
-    mixed = mix(taken.candidate, frozen.candidate, table, dim=dim)
-    more = [judge(mixed, table)] if mixed else []
-    if take == "frozen":
-        taken = frozen
-    elif take == "mixture":
-        if not more:
-            raise NoseprintError(
-                "--take mixture: the best trunks and the frozen one have different input sizes; take best or frozen"
-            )
-        taken = more[0]
+    like_frozen = [one for one in eligible if one is not frozen and one.candidate.size == frozen.candidate.size]
+    mixed = judge(mix(max(like_frozen, key=rank).candidate, frozen.candidate, dim=dim), table)
+    taken = {"best": max(eligible, key=rank), "frozen": frozen, "mixture": mixed}[take]
     differences = by_domain(taken.scores.average_precision, taken.scores, than=frozen.scores.average_precision)
     lost = {name: score for name, score in differences.items() if score.high < 0}
-    return Choice((*judged, *more), taken, frozen, "test" in table.parts, lost)
+    return Choice((*judged, mixed), taken, frozen, "test" in table.parts, lost)
 
 
 def is_frozen_pca(candidate: Candidate) -> bool:
@@ -197,16 +199,11 @@ def is_frozen_pca(candidate: Candidate) -> bool:
     return len(candidate.sources) == 1 and not candidate.sources[0].is_trained and candidate.name.endswith(": PCA")
 
 
-def mix(best: Candidate, frozen: Candidate, table: InstanceTable, *, dim: int) -> Candidate | None:
-    """The mixture of a candidate with the frozen one: PCA_SHARE of the dimensions from the latter.
-
-    None if their trunks have different input sizes.
-    """
+def mix(best: Candidate, frozen: Candidate, *, dim: int) -> Candidate:
+    """The mixture of a candidate with the frozen one, for images of one size: PCA_SHARE of it from the latter."""
     (trunk,) = frozen.sources
     sources = best.sources if trunk in best.sources else (*best.sources, trunk)
-    if len({source.size for source in sources}) > 1:
-        return None
-    rest = round(PCA_SHARE * dim)
+    rest = max(1, round(PCA_SHARE * dim))
 
     def fit(rows: npt.NDArray[np.bool_]) -> Projection:
         parts = (_padded(best, sources, rows), _padded(frozen, sources, rows))

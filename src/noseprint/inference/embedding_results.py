@@ -13,7 +13,6 @@ from noseprint.data.instances import InstanceTable
 from noseprint.files import atomic_write
 from noseprint.inference.embedding_choice import Choice
 from noseprint.inference.gallery import gallery_of, write_gallery
-from noseprint.inference.photograph_records import check_photographs
 from noseprint.inference.reduction import join
 from noseprint.metrics.holdout_scores import evaluate_holdout
 from noseprint.metrics.instances import ALL_DOMAINS, by_domain
@@ -58,9 +57,8 @@ def write_choice(results: Path, choice: Choice, table: InstanceTable, *, data: P
         part.write_text(json.dumps(about, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     weights = results / "best.safetensors"
     save_weights(weights, network.eval(), extra=header)
-    names, records = check_photographs(data, table.names, skip_bad=False, skipped_csv=None)
-    rows = candidate.embeddings(parts != "test")
-    gallery = gallery_of(rows, names, weights=[weights], folder=data, records=records)
+    rows, records = candidate.embeddings(parts != "test"), candidate.sources[0].records
+    gallery = gallery_of(rows, table.names, weights=[weights], folder=data, records=records)
     write_gallery(results / "embeddings.safetensors", gallery)
 
 

@@ -9,8 +9,9 @@ import torch
 
 from noseprint.data.instances import InstanceTable
 from noseprint.errors import NoseprintError
-from noseprint.inference.gallery import GalleryEmbeddings, embed_gallery, find_weights, read_gallery, write_gallery
+from noseprint.inference.gallery import GalleryEmbeddings, embed_gallery, read_gallery, write_gallery
 from noseprint.inference.phase_soups import best_soup
+from noseprint.inference.photograph_records import Records, find_changes
 from noseprint.inference.reduction import Floats, Projection
 from noseprint.models.projection_net import ProjectionNet, plan_network
 from noseprint.models.weights import fingerprint, load_projection, save_weights
@@ -31,6 +32,8 @@ class Source:
     """(N, F) of the photographs, in the order of the table."""
     size: int
     """Side of its input in pixels."""
+    records: Records
+    """Of the photographs, as they were when the features were computed."""
     is_trained: bool = False
     head: Projection | None = None
     """The projection that was trained on it."""
@@ -59,7 +62,8 @@ def keep_features(
     if kept.is_file():
         try:
             found = read_gallery(kept)
-            if found.names == tuple(names) and [one for _, one in found.weights] == [fingerprint(weights)]:
+            same = found.names == tuple(names) and [one for _, one in found.weights] == [fingerprint(weights)]
+            if same and found.records is not None and not any(find_changes(data, names, found.records)):
                 return found
         except NoseprintError:  # damaged, so it is made again
             pass
@@ -84,10 +88,8 @@ def find_sources(
     """
     for part in parts:
         folder = family / "frozen" / "results" / run / part
-        if not (folder / "features.safetensors").is_file():
-            raise NoseprintError(f"{folder / 'features.safetensors'} is missing: run frozen/embed.py --part {part}")
         head = family / "head" / "results" / run / part / "best.safetensors"
-        source = _read_source(f"frozen {part}", folder, table)
+        source = read_source(f"frozen {part}", folder, table, data=data)
         yield replace(source, head=_projection(load_projection(head))) if head.is_file() else source
     for stage in stages:
         for part in parts:
@@ -99,15 +101,30 @@ def find_sources(
             for name, network in networks.items():
                 folder = family / "reduce" / "results" / run / name.replace(" ", "-").replace(",", "")
                 keep_features(network, folder, data=data, names=table.names, device=device)
-                yield replace(_read_source(name, folder, table), is_trained=True, head=_projection(network))
+                yield replace(read_source(name, folder, table, data=data), is_trained=True, head=_projection(network))
 
 
 def _projection(network: ProjectionNet) -> Projection:
     return network.projection.weight.detach(), network.projection.bias.detach()
 
 
-def _read_source(name: str, folder: Path, table: InstanceTable) -> Source:
-    gallery = read_gallery(folder / "features.safetensors")
-    weights = folder / "trunk.safetensors"
-    find_weights(gallery, [weights])  # refuses other weights than those that gave the features
-    return Source(name, weights, gallery.rows_of(table.names), size=read_header(weights).image_size)
+def read_source(name: str, folder: Path, table: InstanceTable, *, data: Path) -> Source:
+    """The trunk whose features of all photographs of the table `keep_features` left in `folder`.
+
+    Raises NoseprintError if they are missing, damaged, of another trunk, or if photographs have changed since.
+    """
+    kept, weights = folder / "features.safetensors", folder / "trunk.safetensors"
+    if not kept.is_file():
+        raise NoseprintError(f"{kept} is missing: run frozen/embed.py --part {folder.name} first")
+    gallery = read_gallery(kept)
+    if [given for _, given in gallery.weights] != [fingerprint(weights)] or gallery.records is None:
+        raise NoseprintError(f"{kept}: these features are not of {weights}: delete both, and run train.sh again")
+    rows = gallery.find_rows(table.names)
+    records = gallery.records[rows]
+    for found, what in zip(find_changes(data, table.names, records), ("are gone", "have changed"), strict=True):
+        if found:
+            raise NoseprintError(
+                f"{len(found)} photographs {what} since their features were kept in {kept}, such as {found[0]}: run "
+                "train.sh again without --from"
+            )
+    return Source(name, weights, gallery.matrix[rows], size=read_header(weights).image_size, records=records)

@@ -52,10 +52,14 @@ class GalleryEmbeddings:
 
     def rows_of(self, names: Sequence[str]) -> npt.NDArray[np.float32]:
         """The embeddings of these photographs, in this order. Raises NoseprintError if one is not in the gallery."""
+        return self.matrix[self.find_rows(names)]
+
+    def find_rows(self, names: Sequence[str]) -> list[int]:
+        """The number of the row of each of these photographs. Raises NoseprintError if one is not in the gallery."""
         row = {name: number for number, name in enumerate(self.names)}
         if missing := [name for name in names if name not in row]:
             raise NoseprintError(f"{len(missing)} photographs are not embedded, such as {missing[0]}: embed them again")
-        return self.matrix[[row[name] for name in names]]
+        return [row[name] for name in names]
 
 
 def embed_photographs(

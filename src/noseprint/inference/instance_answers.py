@@ -81,11 +81,11 @@ def write_answers(path: Path, found: GalleryEmbeddings, test: InstanceTable) -> 
             if np.isfinite(value):
                 own = (test.names[row], test.identities[row], rank, test.names[at], test.identities[at])
                 lines.append((*own, f"{value:.6f}"))
-    write_csv(path, ANSWERS, lines)
-    yield f"{len(query)} queries among {len(index)} photographs: {path}"
     scores = score_instances(
         rows, identities=test.identities, domains=test.domains, queries=test.is_query, index=test.is_index
     )
+    write_csv(path, ANSWERS, lines)
+    yield f"{len(query)} queries among {len(index)} photographs: {path}"
     precision, average = (by_domain(values, scores) for values in (scores.precision_at_5, scores.average_precision))
     for domain in (ALL_DOMAINS, *(name for name in precision if name != ALL_DOMAINS)):
         yield f"{domain}: mP@5 {precision[domain]}, mAP {average[domain]}"

@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from noseprint.data.csv_rows import read_rows
 from noseprint.data.instances import InstanceTable
 from noseprint.data.transforms import A
 from noseprint.devices import default_workers
+from noseprint.errors import DataError, Fault, NoseprintError
 from noseprint.inference.reduction import greedy_soup, soup
 from noseprint.metrics.instances import domain_mean, score_instances
 from noseprint.models.embed import embed_images
@@ -21,11 +23,11 @@ def best_soup(
 ) -> tuple[ProjectionNet, tuple[Path, ...]] | None:
     """The greedy soup of the networks after each phase of a training, and the files in it; None if one alone is best.
 
-    folder: of one training, with NUMBER-NAME/best.safetensors. Only networks with one projection can be mixed: phases
+    folder: of one training, as `run_phases` leaves it. Only networks with one projection can be mixed: phases
     that trained the trunk under a head at rest. The hold-out of the table decides, by the mean over domains of the
     average precision.
     """
-    files = max(_same_projection(sorted(folder.glob("*/best.safetensors"))), key=len, default=())
+    files = max(_same_projection(_networks(folder)), key=len, default=())
     val = table.part("val")
 
     def score(network: ProjectionNet) -> float:
@@ -46,6 +48,21 @@ def best_soup(
         return None
     joined = greedy_soup(files, score=score)
     return (soup(joined), joined) if len(joined) > 1 else None
+
+
+def _networks(folder: Path) -> list[Path]:
+    """The network that a training began with and those after its phases, in the order of phases.csv.
+
+    The folder may have others: of a training with other phases.
+    """
+    faults, phases = list[Fault](), folder / "phases.csv"
+    if not phases.is_file():
+        raise NoseprintError(f"{phases} is missing: run the training in {folder} again")
+    names = [name for _, (name,) in read_rows(phases, ("phase",), faults=faults)]
+    if faults:
+        raise DataError(faults)
+    folders = [f"{number}-{name}" if number else name for number, name in enumerate(names)]
+    return [folder / name / "best.safetensors" for name in folders]
 
 
 def _same_projection(files: Sequence[Path]) -> list[tuple[Path, ...]]:

@@ -60,6 +60,21 @@ def say_changes(folder: Path | None, names: Sequence[str], records: Records | No
     """
     if folder is None or records is None or not folder.is_dir():
         return
+    for found, what in zip(find_changes(folder, names, records), ("are gone", "have changed"), strict=True):
+        if found:
+            print(
+                f"{len(found)} of the {len(names)} photographs in the gallery {what} since it was embedded, such as "
+                f"{printable(found[0])}: embed again",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def find_changes(folder: Path, names: Sequence[str], records: Records) -> tuple[list[Path], list[Path]]:
+    """The photographs that are gone, and those that show something else than their records say.
+
+    Only files with another size or time of change are decoded.
+    """
     paths = [folder / name for name in names]
     gone = [path for path in paths if not path.exists()]
     touched = [
@@ -67,15 +82,7 @@ def say_changes(folder: Path | None, names: Sequence[str], records: Records | No
         for path, record in zip(paths, records, strict=True)
         if path.exists() and _record(path, digest := digest_of(record)) != record.tobytes()
     ]
-    changed = [path for path in in_threads(_changed, touched, label="changed files") if path]
-    for found, what in ((gone, "are gone"), (changed, "have changed")):
-        if found:
-            print(
-                f"{len(found)} of the {len(paths)} photographs in the gallery {what} since it was embedded, such as "
-                f"{printable(found[0])}: embed again",
-                file=sys.stderr,
-                flush=True,
-            )
+    return gone, [path for path in in_threads(_changed, touched, label="changed files") if path]
 
 
 def _record(path: Path, digest: bytes) -> bytes:

@@ -33,7 +33,8 @@ def pca_projection(features: Floats, dim: int, *, whiten: bool) -> Projection:
     rows, columns = features.shape
     if not 1 <= dim <= min(rows - 1, columns):
         raise NoseprintError(
-            f"PCA to {dim} dimensions needs as many features and {dim + 1} photographs: got {columns}, {rows}"
+            f"PCA to {dim} dimensions needs as many features and {dim + 1} photographs: got {columns}, {rows}; choose "
+            "fewer dimensions, or add photographs"
         )
     if not np.isfinite(features).all():
         raise NoseprintError("PCA: the features are not finite; compute them again")

@@ -60,6 +60,11 @@ def choose_shrinkage(
         for number, identity in enumerate(ordered_by_hash(np.unique(whose[domain == name]).tolist(), seed=0))
     }
     fold = np.array([fold_of[identity] for identity in whose])
+    if (least := len(fold) - int(np.bincount(fold).max(initial=0))) <= dim:
+        raise NoseprintError(
+            f"{dim} dimensions: learned whitening is tried out with {FOLDS - 1} of {FOLDS} parts of the training "
+            f"photographs, {least} here, and needs more photographs than dimensions: lower --dim, or add photographs"
+        )
     everything = np.ones(len(whose), bool)
     found: dict[float, list[tuple[_Matrix, npt.NDArray[np.str_]]]] = {one: [] for one in SHRINKAGES}
     for number in np.unique(fold):
@@ -90,7 +95,8 @@ class _Basis:
         rows, columns = features.shape
         if not 1 <= dim <= min(columns, rows - 1):
             raise NoseprintError(
-                f"{dim} dimensions need as many features and {dim + 1} photographs: got {columns}, {rows}"
+                f"{dim} dimensions need as many features and {dim + 1} training photographs, but there are {columns} "
+                f"features and {rows} photographs: lower --dim, or add photographs"
             )
         if not _has_pair(np.asarray(identities)):
             raise NoseprintError("learned whitening needs identities with two photographs or more: there is none")

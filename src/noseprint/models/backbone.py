@@ -4,6 +4,7 @@ import difflib
 import importlib.util
 import sys
 from collections.abc import Mapping
+from functools import cache
 from math import isqrt
 from pathlib import Path
 from typing import Any, cast
@@ -165,8 +166,15 @@ def has_fixed_size(name: str) -> bool:
     return bool(timm.get_pretrained_cfg(name).fixed_input_size)
 
 
+@cache
+def _names_at_first() -> frozenset[str]:
+    return frozenset(timm.list_models(include_tags=True))
+
+
 def _check_name(name: str) -> None:
-    known: list[str] = timm.list_models(include_tags=True)
+    if name in _names_at_first():  # listing them takes longer than building a small network
+        return
+    known: list[str] = timm.list_models(include_tags=True)  # a user may have added some since
     if name in known:
         return
     model = name.partition(".")[0]

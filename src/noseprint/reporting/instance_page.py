@@ -59,17 +59,23 @@ def read_instance_run(
     missing or damaged.
     """
     faults, steps = list[Fault](), dict[str, StepScores]()
-    for _, (step, domain, metric, *numbers) in read_rows(results / "scores.csv", SCORES_HEADER, faults=faults):
-        steps.setdefault(step, {}).setdefault(metric, {})[domain] = Score(*map(float, numbers))
-    if faults:
-        raise DataError(faults)
+    scores, choice = results / "scores.csv", results / "choice.json"
     try:
-        choice = json.loads((results / "choice.json").read_text(encoding="utf-8"))
-        taken, frozen, on_test = choice["taken"], choice["frozen"], bool(choice["on_test"])
-        warnings = tuple(choice["warnings"])
-    except (OSError, ValueError, KeyError) as error:
-        raise NoseprintError(f"{results / 'choice.json'} cannot be read ({error}): run train.sh again") from error
-    ordered = sorted(steps, key=lambda step: -steps[step][HELD_OUT][ALL_DOMAINS].value)
+        for _, (step, domain, metric, *numbers) in read_rows(scores, SCORES_HEADER, faults=faults):
+            steps.setdefault(step, {}).setdefault(metric, {})[domain] = Score(*map(float, numbers))
+        if faults:
+            raise DataError(faults)
+        ordered = sorted(steps, key=lambda step: -steps[step][HELD_OUT][ALL_DOMAINS].value)
+    except (ValueError, KeyError) as error:
+        raise NoseprintError(f"{scores}: is damaged ({error!r}): run train.sh again") from error
+    try:
+        entries = json.loads(choice.read_text(encoding="utf-8"))
+        taken, frozen, on_test = entries["taken"], entries["frozen"], bool(entries["on_test"])
+        warnings = tuple(map(str, entries["warnings"]))
+        if not {PRECISION, AVERAGE_PRECISION, HELD_OUT} <= steps[taken].keys() & steps[frozen].keys():
+            raise ValueError("not of these scores")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NoseprintError(f"{choice}: cannot be read ({error!r}): run train.sh again") from error
     return InstanceRun(
         run=run,
         data=data,

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, TypeVar
 from tyro.conf import Fixed, Suppress
 
 from noseprint.command_line import check_run_name
-from noseprint.data.instance_options import InRun
+from noseprint.data.instance_options import InRun, check_part
 from noseprint.errors import NoseprintError
 from noseprint.losses.margin_options import Margin
 from noseprint.training.fit_options import FitOptions, OptimizerName, option
@@ -186,16 +186,10 @@ class HeadOptions(TrunkFolder):
             raise NoseprintError(f"--weight-decay {self.weight_decay}: must be at least 0 and below 1")
 
 
-def check_part(part: str) -> None:
-    """Raise NoseprintError unless a trunk's name can name a folder."""
-    if Path(part).name != part or part in ("", ".."):
-        raise NoseprintError(f"--part {part!r}: give a plain name; it becomes a folder")
-
-
 def check_head(dim: int, dropout: float, *, cap: int, floor: int) -> None:
     """Raise NoseprintError for an impossible size of the embedding, dropout, cap or floor."""
-    if not 1 <= dim <= 2**16:
-        raise NoseprintError(f"--dim {dim}: must be in 1..{2**16}")
+    if not 2 <= dim <= 2**16:
+        raise NoseprintError(f"--dim {dim}: must be in 2..{2**16}")
     if not 0 <= dropout < 1:
         raise NoseprintError(f"--dropout {dropout}: must be at least 0 and below 1")
     if not 1 <= floor <= cap:
