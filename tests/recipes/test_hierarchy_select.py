@@ -248,13 +248,17 @@ def test_the_submission_has_the_ids_of_the_sample(family, monkeypatch):
         answer(family, monkeypatch, sample=sample)
 
 
-def test_photographs_in_a_folder_are_answered_by_the_chosen_networks_only(family, monkeypatch, tmp_path):
+def test_photographs_in_a_folder_are_answered_by_the_chosen_networks_only(family, monkeypatch, tmp_path, capsys):
+    (family.parent / "data/test/red/offer.pdf").write_text("not a photograph")
     chosen = {one.file for one in selecting.read_selection(family, "small").networks}
     for path in (family / "members").rglob("*.safetensors"):
         if path.relative_to(family).as_posix() not in chosen:
             path.unlink()
     answer(family, monkeypatch, images=family.parent / "data/test/red", out=tmp_path / "own.csv")
     assert len(rows_of(tmp_path / "own.csv")) == 4
+    assert (
+        "1 of 4 files are left out, because noseprint does not read them: 1 .pdf (offer.pdf)" in capsys.readouterr().err
+    )
     assert not (tmp_path / "submission.csv").exists()
 
 
