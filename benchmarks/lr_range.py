@@ -15,6 +15,7 @@ Finished trainings are kept in the work folder, and an interrupted run continues
 import argparse
 import importlib.util
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -22,10 +23,8 @@ import torch
 import tyro
 from hierarchy_runs import Runs, parser, top_right
 
-from noseprint.data.class_tables import hold_out
 from noseprint.distributed import World
 from noseprint.models.frozen_norm import unfold_norms
-from noseprint.tasks.classification import ClassificationTask
 from noseprint.tasks.part_options import PartOptions
 from noseprint.training.loader import training_loader
 from noseprint.training.lr_range import (
@@ -54,7 +53,7 @@ def main() -> None:
     found = {f"rate {rate}": [] for rate in options.rates.split(",")} | {"valley": [], "steepest": []}
     for seed in options.seeds.split(","):
         length = ("--seed", seed, "--epochs", options.epochs)
-        tested = runs.train(f"range-{seed}", *length, script="lr_range/find.py")
+        tested = runs.train(f"range-{seed}", *length, script="members/find_rate.py")
         suggested = json.loads((tested / "lr_range.json").read_text())[runs.member]
         print(json.dumps({"seed": seed, **suggested}))
         for arm, each in found.items():
@@ -75,10 +74,13 @@ def compare(runs: Runs, options: argparse.Namespace) -> None:
         def inputs_labels_from_batch(self, batch: object) -> tuple[torch.Tensor, torch.Tensor]:
             return batch.image, batch.target
 
-    chosen, folder = settings(runs, options), runs.folder / "lr_range" / "results" / "compared"
-    curve = find_rates(make_task(runs, chosen), results=folder, options=chosen)
+    sys.path.insert(0, str(runs.folder / "members"))
+    from task import SMALL, make_task  # noqa: PLC0415 - the copy of the recipe is there by now
 
-    task, world = make_task(runs, chosen), World(0, 1, torch.device("cpu"))
+    chosen, folder = settings(runs, options, SMALL), runs.folder / "members" / "results" / "compared"
+    curve = find_rates(make_task(chosen), results=folder, options=chosen)
+
+    task, world = make_task(chosen), World(0, 1, torch.device("cpu"))
     task.prepare(world, folder)
     plan = Plan(chosen, epoch_steps=task.epoch_steps)
     step = TrainingStep(task, options=chosen, world=world, plan=plan, epoch_steps=task.epoch_steps, results=folder)
@@ -101,32 +103,11 @@ def compare(runs: Runs, options: argparse.Namespace) -> None:
     print(json.dumps(both), flush=True)
 
 
-def settings(runs: Runs, options: argparse.Namespace) -> PartOptions:
-    """The options of lr_range/find.py, without dropout and gradient clipping."""
-    find = runs.module("lr_range/find.py")
-    chosen = tyro.cli(PartOptions, default=find.SMALL, args=["--epochs", str(options.epochs), *runs.given])
-    backbone = replace(chosen, part=runs.member).backbone_of(find.BACKBONES)
-    return replace(
-        chosen, backbone=backbone, dropout=0.0, clip_norm=1e9, amp=False, workers=0, device="cpu", data=runs.data
-    )
-
-
-def make_task(runs: Runs, options: PartOptions) -> ClassificationTask:
-    """As lr_range/find.py makes it."""
-    dataset, model = (runs.module(f"lr_range/{name}.py") for name in ("dataset", "model"))
-    train, holdout = hold_out(runs.table, options.holdout)
-    torch.manual_seed(options.seed)
-    network = model.build_model(
-        runs.classes, options.backbone, image_size=options.image_size, pooling=options.pooling, **options.start
-    )
-    return ClassificationTask(
-        network,
-        options=options,
-        images=train,
-        holdout=holdout,
-        training_transform=dataset.small_training_transform,
-        evaluation_transform=dataset.evaluation_transform,
-    )
+def settings(runs: Runs, options: argparse.Namespace, small: PartOptions) -> PartOptions:
+    """The options of members/find_rate.py, without dropout and gradient clipping."""
+    chosen = tyro.cli(PartOptions, default=small, args=["--epochs", str(options.epochs), *runs.given])
+    same = {"part": runs.member, "data": runs.data, "workers": 0, "device": "cpu", "amp": False}
+    return replace(chosen, dropout=0.0, clip_norm=1e9, **same)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,10 @@
 #   step STAGE FOLDER/SCRIPT [--part NAME] [--with OPTION...] [--reads PATH...] [--after STEP...] [--makes FILE]
 #
 # A step runs a script of a recipe folder. It depends on the files and folders PATH in the data folder, on the results
-# of the steps that it comes after, on the Python files of its folder and on its options, to which --with adds. It makes
-# FILE (default: best.safetensors) in FOLDER/results/RUN; /FILE is in the family's own results/RUN. `method` is called
-# first to learn the steps and later to run them.
+# of the steps that it comes after, on the Python files of its folder and on its options, to which --with adds. (Other
+# scripts in the folder do not count: files that compare __name__ with "__main__".) It makes FILE (default:
+# best.safetensors) in FOLDER/results/RUN; /FILE is in the family's own results/RUN. `method` is called first to learn
+# the steps and later to run them.
 #
 # --after names a step by its FOLDER/SCRIPT. If several steps run one script, each is a part of it: the script gets
 # --part NAME, its results lie in FOLDER/results/RUN/NAME, and --after names the step FOLDER/SCRIPT:NAME. There, *
@@ -98,13 +99,13 @@ select_steps() {
   [ "${#SELECTED[@]}" != 0 ] || usage_error "--only, --from and --to leave nothing to run"
 }
 
-stage_number() {  # STAGE or FOLDER: prints the stage's index in STAGES
+stage_number() {  # STAGE or FOLDER: prints the stage's index in STAGES; a folder stands for the stage of its first step
   local i
+  if index_of "${1%/}" "${STAGES[@]}"; then return; fi
   for ((i = 0; i < ${#STEPS[@]}; i++)); do
-    case ${1%/} in "${STEP_STAGES[i]}" | "${STEPS[i]%/*}")
-      index_of "${STEP_STAGES[i]}" "${STAGES[@]}"
-      return ;;
-    esac
+    [ "${STEPS[i]%/*}" = "${1%/}" ] || continue
+    index_of "${STEP_STAGES[i]}" "${STAGES[@]}"
+    return
   done
   usage_error "there is no stage $1; the stages are ${STAGES[*]}"
 }
@@ -302,8 +303,8 @@ set_command_and_inputs() {  # run_step's `command`, and `inputs`: what noseprint
   for word in ${READS[@]+"${READS[@]}"}; do
     case $word in /*) inputs+=("$word") ;; *) inputs+=("$DATA/$word") ;; esac
   done
-  for word in "$FOLDER"/*.py; do  # without the scripts of other steps and of prediction
-    if [ "$word" = "$SCRIPT" ] || ! contains "$word" "$FOLDER/infer.py" "${STEPS[@]%:*}"; then inputs+=("$word"); fi
+  for word in "$FOLDER"/*.py; do
+    if [ "$word" = "$SCRIPT" ] || ! grep -q '^if __name__ == "__main__"' "$word"; then inputs+=("$word"); fi
   done
   for word in ${AFTER[@]+"${AFTER[@]}"}; do inputs+=("$(result_of "$word")"); done
 }

@@ -109,3 +109,44 @@ run(lambda options: check_output(options.out, suffix=".csv", inputs=[]), full=Op
 """)
     assert (done.returncode, done.stdout) == (1, "")
     assert "cannot be written (File name too long): choose a shorter name" in done.stderr
+
+
+WRONG_OPTIONS = """
+from dataclasses import dataclass
+from typing import Literal
+import tyro
+from noseprint.command_line import run
+
+@dataclass
+class Options:
+    name: str
+    '''The name of the whole, which is explained at such length that the text goes on and on over several lines.'''
+    epochs: int | None = None
+    '''How long.'''
+    rate: float = 0.1
+    how: Literal["a", "b"] = "a"
+
+run(print, full=Options(tyro.MISSING), small=Options(tyro.MISSING))
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "problem", "terminal"),
+    [
+        ("--epochs x", "--epochs x: give {None}|INT", {}),
+        ("--epochs x", "--epochs x: give {None}|INT", {"COLUMNS": "40", "PYTHONIOENCODING": "ascii"}),
+        ("--rate fast", "--rate fast: give FLOAT", {"FORCE_COLOR": "1"}),
+        ("--rate", "Missing value for argument '--rate'. Expected 1 values", {}),
+        ("--how no", "invalid choice 'no' for argument '--how'. Expected one of ('a', 'b')", {}),
+        ("--epochz 3", "Unrecognized options: --epochz, 3. Perhaps you meant: --epochs {None}|INT", {"COLUMNS": "40"}),
+        ("", "Missing from train.py: --name STR", {}),
+    ],
+)
+def test_a_wrong_option_is_refused_in_one_plain_line(tmp_path, options, problem, terminal):
+    (tmp_path / "train.py").write_text(WRONG_OPTIONS)
+    command = [sys.executable, "train.py", *(["--name", "n"] if options else []), *options.split()]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, cwd=tmp_path, env={**os.environ, **terminal}
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: {problem}; train.py --help lists the options\n"

@@ -55,20 +55,21 @@ filter() {
 lr_range() {  # NAME
   local own=()
   read -r -a own <<<"$(demo_options)"
-  step lr_range lr_range/find.py --part "$1" \
+  step lr_range members/find_rate.py --part "$1" \
     --with ${own[@]+"${own[@]}"} ${TRAIN_OPTIONS[@]+"${TRAIN_OPTIONS[@]}"} \
     --reads ${READ_LEARNED[@]+"${READ_LEARNED[@]}"} --after filter/filter.py --makes lr_range.json
 }
 
 lr_curves() {
-  step lr_range lr_range/draw.py --with --members "$MEMBER_LIST" --after "lr_range/find.py:*" --makes /lr_range.json
+  step lr_range members/draw_rates.py --with --members "$MEMBER_LIST" \
+    --after "members/find_rate.py:*" --makes /lr_range.json
 }
 
 member() {  # NAME
   local rate=(--lr "$RATE") after=(filter/filter.py)
   if [ "$RATE" = auto ]; then
-    rate=(--lr-file "$FAMILY/lr_range/results${RUN:+/$RUN}/$1/lr_range.json")
-    after+=("lr_range/find.py:$1")
+    rate=(--lr-file "$FAMILY/members/results${RUN:+/$RUN}/$1/lr_range.json")
+    after+=("members/find_rate.py:$1")
   fi
   step members members/train.py --part "$1" --with "${rate[@]}" \
     --reads ${READ_LEARNED[@]+"${READ_LEARNED[@]}"} --after "${after[@]}"

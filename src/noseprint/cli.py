@@ -4,7 +4,7 @@ from typing import Annotated
 
 import tyro
 
-from noseprint.command_line import friendly_errors, keep_stdout_for_data
+from noseprint.command_line import friendly_errors, keep_stdout_for_data, plain_refusals
 from noseprint.commands.benchmark import Benchmark
 from noseprint.commands.calibrate import Calibrate
 from noseprint.commands.check import Check
@@ -41,7 +41,8 @@ Command = (
 def main() -> None:
     """Run the command that the command line names."""
     with friendly_errors():
-        command = tyro.cli(Command, prog="noseprint", description="Turn photographs into identities.")
+        with plain_refusals():
+            command = tyro.cli(Command, prog="noseprint", description="Turn photographs into identities.")
         with keep_stdout_for_data(command):
             command()
 

@@ -2,11 +2,12 @@
 
 import hashlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout
-from io import TextIOWrapper
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from io import StringIO, TextIOWrapper
 from pathlib import Path
 from types import FrameType
 from typing import Literal, TypeAlias, TypeVar
@@ -34,11 +35,46 @@ def run(main: Callable[[T], None], *, full: T, small: T) -> None:
     with friendly_errors():
         is_first = os.environ.get("LOCAL_RANK", "0") == "0"
         description = getattr(main, "__globals__", {}).get("__doc__")
-        options = tyro.cli(type(default), default=default, console_outputs=is_first, description=description)
+        with plain_refusals():
+            options = tyro.cli(type(default), default=default, console_outputs=is_first, description=description)
         if os.environ.get("NOSEPRINT_CHECK_OPTIONS") == "1":
             return
         with keep_stdout_for_data(options):
             main(options)
+
+
+@contextmanager
+def plain_refusals() -> Iterator[None]:
+    """Print in one line why tyro refuses the command line, which it draws as a box over many lines."""
+    said = StringIO()
+    try:
+        with redirect_stderr(said):
+            yield
+    finally:
+        if said.getvalue():
+            _print_error(_one_line(said.getvalue()))
+
+
+def _one_line(box: str) -> str:
+    """The message in a box of tyro; `box` itself if it is none.
+
+    Its parts, with rules between them, are the fault, perhaps advice or the help of the option, and the command for
+    help. Below a line of text, options are indented by 4, and their help by more.
+    """
+    rows = re.findall(r"^(?:│ |  )(.*?) *│?$", re.sub(r"\x1b\[[\d;]*m", "", box), re.MULTILINE)
+    fault, *others = re.split(r"^[─-]+\n", "\n".join(rows), flags=re.MULTILINE)
+    last = " ".join(others[-1].split()) if others else ""
+    ending = re.fullmatch(r"For full helptext, (?:run:?|see) (.*) --help", last)
+    if ending is None:
+        return box.rstrip()
+    option = re.match(r"Argument helptext:\n +(\S+) (.*)", others[0])
+    value = re.search(r"'(.*?)'", fault)
+    if option and value:
+        message = f"{option[1]} {value[1]}: give {option[2]}"
+    else:
+        parts = (re.sub(r"^ {5}.*", "", part, flags=re.MULTILINE) for part in (fault, *others[:-1]))
+        message = ". ".join(" ".join(part.split()).rstrip(".") for part in parts)
+    return f"error: {message}; {ending[1]} --help lists the options"
 
 
 def check_run_name(run: str) -> None:

@@ -1,4 +1,5 @@
 import csv
+import shutil
 
 import cv2
 import numpy as np
@@ -173,3 +174,7 @@ def test_a_bundle_keeps_its_precision_when_the_folder_above_or_its_model_is_name
     (folder / "bundle.json").write_bytes(BUNDLE.dump_json(about))
     for path in (folder, tmp_path / "exports", folder / "model.xml"):
         assert [(one.precision, one.size) for one in contestants(path)] == 2 * [("int8", 32)]
+    shutil.copytree(tmp_path / "exports", tmp_path / "older")
+    shutil.copy(models / "model.onnx", tmp_path / "older" / "bundle" / "model.onnx")
+    for folder in ("exports", "older"):
+        assert {one.network for one in contestants(tmp_path / folder)} == {f"test_efficientnet in {folder}/bundle"}

@@ -21,6 +21,7 @@ from noseprint.data.transforms import A
 from noseprint.deploy import export as export_module
 from noseprint.deploy.export import export
 from noseprint.errors import NoseprintError
+from noseprint.models.classifier import ClassifierNet
 from noseprint.models.embed import embed_images
 from noseprint.models.network import SupConNet
 from noseprint.models.onnx_model import convert_to_onnx, run_onnx
@@ -260,6 +261,15 @@ def test_int8_is_for_openvino(weights, tmp_path, demo):
     options = [str(weights), str(tmp_path / "out"), "--onnx", "--int8", "--data", str(demo)]
     done = subprocess.run([sys.executable, "-m", "noseprint", "export", *options], capture_output=True, text=True)
     assert (done.returncode, "--int8 quantises for OpenVINO" in done.stderr) == (1, True)
+
+
+def test_a_classifier_is_exported_by_its_recipe(tmp_path):
+    network = ClassifierNet(
+        "test_efficientnet.r160_in1k", heads={"label": ("cat", "dog")}, image_size=32, pretrained=False
+    )
+    save_weights(tmp_path / "classifier.safetensors", network, extra={})
+    with pytest.raises(NoseprintError, match=r"holds a classifier.*bash recipes/style_mobile/train\.sh --only deploy"):
+        export(tmp_path / "classifier.safetensors", tmp_path / "bundle")
 
 
 def test_an_existing_folder_is_left_alone(weights, tmp_path):

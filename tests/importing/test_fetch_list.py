@@ -68,6 +68,11 @@ def test_a_fault_is_one_message(tmp_path, row, problem):
     assert "line 2" in found[0]
 
 
+def test_an_empty_list_is_a_fault(tmp_path):
+    for path in (json_list(tmp_path, []), csv_list(tmp_path)):
+        assert problems(path) == [f"{path}: lists no image: get the list again, or leave it out"]
+
+
 def test_all_faults_come_at_once(tmp_path):
     rows = [f"a,{URL},cat,1234", f"a,{URL},cat,", f"b,{URL},Cat,", f"b,{URL},,"]
     found = problems(csv_list(tmp_path, *rows, header="id,url,class,sha256"))

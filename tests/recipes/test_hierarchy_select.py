@@ -216,6 +216,25 @@ def test_a_level_has_the_probabilities_of_its_classes_together(family, monkeypat
         answer(family, monkeypatch, level="aisle")
 
 
+def test_a_tree_that_has_changed_since_the_selection_is_noticed(family, monkeypatch, capsys):
+    data, photographs = family.parent / "data", {"images": family.parent / "data/test/red"}
+    answer(family, monkeypatch, **photographs, out=family.parent / "own.csv")
+    assert "not the tree" not in capsys.readouterr().out
+    with (data / "tree.csv").open("a") as file:
+        file.write("pink,warm\n")
+    note = f"{data}/tree.csv is not the tree with which the networks were chosen."
+    answer(family, monkeypatch, **photographs, out=family.parent / "own.csv")
+    assert note in capsys.readouterr().out
+    choose(family, monkeypatch)
+    answer(family, monkeypatch, **photographs, out=family.parent / "own.csv")
+    assert "not the tree" not in capsys.readouterr().out
+    other = (data / "tree.csv").rename(family.parent / "other.csv")  # as of --tree
+    choose(family, monkeypatch, tree=other)
+    other.write_text(other.read_text().replace("pink", "rose"))
+    answer(family, monkeypatch, **photographs, out=family.parent / "own.csv")
+    assert f"{other} is not the tree" in capsys.readouterr().out
+
+
 def test_the_submission_has_the_ids_of_the_sample(family, monkeypatch):
     sample = family.parent / "sample.csv"
     ids = [f"test{at}" for at in range(11, -1, -1)]
@@ -229,13 +248,17 @@ def test_the_submission_has_the_ids_of_the_sample(family, monkeypatch):
         answer(family, monkeypatch, sample=sample)
 
 
-def test_photographs_in_a_folder_are_answered_by_the_chosen_networks_only(family, monkeypatch, tmp_path):
+def test_photographs_in_a_folder_are_answered_by_the_chosen_networks_only(family, monkeypatch, tmp_path, capsys):
+    (family.parent / "data/test/red/offer.pdf").write_text("not a photograph")
     chosen = {one.file for one in selecting.read_selection(family, "small").networks}
     for path in (family / "members").rglob("*.safetensors"):
         if path.relative_to(family).as_posix() not in chosen:
             path.unlink()
     answer(family, monkeypatch, images=family.parent / "data/test/red", out=tmp_path / "own.csv")
     assert len(rows_of(tmp_path / "own.csv")) == 4
+    assert (
+        "1 of 4 files are left out, because noseprint does not read them: 1 .pdf (offer.pdf)" in capsys.readouterr().err
+    )
     assert not (tmp_path / "submission.csv").exists()
 
 

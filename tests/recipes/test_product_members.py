@@ -23,7 +23,7 @@ from noseprint.training.step import TrainingStep
 from .conftest import ROOT
 
 FAMILY = ROOT / "recipes" / "product_hierarchy"
-NAMES = ("train", "find", "draw", "model", "dataset")
+NAMES = ("train", "find_rate", "draw_rates", "task", "model", "dataset")
 TINY = {"backbone": "test_efficientnet.r160_in1k", "pretrained": False, "image_size": 32, "train_size": 32,
         "batch_size": 8, "device": "cpu", "workers": 0, "save_every": 1}  # fmt: skip
 
@@ -131,9 +131,9 @@ def test_a_member_that_is_killed_ends_with_the_same_bytes(whole, family, patched
 
 
 def test_the_rate_that_the_range_test_finds_is_used(family):
-    family.run("lr_range", "find", epochs=6)
-    found = json.loads(family.result("lr_range", "lite1/lr_range.json").read_text())["lite1"]
-    with script(family.root / "lr_range", "draw") as module:
+    family.run("members", "find_rate", epochs=6)
+    found = json.loads(family.result("members", "lite1/lr_range.json").read_text())["lite1"]
+    with script(family.root / "members", "draw_rates") as module:
         module.main(module.Options(members="lite1", run="small"))
     results = family.root / "results" / "small"
     assert json.loads((results / "lr_range.json").read_text()) == {"lite1": found}
@@ -142,19 +142,8 @@ def test_the_rate_that_the_range_test_finds_is_used(family):
     given = family.trained(lr=found["between"], epochs=3)
     lr_file = results / "lr_range.json"
     assert family.trained(lr_file=lr_file, epochs=3, restart=True) == given
-    with pytest.raises(NoseprintError, match=r"no learning rate of lite1 .*/find\.py --part lite1"):
+    with pytest.raises(NoseprintError, match=r"no learning rate of lite1 .*/find_rate\.py --part lite1"):
         family.trained(lr_file=family.root / "train.sh")
-
-
-def test_the_range_test_starts_as_the_training_does():
-    """In the same folder of decisions: what is looked for is the rate of that training."""
-    for name in ("dataset.py", "model.py"):
-        texts = [(FAMILY / folder / name).read_text().split('"""', 2)[2] for folder in ("members", "lr_range")]
-        assert texts[0] == texts[1]
-    with script(FAMILY / "members") as train:
-        full, small = train.FULL, train.SMALL
-    with script(FAMILY / "lr_range", "find") as find:
-        assert (full, small) == (find.FULL, find.SMALL)
 
 
 def test_the_members_are_those_that_the_scripts_name():

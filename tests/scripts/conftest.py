@@ -107,7 +107,8 @@ if word == "die":
 if word != "forget":
     result = {"train": "best.safetensors", "pseudo": "pseudo.csv", "label": "labels.csv", "infer": "similarity.csv"}
     (results / result[script.stem]).write_text(script.read_text() + (folder / "dataset.py").read_text())
-record()
+if __name__ == "__main__":
+    record()
 """
 
 LIBRARY = """
@@ -265,7 +266,7 @@ def toy(bare: Checkout) -> Checkout:
     """recipes/toy in a checkout: a teacher, its labels, and two students that may train side by side."""
     root = bare.root / "recipes" / "toy"
     write_recipe(root / "teacher", "train.py", "label.py")
-    write_recipe(root / "small", "train.py")
+    write_recipe(root / "small", "train.py", "infer.py")
     write_recipe(root / "large", "train.py")
     write_recipe(root / "parts", "train.py", "label.py")
     (root / "train.sh").write_text(TOY_TRAIN)

@@ -27,13 +27,15 @@ def test_the_table_of_contents(checkout):
     members = [f"members/train.py:lite{number}" for number in range(3)]
     assert run(checkout, "--list", "--small").splitlines() == [
         "filter filter/filter.py",
-        *(f"lr_range lr_range/find.py:lite{number} after filter/filter.py" for number in range(3)),
-        "lr_range lr_range/draw.py after " + " ".join(f"lr_range/find.py:lite{number}" for number in range(3)),
-        *(f"members {member} after filter/filter.py {member.replace('members/train', 'lr_range/find')}"
+        *(f"lr_range members/find_rate.py:lite{number} after filter/filter.py" for number in range(3)),
+        "lr_range members/draw_rates.py after " + " ".join(f"members/find_rate.py:lite{number}" for number in range(3)),
+        *(f"members {member} after filter/filter.py {member.replace('members/train', 'members/find_rate')}"
           for member in members),
         f"select select/choose.py after filter/filter.py {' '.join(members)}",
         "report report/make.py after filter/filter.py select/choose.py",
     ]  # fmt: skip
+    later = run(checkout, "--list", "--small", "--from", "members")  # a stage, and the folder of the one before it, too
+    assert "find_rate.py:lite0" not in later.splitlines()[0]
     assert run(checkout, "--list").count("members members/train.py") == 5
     assert run(checkout, "--list", "--demo").count("members members/train.py") == 1
 
@@ -49,14 +51,14 @@ def test_a_rate_of_the_user_needs_no_range_test(checkout):
 
 def test_each_member_takes_the_rate_that_was_found_for_it(checkout):
     plan = planned(checkout)
-    found = checkout / "recipes/product_hierarchy/lr_range/results/small/lite1/lr_range.json"
+    found = checkout / "recipes/product_hierarchy/members/results/small/lite1/lr_range.json"
     assert f"--lr-file {found}" in plan["members/train.py", "lite1"]
-    assert "--members lite0,lite1,lite2" in plan["lr_range/draw.py",]
+    assert "--members lite0,lite1,lite2" in plan["members/draw_rates.py",]
 
 
 def test_the_range_test_has_the_options_of_the_training(checkout):
     plan = planned(checkout, "--", "--optimizer", "sgd")
-    for script in ("lr_range/find.py", "members/train.py"):
+    for script in ("members/find_rate.py", "members/train.py"):
         assert "--optimizer sgd" in plan[script, "lite2"]
     assert not any("sgd" in line for (script, *_), line in plan.items() if script.startswith(("select", "filter")))
     demo = [line for line in run(checkout, "--demo", "--dry-run").splitlines() if "--image-size 96" in line]

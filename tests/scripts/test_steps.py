@@ -57,7 +57,7 @@ def test_finished_steps_are_skipped_and_forced_ones_run_again(toy):
         ("teacher/dataset.py", [TEACHER, LABELS, SMALL, LARGE]),
         ("teacher/label.py", [LABELS, SMALL, LARGE]),
         ("small/helper.py", [SMALL]),
-        ("small/infer.py", []),
+        ("small/infer.py", []),  # no step runs it
         ("small/README.md", []),
         ("data/other.csv", []),
         ("data/train/.DS_Store", []),

@@ -15,6 +15,7 @@ from noseprint.data.class_tables import ClassTable
 from noseprint.data.csv_rows import read_header, read_rows
 from noseprint.data.names import alike_form, alike_groups, alike_text, column_words, positions
 from noseprint.errors import DataError, Fault, NoseprintError
+from noseprint.files import file_hash
 
 TREE = "tree.csv"
 """The file that is looked for in a data folder."""
@@ -24,15 +25,30 @@ _NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?%?")
 
 
 @dataclass(frozen=True)
+class TreeFile:
+    """A file with a tree. path: from the data folder on, or absolute. hash: of its content."""
+
+    path: str
+    hash: str
+
+    def changed(self, data: Path) -> Path | None:
+        """The file, if it has another content by now. None if not, or if it is not there to be compared."""
+        file = data / self.path
+        return file if file.is_file() and file_hash(file) != self.hash else None
+
+
+@dataclass(frozen=True)
 class ClassTree:
     """K classes, the leaves, and the ancestors of each. Without levels, all hang below the root.
 
     classes: (K,), sorted. levels: name -> the ancestor of each class (K,), the finest level first, without the classes
-    and the root. A class that hangs higher than others is its own ancestor on the levels below its parent.
+    and the root. A class that hangs higher than others is its own ancestor on the levels below its parent. file: from
+    which the tree was read; None: from the table of images, or there is none.
     """
 
     classes: tuple[str, ...]
     levels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    file: TreeFile | None = field(default=None, compare=False)
 
     @property
     def height(self) -> int:
@@ -115,7 +131,9 @@ def read_tree(table: ClassTable, *, data: Path, tree: Path | None, levels: Seque
                 [Fault(source, None, f"{problem}. Add them as leaves, or name another tree with --tree FILE")]
             )
     return ClassTree(
-        table.classes, {name: tuple(map(of_level.__getitem__, table.classes)) for name, of_level in found.items()}
+        table.classes,
+        {name: tuple(map(of_level.__getitem__, table.classes)) for name, of_level in found.items()},
+        file=None if source == data else TreeFile(str(tree.absolute() if tree else TREE), file_hash(source)),
     )
 
 

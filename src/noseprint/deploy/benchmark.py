@@ -167,11 +167,13 @@ def _turn(one: Measurement, block: Sequence[Image]) -> float:
 
 def _exported(path: Path) -> Iterator[Contestant]:
     network, size = _named(path)
-    if path.suffix == ".xml" and (path.parent / "bundle.json").is_file():
-        about = read_bundle(path.parent)  # which knows the precision
-        yield from _openvino(path, about.precision, network="bundle", size=about.image_size)
-        return
-    if path.suffix == ".onnx":
+    about = None
+    if (path.parent / "bundle.json").is_file():
+        about, folder = read_bundle(path.parent), path.resolve().parent
+        network, size = f"{about.backbone.partition('.')[0]} in {folder.parent.name}/{folder.name}", about.image_size
+    if about and path.suffix == ".xml":
+        yield from _openvino(path, about.precision, network=network, size=size)
+    elif path.suffix == ".onnx":
         compute, classes = run_onnx(path.read_bytes())
         yield Contestant(network, size, "float32", "onnxruntime", compute, classes)
     elif path.stem == "int8":

@@ -59,6 +59,11 @@ def export(
         raise NoseprintError(f"{out} already exists: name a new folder, or remove it")
     require_writable(out)
     header = read_header(weights)
+    if header.kind == "classifier":
+        raise NoseprintError(
+            f"{weights}: holds a classifier, and this command exports embedding networks. The classifiers of "
+            "recipes/style_mobile are exported by: bash recipes/style_mobile/train.sh --only deploy"
+        )
     network = load_network(weights)
     try:
         model = _convert(network, form)

@@ -39,15 +39,19 @@ class Entry(NamedTuple):
 def read_lists(lists: Mapping[ClassSplit, Path]) -> list[Entry]:
     """Read the list of each split. An image takes about 1 KB of memory while the lists are fetched.
 
-    Raises DataError with every fault: a list that cannot be read; an id that is missing, listed twice or not fit for a
-    file name; a URL that is missing or not http, https or file; a class that is missing or not fit for a folder name;
-    an invalid checksum; classes that differ by case, blanks or punctuation only, or that have no training image.
+    Raises DataError with every fault: a list that cannot be read or is empty; an id that is missing, listed twice or
+    not fit for a file name; a URL that is missing or not http, https or file; a class that is missing or not fit for a
+    folder name; an invalid checksum; classes that differ by case, blanks or punctuation only, or that have no training
+    image.
     """
     if not lists:
         raise NoseprintError("there is nothing to fetch: name a list with --train LIST, --val LIST or --test LIST")
     faults, entries = list[Fault](), list[Entry]()
     for split, path in lists.items():
+        before = len(faults)
         own = list(_read_list(path, split, faults))
+        if not own and len(faults) == before:
+            faults.append(Fault(path, None, "lists no image: get the list again, or leave it out"))
         faults += _list_faults(path, own)
         entries += own
     labels = {split: {entry.label for entry in entries if entry.split == split} - {""} for split in lists}

@@ -51,6 +51,12 @@ def answer_images(
     check_output(out, suffix=".csv", inputs=() if options.sample is None else (options.sample,))
     selection = read_selection(family, options.run)
     selection.tree.ancestors(options.level)
+    if selection.tree_file and (changed := selection.tree_file.changed(options.data)):
+        yield (
+            f"{changed} is not the tree with which the networks were chosen. The answers follow the earlier tree, "
+            "which is in selection.json. For the new one, run train.sh with the same options again, then predict.sh: "
+            "nothing is trained again."
+        )
     if options.images:
         images = photographs_in(options.images)
     else:

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from scipy.special import softmax
 
 from noseprint.data.class_tables import ClassTable
-from noseprint.data.class_tree import ClassTree
+from noseprint.data.class_tree import ClassTree, TreeFile
 from noseprint.data.transforms import Transform
 from noseprint.errors import NoseprintError
 from noseprint.files import atomic_write, file_hash
@@ -63,10 +63,10 @@ class ChosenNetwork:
 class Selection:
     """What selection.json says.
 
-    classes, levels: of the tree, see `ClassTree`. networks: that answer together. temperature: of their mean. right:
-    the share of the answers that must be right. threshold: of `node_threshold`; None if there is none.
-    images: how many were held out. top_1: of the mean, on these. candidates: all weights that were there. lines: who
-    joined, and why.
+    classes, levels: of the tree, see `ClassTree`. tree_file: from which it was read, if any. networks: that answer
+    together. temperature: of their mean. right: the share of the answers that must be right. threshold: of
+    `node_threshold`; None if there is none. images: how many were held out. top_1: of the mean, on these. candidates:
+    all weights that were there. lines: who joined, and why.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=False)
@@ -82,6 +82,7 @@ class Selection:
     top_1: Score
     candidates: tuple[ScoredCandidate, ...]
     lines: tuple[str, ...]
+    tree_file: TreeFile | None = None
 
     @property
     def sure_from(self) -> float:
@@ -259,6 +260,7 @@ def select_networks(
             for at, (name, p) in enumerate(zip(names, probabilities, strict=True))
         ),
         lines=tuple(_lines(joins, names, images=len(images))),
+        tree_file=tree.file,
     )
     with atomic_write(family / "results" / run / FILE) as part:
         part.write_bytes(_ADAPTER.dump_json(found, indent=1) + b"\n")

@@ -199,6 +199,6 @@ def suggested_rate(path: Path, name: str) -> float:
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not a file of the range test"
         raise NoseprintError(
-            f"{path}: no learning rate of {name} can be read ({reason}): make it with lr_range/find.py --part {name}, "
-            "or give a rate with --lr"
+            f"{path}: no learning rate of {name} can be read ({reason}): make it with members/find_rate.py --part "
+            f"{name}, or give a rate with --lr"
         ) from error

@@ -1,16 +1,15 @@
-"""Look for the learning rate of one network, --part, in a short training whose rate rises until the loss diverges.
-
-Each step's loss is in results/RUN/NAME/lr_range.csv, and the suggestions are in lr_range.json beside it. The options
-are those of members/train.py, and so are their defaults.
-"""
+"""What train.py trains and find_rate.py tries: the numbers of the training, its images and its network."""
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from model import BACKBONES
+from model import BACKBONES, build_model
 
-from noseprint.command_line import run
 from noseprint.tasks.part_options import PartOptions
+
+if TYPE_CHECKING:
+    from noseprint.tasks.classification import ClassificationTask
 
 HERE = Path(__file__).resolve().parent
 FULL = PartOptions(
@@ -46,18 +45,17 @@ SMALL = replace(
 )
 
 
-def main(options: PartOptions) -> None:
-    """Run the test, and write the curve to results/."""
+def make_task(options: PartOptions) -> "ClassificationTask":
+    """The task of one network, --part, on the images that filter.py has kept."""
+    backbone = options.backbone_of(BACKBONES)
+
     import dataset  # here, not above: torch takes seconds to load, and --help does not need it
     import torch
-    from model import build_model
 
     from noseprint.data.class_tables import hold_out
     from noseprint.data.filtered import read_filtered
     from noseprint.tasks.classification import ClassificationTask
-    from noseprint.training.lr_range import find_rates, write_curves
 
-    backbone, results = options.backbone_of(BACKBONES), options.results(HERE)
     images = read_filtered(options.data, HERE.parent / "filter" / "results" / options.run)
     train, holdout = hold_out(images, options.holdout)
     torch.manual_seed(options.seed)
@@ -69,7 +67,7 @@ def main(options: PartOptions) -> None:
         dropout=options.dropout,
         **options.start,
     )
-    task = ClassificationTask(
+    return ClassificationTask(
         network,
         options=options,
         images=train,
@@ -78,11 +76,3 @@ def main(options: PartOptions) -> None:
         evaluation_transform=dataset.evaluation_transform,
         record_images=True,
     )
-    curve = find_rates(task, results=results, options=options)
-    write_curves(results, {options.part: curve})
-    found = ", ".join(f"{name} {rate:.1e}" for name, rate in curve.suggestions().items())
-    print(f"{options.part}: {found}", flush=True)
-
-
-if __name__ == "__main__":
-    run(main, full=FULL, small=SMALL)

@@ -1,4 +1,4 @@
-"""Put the curves of all networks together: results/RUN/lr_range.csv, lr_range.png and lr_range.json of the family."""
+"""Put the curves of all networks together: ../results/RUN/lr_range.csv, lr_range.png and lr_range.json."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ class Options:
 
 
 def main(options: Options) -> None:
-    """Read the curves that find.py left, and draw them."""
+    """Read the curves that find_rate.py left, and draw them."""
     from noseprint.reporting.lr_range_chart import draw_ranges  # here, not above: it takes seconds to load
     from noseprint.training.lr_range import read_curves, write_curves
 
