@@ -1,8 +1,9 @@
-"""What each step of recipes/universal_embedding brings: python benchmarks/instance_ladder.py DATA --work FOLDER
+"""What each candidate of recipes/universal_embedding brings: python benchmarks/instance_ladder.py DATA --work FOLDER
 
-Each seed trains its own heads and trunks by each method; the frozen trunks and the hold-out are the same. The table has
-mP@5 and mAP of the test, as means over the seeds, and the gain over the best frozen trunk under a PCA: paired, over the
-test identities. Finished steps are kept in the work folder, and an interrupted run continues.
+Each seed trains its own heads and backbones by each method; the frozen backbones and the hold-out are the same. It
+prints mP@5 and mAP of the test, as means over the seeds, and their gain over the best frozen backbone under PCA, with
+paired intervals over the test identities. Finished trainings are kept in the work folder, and an interrupted run
+continues.
 """
 
 import argparse
@@ -27,19 +28,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with images.csv: image,identity,domain,part,role")
     parser.add_argument("--work", type=Path, required=True, help="folder for the trainings")
-    parser.add_argument("--trunks", default="lite0,lite1,lite2", help="separated by commas")
+    parser.add_argument("--backbones", default="lite0,lite1,lite2", help="separated by commas")
     parser.add_argument("--methods", default="small", help="of phases/phases.py, separated by commas")
     parser.add_argument("--seeds", default="0", help="separated by commas")
     parser.add_argument("--dim", type=int, default=64, help="dimensions of the embedding")
     parser.add_argument("--train", default="", help="more options of phases/train.py")
     options = parser.parse_args()
-    family, trunks = options.work / FAMILY.name, options.trunks.split(",")
+    family, backbones = options.work / FAMILY.name, options.backbones.split(",")
     shutil.copytree(FAMILY, family, ignore=shutil.ignore_patterns("results", "data"), dirs_exist_ok=True)
     if not (family / "prepare/results/small/instances.csv").is_file():
         run(family, options, "prepare/prepare.py", run="small")
-    for trunk in trunks:
-        if not (family / f"frozen/results/small/{trunk}/features.safetensors").is_file():
-            run(family, options, "frozen/embed.py", "--part", trunk, run="small")
+    for backbone in backbones:
+        if not (family / f"frozen/results/small/{backbone}/features.safetensors").is_file():
+            run(family, options, "frozen/embed.py", "--part", backbone, run="small")
     table = read_instances(options.data, table=family / "prepare/results/small/instances.csv")
     found: dict[str, list[Judged]] = {}
     for method in options.methods.split(","):
@@ -53,22 +54,22 @@ def main() -> None:
 def judged(
     family: Path, options: argparse.Namespace, table: InstanceTable, *, method: str, seed: str
 ) -> Iterator[Judged]:
-    """Train the heads and trunks of one method and seed, as far as that is not done; score all candidates."""
-    name, trunks = f"{method}-{seed}", options.trunks.split(",")
+    """Train the heads and backbones of one method and seed, unless that is done; score all candidates."""
+    name, backbones = f"{method}-{seed}", options.backbones.split(",")
     for step in ("prepare", "frozen"):
         link = family / step / "results" / name
         if not link.is_symlink():
             link.symlink_to("small")
-    for trunk in trunks:
+    for backbone in backbones:
         for script, given in (("head/train.py", ()), ("phases/train.py", ("--method", method, *options.train.split()))):
-            if not (family / Path(script).parent / "results" / name / trunk / "best.safetensors").is_file():
-                own = ("--part", trunk, "--dim", options.dim, "--seed", seed)
+            if not (family / Path(script).parent / "results" / name / backbone / "best.safetensors").is_file():
+                own = ("--part", backbone, "--dim", options.dim, "--seed", seed)
                 run(family, options, script, *own, *given, run=name)
     sources = find_sources(
         family,
         table,
         run=name,
-        parts=trunks,
+        parts=backbones,
         stages=["phases"],
         data=options.data,
         device=torch.device("cpu"),

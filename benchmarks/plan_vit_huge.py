@@ -2,8 +2,8 @@
 
     python benchmarks/plan_vit_huge.py [--method published] [--classes 10000] [--tflops 60]
 
-Prints for each phase the memory of a step and its time at so many TFLOP/s. An RTX 3090 reaches about 60 of the 71 that
-its data sheet states for bfloat16, in large matrix products; count on less.
+For each phase, it prints the memory of a step and its time at --tflops TFLOP/s. In large matrix products, an RTX 3090
+reaches about 60 of the 71 that its data sheet states for bfloat16; a training reaches less.
 """
 
 import sys
@@ -30,7 +30,7 @@ class Options:
     dim: int = 64
     classes: int = 10_000
     batch_size: int | None = None
-    """In place of that of each phase."""
+    """None: that of each phase."""
     tflops: float = 60.0
     """Sustained TFLOP/s of the GPU."""
 
@@ -55,7 +55,7 @@ def plan(phase: TrainingPhase, *, options: Options, size: int, stride: int | Non
         )
         criterion = MarginSoftmax(options.classes, options.dim, kind=phase.margin.kind, centres=phase.margin.centres)
     network.requires_grad_(False)
-    for name, part in (("trunk", network.backbone), ("head", network.projection), ("classifier", criterion)):
+    for name, part in (("backbone", network.backbone), ("head", network.projection), ("classifier", criterion)):
         part.requires_grad_(name in phase.trains)
     return step_cost(network, criterion, batch_size=phase.batch_size, optimizer=phase.optimizer)
 

@@ -1,28 +1,27 @@
 # shellcheck shell=bash disable=SC2034  # the scripts that read this file use its variables
-# For train.sh and predict.sh: the trunks, the table, and the data of the demo.
+# For train.sh and predict.sh: the backbones, the table, and the data of the demo.
 
 DATA_GUIDE=${PREFIX}README.md
-FULL_TRUNKS=vit_h
-SMALL_TRUNKS=lite0,lite1,lite2
-DEMO_TRUNKS=lite0,lite1
-TRUNKS=()      # after set_trunks
-TRUNK_LIST=""  # of --trunks
-TABLE=""       # of --table
-READ_TABLE=()  # after set_table: what prepare.py reads in the data folder
+FULL_BACKBONES=vit_h
+SMALL_BACKBONES=lite0,lite1,lite2
+DEMO_BACKBONES=lite0,lite1
+BACKBONES=()      # after set_backbones
+BACKBONE_LIST=""  # of --backbones
+TABLE=""          # of --table
 
-set_trunks() {  # after set_run: sets TRUNKS and TRUNK_LIST
+set_backbones() {  # after set_run: sets BACKBONES and BACKBONE_LIST
   local name seen=, known
-  known=$(sed -n 's/^    "\([^"]*\)": Trunk(.*/\1/p' frozen/model.py | tr '\n' ' ')
-  case ${TRUNK_LIST:-$SIZE} in
-    full) TRUNK_LIST=$FULL_TRUNKS ;;
-    small) TRUNK_LIST=$SMALL_TRUNKS ;;
-    demo) TRUNK_LIST=$DEMO_TRUNKS ;;
+  known=$(sed -n 's/^    "\([^"]*\)": Backbone(.*/\1/p' frozen/model.py | tr '\n' ' ')
+  case ${BACKBONE_LIST:-$SIZE} in
+    full) BACKBONE_LIST=$FULL_BACKBONES ;;
+    small) BACKBONE_LIST=$SMALL_BACKBONES ;;
+    demo) BACKBONE_LIST=$DEMO_BACKBONES ;;
   esac
-  case ,$TRUNK_LIST, in *,,*) usage_error "--trunks $TRUNK_LIST: a name is empty; delete a comma" ;; esac
-  IFS=, read -r -a TRUNKS <<<"$TRUNK_LIST"
-  for name in "${TRUNKS[@]}"; do
-    case " $known" in *" $name "*) ;; *) usage_error "--trunks: there is no trunk $name; the trunks are $known" ;; esac
-    case $seen in *",$name,"*) usage_error "--trunks: $name is named twice" ;; esac
+  case ,$BACKBONE_LIST, in *,,*) usage_error "--backbones $BACKBONE_LIST: a name is empty; delete a comma" ;; esac
+  IFS=, read -r -a BACKBONES <<<"$BACKBONE_LIST"
+  for name in "${BACKBONES[@]}"; do
+    case " $known" in *" $name "*) ;; *) usage_error "--backbones: there is no backbone $name; choose from $known" ;; esac
+    case $seen in *",$name,"*) usage_error "--backbones: $name is named twice" ;; esac
     seen+=$name,
   done
 }

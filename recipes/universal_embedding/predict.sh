@@ -2,12 +2,12 @@
 # Embeds photographs with the network that train.sh chose.
 #
 #   bash recipes/universal_embedding/predict.sh --demo                after train.sh --demo
-#   bash recipes/universal_embedding/predict.sh --small --data DIR    the test photographs of DIR, after train.sh --small
+#   bash recipes/universal_embedding/predict.sh --small --data DIR    the test photographs of DIR, after train.sh
 #   bash recipes/universal_embedding/predict.sh --small --images FOLDER --out FILE.safetensors    any photographs
 #
-# The file is a gallery, which noseprint search takes. Its rows have the dimensions that train.sh was given, and length
-# 1: both are checked. For the test photographs it is recipes/universal_embedding/results/RUN/test.safetensors, and
-# prediction.csv beside it names what each query finds in the index.
+# The file is a gallery, which noseprint search takes. Each row has at most the --dim dimensions of train.sh and length
+# 1; both are checked. For the test photographs the file is recipes/universal_embedding/results/RUN/test.safetensors,
+# and prediction.csv beside it names what each query finds in the index.
 #
 #   --views LIST        average the embeddings of these views, separated by commas: plain (default), mirrored, centre
 #                       (the middle 0.9 of each side), padded (with its proportions)

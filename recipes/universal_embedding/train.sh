@@ -1,27 +1,28 @@
 #!/usr/bin/env bash
-# Trains one small embedding for photographs of many kinds of things, and says where it is worth it.
+# Trains one small embedding for photographs of many kinds of things, and says in which domains training helped.
 #
 #   bash recipes/universal_embedding/train.sh --demo                try it on drawn things: no GPU, a few minutes
 #   bash recipes/universal_embedding/train.sh --small --data DIR    without a GPU: EfficientNet-Lite0, 1 and 2
 #   bash recipes/universal_embedding/train.sh [--data DIR]          ViT-H/14 of CLIP
 #
-# DIR holds photographs and the table images.csv: image,identity,domain,part,role. Identities of the part test are in no
-# other part; role says which of its photographs are searched for (query) and which can be found (index). Of the part
-# train, a fifth of the identities is held out, unless there is a part val. First the features of the pretrained trunks
-# are kept, and their projections compared; then the trunks are trained. What the held-out identities prefer becomes
-# results/RUN/best.safetensors, which noseprint embed and noseprint search take; scores.csv has the scores of all.
+# DIR holds photographs and the table images.csv: image,identity,domain,part,role. An identity of the part train is in
+# no other part. In the part test, role says which photographs are searched for (query) and which can be found (index).
+# A fifth of the training identities is held out, unless there is a part val. The first stages keep the features of the
+# pretrained backbones and fit a projection of them; then the backbones are trained. The embedding that is best on the
+# held-out identities becomes results/RUN/best.safetensors, which noseprint embed and noseprint search take. scores.csv
+# has the scores of all embeddings that were compared.
 # Finished steps whose inputs have not changed are skipped. Interrupted steps resume.
 #
 #   --dim N           the most dimensions that the embedding may have (default: 64)
-#   --trunks LIST     the pretrained networks, separated by commas. Default: vit_h; with --small lite0,lite1,lite2.
+#   --backbones LIST  the pretrained networks, separated by commas. Default: vit_h; with --small lite0,lite1,lite2.
 #                     frozen/model.py has more
 #   --weights NAME=FILE
-#                     the pretrained weights of the trunk NAME, if timm cannot download them; may be repeated
-#   --method NAME     how the trunks are trained: published (default), second, layerwise, lp-ft, joint or small (the
+#                     the pretrained weights of the backbone NAME, if timm cannot download them; may be repeated
+#   --method NAME     how the backbones are trained: published (default), second, layerwise, lp-ft, joint or small (the
 #                     default with --small), see phases/phases.py; none: they stay as they are
-#   --large           train on at a higher resolution (see large/phases.py); the default with --method published
-#   --take WHAT       best (default): what the held-out identities prefer. frozen: no training, a PCA. mixture: a
-#                     quarter of the dimensions from that PCA
+#   --large           train further at a higher resolution (see large/phases.py); the default with --method published
+#   --take WHAT       best (default): the embedding that is best on the held-out identities. frozen: a PCA of the best
+#                     frozen backbone. mixture: a quarter of the dimensions from that PCA, the rest from the best
 #   --table FILE      the table, if it is not images.csv in DIR
 #   --from STAGE --to STAGE
 #                     begin or end with this stage: prepare, frozen, head, phases, large, reduce or report
@@ -36,17 +37,18 @@ source options.sh
 
 method() {
   local pair
-  set_trunks
+  set_backbones
   for pair in ${WEIGHTS[@]+"${WEIGHTS[@]}"}; do
-    contains "${pair%%=*}" "${TRUNKS[@]}" || usage_error "--weights $pair: there is no trunk ${pair%%=*} in $TRUNK_LIST"
+    contains "${pair%%=*}" "${BACKBONES[@]}" ||
+      usage_error "--weights $pair: there is no backbone ${pair%%=*} in $BACKBONE_LIST"
   done
   METHOD=${METHOD:-$([ "$SIZE" = full ] && echo published || echo small)}
   lane prepare
-  lanes frozen "${TRUNKS[@]}"
-  lanes project "${TRUNKS[@]}"
+  lanes frozen "${BACKBONES[@]}"
+  lanes project "${BACKBONES[@]}"
   if [ "$METHOD" != none ]; then
-    lanes train_trunk "${TRUNKS[@]}"
-    if is_large; then lanes train_larger "${TRUNKS[@]}"; fi
+    lanes train_backbone "${BACKBONES[@]}"
+    if is_large; then lanes train_larger "${BACKBONES[@]}"; fi
   fi
   lane choose
   lane report
@@ -56,23 +58,23 @@ prepare() {
   step prepare prepare/prepare.py --with ${TABLE:+--table "$TABLE"} --reads . ${TABLE:+"$TABLE"} --makes instances.csv
 }
 
-frozen() {  # TRUNK
+frozen() {  # BACKBONE
   local file
   file=$(weights_of "$1")
   step frozen frozen/embed.py --part "$1" --with ${file:+--backbone-weights "$file"} --reads . ${file:+"$file"} \
     --after prepare/prepare.py --makes features.safetensors
 }
 
-project() {  # TRUNK
+project() {  # BACKBONE
   step head head/train.py --part "$1" --with --dim "$DIM" --after prepare/prepare.py "frozen/embed.py:$1"
 }
 
-train_trunk() {  # TRUNK
+train_backbone() {  # BACKBONE
   step phases phases/train.py --part "$1" --with --dim "$DIM" --method "$METHOD" --reads . \
     --after prepare/prepare.py "frozen/embed.py:$1" "head/train.py:$1"
 }
 
-train_larger() {  # TRUNK
+train_larger() {  # BACKBONE
   step large large/train.py --part "$1" --with --dim "$DIM" --method "$METHOD" --reads . \
     --after prepare/prepare.py "phases/train.py:$1"
 }
@@ -82,11 +84,11 @@ choose() {
   for stage in $(stages_compared | tr , ' '); do
     [ "$stage" = none ] || after+=("$stage/train.py:*")
   done
-  step reduce reduce/choose.py --with --dim "$DIM" --parts "$TRUNK_LIST" --stages "$(stages_compared)" \
+  step reduce reduce/choose.py --with --dim "$DIM" --parts "$BACKBONE_LIST" --stages "$(stages_compared)" \
     ${TAKE:+--take "$TAKE"} --reads . --after "${after[@]}" --makes /best.safetensors
 }
 
-stages_compared() {  # prints the stages that train trunks
+stages_compared() {  # prints the stages that train backbones
   if [ "$METHOD" = none ]; then echo none; elif is_large; then echo phases,large; else echo phases; fi
 }
 
@@ -96,7 +98,7 @@ report() {
 
 is_large() { [ "$LARGE" = 1 ] || [ "$METHOD" = published ]; }
 
-weights_of() {  # TRUNK: prints the file that --weights gives it
+weights_of() {  # BACKBONE: prints the file that --weights gives it
   local pair
   for pair in ${WEIGHTS[@]+"${WEIGHTS[@]}"}; do
     if [ "${pair%%=*}" = "$1" ]; then from_caller "${pair#*=}"; fi
@@ -108,8 +110,8 @@ check_data() {
 }
 
 describe_data() {  # refuses what later steps would refuse, before the first ones take hours
-  check_options reduce/choose.py --dim "$DIM" --parts "$TRUNK_LIST" ${TAKE:+--take "$TAKE"}
-  [ "$METHOD" = none ] || check_options phases/train.py --part "${TRUNKS[0]}" --dim "$DIM" --method "$METHOD" \
+  check_options reduce/choose.py --dim "$DIM" --parts "$BACKBONE_LIST" ${TAKE:+--take "$TAKE"}
+  [ "$METHOD" = none ] || check_options phases/train.py --part "${BACKBONES[0]}" --dim "$DIM" --method "$METHOD" \
     ${TRAIN_OPTIONS[@]+"${TRAIN_OPTIONS[@]}"}
 }
 
@@ -124,12 +126,12 @@ own_option() {
   if table_option "$@"; then return; fi
   case $1 in
     --large) LARGE=1; return ;;
-    --dim | --trunks | --weights | --method | --take) require_value "$@" ;;
+    --dim | --backbones | --weights | --method | --take) require_value "$@" ;;
     *) return 1 ;;
   esac
   case $1 in
     --dim) require_count "$1" "$2"; DIM=$2 ;;
-    --trunks) TRUNK_LIST=$2 ;;
+    --backbones) BACKBONE_LIST=$2 ;;
     --weights)
       case $2 in ?*=?*) ;; *) usage_error "$1 $2: give NAME=FILE, such as lite0=lite0.safetensors" ;; esac
       [ -f "$(from_caller "${2#*=}")" ] || usage_error "$1 $2: there is no such file"

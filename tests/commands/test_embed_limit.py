@@ -12,7 +12,7 @@ from noseprint.errors import NoseprintError
 from noseprint.inference import evaluation
 from noseprint.inference import gallery as gallery_module
 from noseprint.inference.gallery import read_gallery
-from noseprint.models.projection_net import ProjectionNet, Trunk
+from noseprint.models.projection_net import BackbonePlan, ProjectionNet
 from noseprint.models.weights import save_weights
 
 
@@ -25,8 +25,8 @@ def weights(tmp_path):
 
 
 def test_its_weights_are_described(tmp_path, capsys):
-    trunk = Trunk("test_vit.r160_in1k", "token", stride=10)
-    network = ProjectionNet("test_efficientnet.r160_in1k", dim=7, image_size=32, others=(trunk,), pretrained=False)
+    backbone = BackbonePlan("test_vit.r160_in1k", "token", stride=10)
+    network = ProjectionNet("test_efficientnet.r160_in1k", dim=7, image_size=32, others=(backbone,), pretrained=False)
     save_weights(tmp_path / "best.safetensors", network, extra={})
     Weights(tmp_path / "best.safetensors")()
     lines = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())

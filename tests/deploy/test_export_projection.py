@@ -13,7 +13,7 @@ from noseprint.deploy.export import export
 from noseprint.deploy.quantisation import operations_after_backbone
 from noseprint.models.embed import embed_images, embedder
 from noseprint.models.openvino_runtime import convert, cosine_to_torch
-from noseprint.models.projection_net import ProjectionNet, Trunk
+from noseprint.models.projection_net import BackbonePlan, ProjectionNet
 from noseprint.models.weights import load_network, save_weights
 
 RUN_WITHOUT = """
@@ -29,7 +29,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 VIT = "test_vit.r160_in1k"
 
 
-def write(path: Path, *, others: Sequence[Trunk] = ()) -> Path:
+def write(path: Path, *, others: Sequence[BackbonePlan] = ()) -> Path:
     torch.manual_seed(0)
     network = ProjectionNet(VIT, dim=64, image_size=48, stride=8, others=others, pretrained=False)
     save_weights(path, network, extra={})
@@ -38,7 +38,7 @@ def write(path: Path, *, others: Sequence[Trunk] = ()) -> Path:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> Path:
-    return write(tmp_path_factory.mktemp("weights") / "best.safetensors", others=(Trunk(VIT, "token"),))
+    return write(tmp_path_factory.mktemp("weights") / "best.safetensors", others=(BackbonePlan(VIT, "token"),))
 
 
 @pytest.mark.parametrize("form", ["openvino", "onnx", "torchscript"])
@@ -67,7 +67,7 @@ def test_openvino_runs_it_for_inference(weights):
     assert cosine_to_torch(embedder(network, device=torch.device("cpu"), engine="openvino"), network) > 0.999
 
 
-def test_in_8_bits_only_the_trunks_are_quantised(weights):
+def test_in_8_bits_only_the_backbones_are_quantised(weights):
     model = convert(load_network(weights))
     kept = operations_after_backbone(model)
     assert any("aten::linear" in name for name in kept)

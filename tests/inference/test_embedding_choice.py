@@ -79,7 +79,7 @@ def mask(table: InstanceTable, *parts: str) -> np.ndarray:
     return np.isin(table.parts, parts)
 
 
-def test_trunks_are_joined_by_their_size_and_whether_they_were_trained(table):
+def test_backbones_are_joined_by_their_size_and_whether_they_were_trained(table):
     def named(*names: tuple[str, int, bool]) -> list[str]:
         sources = [source(name, table, size=size, is_trained=trained) for name, size, trained in names]
         return [" ".join(one.name for one in group) for group in groups(sources)]
@@ -110,10 +110,10 @@ def test_every_projection_of_every_group_is_a_candidate(table):
         np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
 
 
-def test_a_trunk_with_as_few_features_as_dimensions_has_nothing_to_reduce(table):
+def test_a_backbone_with_as_few_features_as_dimensions_has_nothing_to_reduce(table):
     found = list(find_candidates([source("a", table, width=8)], table, dim=8))
     assert [one.name for one in found] == ["a: all 8 dimensions"]
-    with pytest.raises(NoseprintError, match=r"no trunk has more than 8 features, .*: lower --dim"):
+    with pytest.raises(NoseprintError, match=r"no backbone has more than 8 features, .*: lower --dim"):
         choose([judge(one, table) for one in found], table, dim=8, take="best")
 
 
@@ -186,8 +186,8 @@ def test_the_best_on_the_hold_out_is_taken_and_of_equal_ones_the_simplest(table)
     assert mixed.taken is mixed.judged[-1]
 
 
-def test_a_mixture_is_of_trunks_of_one_size(table):
-    """The best trunk sees larger images than the frozen one: the next best is mixed."""
+def test_a_mixture_is_of_backbones_of_one_size(table):
+    """The best backbone sees larger images than the frozen one: the next best is mixed."""
     a, large = source("a", table), source("large", table, size=48, is_trained=True)
     whitened = replace(pca(a), name="a: whitened PCA")
     scored = [judged(one, table, value=value, average=(1, 1)) for one, value in ((pca(a), 0.5), (whitened, 0.6))]
@@ -245,7 +245,7 @@ def photographs(tmp_path_factory) -> InstanceTable:
 
 @pytest.fixture(scope="module")
 def kept(photographs, tmp_path_factory) -> Path:
-    """results of frozen/ for two trunks: read them, never write into them."""
+    """results of frozen/ for two backbones: read them, never write into them."""
     folder = tmp_path_factory.mktemp("family") / "frozen" / "results" / "one"
     for seed, part in enumerate(("first", "second")):
         torch.manual_seed(seed)
@@ -271,7 +271,7 @@ def compute(network, table: InstanceTable) -> np.ndarray:
         return network.eval().embed(torch.from_numpy(np.ascontiguousarray(images))).numpy()
 
 
-def test_the_features_of_two_trunks_are_found(kept, photographs):
+def test_the_features_of_two_backbones_are_found(kept, photographs):
     found = list(
         find_sources(
             kept.parents[2],
@@ -290,11 +290,11 @@ def test_the_features_of_two_trunks_are_found(kept, photographs):
 
 @pytest.mark.parametrize("take", ["best", "mixture"])
 def test_what_is_written_gives_the_embeddings_that_were_scored(kept, photographs, tmp_path, take):
-    """Of photographs, by a network with two trunks, and by the rows beside it."""
+    """Of photographs, by a network with two backbones, and by the rows beside it."""
     sources = [read(name, kept, photographs) for name in ("first", "second")]
     found = [judge(one, photographs) for one in find_candidates(sources, photographs, dim=DIM)]
     chosen = choose(found, photographs, dim=DIM, take=take)
-    if take == "best":  # whichever is: one of both trunks
+    if take == "best":  # whichever is: one of both backbones
         both = [one for one in found if one.candidate.name.endswith("second: learned whitening")]
         chosen = replace(chosen, taken=both[-1])
         assert len(chosen.taken.candidate.sources) == 2
@@ -353,8 +353,8 @@ def test_kept_features_are_read_again_unless_something_changed(kept, photographs
     old = (tmp_path / "out" / "features.safetensors").read_bytes()
     keep(net=other)
     assert len(runs) == 5
-    (tmp_path / "out" / "features.safetensors").write_bytes(old)  # of the trunk before
-    with pytest.raises(NoseprintError, match=r"these features are not of .*trunk.safetensors: delete both"):
+    (tmp_path / "out" / "features.safetensors").write_bytes(old)  # of the backbone before
+    with pytest.raises(NoseprintError, match=r"these features are not of .*backbone.safetensors: delete both"):
         read_source("a", tmp_path / "out", moved, data=tmp_path)
     (tmp_path / table.names[0]).unlink()
     keep(names=table.names[1:])

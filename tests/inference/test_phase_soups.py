@@ -23,11 +23,11 @@ def table(tmp_path_factory):
     return read(folder)
 
 
-def save(folder: Path, name: str, *, trunk: float, head: float = 0.0, image_size: int = 32) -> Path:
-    """A network whose first trunk weight is changed by `trunk` and whose projection by `head`."""
+def save(folder: Path, name: str, *, backbone: float, head: float = 0.0, image_size: int = 32) -> Path:
+    """A network whose first backbone weight is changed by `backbone` and whose projection by `head`."""
     net = network(image_size=image_size)
     with torch.no_grad():
-        first(net).add_(trunk)
+        first(net).add_(backbone)
         net.projection.bias.add_(head)
     path = folder / name / "best.safetensors"
     save_weights(path, net, extra={})
@@ -62,9 +62,9 @@ def prefer(monkeypatch, wanted: float) -> None:
 
 
 def test_networks_with_one_head_are_mixed_if_that_helps(tmp_path, table, monkeypatch):
-    start, one = save(tmp_path, "start", trunk=0.0), save(tmp_path, "1-trunk", trunk=0.4)
-    save(tmp_path, "2-head", trunk=0.4, head=0.1)  # with another head
-    finish(tmp_path, "trunk", "head")
+    start, one = save(tmp_path, "start", backbone=0.0), save(tmp_path, "1-backbone", backbone=0.4)
+    save(tmp_path, "2-head", backbone=0.4, head=0.1)  # with another head
+    finish(tmp_path, "backbone", "head")
     prefer(monkeypatch, 0.2)
     net, files = best_soup(tmp_path, table, device=CPU)
     assert sorted(files) == sorted((start, one))
@@ -74,39 +74,39 @@ def test_networks_with_one_head_are_mixed_if_that_helps(tmp_path, table, monkeyp
 
 
 def test_folders_that_an_earlier_training_left_are_not_mixed(tmp_path, table, monkeypatch):
-    save(tmp_path, "start", trunk=0.0)
-    save(tmp_path, "1-trunk", trunk=0.4)
-    save(tmp_path, "2-old", trunk=0.2)
-    finish(tmp_path, "trunk")
+    save(tmp_path, "start", backbone=0.0)
+    save(tmp_path, "1-backbone", backbone=0.4)
+    save(tmp_path, "2-old", backbone=0.2)
+    finish(tmp_path, "backbone")
     prefer(monkeypatch, 0.2)
     _, files = best_soup(tmp_path, table, device=CPU)
-    assert [path.parent.name for path in files] == ["start", "1-trunk"]
+    assert [path.parent.name for path in files] == ["start", "1-backbone"]
 
 
 def test_equal_networks_and_those_of_another_size_are_no_soup(tmp_path, table, monkeypatch):
-    save(tmp_path, "start", trunk=0.0)
-    save(tmp_path, "1-classifier", trunk=0.0)
-    save(tmp_path, "2-large", trunk=0.1, image_size=40)
+    save(tmp_path, "start", backbone=0.0)
+    save(tmp_path, "1-classifier", backbone=0.0)
+    save(tmp_path, "2-large", backbone=0.1, image_size=40)
     finish(tmp_path, "classifier", "large")
     prefer(monkeypatch, 0.2)
     assert best_soup(tmp_path, table, device=CPU) is None
 
 
 def test_the_largest_group_with_one_head_is_tried(tmp_path, table, monkeypatch):
-    save(tmp_path, "start", trunk=0.0)
-    save(tmp_path, "1-trunk", trunk=0.1)
-    for number, name in enumerate(("head", "trunk-2", "trunk-3"), 2):
-        save(tmp_path, f"{number}-{name}", trunk=0.1 * number, head=0.5)
-    finish(tmp_path, "trunk", "head", "trunk-2", "trunk-3")
+    save(tmp_path, "start", backbone=0.0)
+    save(tmp_path, "1-backbone", backbone=0.1)
+    for number, name in enumerate(("head", "backbone-2", "backbone-3"), 2):
+        save(tmp_path, f"{number}-{name}", backbone=0.1 * number, head=0.5)
+    finish(tmp_path, "backbone", "head", "backbone-2", "backbone-3")
     prefer(monkeypatch, 0.35)
     _, files = best_soup(tmp_path, table, device=CPU)
-    assert {path.parent.name for path in files} == {"3-trunk-2", "4-trunk-3"}
+    assert {path.parent.name for path in files} == {"3-backbone-2", "4-backbone-3"}
 
 
 def test_the_score_is_that_of_the_hold_out(tmp_path, table, monkeypatch):
-    save(tmp_path, "start", trunk=0.0)
-    save(tmp_path, "1-trunk", trunk=0.1)
-    finish(tmp_path, "trunk")
+    save(tmp_path, "start", backbone=0.0)
+    save(tmp_path, "1-backbone", backbone=0.1)
+    finish(tmp_path, "backbone")
     seen, right = [], phase_soups.embed_images
 
     def embed(net, paths, **more):
@@ -119,11 +119,11 @@ def test_the_score_is_that_of_the_hold_out(tmp_path, table, monkeypatch):
 
 
 def test_a_training_that_was_not_finished_is_refused(tmp_path, table):
-    save(tmp_path, "start", trunk=0.0)
+    save(tmp_path, "start", backbone=0.0)
     with pytest.raises(NoseprintError, match=r"phases\.csv is missing: run the training in .* again"):
         best_soup(tmp_path, table, device=CPU)
-    finish(tmp_path, "trunk")
-    with pytest.raises(NoseprintError, match=r"1-trunk/best\.safetensors: no such weights file"):
+    finish(tmp_path, "backbone")
+    with pytest.raises(NoseprintError, match=r"1-backbone/best\.safetensors: no such weights file"):
         best_soup(tmp_path, table, device=CPU)
     (tmp_path / "phases.csv").write_text("nonsense\n")
     with pytest.raises(DataError):

@@ -101,7 +101,7 @@ def test_joined_networks_see_what_each_saw(images, tmp_path):
     save_weights(tmp_path / "small.safetensors", small, extra={})
     assert torch.equal(load_network(tmp_path / "small.safetensors").embed(images), small.embed(images))
     three = join([small, one], projection=random_projection(256 + 64 + 256, 4, seed=0))
-    assert [trunk.backbone for trunk in three.plan] == [CNN, VIT, CNN]
+    assert [plan.backbone for plan in three.plan] == [CNN, VIT, CNN]
 
 
 def test_join_refuses_what_does_not_fit():

@@ -167,5 +167,5 @@ def test_what_cannot_be_whitened_is_refused():
         learned_whitening(features, each_its_own, 4, shrinkage=0.5)
     with pytest.raises(NoseprintError, match="two photographs or more: there is none"):
         choose_shrinkage(features, each_its_own, ["all"] * len(identities), 4)
-    with pytest.raises(NoseprintError, match=r"with 4 of 5 parts .*, 15 here, .*: lower --dim"):
+    with pytest.raises(NoseprintError, match=r"with 4 of 5 folds .* hold 15: lower --dim"):
         choose_shrinkage(features[:20], identities[:20], ["all"] * 20, 15)

@@ -8,13 +8,13 @@ from timm.layers import resample_abs_pos_embed
 from torch.nn import functional as F
 
 from noseprint.errors import NoseprintError
-from noseprint.models.projection_net import ProjectionNet, Trunk, with_size
+from noseprint.models.projection_net import BackbonePlan, ProjectionNet, with_size
 from noseprint.models.weights import load_classifier, load_network, load_supcon, read_header, save_weights
 from noseprint.models.weights_header import describe_weights
 from tests.models.test_weights import rewrite
 
 CNN, VIT = "test_efficientnet.r160_in1k", "test_vit.r160_in1k"
-TWO = (Trunk(VIT, "token", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), 10),)
+TWO = (BackbonePlan(VIT, "token", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), 10),)
 
 
 def build(name=CNN, *, size=64, dim=8, seed=0, **options) -> ProjectionNet:
@@ -36,7 +36,7 @@ def test_the_embedding_is_the_projection_of_the_joined_unit_features(images):
     network = build(others=TWO).eval()
     first = network.backbone.pooled((images / 255 - network.pixel_mean) / network.pixel_std, "own")
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6)))
-    second = network.trunks[1].pooled((images / 255 - mean) / std, "token")
+    second = network.backbones[1].pooled((images / 255 - mean) / std, "token")
     features = torch.cat([F.normalize(first), F.normalize(second)], dim=1)
     torch.testing.assert_close(network.features(images), features)
     expected = F.normalize(features @ network.projection.weight.T + network.projection.bias)
@@ -68,7 +68,7 @@ def test_without_a_dimension_the_embedding_is_the_features(images):
     torch.testing.assert_close(network.embed(images), network.features(images))
 
 
-def test_a_network_with_two_trunks_comes_back_from_its_file_alone(saved, images):
+def test_a_network_with_two_backbones_comes_back_from_its_file_alone(saved, images):
     network, built = load_network(saved), build(others=TWO).eval()
     assert not network.training
     assert torch.equal(network.embed(images), built.embed(images))
@@ -78,7 +78,7 @@ def test_a_network_with_two_trunks_comes_back_from_its_file_alone(saved, images)
     assert (described["kind"], described["dim"], described["others"][0]["stride"]) == ("projection", 8, 10)
 
 
-def test_one_trunk_with_overlapping_patches_comes_back(tmp_path, images):
+def test_one_backbone_with_overlapping_patches_comes_back(tmp_path, images):
     path, network = tmp_path / "best.safetensors", build(VIT, pooling="token", stride=12).eval()
     network.set_pixel_statistics((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     save_weights(path, network, extra={})
@@ -87,16 +87,16 @@ def test_one_trunk_with_overlapping_patches_comes_back(tmp_path, images):
 
 
 def test_other_loaders_refuse_it(saved):
-    with pytest.raises(NoseprintError, match="holds an embedding network of a given size; give the weights of a clas"):
+    with pytest.raises(NoseprintError, match=r"holds a projection network \(.*\); give the weights of a clas"):
         load_classifier(saved)
-    with pytest.raises(NoseprintError, match="holds an embedding network of a given size; give the weights of an embe"):
+    with pytest.raises(NoseprintError, match=r"holds a projection network \(.*\); give the weights of an embe"):
         load_supcon(saved)
 
 
 def changed(**entries):
-    """The header's `others` with some entries of its trunk replaced; those that are None are left out."""
-    trunk = {"backbone": VIT, "pooling": "token", "mean": [0, 0, 0], "std": [1, 1, 1], "stride": 10} | entries
-    return json.dumps([{key: value for key, value in trunk.items() if value is not None}])
+    """The header's `others` with some entries of its backbone replaced; those that are None are left out."""
+    backbone = {"backbone": VIT, "pooling": "token", "mean": [0, 0, 0], "std": [1, 1, 1], "stride": 10} | entries
+    return json.dumps([{key: value for key, value in backbone.items() if value is not None}])
 
 
 @pytest.mark.parametrize(
@@ -108,13 +108,13 @@ def changed(**entries):
         ({"pooling": "token"}, "has no class token"),
         ({"stride": "0"}, "stride 0, must be in"),
         ({"stride": "4"}, "only plain vision transformers have patches"),
-        ({"others": "{}"}, "others '{}', must be a list of up to 15 trunks"),
-        ({"others": json.dumps([{}] * 16)}, "must be a list of up to 15 trunks"),
-        ({"others": "[1]"}, "trunk '1'"),
+        ({"others": "{}"}, "others '{}', must list up to 15 backbones"),
+        ({"others": json.dumps([{}] * 16)}, "must list up to 15 backbones"),
+        ({"others": "[1]"}, "backbone '1'"),
         ({"others": "["}, "JSONDecodeError"),
         ({"others": "[]"}, "unexpected"),
-        ({"others": changed(std=None)}, 'trunk "{'),
-        ({"others": changed(more=1)}, 'trunk "{'),
+        ({"others": changed(std=None)}, 'backbone "{'),
+        ({"others": changed(more=1)}, 'backbone "{'),
         ({"others": changed(backbone="/etc/passwd")}, "backbone '/etc/passwd'"),
         ({"others": changed(backbone=7)}, "TypeError"),
         ({"others": changed(backbone="no_such.net")}, "unknown to timm"),
@@ -188,7 +188,7 @@ def test_a_large_network_is_planned_without_memory():
     assert (embedding.shape, embedding.device.type) == ((2, 64), "meta")
 
 
-def test_with_size_keeps_all_but_the_size_of_several_trunks(images):
+def test_with_size_keeps_all_but_the_size_of_several_backbones(images):
     network = build(others=TWO, dropout=0.2, freeze_batch_norm=True)
     larger = with_size(network, 96)
     assert (larger.image_size, larger.dropout.p, larger.freeze_batch_norm, larger.training) == (96, 0.2, True, True)
@@ -206,5 +206,5 @@ def test_with_size_refuses_what_cannot_be(images):
         with_size(build(VIT), 96, 17)
     with pytest.raises(NoseprintError, match="dimension 0: must be in"):
         build(dim=0)
-    with pytest.raises(NoseprintError, match="17 trunks: a network has at most 16"):
+    with pytest.raises(NoseprintError, match="17 backbones: a network has at most 16"):
         build(others=TWO * 16)

@@ -132,7 +132,7 @@ def test_damaged_results_are_refused_or_made_again(family):
     assert "features.safetensors" in refused(family, REDUCE)
     run(family, FROZEN)
     assert read_gallery(kept / "features.safetensors").names == prepared(family).names
-    (kept / "trunk.safetensors").write_bytes(b"damaged")
+    (kept / "backbone.safetensors").write_bytes(b"damaged")
     assert "these features are not of" in refused(family, HEAD)
     (small(family) / "best.safetensors").write_bytes(b"damaged")
     assert "best.safetensors: not a safetensors file" in refused(family, PREDICT)
@@ -144,6 +144,6 @@ def test_a_table_without_a_test_is_told_what_to_predict(bare):
     assert "the table has no part test: name photographs with --images FOLDER" in refused(bare, PREDICT)
 
 
-def test_a_mixture_can_be_taken_when_a_larger_trunk_is_best(family):
+def test_a_mixture_can_be_taken_when_a_larger_backbone_is_best(family):
     printed = run(family, f"{REDUCE} --take mixture")
     assert "Taken: mixture of " in printed

@@ -26,12 +26,12 @@ def test_prepare_holds_out_identities_of_each_domain(chain):
         assert [sizes[part, domain] for part in ("train", "val", "test")] == [3, 1, 2]
 
 
-def test_kept_features_are_the_output_of_the_trunk(chain):
+def test_kept_features_are_the_output_of_the_backbone(chain):
     root, _ = chain
     folder = small(root, "frozen") / "tiny"
     gallery, table = read_gallery(folder / "features.safetensors"), prepared(root)
     assert gallery.names == table.names
-    network = load_projection(folder / "trunk.safetensors")
+    network = load_projection(folder / "backbone.safetensors")
     cosines = (gallery.matrix[:9] * seen(network, table.paths[:9])).sum(axis=1)
     assert min(cosines) > 0.9995  # OpenVINO may compute in bfloat16
 

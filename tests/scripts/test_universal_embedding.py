@@ -50,7 +50,7 @@ def test_the_table_of_contents(checkout):
 
 
 def test_without_a_method_nothing_is_trained_but_the_head(checkout):
-    found = steps(checkout, "--small", "--method", "none", "--trunks", "lite1")
+    found = steps(checkout, "--small", "--method", "none", "--backbones", "lite1")
     assert found == ["prepare/prepare.py", "frozen/embed.py:lite1", "head/train.py:lite1", "reduce/choose.py",
                      "report/make.py"]  # fmt: skip
     assert "--stages none" in planned(checkout, "--method", "none")["reduce/choose.py",]
@@ -69,7 +69,7 @@ def test_a_higher_resolution_is_for_the_published_method_or_on_demand(checkout):
 
 def test_options_reach_their_steps(checkout):
     plan = planned(checkout, "--dim", "32", "--take", "mixture", "--method", "joint", "--table", "my table.csv",
-                   "--trunks", "mobilenetv3,lite0")  # fmt: skip
+                   "--backbones", "mobilenetv3,lite0")  # fmt: skip
     having = {option: {script for (script, *_), line in plan.items() if f"--{option} " in f"{line} "}
               for option in ("dim 32", "take mixture", "method joint", "parts mobilenetv3,lite0")}  # fmt: skip
     trained = {"head/train.py", "phases/train.py"}
@@ -80,12 +80,12 @@ def test_options_reach_their_steps(checkout):
     assert {part for _, *rest in plan for part in rest} == {"mobilenetv3", "lite0"}
 
 
-def test_options_after_two_hyphens_are_those_of_the_trunk(checkout):
+def test_options_after_two_hyphens_are_those_of_the_backbone(checkout):
     plan = planned(checkout, "--", "--seed", "3")
     assert {script for (script, *_), line in plan.items() if "--seed 3" in line} == {"phases/train.py"}
 
 
-def test_weights_belong_to_one_trunk(checkout):
+def test_weights_belong_to_one_backbone(checkout):
     plan = planned(checkout, "--weights", "lite0=lite0.safetensors")
     assert f"--backbone-weights {checkout.parent}/lite0.safetensors" in plan["frozen/embed.py", "lite0"]
     assert sum("--backbone-weights" in line for line in plan.values()) == 1
@@ -96,15 +96,15 @@ def test_weights_belong_to_one_trunk(checkout):
     [
         (("--dim", "0"), "--dim 0: give a number, 1 or more"),
         (("--dim", "many"), "--dim many: give a number"),
-        (("--trunks", "lite0,lite0"), "--trunks: lite0 is named twice"),
-        (("--trunks", "lite0,"), "--trunks lite0,: a name is empty"),
+        (("--backbones", "lite0,lite0"), "--backbones: lite0 is named twice"),
+        (("--backbones", "lite0,"), "--backbones lite0,: a name is empty"),
         (("--weights", "lite0.safetensors"), "--weights lite0.safetensors: give NAME=FILE"),
         (("--weights", "lite0=typo"), "--weights lite0=typo: there is no such file"),
-        (("--weights", "lite9=lite0.safetensors"), "--weights lite9=lite0.safetensors: there is no trunk lite9"),
+        (("--weights", "lite9=lite0.safetensors"), "--weights lite9=lite0.safetensors: there is no backbone lite9"),
         (("--method", "third"), "--method third"),
         (("--take", "all"), "--take all"),
         (("--table", "typo.csv"), "--table typo.csv: there is no such file"),
-        (("--trunks", "lite0,vgg"), "--trunks: there is no trunk vgg; the trunks are vit_h vit_l"),
+        (("--backbones", "lite0,vgg"), "--backbones: there is no backbone vgg; choose from vit_h vit_l"),
         (("--views", "plain"), "unknown option --views"),
     ],
 )

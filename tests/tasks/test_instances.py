@@ -51,12 +51,12 @@ def begun(made, tmp_path):
 
 
 @pytest.mark.parametrize("backbone", [CONVOLUTIONAL, TRANSFORMER])
-@pytest.mark.parametrize("trains", [("classifier",), ("head",), ("trunk",), ("head", "classifier"), ALL])
+@pytest.mark.parametrize("trains", [("classifier",), ("head",), ("backbone",), ("head", "classifier"), ALL])
 def test_only_what_the_phase_names_has_a_gradient_and_changes(table, tmp_path, backbone, trains):
-    of = phase(trains=trains, trunk_lr_scale=1.0, layer_decay=0.9, margin=Margin(start=1.0))
+    of = phase(trains=trains, backbone_lr_scale=1.0, layer_decay=0.9, margin=Margin(start=1.0))
     made = task(table, net=network(backbone, pooling="own"), of=of)
     step, batch = begun(made, tmp_path)
-    parts = {"trunk": made.network.backbone, "head": made.network.projection, "classifier": made.criterion}
+    parts = {"backbone": made.network.backbone, "head": made.network.projection, "classifier": made.criterion}
     before = {name: {k: v.clone() for k, v in part.state_dict().items()} for name, part in parts.items()}
     step.update(0, batch)
     for name, part in parts.items():
@@ -76,7 +76,7 @@ def test_every_weight_is_in_one_part(table, backbone):
 
 
 def test_lower_layers_learn_more_slowly_as_in_timm(table, tmp_path):
-    of = phase(lr=0.1, trunk_lr_scale=0.25, layer_decay=0.5)
+    of = phase(lr=0.1, backbone_lr_scale=0.25, layer_decay=0.5)
     made = task(table, net=network(TRANSFORMER), of=of)
     model = made.network.backbone.model
     step, batch = begun(made, tmp_path)
@@ -179,9 +179,9 @@ def test_what_cannot_be_trained_is_refused(table):
     ("wrong", "message"),
     [
         ({"name": "a/b"}, "phase 'a/b': name it"),
-        ({"trains": ()}, "give one or more of trunk, head, classifier"),
+        ({"trains": ()}, "give one or more of backbone, head, classifier"),
         ({"trains": ("neck",)}, "trains neck"),
-        ({"trunk_lr_scale": 0.0}, "trunk_lr_scale"),
+        ({"backbone_lr_scale": 0.0}, "backbone_lr_scale"),
         ({"layer_decay": 1.5}, "layer_decay"),
         ({"size": 8}, "size 8"),
     ],

@@ -85,8 +85,8 @@ def test_a_finished_phase_is_skipped_and_a_changed_one_is_refused(tmp_path, tabl
     train(tmp_path, table)
     assert capsys.readouterr().out.count("already trained") == 3
     assert before == {name: (tmp_path / name).stat().st_mtime_ns for name in before}
-    changed = (LADDER[0], replace(LADDER[1], trunk_lr_scale=0.2), LADDER[2])
-    with pytest.raises(NoseprintError, match=r"2-trunk.* phase's trunk_lr_scale was 0\.1, is 0\.2"):
+    changed = (LADDER[0], replace(LADDER[1], backbone_lr_scale=0.2), LADDER[2])
+    with pytest.raises(NoseprintError, match=r"2-backbone.* phase's backbone_lr_scale was 0\.1, is 0\.2"):
         train(tmp_path, table, changed)
     with pytest.raises(SystemExit):  # a restart that is interrupted
         train(tmp_path, table, changed, restart=True, stop_at=2)
@@ -95,14 +95,14 @@ def test_a_finished_phase_is_skipped_and_a_changed_one_is_refused(tmp_path, tabl
 
 
 def test_each_phase_starts_from_the_network_and_the_classifier_of_the_one_before(whole):
-    head, trunk, large = (load_file(whole / name) for name in FILES[::2])
+    head, backbone, large = (load_file(whole / name) for name in FILES[::2])
     start = load_file(whole / "start" / "best.safetensors")
     differing = [{key.partition(".")[0] for key in b if not torch.equal(a[key], b[key])} for a, b in
-                 ((start, head), (head, trunk), (trunk, large))]  # fmt: skip
+                 ((start, head), (head, backbone), (backbone, large))]  # fmt: skip
     assert differing == [{"projection"}, {"backbone"}, {"backbone", "projection"}]
-    of_head, of_trunk = (read_classifier(whole / name) for name in FILES[1:4:2])
-    assert of_head.keys() == of_trunk.keys()  # also those identities that the phase did not train on
-    assert all(torch.equal(of_head[name], of_trunk[name]) for name in of_head)
+    of_head, of_backbone = (read_classifier(whole / name) for name in FILES[1:4:2])
+    assert of_head.keys() == of_backbone.keys()  # also those identities that the phase did not train on
+    assert all(torch.equal(of_head[name], of_backbone[name]) for name in of_head)
 
 
 def test_a_phase_that_trains_the_classifier_alone_leaves_the_network_alone(tmp_path, table):
@@ -116,7 +116,7 @@ def test_a_phase_that_trains_the_classifier_alone_leaves_the_network_alone(tmp_p
 def test_the_best_network_on_the_hold_out_is_kept(table, whole):
     found = scores(whole)
     best = max(found, key=lambda name: found[name])
-    assert best in ("head", "trunk", "large")
+    assert best in ("head", "backbone", "large")
     folder = next(name for name in FOLDERS if name.endswith(best))
     for name in ("best.safetensors", "classifier.safetensors"):
         assert (whole / name).read_bytes() == (whole / folder / name).read_bytes()
@@ -135,7 +135,7 @@ def test_if_every_phase_does_harm_the_network_that_the_training_began_with_is_ke
 
     monkeypatch.setattr(InstanceTask, "score", much_worse)
     line = train(tmp_path, table, LADDER[:1], classifier={"00": torch.ones(1, 8)})
-    assert "kept: the network after start" in line
+    assert "kept: the network before all phases" in line
     assert same(tmp_path / "best.safetensors", tmp_path / "start" / "best.safetensors")
     assert list(read_classifier(tmp_path / "classifier.safetensors")) == ["00"]
 

@@ -84,7 +84,7 @@ def task(table, *, net=None, of=None, train=None, **more):
 
 LADDER = (
     phase("head", trains=("head", "classifier"), epochs=1),
-    phase("trunk", trains=("trunk",), optimizer="sgd", trunk_lr_scale=0.1, domains=("pets",), epochs=1),
+    phase("backbone", trains=("backbone",), optimizer="sgd", backbone_lr_scale=0.1, domains=("pets",), epochs=1),
     phase("large", size=40, layer_decay=0.5, margin=Margin(growth=0.1), epochs=1),
 )
 PLAIN_LADDER = tuple(replace(one, optimizer="sgd", lr=1e-2) for one in LADDER)

@@ -13,12 +13,12 @@ def cost(*trains, backbone="test_vit.r160_in1k", size=160, batch_size=BATCH, opt
         network = ProjectionNet(backbone, dim=DIM, image_size=size, pretrained=False, freeze_batch_norm=True)
         criterion = MarginSoftmax(CLASSES, DIM)
     network.requires_grad_(False)
-    for name, part in (("trunk", network.backbone), ("head", network.projection), ("classifier", criterion)):
+    for name, part in (("backbone", network.backbone), ("head", network.projection), ("classifier", criterion)):
         part.requires_grad_(name in trains)
     return step_cost(network, criterion, batch_size=batch_size, optimizer=optimizer)
 
 
-ALL = ("trunk", "head", "classifier")
+ALL = ("backbone", "head", "classifier")
 
 
 def test_the_operations_of_a_transformer_are_those_of_the_formula():
@@ -26,8 +26,8 @@ def test_the_operations_of_a_transformer_are_those_of_the_formula():
     hidden = 3 * width  # of test_vit
     linear = tokens * (4 * width * width + 2 * width * hidden)  # qkv, proj, two layers
     attention = 2 * tokens * tokens * width
-    trunk = depth * (linear + attention) + (tokens - 1) * 3 * patch**2 * width
-    forward = 2 * BATCH * (trunk + width * DIM + DIM * CLASSES)
+    backbone = depth * (linear + attention) + (tokens - 1) * 3 * patch**2 * width
+    forward = 2 * BATCH * (backbone + width * DIM + DIM * CLASSES)
     assert cost("classifier").operations == pytest.approx(forward, rel=0.01)
     whole = cost(*ALL).operations
     assert 2.9 * forward < whole < 3.4 * forward  # the fused attention computes its matrix once more

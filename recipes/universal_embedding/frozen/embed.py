@@ -1,12 +1,12 @@
-"""Run one frozen trunk, --part, over all photographs once, and keep its features: results/RUN/PART/.
+"""Run one frozen backbone, --part, over all photographs once, and keep its features: results/RUN/PART/.
 
-trunk.safetensors has the trunk, features.safetensors the features, which `noseprint search` takes as a gallery, too.
+backbone.safetensors has the backbone. features.safetensors has the features; `noseprint search` takes it as a gallery.
 """
 
 from dataclasses import replace
 from pathlib import Path
 
-from model import TRUNKS, Trunk, build_model
+from model import BACKBONES, Backbone, build_model
 
 from noseprint.command_line import run
 from noseprint.data.instance_options import FrozenOptions
@@ -24,14 +24,16 @@ def main(options: FrozenOptions) -> None:
     from noseprint.inference.embedding_sources import keep_features
     from noseprint.lock import lock
 
-    trunk = TRUNKS.get(options.part, Trunk(options.backbone or ""))
-    if not (options.backbone or trunk.backbone):
-        raise NoseprintError(f"--part {options.part}: choose one of {', '.join(TRUNKS)}, or name it with --backbone")
+    known = BACKBONES.get(options.part, Backbone(options.backbone or ""))
+    if not (options.backbone or known.name):
+        raise NoseprintError(
+            f"--part {options.part}: choose one of {', '.join(BACKBONES)}, or name a timm model with --backbone"
+        )
     table = read_instances(options.data, table=options.prepared(HERE.parent))
     network = build_model(
-        options.backbone or trunk.backbone,
+        options.backbone or known.name,
         image_size=options.image_size,
-        pooling=options.pooling or trunk.pooling,
+        pooling=options.pooling or known.pooling,
         pretrained=options.pretrained,
         backbone_weights=options.backbone_weights,
     )

@@ -1,4 +1,7 @@
-"""The trunks: pretrained networks whose features know many domains. Add your own here, or name one with --backbone."""
+"""The backbones: pretrained networks whose features suit many domains.
+
+Add your own here, or name one with --backbone.
+"""
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -6,22 +9,22 @@ if TYPE_CHECKING:
     from noseprint.models.projection_net import ProjectionNet
 
 
-class Trunk(NamedTuple):
+class Backbone(NamedTuple):
     """A timm name.tag, and how its feature map becomes one vector (see FrozenOptions.pooling)."""
 
-    backbone: str
+    name: str
     pooling: str = "own"
 
 
-TRUNKS = {  # --part NAME
-    "vit_h": Trunk("vit_huge_patch14_clip_224.laion2b"),  # 1st to 5th place of the challenge
-    "vit_l": Trunk("vit_large_patch14_clip_336.openai"),  # 4th place
-    "siglip2": Trunk("vit_so400m_patch14_siglip_gap_224.v2_webli"),
-    "dinov3": Trunk("vit_large_patch16_dinov3.lvd1689m"),
-    "lite0": Trunk("tf_efficientnet_lite0.in1k"),  # these with --small
-    "lite1": Trunk("tf_efficientnet_lite1.in1k"),
-    "lite2": Trunk("tf_efficientnet_lite2.in1k"),
-    "mobilenetv3": Trunk("tf_mobilenetv3_small_075.in1k"),
+BACKBONES = {  # --part NAME
+    "vit_h": Backbone("vit_huge_patch14_clip_224.laion2b"),  # 1st to 5th place of the challenge
+    "vit_l": Backbone("vit_large_patch14_clip_336.openai"),  # 4th place
+    "siglip2": Backbone("vit_so400m_patch14_siglip_gap_224.v2_webli"),
+    "dinov3": Backbone("vit_large_patch16_dinov3.lvd1689m"),
+    "lite0": Backbone("tf_efficientnet_lite0.in1k"),  # these with --small
+    "lite1": Backbone("tf_efficientnet_lite1.in1k"),
+    "lite2": Backbone("tf_efficientnet_lite2.in1k"),
+    "mobilenetv3": Backbone("tf_mobilenetv3_small_075.in1k"),
 }
 
 

@@ -1,6 +1,6 @@
-"""Train the projection of one network, --part, on its kept features: results/RUN/PART/best.safetensors.
+"""Train the head (a projection) of one backbone, --part, on its kept features: results/RUN/PART/best.safetensors.
 
-frozen/ keeps the features. The trunk does not run, so this takes seconds to minutes.
+frozen/ has kept the features. The backbone does not run, so this takes seconds to minutes.
 """
 
 from dataclasses import replace

@@ -6,7 +6,7 @@ from noseprint.data.transforms import A, Transform
 
 
 def training_transform(size: int) -> Transform:
-    """The changes of the 1st place of the Google Universal Image Embedding challenge."""
+    """The augmentation of the 1st place of the Google Universal Image Embedding challenge."""
     return A.Compose(
         [
             A.Resize(size, size),
@@ -25,7 +25,7 @@ def training_transform(size: int) -> Transform:
 
 
 def small_training_transform(size: int) -> Transform:
-    """For --small, where a training sees few images: larger changes of the crop, and of colours a little."""
+    """For --small, where there are few images: the crop varies more, and the colours vary a little."""
     return A.Compose(
         [
             A.RandomResizedCrop((size, size), scale=(0.3, 1.0)),

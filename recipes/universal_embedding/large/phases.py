@@ -9,21 +9,21 @@ TARGET = None
 # 1st place: the same phases at 280 pixels, then at 290 with patches of 14 pixels every 10.
 FIRST = {"lr": 0.002, "optimizer": "sgd", "weight_decay": 1e-4, "schedule": "multi-step", "warmup": 0.0}
 LAYER = {**FIRST, "epochs": 6, "batch_size": 256, "milestones": (1 / 3, 2 / 3)}
-TRUNK = {**FIRST, "epochs": 3, "batch_size": 32, "milestones": (1 / 3,), "trunk_lr_scale": 1 / 80}
+BACKBONE = {**FIRST, "epochs": 3, "batch_size": 32, "milestones": (1 / 3,), "backbone_lr_scale": 1 / 80}
 ALL_DATA = {"margin": Margin("cosface", start=0.55)}
 TARGET_DATA = {"domains": TARGET, "margin": Margin("cosface", start=0.65)}
 PUBLISHED = (
-    TrainingPhase(name="280-all", size=280, **TRUNK, **ALL_DATA),
+    TrainingPhase(name="280-all", size=280, **BACKBONE, **ALL_DATA),
     TrainingPhase(name="280-target-classifier", trains=("classifier",), **LAYER, **TARGET_DATA),
     TrainingPhase(name="280-target-head", trains=("head",), **LAYER, **TARGET_DATA),
-    TrainingPhase(name="280-target-trunk", trains=("trunk",), **TRUNK, **TARGET_DATA),
-    TrainingPhase(name="290-all", size=290, stride=10, **TRUNK, **ALL_DATA),
+    TrainingPhase(name="280-target-backbone", trains=("backbone",), **BACKBONE, **TARGET_DATA),
+    TrainingPhase(name="290-all", size=290, stride=10, **BACKBONE, **ALL_DATA),
     TrainingPhase(name="290-target-classifier", trains=("classifier",), **LAYER, **TARGET_DATA),
     TrainingPhase(name="290-target-head", trains=("head",), **LAYER, **TARGET_DATA),
-    TrainingPhase(name="290-target-trunk", trains=("trunk",), **TRUNK, **TARGET_DATA),
+    TrainingPhase(name="290-target-backbone", trains=("backbone",), **BACKBONE, **TARGET_DATA),
 )
 
-# The others did not train at a higher resolution. A short fine-tuning at 5/4 of 224.
-LARGER = (TrainingPhase(name="280", epochs=1, lr=1e-4, trunk_lr_scale=0.1, size=280),)
+# The other teams did not train at a higher resolution. This is a short fine-tuning at 5/4 of 224 pixels.
+LARGER = (TrainingPhase(name="280", epochs=1, lr=1e-4, backbone_lr_scale=0.1, size=280),)
 
 METHODS = {"published": PUBLISHED, "small": LARGER, "larger": LARGER}

@@ -1,6 +1,7 @@
-"""Train the network of ../phases, --part, at a higher resolution (see phases.py): results/RUN/PART/best.safetensors.
+"""Train the network of ../phases, --part, further at a higher resolution: results/RUN/PART/best.safetensors.
 
-results/RUN/PART/NUMBER-NAME has the network after each phase. The best of them on the hold-out is kept.
+It trains in the phases of phases.py. results/RUN/PART/NUMBER-NAME has the network after each phase; the best of them
+on the hold-out is kept.
 """
 
 from dataclasses import replace

@@ -1,6 +1,6 @@
 """Train one network, --part, in the phases of --method (see phases.py): results/RUN/PART/best.safetensors.
 
-results/RUN/PART/NUMBER-NAME has the network after each phase. The best of them on the hold-out is kept.
+results/RUN/PART/NUMBER-NAME has the network after each phase; the best of them on the hold-out is kept.
 """
 
 from dataclasses import replace

@@ -1,6 +1,6 @@
 """Choose, on the hold-out, the embedding of at most --dim dimensions: ../results/RUN/best.safetensors and scores.csv.
 
-Candidates are the frozen trunks of ../frozen and the trained ones of ../head, ../phases and ../large, each alone and
+Candidates are the frozen backbones of ../frozen and the trained ones of ../head, ../phases and ../large, each alone and
 joined, under PCA, learned whitening and the heads that were trained.
 """
 

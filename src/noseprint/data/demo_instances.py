@@ -32,7 +32,7 @@ _PLACES = {"train": range(10), "query": range(10, 13), "index": range(8, 12)}  #
 def write_demo_instances(folder: Path, *, seed: int = 0) -> None:
     """Draw goods, leaves and noses: 52 identities, a third of them for the test; do nothing if `folder` exists already.
 
-    images.csv is image,identity,domain,part,role. Queries were photographed at other places than the training images.
+    images.csv is image,identity,domain,part,role. Queries have other backgrounds than the training images.
     The same seed gives the same bytes. Takes a few seconds.
     Raises NoseprintError if `folder` exists and is not the same demo (it is not changed), the seed is negative, or the
     folder cannot be written.

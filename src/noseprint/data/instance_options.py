@@ -11,7 +11,7 @@ Take = Literal["best", "frozen", "mixture"]
 
 
 def check_part(part: str) -> None:
-    """Raise NoseprintError unless a trunk's name can name a folder."""
+    """Raise NoseprintError unless a backbone's name can name a folder."""
     if Path(part).name != part or part in ("", ".."):
         raise NoseprintError(f"--part {part!r}: give a plain name; it becomes a folder")
 
@@ -58,7 +58,8 @@ class PrepareInstancesOptions(InstanceRunOptions):
     table: Path | None = None
     """The table of images. None: images.csv in the data folder."""
     holdout: float = 0.2
-    """Share of the training identities of each domain that is never trained on, and chooses the embedding."""
+    """Share of the training identities of each domain that is held out: not trained on, but used to choose the
+    embedding."""
     most: int = 100
     """At most this many training images of an identity are used."""
     least: int = 3
@@ -77,12 +78,12 @@ class PrepareInstancesOptions(InstanceRunOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class FrozenOptions(InstanceRunOptions):
-    """Options of the script that keeps the features of a frozen trunk."""
+    """Options of the script that keeps the features of a frozen backbone."""
 
     part: str
-    """The trunk: one of those that model.py names, or any name with --backbone."""
+    """The backbone: one of those that model.py names, or any name with --backbone."""
     backbone: str | None = None
-    """timm name.tag in place of that of the trunk."""
+    """timm name.tag. None: that of --part in model.py."""
     image_size: int | None = None
     """Side of the square input in pixels. None: that of the backbone's public weights."""
     pooling: str | None = None
@@ -106,14 +107,14 @@ class ReduceOptions(InstanceRunOptions):
     """Options of the script that chooses the embedding."""
 
     parts: str
-    """The trunks, separated by commas."""
+    """The backbones, separated by commas."""
     stages: str = "phases"
-    """The stages whose trained trunks are compared, too: phases, or phases,large; none: frozen trunks only."""
+    """The stages whose trained backbones are compared, too: phases, or phases,large. none: frozen backbones only."""
     dim: int = 64
     """The most dimensions that the embedding may have."""
     take: Take = "best"
-    """best: what the hold-out prefers. frozen: no training, PCA of the best frozen trunk. mixture: a quarter of the
-    dimensions from that PCA, the rest from the best."""
+    """best: the best on the hold-out. frozen: PCA of the best frozen backbone, without training. mixture: a quarter of
+    the dimensions from that PCA, the rest from the best."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
 
@@ -127,7 +128,7 @@ class ReduceOptions(InstanceRunOptions):
         for part in self.part_names:
             check_part(part)
         if not self.part_names or len(set(self.part_names)) < len(self.part_names):
-            raise NoseprintError(f"--parts {self.parts!r}: name trunks, each once, separated by commas")
+            raise NoseprintError(f"--parts {self.parts!r}: name backbones, each once, separated by commas")
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -136,7 +137,7 @@ class ReduceOptions(InstanceRunOptions):
 
     @property
     def part_names(self) -> tuple[str, ...]:
-        """The trunks."""
+        """The backbones."""
         return tuple(name.strip() for name in self.parts.split(",") if name.strip())
 
 

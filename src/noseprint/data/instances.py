@@ -39,11 +39,11 @@ class InstanceTable(Table):
     domains: tuple[str, ...]
     """The domain of each image; every image of an identity has the same."""
     parts: tuple[Part, ...]
-    """train: to learn from. val: held out from the training, to choose by. test: asked about once."""
+    """train: to learn from. val: the hold-out, to choose by. test: for the scores at the end."""
     roles: tuple[str, ...]
     """In a search: query, index or both."""
     names: tuple[str, ...]
-    """The path from the data folder on, with "/"."""
+    """The path of each image, relative to the data folder, with "/"."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -162,7 +162,7 @@ def cap_instances(table: InstanceTable, *, most: int, least: int) -> InstanceTab
 def require_searches(table: InstanceTable) -> None:
     """Raise NoseprintError unless there is something to learn from, to choose by and, in the part test, to search for.
 
-    To choose by: a query in the part val with another image of its identity in the index. So for the test, if there is
+    The part val must have a query with another image of its identity in the index; so must the part test, if there is
     one.
     """
     if "train" not in table.parts:
@@ -200,7 +200,7 @@ def _read_rows(path: Path, faults: list[Fault]) -> ClassRows | None:
         elif found:
             at[kind] = found[0]
         elif kind in ("image", "identity"):
-            faults.append(Fault(path, 1, f"there is no column {kind}: name one so; the columns are {shown}"))
+            faults.append(Fault(path, 1, f"there is no column {kind}: rename one of the columns {shown}"))
     if faults:
         return None
     empty = [name for i, name in enumerate(header) if i != at["image"]]

@@ -1,6 +1,6 @@
-"""Which embedding of a given size is best: frozen, trained and joined trunks, under several projections.
+"""Which embedding of a given size is best: frozen, trained and joined backbones, under several projections.
 
-Every candidate is one network. Features are computed once for each trunk; all else is linear and takes seconds.
+Every candidate is one network. Features are computed once for each backbone; all else is linear and takes seconds.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,8 +40,8 @@ class Candidate:
     name: str
     sources: tuple[Source, ...]
     fit: Callable[[npt.NDArray[np.bool_]], Projection] | None
-    """The projection of the joined features of the sources that these rows of the table (N,) give; None: the features
-    themselves."""
+    """From a mask (N,) of rows of the table to the projection that is fitted to their joined features. None: no
+    projection."""
     eligible: bool = True
     """Whether it may be chosen."""
 
@@ -51,7 +51,7 @@ class Candidate:
         return self.sources[0].size
 
     def embeddings(self, fitted_to: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
-        """(N, D) in the order of the table, rows of length 1. fitted_to: (N,) the rows that give the projection."""
+        """(N, D) in the order of the table, rows of length 1. fitted_to: (N,) the rows to fit the projection to."""
         rows = joined(self.sources)
         if self.fit is not None:
             weight, bias = (part.double().numpy() for part in self.fit(fitted_to))
@@ -77,7 +77,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class Choice:
-    """All candidates, the one that is taken, and the one without any training that it is held against."""
+    """All candidates, the one that is taken, and the frozen one that it is compared with."""
 
     judged: tuple[Judged, ...]
     taken: Judged
@@ -89,9 +89,9 @@ class Choice:
 
 
 def find_candidates(sources: Sequence[Source], table: InstanceTable, *, dim: int, seed: int = 0) -> Iterator[Candidate]:
-    """Every trunk alone, all frozen ones together, all trained ones, and all; each under every projection.
+    """Every backbone alone, all frozen ones together, all trained ones, and all; each under every projection.
 
-    Trunks of different input sizes are not joined.
+    Backbones of different input sizes are not joined.
     """
     train = np.array(table.parts) == "train"
     identities, domains = np.array(table.identities), np.array(table.domains)
@@ -154,8 +154,8 @@ def groups(sources: Sequence[Source]) -> list[tuple[Source, ...]]:
 def judge(candidate: Candidate, table: InstanceTable) -> Judged:
     """Score a candidate on the hold-out and on the test.
 
-    For the hold-out the projection is fitted to the part train, for the test to train and val, as it is in the weights
-    that are written.
+    For the hold-out, the projection is fitted to the part train. For the test, it is fitted to train and val, as in the
+    weights that are written.
     """
     parts = np.array(table.parts)
     query, index = np.array(table.is_query), np.array(table.is_index)
@@ -172,10 +172,10 @@ def judge(candidate: Candidate, table: InstanceTable) -> Judged:
 
 
 def choose(judged: Sequence[Judged], table: InstanceTable, *, dim: int, take: Take) -> Choice:
-    """Take the candidate that is best on the hold-out; of equal ones, the one with fewer trunks, then the first.
+    """Take the candidate that is best on the hold-out; of equal ones, the one with fewer backbones, then the first.
 
-    The mixture is of the frozen one and the best of those for images of its size.
-    Raises NoseprintError if no trunk has more than `dim` features.
+    The mixture is of the best frozen backbone under PCA and the best other candidate with the same input size.
+    Raises NoseprintError if no backbone has more than `dim` features.
     """
 
     def rank(one: Judged) -> tuple[float, int]:
@@ -183,7 +183,7 @@ def choose(judged: Sequence[Judged], table: InstanceTable, *, dim: int, take: Ta
 
     plain = [one for one in judged if is_frozen_pca(one.candidate)]
     if not plain:
-        raise NoseprintError(f"no trunk has more than {dim} features, so there is nothing to reduce: lower --dim")
+        raise NoseprintError(f"no backbone has more than {dim} features, so there is nothing to reduce: lower --dim")
     frozen = max(plain, key=lambda one: one.value)
     eligible = [one for one in judged if one.candidate.eligible]
     like_frozen = [one for one in eligible if one is not frozen and one.candidate.size == frozen.candidate.size]
@@ -195,14 +195,14 @@ def choose(judged: Sequence[Judged], table: InstanceTable, *, dim: int, take: Ta
 
 
 def is_frozen_pca(candidate: Candidate) -> bool:
-    """Whether a candidate is what one has without any training: one frozen trunk and PCA."""
+    """Whether a candidate is what one has without any training: one frozen backbone and PCA."""
     return len(candidate.sources) == 1 and not candidate.sources[0].is_trained and candidate.name.endswith(": PCA")
 
 
 def mix(best: Candidate, frozen: Candidate, *, dim: int) -> Candidate:
     """The mixture of a candidate with the frozen one, for images of one size: PCA_SHARE of it from the latter."""
-    (trunk,) = frozen.sources
-    sources = best.sources if trunk in best.sources else (*best.sources, trunk)
+    (backbone,) = frozen.sources
+    sources = best.sources if backbone in best.sources else (*best.sources, backbone)
     rest = max(1, round(PCA_SHARE * dim))
 
     def fit(rows: npt.NDArray[np.bool_]) -> Projection:

@@ -1,4 +1,4 @@
-"""What choosing an embedding leaves: weights, scores.csv, and lines that say where training lost."""
+"""Writes the embedding that was chosen: weights, scores.csv, and lines that say where training did harm."""
 
 import json
 from collections.abc import Iterator
@@ -20,8 +20,8 @@ from noseprint.models.weights import load_projection, save_weights
 
 SCORES_HEADER = ("step", "domain", "metric", "value", "low", "high")
 PRECISION, AVERAGE_PRECISION, HELD_OUT = "mP@5", "mAP", "held-out mAP"
-"""The metrics of scores.csv. The first two are of the test or, if there is none, of the hold-out. The last one chooses:
-where an identity has near copies, such as photographs of one minute, precision at 5 is easily perfect, while average
+"""The metrics of scores.csv. The first two are of the test or, if there is none, of the hold-out. The last one chooses,
+since precision at 5 is easily perfect where an identity has near copies, such as photographs of one minute. Average
 precision needs all of its photographs."""
 
 
@@ -90,12 +90,12 @@ def choice_lines(choice: Choice) -> Iterator[str]:
         (AVERAGE_PRECISION, taken.scores.average_precision, frozen.scores.average_precision),
     ):
         mean, gain = (by_domain(now, taken.scores, than=than)[ALL_DOMAINS] for than in (None, then))
-        yield f"{metric} {mean}, {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] to the one without training"
+        yield f"{metric} {mean}, {gain.value:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}] against no training"
     yield from guard_lines(choice)
 
 
 def guard_lines(choice: Choice) -> list[str]:
-    """The domains in which the embedding is worse than no training at all, and what to do; () if there is none."""
+    """A warning that names the domains in which the embedding is worse than no training; an empty list without any."""
     if not choice.lost:
         return []
     listed = ", ".join(

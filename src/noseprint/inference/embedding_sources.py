@@ -1,4 +1,4 @@
-"""The trunks of a run, frozen and trained, with their features of all photographs."""
+"""The backbones of a run, frozen and trained, with their features of all photographs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,12 +18,12 @@ from noseprint.models.weights import fingerprint, load_projection, save_weights
 from noseprint.models.weights_header import read_header
 
 STAGES = {"phases": "trained", "large": "larger"}
-"""The stages that train a trunk, and what its source is called."""
+"""The stages that train a backbone, and what its source is called."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A trunk, frozen or trained, and its features of all photographs of the table."""
+    """A backbone, frozen or trained, and its features of all photographs of the table."""
 
     name: str
     weights: Path
@@ -47,15 +47,15 @@ def joined(sources: Sequence[Source]) -> Floats:
 def keep_features(
     network: ProjectionNet, folder: Path, *, data: Path, names: Sequence[str], device: torch.device
 ) -> GalleryEmbeddings:
-    """The features of photographs by the trunks of a network, its projection aside: computed once.
+    """The features that the backbones of a network give for photographs, without its projection; computed once.
 
-    folder: gets trunk.safetensors and features.safetensors; the latter is a gallery that `noseprint search` takes. If
-    they are there for the same trunks and photographs, they are read. names: of photographs in the folder `data`.
+    folder: gets backbone.safetensors and features.safetensors; the latter is a gallery that `noseprint search` takes.
+    If they are there for the same backbones and photographs, they are read. names: of photographs in the folder `data`.
     """
-    weights, kept = folder / "trunk.safetensors", folder / "features.safetensors"
+    weights, kept = folder / "backbone.safetensors", folder / "features.safetensors"
     columns = network.projection.in_features
     bare = plan_network(network.plan, dim=columns, image_size=network.image_size, like=network).eval()
-    for own, given in zip(bare.trunks, network.trunks, strict=True):
+    for own, given in zip(bare.backbones, network.backbones, strict=True):
         own.load_state_dict(given.state_dict())
     bare.set_projection(torch.eye(columns), torch.zeros(columns))
     save_weights(weights, bare, extra={"recipe": "universal_embedding"})
@@ -82,9 +82,9 @@ def find_sources(
     data: Path,
     device: torch.device,
 ) -> Iterator[Source]:
-    """The frozen trunks called `parts`, then those that were trained in each of `stages`, and soups of their phases.
+    """The frozen backbones called `parts`, then those that were trained in each of `stages`, and soups of their phases.
 
-    The features of trained trunks are kept in reduce/results/RUN. Raises NoseprintError if a trunk is missing.
+    The features of trained backbones are kept in reduce/results/RUN. Raises NoseprintError if a backbone is missing.
     """
     for part in parts:
         folder = family / "frozen" / "results" / run / part
@@ -109,11 +109,11 @@ def _projection(network: ProjectionNet) -> Projection:
 
 
 def read_source(name: str, folder: Path, table: InstanceTable, *, data: Path) -> Source:
-    """The trunk whose features of all photographs of the table `keep_features` left in `folder`.
+    """The backbone whose features of all photographs of the table `keep_features` left in `folder`.
 
-    Raises NoseprintError if they are missing, damaged, of another trunk, or if photographs have changed since.
+    Raises NoseprintError if they are missing, damaged, of another backbone, or if photographs have changed since.
     """
-    kept, weights = folder / "features.safetensors", folder / "trunk.safetensors"
+    kept, weights = folder / "features.safetensors", folder / "backbone.safetensors"
     if not kept.is_file():
         raise NoseprintError(f"{kept} is missing: run frozen/embed.py --part {folder.name} first")
     gallery = read_gallery(kept)

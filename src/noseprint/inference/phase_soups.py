@@ -1,4 +1,4 @@
-"""Soups of the networks that the phases of one training leave: means of the weights of those with one projection."""
+"""Soups: means of the weights of networks that the phases of one training left with the same projection."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,9 +23,9 @@ def best_soup(
 ) -> tuple[ProjectionNet, tuple[Path, ...]] | None:
     """The greedy soup of the networks after each phase of a training, and the files in it; None if one alone is best.
 
-    folder: of one training, as `run_phases` leaves it. Only networks with one projection can be mixed: phases
-    that trained the trunk under a head at rest. The hold-out of the table decides, by the mean over domains of the
-    average precision.
+    folder: of one training, as `run_phases` leaves it. Only networks with the same projection can be mixed:
+    those of phases that trained the backbone, not the head. The hold-out of the table decides, by the mean over domains
+    of the average precision.
     """
     files = max(_same_projection(_networks(folder)), key=len, default=())
     val = table.part("val")
@@ -66,7 +66,7 @@ def _networks(folder: Path) -> list[Path]:
 
 
 def _same_projection(files: Sequence[Path]) -> list[tuple[Path, ...]]:
-    """The files in groups whose networks have one configuration and one projection, without equal networks."""
+    """The files in groups whose networks have the same configuration and projection, without equal networks."""
     groups: dict[tuple[str, bytes], dict[str, Path]] = {}
     for path in files:
         network = load_projection(path)

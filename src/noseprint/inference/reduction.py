@@ -1,4 +1,4 @@
-"""Fewer dimensions, and several networks in one: PCA, random projection, joined trunks, mixtures and soups.
+"""Fewer dimensions, and several networks in one: PCA, random projection, joined backbones, mixtures and soups.
 
 A projection is a weight (D, F) and a bias (D,), as `ProjectionNet.set_projection` takes them. Features are those of
 `ProjectionNet.features`, (N, F).
@@ -67,7 +67,7 @@ def side_by_side(projections: Sequence[Projection]) -> Projection:
 
 
 def mixture(first: Projection, second: Projection, *, dims: tuple[int, int], features: Floats) -> Projection:
-    """Some dimensions of one projection and some of another, such as learnt ones and ones of PCA.
+    """Some dimensions of one projection and some of another, such as trained ones and ones of PCA.
 
     dims: how many of each. Where a projection has more, it is rotated first, which changes no cosine, so that the
     dimensions that are kept hold as much of the squared length as possible. features: (N, F), on which the mean squared
@@ -99,7 +99,7 @@ def mixture(first: Projection, second: Projection, *, dims: tuple[int, int], fea
 
 
 def join(networks: Sequence[ProjectionNet], *, projection: Projection) -> ProjectionNet:
-    """One network with the trunks of several, in order, and one projection of all their features.
+    """One network with the backbones of several, in order, and one projection of all their features.
 
     Raises NoseprintError for networks of different input sizes, or a projection that does not fit.
     """
@@ -107,9 +107,11 @@ def join(networks: Sequence[ProjectionNet], *, projection: Projection) -> Projec
     if sizes := {network.image_size for network in others} - {first.image_size}:
         raise NoseprintError(f"networks for {first.image_size} and {min(sizes)} pixels: give them one size (with_size)")
     weight, bias = projection
-    plan = [trunk for network in networks for trunk in network.plan]
+    plan = [backbone for network in networks for backbone in network.plan]
     joined = plan_network(plan, dim=len(weight), image_size=first.image_size, like=first)
-    for own, given in zip(joined.trunks, [trunk for network in networks for trunk in network.trunks], strict=True):
+    for own, given in zip(
+        joined.backbones, [backbone for network in networks for backbone in network.backbones], strict=True
+    ):
         own.load_state_dict(given.state_dict())
     if weight.shape != joined.projection.weight.shape:
         raise NoseprintError(
@@ -122,9 +124,9 @@ def join(networks: Sequence[ProjectionNet], *, projection: Projection) -> Projec
 def soup(files: Sequence[Path]) -> ProjectionNet:
     """The network with the mean of the weights in `files` (model soups, arXiv 2203.05482, eq. 1), in eval mode.
 
-    The networks must share their projection, to the last bit: then their embeddings have the same coordinates. Else
-    this raises NoseprintError: the mean of independent networks is worse than each (GUIE 2022, 1st place: mean of
-    embeddings .668 with projections of their own, .678 with a shared one, .672 for the best single network).
+    The networks must share their projection, to the last bit: then their embeddings have the same coordinates. If they
+    do not, this raises NoseprintError, since the mean of independent networks is worse than each (GUIE 2022, 1st place:
+    mean of embeddings .668 with projections of their own, .678 with a shared one, .672 for the best single network).
     """
     if not files:
         raise NoseprintError("a soup needs at least one weights file")

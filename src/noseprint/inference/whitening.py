@@ -62,8 +62,9 @@ def choose_shrinkage(
     fold = np.array([fold_of[identity] for identity in whose])
     if (least := len(fold) - int(np.bincount(fold).max(initial=0))) <= dim:
         raise NoseprintError(
-            f"{dim} dimensions: learned whitening is tried out with {FOLDS - 1} of {FOLDS} parts of the training "
-            f"photographs, {least} here, and needs more photographs than dimensions: lower --dim, or add photographs"
+            f"{dim} dimensions: learned whitening needs more photographs than dimensions, and is tried out with "
+            f"{FOLDS - 1} of {FOLDS} folds of the training photographs, which hold {least}: lower --dim, or add "
+            "photographs"
         )
     everything = np.ones(len(whose), bool)
     found: dict[float, list[tuple[_Matrix, npt.NDArray[np.str_]]]] = {one: [] for one in SHRINKAGES}

@@ -97,7 +97,7 @@ class Network(nn.Module):
         }
 
     @property
-    def trunks(self) -> tuple[Backbone, ...]:
+    def backbones(self) -> tuple[Backbone, ...]:
         """All backbones, in order; most networks have one."""
         return (self.backbone,)
 
@@ -135,7 +135,7 @@ class Network(nn.Module):
         """
         if requested is None or requested == self.image_size:
             return self.image_size
-        if any(trunk.fixed_size is not None for trunk in self.trunks):
+        if any(backbone.fixed_size is not None for backbone in self.backbones):
             raise NoseprintError(
                 f"--train-size {requested}: {self.backbone_name} takes images of {self.image_size} pixels only; pass "
                 f"--train-size {self.image_size}"

@@ -14,13 +14,13 @@ from noseprint.errors import NoseprintError
 from noseprint.models.backbone import Backbone, build_backbone
 from noseprint.models.network import EmbeddingNet
 from noseprint.models.patches import copy_resized
-from noseprint.models.weights_header import MOST_TRUNKS, Trunk
+from noseprint.models.weights_header import MOST_BACKBONES, BackbonePlan
 
-__all__ = ["ProjectionNet", "Trunk", "with_size"]
+__all__ = ["BackbonePlan", "ProjectionNet", "with_size"]
 
 
 class ProjectionNet(EmbeddingNet):
-    """Photographs to embeddings of `dim` dimensions: n(W f + b), with f the pooled features of all trunks.
+    """Photographs to embeddings of `dim` dimensions: n(W f + b), with f the pooled features of all backbones.
 
     n is the L2 normalisation.
     """
@@ -32,7 +32,7 @@ class ProjectionNet(EmbeddingNet):
         dim: int | None,
         pooling: str = "own",
         stride: int | None = None,
-        others: Sequence[Trunk] = (),
+        others: Sequence[BackbonePlan] = (),
         dropout: float = 0.0,
         **options: Any,
     ) -> None:
@@ -40,31 +40,31 @@ class ProjectionNet(EmbeddingNet):
 
         dim: size of the embedding, in 1..65536; None: the features themselves, which the projection leaves as they are
         until it is trained. pooling: see `Backbone.pooled`. stride: pixels from one patch of a vision transformer to
-        the next, see `overlap_patches`. others: further trunks, at most 15; each sees the same image at the same size,
-        with pixel statistics of its own. They start from public weights if the first trunk does. dropout: share of the
-        features set to zero while training, in 0..1.
-        Raises NoseprintError as `Network` does, and for a pooling or a stride that a trunk lacks.
+        the next, see `overlap_patches`. others: further backbones, at most 15; each sees the same image at the same
+        size, with pixel statistics of its own. They start from public weights if the first backbone does. dropout:
+        share of the features set to zero while training, in 0..1.
+        Raises NoseprintError as `Network` does, and for a pooling or a stride that a backbone lacks.
         """
         if dim is not None and not 1 <= dim <= 2**16:
             raise NoseprintError(f"dimension {dim}: must be in 1..{2**16}")
-        if len(others) >= MOST_TRUNKS:
-            raise NoseprintError(f"{len(others) + 1} trunks: a network has at most {MOST_TRUNKS}")
+        if len(others) >= MOST_BACKBONES:
+            raise NoseprintError(f"{len(others) + 1} backbones: a network has at most {MOST_BACKBONES}")
         super().__init__(backbone_name, own_head=pooling == "own", stride=stride, **options)
         self.others = nn.ModuleList(
             build_backbone(
-                trunk.backbone,
+                plan.backbone,
                 pretrained=options.get("pretrained", True),
                 image_size=self.image_size,
-                own_head=trunk.pooling == "own",
-                stride=trunk.stride,
+                own_head=plan.pooling == "own",
+                stride=plan.stride,
             )
-            for trunk in others
+            for plan in others
         )
         self.pooling, self.stride = pooling, stride
-        built = zip(others, self.trunks[1:], strict=True)
+        built = zip(others, self.backbones[1:], strict=True)
         self._others = tuple(replace(one, mean=one.mean or own.mean, std=one.std or own.std) for one, own in built)
-        for number, trunk in enumerate(self._others):
-            for name, values in (("mean", trunk.mean), ("std", trunk.std)):
+        for number, plan in enumerate(self._others):
+            for name, values in (("mean", plan.mean), ("std", plan.std)):
                 buffer = torch.tensor(values, device=self.pixel_mean.device).view(1, 3, 1, 1)
                 self.register_buffer(f"other_{name}_{number}", buffer, persistent=False)
         self.dropout = nn.Dropout(dropout)
@@ -76,19 +76,21 @@ class ProjectionNet(EmbeddingNet):
         self.train()
 
     @property
-    def trunks(self) -> tuple[Backbone, ...]:
-        """See `Network.trunks`."""
+    def backbones(self) -> tuple[Backbone, ...]:
+        """See `Network.backbones`."""
         return (self.backbone, *self.others)
 
     @property
-    def plan(self) -> tuple[Trunk, ...]:
-        """What each trunk is, in the order of `trunks`."""
-        return (Trunk(self.backbone_name, self.pooling, self.mean, self.std, self.stride), *self._others)
+    def plan(self) -> tuple[BackbonePlan, ...]:
+        """What each backbone is, in the order of `backbones`."""
+        return (BackbonePlan(self.backbone_name, self.pooling, self.mean, self.std, self.stride), *self._others)
 
     @property
     def feature_sizes(self) -> tuple[int, ...]:
-        """The number of features of each trunk."""
-        return tuple(trunk.pooled_size(plan.pooling) for trunk, plan in zip(self.trunks, self.plan, strict=True))
+        """The number of features of each backbone."""
+        return tuple(
+            backbone.pooled_size(plan.pooling) for backbone, plan in zip(self.backbones, self.plan, strict=True)
+        )
 
     @property
     def embedding_size(self) -> int:
@@ -103,18 +105,19 @@ class ProjectionNet(EmbeddingNet):
             "dim": str(self.dim),
             "pooling": first.pooling,
             **({"stride": str(first.stride)} if first.stride else {}),
-            "others": json.dumps([asdict(trunk) for trunk in others]),
+            "others": json.dumps([asdict(plan) for plan in others]),
             **super().config(),
         }
 
     def features(self, images: Tensor) -> Tensor:
-        """uint8 RGB images (B, 3, H, W) -> (B, F) float32: the pooled vector of each trunk at length 1, all joined."""
+        """uint8 RGB images (B, 3, H, W) -> (B, F) float32: each backbone's pooled vector at length 1, joined."""
         pixels = [self.normalise(images)]
         for number in range(len(self.others)):
             mean, std = self.get_buffer(f"other_mean_{number}"), self.get_buffer(f"other_std_{number}")
             pixels.append((images.to(mean.dtype) / 255 - mean) / std)
         pooled = (
-            trunk.pooled(own, plan.pooling) for trunk, plan, own in zip(self.trunks, self.plan, pixels, strict=True)
+            backbone.pooled(own, plan.pooling)
+            for backbone, plan, own in zip(self.backbones, self.plan, pixels, strict=True)
         )
         return torch.cat([F.normalize(vector) for vector in pooled], dim=1)
 
@@ -146,19 +149,19 @@ def with_size(network: ProjectionNet, image_size: int, stride: int | None = None
     """A network with the weights of `network` for images of `image_size` pixels, in its mode (training or eval).
 
     Position embeddings are resized to the new grid (see `resize_positions`); all else stays as it is. stride: see
-    `overlap_patches`; None: that of `network`. It goes to the first trunk.
-    Raises NoseprintError if a trunk cannot take the size or the stride.
+    `overlap_patches`; None: that of `network`. It goes to the first backbone.
+    Raises NoseprintError if a backbone cannot take the size or the stride.
     """
     plan = (replace(network.plan[0], stride=stride or network.plan[0].stride), *network.plan[1:])
     larger = plan_network(plan, dim=network.dim, image_size=image_size, like=network)
-    for own, given in zip(larger.trunks, network.trunks, strict=True):
+    for own, given in zip(larger.backbones, network.backbones, strict=True):
         copy_resized(given.model, own.model)
     larger.projection.load_state_dict(network.projection.state_dict())
     return larger
 
 
-def plan_network(plan: Iterable[Trunk], *, dim: int, image_size: int, like: ProjectionNet) -> ProjectionNet:
-    """A network of these trunks with random weights; dropout, BatchNorm, mode and device are those of `like`."""
+def plan_network(plan: Iterable[BackbonePlan], *, dim: int, image_size: int, like: ProjectionNet) -> ProjectionNet:
+    """A network of these backbones with random weights; dropout, BatchNorm, mode and device are those of `like`."""
     first, *others = plan
     network = ProjectionNet(
         first.backbone,

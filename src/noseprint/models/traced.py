@@ -35,7 +35,7 @@ def trace(network: Network) -> Any:
 def convert_to_torchscript(network: Network) -> bytes:
     """`network.outputs` as a TorchScript file, for `torch.jit.load`.
 
-    The same network gives the same bytes in each process that converts nothing else: torch counts names.
+    The same network gives the same bytes if a process converts nothing else: torch numbers the names in a process.
     """
     buffer, clean = io.BytesIO(), io.BytesIO()
     with warnings.catch_warnings():

@@ -44,7 +44,7 @@ __all__ = [
 _SPARE_BYTES = 2**28  # beside the weights: attention masks grow with the image size, and the file does not hold them
 _KIND = {
     "embedding": "an embedding network",
-    "projection": "an embedding network of a given size",
+    "projection": "a projection network (recipes/universal_embedding)",
     "classifier": "a classifier",
 }
 AnyNetwork = TypeVar("AnyNetwork", bound=Network)
@@ -159,7 +159,7 @@ def _load(path: Path, header: WeightsHeader, build: Callable[..., AnyNetwork], *
     options: dict[str, Any] = {"image_size": size, "pretrained": False, "mean": header.mean, "std": header.std}
     with torch.device("meta"):  # takes no memory
         plan = build(header.backbone, **options)
-    if any(trunk.fixed_size is not None for trunk in plan.trunks) and size != header.image_size:
+    if any(backbone.fixed_size is not None for backbone in plan.backbones) and size != header.image_size:
         raise NoseprintError(
             f"{path}: {header.backbone} was trained at {header.image_size} pixels and takes no other size, not {size}; "
             "leave --image-size out"

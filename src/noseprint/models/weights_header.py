@@ -22,7 +22,7 @@ RESERVED = (
 )
 """Header entries that describe the network, so that no caller may use their names for something else."""
 MOST_HIDDEN = 2**16
-MOST_TRUNKS = 16
+MOST_BACKBONES = 16
 _DTYPES = {"F32": "float32", "I64": "int64"}  # safetensors' names of the two types that a network's tensors have
 _BACKBONE, _POOLING = r"[A-Za-z0-9_.]{1,100}", r"[a-z]{1,20}"
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
@@ -39,7 +39,7 @@ Spec = tuple[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class Trunk:
+class BackbonePlan:
     """A further backbone of a `ProjectionNet`.
 
     pooling: see `Backbone.pooled`. mean, std: per channel, for pixels in 0..1; None: the backbone's own. stride: see
@@ -75,7 +75,7 @@ class WeightsHeader:
     hidden: int | None = None
     heads: dict[str, tuple[str, ...]] = field(default_factory=dict)
     stride: int | None = None
-    others: tuple[Trunk, ...] = ()
+    others: tuple[BackbonePlan, ...] = ()
     extra: dict[str, str] = field(default_factory=dict)
     tensors: dict[str, Spec] = field(default_factory=dict)
     format: str = FORMAT
@@ -163,7 +163,7 @@ def describe_weights(path: Path) -> dict[str, Any]:
         heads = {name: len(classes) for name, classes in header.heads.items()}
         own = {"pooling": header.pooling, "hidden": header.hidden, "heads": heads}
     elif header.kind == "projection":
-        others = [asdict(trunk) for trunk in header.others]
+        others = [asdict(plan) for plan in header.others]
         own = {"dim": header.dim, "pooling": header.pooling, "stride": header.stride, "others": others}
     with safe_open(path, framework="np") as file:
         wrong = [key for key in file.keys() if not np.isfinite(file.get_tensor(key)).all()]  # noqa: SIM118
@@ -248,13 +248,13 @@ def _parse(metadata: dict[str, str], tensors: dict[str, Spec]) -> WeightsHeader:
         own = {"pooling": pooling, "hidden": hidden, "heads": classes}
     elif kind == "projection":
         others = json.loads(metadata["others"])
-        if not isinstance(others, list) or len(others) >= MOST_TRUNKS:
-            raise ValueError(f"others {metadata['others'][:100]!r}, must be a list of up to {MOST_TRUNKS - 1} trunks")
+        if not isinstance(others, list) or len(others) >= MOST_BACKBONES:
+            raise ValueError(f"others {metadata['others'][:100]!r}, must list up to {MOST_BACKBONES - 1} backbones")
         own = {
             "dim": _integer(metadata, "dim", 1, 2**16),
             "pooling": _match(metadata, "pooling", _POOLING),
             "stride": _stride(metadata.get("stride")),
-            "others": tuple(_trunk(entry) for entry in others),
+            "others": tuple(_backbone_plan(entry) for entry in others),
         }
     else:
         descriptors = _match(metadata, "descriptors", r"[A-Z]{1,9}")
@@ -299,11 +299,11 @@ def _stride(given: Any) -> int | None:
     return None if given is None else _integer({"stride": given}, "stride", 1, 4096)
 
 
-def _trunk(entry: Any) -> Trunk:
-    """A further trunk; all of its entries must be there, and no others."""
-    if not isinstance(entry, dict) or set(entry) != {one.name for one in fields(Trunk)}:
-        raise ValueError(f"trunk {str(entry)[:100]!r}")
-    return Trunk(
+def _backbone_plan(entry: Any) -> BackbonePlan:
+    """A further backbone; all of its entries must be there, and no others."""
+    if not isinstance(entry, dict) or set(entry) != {one.name for one in fields(BackbonePlan)}:
+        raise ValueError(f"backbone {str(entry)[:100]!r}")
+    return BackbonePlan(
         backbone=_match(entry, "backbone", _BACKBONE),
         pooling=_match(entry, "pooling", _POOLING),
         mean=_three(entry["mean"], low=-1e4),

@@ -1,4 +1,4 @@
-"""A projection trained on features that are kept: seconds to minutes, as the backbone does not run."""
+"""The head: a projection trained on kept features. The backbone does not run, so it takes seconds to minutes."""
 
 import json
 from collections import Counter
@@ -29,7 +29,7 @@ _EPS = 1e-5  # of BatchNorm
 
 
 class FeatureHead(NamedTuple):
-    """A trained projection, and the classifier that it was trained under.
+    """A trained projection, and the classifier that it was trained with.
 
     weight: (dim, F). bias: (dim,).
     """
@@ -49,7 +49,7 @@ def train_head(
     """Train n(W dropout(f) + b) under a softmax with a margin, with AdamW.
 
     features: (N, F), such as `ProjectionNet.features`. identities: (N,). start: weight (dim, F) and bias (dim,) to
-    start from, such as those of a PCA; None: random ones. With `options.batch_norm` weight and bias that are returned
+    start from, such as those of a PCA; None: random ones. With `options.batch_norm`, the returned weight and bias
     contain it (BatchNorm without scale and shift, as in arXiv 2210.09495). Batches and dropout depend on (seed, step)
     alone.
     """

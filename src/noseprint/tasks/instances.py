@@ -1,4 +1,4 @@
-"""Training an embedding for the retrieval of instances: trunk, head and classifier, together or in turn."""
+"""Training an embedding for the retrieval of instances: backbone, head and classifier, together or in turn."""
 
 import json
 from collections import Counter
@@ -37,7 +37,7 @@ SCORE = "mAP"
 """The mean over domains of the average precision of each held-out query, searched for in the hold-out of all domains
 and among `distractors`."""
 DISTRACTORS, MOST_DISTRACTORS = 5, 2000
-"""Training images of each identity, and of all, among which the hold-out is searched: alone it is found too easily."""
+"""At most so many training images, of each identity and in all, join the hold-out in the index: alone it is easy."""
 Classifier = Mapping[str, Tensor]
 """The centres of each identity: (centres, dim)."""
 
@@ -78,7 +78,7 @@ def score_holdout(embeddings: Embeddings, holdout: InstanceTable, among: Instanc
 class InstanceTask(Task):
     """Train `network` on the identities of `train` in one phase; judge the weights by `SCORE`.
 
-    network: its BatchNorm must be frozen, so that a trunk that is not trained stays as it is.
+    network: its BatchNorm must be frozen, so that a backbone that is not trained stays as it is.
     options: those of the phase, see `InstanceOptions.of`.
     train: a phase that names domains learns from these alone.
     holdout: scores the weights; its identities are none of those of `train`. It may be empty.
@@ -109,7 +109,7 @@ class InstanceTask(Task):
             raise ValueError("build the network with freeze_batch_norm=True")
         self.network, self.options, self._phase = network, options, phase
         network.size_is_open = False
-        self._train_size = network.training_size(phase.train_size)  # refuses one that the trunk does not take
+        self._train_size = network.training_size(phase.train_size)  # refuses one that the backbone does not take
         network.requires_grad_(True)  # the phase before has frozen what it did not train
         phase.require_domains(train.domains)
         self.train = train.where(phase.domains is None or domain in phase.domains for domain in train.domains)
@@ -173,16 +173,18 @@ class InstanceTask(Task):
         )
 
     def parts(self) -> Sequence[Part]:
-        """The trunk, in as many parts as its layers have learning rates; the head; the classifier."""
+        """The backbone, in as many parts as its layers have learning rates; the head; the classifier."""
         found: dict[float, list[nn.Parameter]] = {}
-        for trunk in self.network.trunks:
-            for group in param_groups_layer_decay(trunk.model, layer_decay=self._phase.layer_decay, weight_decay=0.0):
+        for backbone in self.network.backbones:
+            for group in param_groups_layer_decay(
+                backbone.model, layer_decay=self._phase.layer_decay, weight_decay=0.0
+            ):
                 found.setdefault(group["lr_scale"], []).extend(group["params"])
-        trunks = (
-            Part(f"trunk {number}", nn.ParameterList(parameters), lr_scale=self._phase.trunk_lr_scale * scale)
+        backbones = (
+            Part(f"backbone {number}", nn.ParameterList(parameters), lr_scale=self._phase.backbone_lr_scale * scale)
             for number, (scale, parameters) in enumerate(sorted(found.items()))
         )
-        return *trunks, Part("head", self.network.projection), Part("classifier", self.criterion)
+        return *backbones, Part("head", self.network.projection), Part("classifier", self.criterion)
 
     def phases(self) -> Sequence[Phase]:
         """One, in which the parts learn that the phase names."""
@@ -269,9 +271,9 @@ def write_classifier(path: Path, classifier: Classifier) -> None:
 def read_classifier(path: Path) -> Classifier:
     """Read what `write_classifier` wrote. Raises NoseprintError if the file is missing or damaged."""
     if not path.is_file():
-        raise NoseprintError(f"{path}: there is no such classifier; run the stage before again")
+        raise NoseprintError(f"{path}: there is no such classifier; run the previous stage again")
     try:
         with safe_open(path, framework="pt") as file:
             return dict(zip(json.loads(file.metadata()["identities"]), file.get_tensor("centres"), strict=True))
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise NoseprintError(f"{path}: not a classifier ({error}); run the stage before again") from error
+        raise NoseprintError(f"{path}: not a classifier ({error}); run the previous stage again") from error

@@ -15,9 +15,9 @@ from noseprint.losses.margin_options import Margin
 from noseprint.training.fit_options import FitOptions, OptimizerName, option
 from noseprint.training.schedules import ScheduleName
 
-PartName: TypeAlias = Literal["trunk", "head", "classifier"]
+PartName: TypeAlias = Literal["backbone", "head", "classifier"]
 T = TypeVar("T")
-ALL: tuple[PartName, ...] = ("trunk", "head", "classifier")
+ALL: tuple[PartName, ...] = ("backbone", "head", "classifier")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +30,11 @@ class TrainingPhase:
     lr: float
     """Peak learning rate of head and classifier."""
     trains: tuple[PartName, ...] = ALL
-    """trunk: the backbones. head: the projection. classifier: the centres of the identities."""
-    trunk_lr_scale: float = 1 / 80
-    """The trunk learns at this share of `lr`."""
+    """backbone: the backbones. head: the projection. classifier: the centres of the identities."""
+    backbone_lr_scale: float = 1 / 80
+    """The backbone learns at this share of `lr`."""
     layer_decay: float = 1.0
-    """Each layer of the trunk learns at this share of the rate of the layer above it."""
+    """Each layer of the backbone learns at this share of the rate of the layer above it."""
     size: int | None = None
     """Side of the network's input in pixels. None: as before."""
     train_size: int | None = None
@@ -58,7 +58,7 @@ class TrainingPhase:
             raise NoseprintError(f"{where}: name it with letters, digits, - and _")
         if not self.trains or set(self.trains) - set(ALL):
             raise NoseprintError(f"{where} trains {', '.join(self.trains)}: give one or more of {', '.join(ALL)}")
-        for name in ("trunk_lr_scale", "layer_decay"):
+        for name in ("backbone_lr_scale", "layer_decay"):
             if not 0 < getattr(self, name) <= 1:
                 raise NoseprintError(f"{where}: {name} {getattr(self, name)}: must be above 0 and at most 1")
         for name in ("size", "train_size"):
@@ -75,13 +75,13 @@ class TrainingPhase:
             )
 
 
-class TrunkFolder(InRun):
-    """What the options of all stages that train a trunk or its projection share."""
+class BackboneFolder(InRun):
+    """What the options of all stages that train a backbone or its head share."""
 
     part: str
 
     def results(self, folder: Path) -> Path:
-        """Where `folder` keeps the files of this trunk."""
+        """Where `folder` keeps the files of this backbone."""
         return super().results(folder) / self.part
 
     def choose(self, known: Mapping[str, T], name: str) -> T:
@@ -93,11 +93,11 @@ class TrunkFolder(InRun):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InstanceOptions(TrunkFolder, FitOptions):
+class InstanceOptions(BackboneFolder, FitOptions):
     """Options of a training in phases; its train.py sets the defaults. What a phase says is not on the command line."""
 
     part: str
-    """The trunk, as in frozen/."""
+    """The backbone, as in frozen/."""
     method: str
     """The list of phases: one of those that phases.py names."""
     dim: int = 64
@@ -136,13 +136,13 @@ class InstanceOptions(TrunkFolder, FitOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadOptions(TrunkFolder):
+class HeadOptions(BackboneFolder):
     """Options of the training of a projection on kept features; its train.py sets the defaults."""
 
     data: Path
     """Data folder, laid out as the README says."""
     part: str
-    """The trunk, as in frozen/."""
+    """The backbone, as in frozen/."""
     run: str = ""
     """Name of the run: files go to results/RUN; "" is results/ itself."""
     small: bool = False
