@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from noseprint.data.instances import distractors
 from noseprint.errors import DataError, NoseprintError
 from noseprint.inference import phase_soups
 from noseprint.inference.phase_soups import best_soup
@@ -103,7 +104,7 @@ def test_the_largest_group_with_one_head_is_tried(tmp_path, table, monkeypatch):
     assert {path.parent.name for path in files} == {"3-backbone-2", "4-backbone-3"}
 
 
-def test_the_score_is_that_of_the_hold_out(tmp_path, table, monkeypatch):
+def test_the_score_is_that_of_the_hold_out_among_training_images(tmp_path, table, monkeypatch):
     save(tmp_path, "start", backbone=0.0)
     save(tmp_path, "1-backbone", backbone=0.1)
     finish(tmp_path, "backbone")
@@ -115,7 +116,9 @@ def test_the_score_is_that_of_the_hold_out(tmp_path, table, monkeypatch):
 
     monkeypatch.setattr(phase_soups, "embed_images", embed)
     best_soup(tmp_path, table, device=CPU)
-    assert set(seen) == {table.part("val").paths}
+    searched = {*table.part("val").paths, *distractors(table.part("train")).paths}
+    assert len(searched) > len(table.part("val"))
+    assert all(set(paths) == searched for paths in seen)
 
 
 def test_a_training_that_was_not_finished_is_refused(tmp_path, table):

@@ -6,12 +6,13 @@ import pytest
 import torch
 from timm.optim import param_groups_layer_decay
 
+from noseprint.data.instances import DISTRACTORS, distractors
 from noseprint.distributed import World
 from noseprint.errors import NoseprintError
 from noseprint.losses.margin_options import Margin
 from noseprint.metrics.instances import domain_mean, score_instances
 from noseprint.models.embed import embed_images
-from noseprint.tasks.instances import DISTRACTORS, SCORE, distractors, read_classifier, write_classifier
+from noseprint.tasks.instances import SCORE, read_classifier, write_classifier
 from noseprint.tasks.phase_options import ALL
 from noseprint.training.plan import Plan
 from noseprint.training.step import TrainingStep

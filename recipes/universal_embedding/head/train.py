@@ -16,13 +16,12 @@ SMALL = replace(FULL, run="small", small=True, part="lite0", epochs=30)
 
 def main(options: HeadOptions) -> None:
     """Train, and write the weights to results/."""
-    from noseprint.data.instances import read_instances  # here, not above: torch takes seconds to load
+    from noseprint.data.instances import distractors, read_instances  # here, not above: torch takes seconds to load
     from noseprint.inference.embedding_sources import read_source
     from noseprint.inference.reduction import join, pca_projection
     from noseprint.inference.whitening import choose_shrinkage, learned_whitening
     from noseprint.models.weights import load_projection
     from noseprint.tasks.feature_head import save_head, train_head
-    from noseprint.tasks.instances import distractors
 
     table = read_instances(options.data, table=options.prepared(HERE.parent))
     frozen = read_source(options.part, options.results(HERE.parent / "frozen"), table, data=options.data)

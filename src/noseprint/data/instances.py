@@ -19,6 +19,8 @@ from noseprint.errors import DataError, Fault, NoseprintError
 TABLE = "images.csv"
 """The table that is looked for in a data folder."""
 COLUMNS = ("image", "identity", "domain", "part", "role")
+DISTRACTORS, MOST_DISTRACTORS = 5, 2000
+"""At most so many training images, of each identity and in all, join the hold-out in the index: alone it is easy."""
 Part = Literal["train", "val", "test"]
 _PATTERNS = {
     "image": r"image|file|path|image (path|file|name)|file ?name",
@@ -185,6 +187,13 @@ def require_searches(table: InstanceTable) -> None:
                 f"part {part}: no query has another image of its identity in the index, so no search can succeed: "
                 "correct the column role (query, index or both), or add images"
             )
+
+
+def distractors(train: InstanceTable) -> InstanceTable:
+    """Some training images of each identity, to search the hold-out among. They depend on their names alone."""
+    few = cap_instances(train, most=DISTRACTORS, least=1)
+    kept = set(ordered_by_hash(few.names, seed=HOLDOUT_SEED)[:MOST_DISTRACTORS])
+    return few.where(name in kept for name in few.names)
 
 
 def _read_rows(path: Path, faults: list[Fault]) -> ClassRows | None:

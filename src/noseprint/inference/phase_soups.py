@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from noseprint.data.csv_rows import read_rows
-from noseprint.data.instances import InstanceTable
+from noseprint.data.instances import InstanceTable, distractors
 from noseprint.data.transforms import A
 from noseprint.devices import default_workers
 from noseprint.errors import DataError, Fault, NoseprintError
@@ -28,19 +28,25 @@ def best_soup(
     of the average precision.
     """
     files = max(_same_projection(_networks(folder)), key=len, default=())
-    val = table.part("val")
+    among = set(distractors(table.part("train")).names)
+    searched = table.where(part == "val" or name in among for part, name in zip(table.parts, table.names, strict=True))
+    held_out = np.array(searched.parts) == "val"
 
     def score(network: ProjectionNet) -> float:
         rows = embed_images(
             network.to(device),
-            val.paths,
+            searched.paths,
             transform=A.Resize(network.image_size, network.image_size),
             device=device,
             workers=default_workers(device),
             label="soup",
         )
         found = score_instances(
-            rows, identities=val.identities, domains=val.domains, queries=val.is_query, index=val.is_index
+            rows,
+            identities=searched.identities,
+            domains=searched.domains,
+            queries=held_out & searched.is_query,
+            index=~held_out | searched.is_index,
         )
         return domain_mean(found.average_precision, found.domains)
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from noseprint.data.datasets import Sample, TrainingImages
-from noseprint.data.holdout import HOLDOUT_SEED, holdout_hash, ordered_by_hash
-from noseprint.data.instances import InstanceTable, cap_instances
+from noseprint.data.holdout import holdout_hash
+from noseprint.data.instances import InstanceTable, distractors
 from noseprint.data.samplers import CappedBatches, capped_counts, epoch_steps
 from noseprint.data.transforms import Transform
 from noseprint.devices import default_workers
@@ -36,17 +36,8 @@ from noseprint.training.task import Part, Phase, Scores, Task
 SCORE = "mAP"
 """The mean over domains of the average precision of each held-out query, searched for in the hold-out of all domains
 and among `distractors`."""
-DISTRACTORS, MOST_DISTRACTORS = 5, 2000
-"""At most so many training images, of each identity and in all, join the hold-out in the index: alone it is easy."""
 Classifier = Mapping[str, Tensor]
 """The centres of each identity: (centres, dim)."""
-
-
-def distractors(train: InstanceTable) -> InstanceTable:
-    """Some training images of each identity, to search the hold-out among. They depend on their names alone."""
-    few = cap_instances(train, most=DISTRACTORS, least=1)
-    kept = set(ordered_by_hash(few.names, seed=HOLDOUT_SEED)[:MOST_DISTRACTORS])
-    return few.where(name in kept for name in few.names)
 
 
 def score_holdout(embeddings: Embeddings, holdout: InstanceTable, among: InstanceTable) -> Scores:
