@@ -87,7 +87,7 @@ def test_each_identity_counts_the_same():
     base = whitening._Basis(features, identities, 4)
     more = np.concatenate([features, np.tile(features[:EACH], (2, 1))])
     again = whitening._Basis(more, [*identities, *identities[:EACH] * 2], 4)
-    scatters = [(one._directions @ one._axes * one._values) @ (one._directions @ one._axes).T for one in (base, again)]
+    scatters = [(one.directions @ one._axes * one._values) @ (one.directions @ one._axes).T for one in (base, again)]
     np.testing.assert_allclose(*scatters, atol=1e-6)
 
 
@@ -167,5 +167,10 @@ def test_what_cannot_be_whitened_is_refused():
         learned_whitening(features, each_its_own, 4, shrinkage=0.5)
     with pytest.raises(NoseprintError, match="two photographs or more: there is none"):
         choose_shrinkage(features, each_its_own, ["all"] * len(identities), 4)
-    with pytest.raises(NoseprintError, match=r"with 4 of 5 folds .* hold 15: lower --dim"):
-        choose_shrinkage(features[:20], identities[:20], ["all"] * 20, 15)
+
+
+def test_folds_of_few_photographs_try_fewer_dimensions():
+    features, identities = made()
+    shrinkage, each = choose_shrinkage(features[:20], identities[:20], ["all"] * 20, 12)
+    assert shrinkage in SHRINKAGES
+    assert 0 < min(each.values()) <= max(each.values()) <= 1

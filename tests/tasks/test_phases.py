@@ -143,7 +143,7 @@ def test_if_every_phase_does_harm_the_network_that_the_training_began_with_is_ke
 def test_without_a_hold_out_the_last_network_is_kept(tmp_path, table):
     learned = table.where(part == "train" for part in table.parts)
     line = train(tmp_path, learned)
-    assert line == "kept: the network after large"
+    assert line == "kept: the network after the phase large"
     assert same(tmp_path / "best.safetensors", tmp_path / FILES[-2])
     assert scores(tmp_path) == {}
 

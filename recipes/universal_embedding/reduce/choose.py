@@ -35,7 +35,10 @@ def main(options: ReduceOptions) -> None:
         device=choose_device(options.device),
     )
     candidates = find_candidates(tuple(found), table, dim=options.dim)
-    judged = [judge(candidate, table) for candidate in candidates]
+    judged = []
+    for candidate in candidates:
+        judged.append(judge(candidate, table))
+        print(f"held-out mAP {judged[-1].value:.3f}: {candidate.name}", flush=True)
     choice = choose(judged, table, dim=options.dim, take=options.take)
     write_choice(options.results(FAMILY), choice, table, data=options.data)
     print("\n".join(choice_lines(choice)), flush=True)

@@ -26,7 +26,7 @@ from noseprint.inference.reduction import (
 )
 from noseprint.inference.whitening import choose_shrinkage, learned_whitening
 from noseprint.metrics.bootstrap import Score
-from noseprint.metrics.instances import ALL_DOMAINS, InstanceScores, by_domain, score_instances
+from noseprint.metrics.instances import InstanceScores, by_domain, domain_mean, score_instances
 from noseprint.metrics.similarity import Embeddings
 
 PCA_SHARE = 1 / 4
@@ -72,7 +72,7 @@ class Judged:
     @property
     def value(self) -> float:
         """The mean over domains of the held-out average precision."""
-        return by_domain(self.held_out.average_precision, self.held_out)[ALL_DOMAINS].value
+        return domain_mean(self.held_out.average_precision, self.held_out.domains)
 
 
 @dataclass(frozen=True)

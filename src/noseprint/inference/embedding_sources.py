@@ -19,6 +19,8 @@ from noseprint.models.weights_header import read_header
 
 STAGES = {"phases": "trained", "large": "larger"}
 """The stages that train a backbone, and what its source is called."""
+BACKBONE = "backbone.safetensors"
+"""The file of a backbone beside its features."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def keep_features(
     folder: gets backbone.safetensors and features.safetensors; the latter is a gallery that `noseprint search` takes.
     If they are there for the same backbones and photographs, they are read. names: of photographs in the folder `data`.
     """
-    weights, kept = folder / "backbone.safetensors", folder / "features.safetensors"
+    weights, kept = folder / BACKBONE, folder / "features.safetensors"
     columns = network.projection.in_features
     bare = plan_network(network.plan, dim=columns, image_size=network.image_size, like=network).eval()
     for own, given in zip(bare.backbones, network.backbones, strict=True):
@@ -94,7 +96,11 @@ def find_sources(
     for stage in stages:
         for part in parts:
             adjective, trained = STAGES[stage], family / stage / "results" / run / part
-            networks = {f"{adjective} {part}": load_projection(trained / "best.safetensors")}
+            network = load_projection(trained / "best.safetensors")
+            if _same_backbones(network, load_projection(family / "frozen" / "results" / run / part / BACKBONE)):
+                print(f"{part}: {stage}/ kept the network before its training, which is not compared again", flush=True)
+                continue
+            networks = {f"{adjective} {part}": network}
             if mixed := best_soup(trained, table, device=device):
                 networks[f"{adjective} {part}, soup"] = mixed[0]
                 print(f"{part}: soup of {', '.join(path.parent.name for path in mixed[1])}", flush=True)
@@ -102,6 +108,13 @@ def find_sources(
                 folder = family / "reduce" / "results" / run / name.replace(" ", "-").replace(",", "")
                 keep_features(network, folder, data=data, names=table.names, device=device)
                 yield replace(read_source(name, folder, table, data=data), is_trained=True, head=_projection(network))
+
+
+def _same_backbones(one: ProjectionNet, other: ProjectionNet) -> bool:
+    (a, b) = (network.backbones[0].state_dict() for network in (one, other))
+    return (
+        one.plan == other.plan and one.image_size == other.image_size and all(torch.equal(a[key], b[key]) for key in a)
+    )
 
 
 def _projection(network: ProjectionNet) -> Projection:
@@ -113,7 +126,7 @@ def read_source(name: str, folder: Path, table: InstanceTable, *, data: Path) ->
 
     Raises NoseprintError if they are missing, damaged, of another backbone, or if photographs have changed since.
     """
-    kept, weights = folder / "features.safetensors", folder / "backbone.safetensors"
+    kept, weights = folder / "features.safetensors", folder / BACKBONE
     if not kept.is_file():
         raise NoseprintError(f"{kept} is missing: run frozen/embed.py --part {folder.name} first")
     gallery = read_gallery(kept)

@@ -11,7 +11,6 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.decomposition import PCA
 from torch import Tensor
 
 from noseprint.errors import NoseprintError
@@ -26,9 +25,9 @@ Projection: TypeAlias = tuple[Tensor, Tensor]
 def pca_projection(features: Floats, dim: int, *, whiten: bool) -> Projection:
     """Project on the `dim` directions of greatest variance, greatest first: W (f - mean).
 
-    whiten: divide each direction by its standard deviation. scikit-learn makes the greatest entry of each row of W
-    positive, so that the same features give the same projection. Raises NoseprintError if the features have too few
-    rows or columns, if they are not finite, or if they do not vary in `dim` directions.
+    whiten: divide each direction by its standard deviation. The greatest entry of each row of W is positive, so that
+    the same features give the same projection. Raises NoseprintError if the features have too few rows or columns, if
+    they are not finite, or if they do not vary in `dim` directions.
     """
     rows, columns = features.shape
     if not 1 <= dim <= min(rows - 1, columns):
@@ -38,14 +37,35 @@ def pca_projection(features: Floats, dim: int, *, whiten: bool) -> Projection:
         )
     if not np.isfinite(features).all():
         raise NoseprintError("PCA: the features are not finite; compute them again")
-    solver = "covariance_eigh" if columns <= rows else "full"  # the smaller problem
-    pca = PCA(dim, svd_solver=solver).fit(features.astype(np.float64))
-    variance = pca.explained_variance_
+    x = features.astype(np.float64)
+    mean = x.mean(0)
+    directions, variance = principal_directions(x - mean, dim)
     if not variance[-1] > 1e-10 * variance[0]:
         count = int((variance > 1e-10 * variance[0]).sum())
         raise NoseprintError(f"PCA: the features vary in {count} directions only, not {dim}; choose fewer dimensions")
-    weight = pca.components_ / (np.sqrt(variance)[:, None] if whiten else 1)
-    return torch.from_numpy(weight).float(), torch.from_numpy(-weight @ pca.mean_).float()
+    weight = directions.T / (np.sqrt(variance)[:, None] if whiten else 1)
+    return with_fixed_signs(weight, mean)
+
+
+def principal_directions(
+    centred: npt.NDArray[np.float64], count: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The `count` directions of greatest variance of centred rows (N, F): (F, count), and the variances (count,).
+
+    They are eigenvectors of the smaller of the two products, (N, N) or (F, F).
+    """
+    if len(centred) < centred.shape[1]:
+        values, directions = np.linalg.eigh(centred @ centred.T)  # ascending
+        directions = centred.T @ (directions / np.sqrt(np.maximum(values, 1e-12 * values[-1])))
+    else:
+        values, directions = np.linalg.eigh(centred.T @ centred)
+    return directions[:, ::-1][:, :count], values[::-1][:count] / (len(centred) - 1)
+
+
+def with_fixed_signs(weight: npt.NDArray[np.float64], mean: npt.NDArray[np.float64]) -> Projection:
+    """The projection W (f - mean), with the greatest entry of each row of W positive."""
+    weight = weight * np.sign(weight[np.arange(len(weight)), np.abs(weight).argmax(axis=1)])[:, None]
+    return torch.from_numpy(weight).float(), torch.from_numpy(-weight @ mean).float()
 
 
 def random_projection(features: int, dim: int, *, seed: int) -> Projection:

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from noseprint.data.holdout import ordered_by_hash
 from noseprint.errors import NoseprintError
-from noseprint.inference.reduction import Floats, Projection
+from noseprint.inference.reduction import Floats, Projection, principal_directions, with_fixed_signs
 from noseprint.metrics.instances import domain_mean, score_instances
 
 SHRINKAGES = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
@@ -38,10 +37,8 @@ def learned_whitening(features: Floats, identities: Sequence[str], dim: int, *, 
     if not 0 < shrinkage <= 1:
         raise NoseprintError(f"shrinkage {shrinkage}: must be above 0, and at most 1")
     basis = _Basis(features, identities, dim)
-    weight = basis.whitening(shrinkage)[:dim]
-    weight = weight * np.sign(weight[np.arange(dim), np.abs(weight).argmax(axis=1)])[:, None]
-    bias = -weight @ basis.mean
-    return torch.from_numpy(weight).float(), torch.from_numpy(bias).float()
+    weight = basis.whitening(shrinkage, dim) @ basis.directions.T
+    return with_fixed_signs(weight, basis.mean)
 
 
 def choose_shrinkage(
@@ -50,8 +47,9 @@ def choose_shrinkage(
     """The shrinkage whose projection finds unseen identities best, and the score of each one that was tried.
 
     The identities of each domain are divided into folds. The photographs of a fold are searched for among all others,
-    with the projection that the other folds give. The score is the mean over domains of the average precision. Of equal
-    scores the greatest shrinkage wins. Raises NoseprintError as `learned_whitening` does.
+    with the projection that the other folds give; if these have few photographs, to fewer dimensions. The score is the
+    mean over domains of the average precision. Of equal scores the greatest shrinkage wins.
+    Raises NoseprintError as `learned_whitening` does.
     """
     whose, domain = np.asarray(identities), np.asarray(domains)
     fold_of = {
@@ -60,21 +58,17 @@ def choose_shrinkage(
         for number, identity in enumerate(ordered_by_hash(np.unique(whose[domain == name]).tolist(), seed=0))
     }
     fold = np.array([fold_of[identity] for identity in whose])
-    if (least := len(fold) - int(np.bincount(fold).max(initial=0))) <= dim:
-        raise NoseprintError(
-            f"{dim} dimensions: learned whitening needs more photographs than dimensions, and is tried out with "
-            f"{FOLDS - 1} of {FOLDS} folds of the training photographs, which hold {least}: lower --dim, or add "
-            "photographs"
-        )
     everything = np.ones(len(whose), bool)
     found: dict[float, list[tuple[_Matrix, npt.NDArray[np.str_]]]] = {one: [] for one in SHRINKAGES}
     for number in np.unique(fold):
         own = fold == number
-        if not _has_pair(whose[own]):
+        if not (_has_pair(whose[own]) and _has_pair(whose[~own])):
             continue
-        basis = _Basis(features[~own], whose[~own].tolist(), dim)
+        fewer = min(dim, int((~own).sum()) - 1, features.shape[1])
+        basis = _Basis(features[~own], whose[~own].tolist(), fewer)
+        principal = (features - basis.mean) @ basis.directions
         for shrinkage in SHRINKAGES:
-            rows = (features - basis.mean) @ basis.whitening(shrinkage)[:dim].T
+            rows = principal @ basis.whitening(shrinkage, fewer).T
             rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
             scores = score_instances(
                 rows.astype(np.float32), identities=whose, domains=domain, queries=own, index=everything
@@ -104,8 +98,8 @@ class _Basis:
         x = np.asarray(features, np.float64)
         self.mean = x.mean(0)
         kept = min(columns, rows - 1, max(dim, MOST_DIRECTIONS))
-        self._directions = _principal(x - self.mean, kept)
-        x = (x - self.mean) @ self._directions
+        self.directions, _ = principal_directions(x - self.mean, kept)
+        x = (x - self.mean) @ self.directions
         self._covariance = x.T @ x / len(x)
         _, identity, images = np.unique(np.asarray(identities), return_inverse=True, return_counts=True)
         means = np.zeros((len(images), kept))
@@ -114,22 +108,12 @@ class _Basis:
         self._values, self._axes = np.linalg.eigh(apart.T @ apart / (images > 1).sum())
         self._values, self._target = np.maximum(self._values, 0), self._values.sum() / columns
 
-    def whitening(self, shrinkage: float) -> _Matrix:
-        """The rows of W, the direction of greatest variance first."""
+    def whitening(self, shrinkage: float, dim: int) -> _Matrix:
+        """The first `dim` rows of W, (dim, K), for features in the K `directions`; the greatest variance first."""
         values = (1 - shrinkage) * self._values + shrinkage * self._target
         whiten = (self._axes / np.sqrt(values)) @ self._axes.T
         _, directions = np.linalg.eigh(whiten @ self._covariance @ whiten)
-        return np.asarray(directions[:, ::-1].T @ whiten @ self._directions.T)
-
-
-def _principal(x: _Matrix, count: int) -> _Matrix:
-    """The `count` directions of greatest variance of centred rows (N, F): (F, count), by the smaller product."""
-    if len(x) < x.shape[1]:
-        values, directions = np.linalg.eigh(x @ x.T)  # ascending
-        directions = x.T @ (directions / np.sqrt(np.maximum(values, 1e-12 * values[-1])))
-    else:
-        _, directions = np.linalg.eigh(x.T @ x)
-    return np.asarray(directions[:, ::-1][:, :count])
+        return np.asarray(directions[:, ::-1][:, :dim].T @ whiten)
 
 
 def _has_pair(identities: npt.NDArray[np.str_]) -> bool:

@@ -124,7 +124,7 @@ def _keep_best(folders: dict[str, Path], results: Path) -> str:
             with atomic_write(results / name) as part:
                 shutil.copyfile(source / name, part)
     shown = ", ".join(f"{name} {score:.4f}" for name, score in known.items())
-    when = "before all phases" if best == START else f"after {best}"
+    when = "before all phases" if best == START else f"after the phase {best}"
     return f"kept: the network {when}" + (f" ({SCORE} on the hold-out: {shown})" if known else "")
 
 
