@@ -235,7 +235,7 @@ class InstanceTask(Task):
 
     def describe(self) -> str:
         """How many photographs and identities are trained on and held out, and what learns."""
-        held_out = f"{len(self.holdout)} of {len(set(self.holdout.identities))} held out"
+        held_out = f"{len(self.holdout)} photographs of {len(set(self.holdout.identities))} others are held out"
         return (
             f"phase {self._phase.name}: {', '.join(self._phase.trains)} from {len(self.train)} photographs of "
             f"{len(self.classes)} identities at {self._train_size} px; {held_out}"
