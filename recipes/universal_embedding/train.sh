@@ -42,7 +42,10 @@ method() {
     contains "${pair%%=*}" "${BACKBONES[@]}" ||
       usage_error "--weights $pair: there is no backbone ${pair%%=*} in $BACKBONE_LIST"
   done
-  METHOD=${METHOD:-$([ "$SIZE" = full ] && echo published || echo small)}
+  case ${METHOD:-$SIZE} in
+    full) METHOD=published ;;
+    small | demo) METHOD=${METHOD:-$SIZE} ;;
+  esac
   lane prepare
   lanes frozen "${BACKBONES[@]}"
   lanes project "${BACKBONES[@]}"
@@ -59,9 +62,11 @@ prepare() {
 }
 
 frozen() {  # BACKBONE
-  local file
+  local file own=()
   file=$(weights_of "$1")
-  step frozen frozen/embed.py --part "$1" --with ${file:+--backbone-weights "$file"} --reads . ${file:+"$file"} \
+  [ -z "$file" ] || own=(--backbone-weights "$file")
+  [ "$SIZE" != demo ] || own+=(--image-size 160)
+  step frozen frozen/embed.py --part "$1" --with ${own[@]+"${own[@]}"} --reads . ${file:+"$file"} \
     --after prepare/prepare.py --makes features.safetensors
 }
 

@@ -61,6 +61,7 @@ JOINT = (TrainingPhase(name="all", epochs=8, lr=1e-3, backbone_lr_scale=0.1),)
 
 # For --small: it begins with the network of head/.
 SMALL = (TrainingPhase(name="all", epochs=4, train_size=160, lr=3e-4, backbone_lr_scale=0.1),)
+DEMO = (TrainingPhase(name="all", epochs=2, train_size=112, lr=3e-4, backbone_lr_scale=0.1),)
 
 METHODS = {
     "published": PUBLISHED,
@@ -69,6 +70,7 @@ METHODS = {
     "lp-ft": LP_FT,
     "joint": JOINT,
     "small": SMALL,
+    "demo": DEMO,
 }
-FROM_HEAD = ("lp-ft", "small")
+FROM_HEAD = ("lp-ft", "small", "demo")
 """The methods that begin with the network of head/; the others begin with a random head."""
