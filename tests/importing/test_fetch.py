@@ -259,7 +259,7 @@ def test_killed_and_started_again_the_bytes_are_the_same(server, tmp_path):
         file.write("078,train,trai")  # a line that the kill cut off
     server.asked.clear()
     process = start(given)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert sum(server.asked.values()) <= 80 - 40 + 2 + 4  # those gone were asked before, too
     assert files(given.data) == files(whole.data)
@@ -272,7 +272,7 @@ def test_an_interruption_loses_nothing(server, tmp_path, number):
     process = start(given)
     wait_for(given.data, 20)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 128 + number
     assert b"interrupted" in errors
     assert b"Traceback" not in errors
