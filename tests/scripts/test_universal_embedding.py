@@ -1,5 +1,8 @@
 """train.sh and predict.sh of recipes/universal_embedding: which steps there are, and what each is given."""
 
+import runpy
+from pathlib import Path
+
 import pytest
 
 from .conftest import copy_family, run_family
@@ -147,3 +150,9 @@ def test_predict_embeds_the_test_or_a_folder(checkout):
     assert "unknown option --dim" in plan("--dim", "64", status=2)
     said = run(checkout, "--small", "--data", "things", script="predict.sh", status=1)
     assert "results/small/best.safetensors is missing: run train.sh with the same options first" in said
+
+
+def test_each_method_can_go_on_at_a_higher_resolution():
+    family = Path(__file__).parents[2] / "recipes" / "universal_embedding"
+    first, then = (runpy.run_path(str(family / stage / "phases.py"))["METHODS"] for stage in ("phases", "large"))
+    assert list(first) == list(then)  # train.sh --large passes the method on

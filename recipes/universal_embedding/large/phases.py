@@ -26,4 +26,12 @@ PUBLISHED = (
 # The other teams did not train at a higher resolution. This is a short fine-tuning at 5/4 of 224 pixels.
 LARGER = (TrainingPhase(name="280", epochs=1, lr=1e-4, backbone_lr_scale=0.1, size=280),)
 
-METHODS = {"published": PUBLISHED, "small": LARGER, "larger": LARGER}
+METHODS = {
+    "published": PUBLISHED,
+    "second": LARGER,
+    "layerwise": LARGER,
+    "lp-ft": LARGER,
+    "joint": LARGER,
+    "small": LARGER,
+    "demo": LARGER,
+}
