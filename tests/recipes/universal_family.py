@@ -7,6 +7,8 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import torch
+
 from noseprint.data.instances import InstanceTable, read_instances
 
 from ..tasks.tiny_instances import draw_images
@@ -36,6 +38,7 @@ def start(root: Path, *lines: str) -> tuple[int, str, str]:
         for line in lines:
             script, *options = f"{root}/{line} --small --data {root / 'data'}".split()
             forget_modules()
+            torch.manual_seed(0)  # as in a new process: a network without pretrained weights starts at random
             sys.path[:], sys.argv = [str(Path(script).parent), *kept[0]], [script, *options]
             with redirect_stdout(printed), redirect_stderr(said):
                 runpy.run_path(script, run_name="__main__")
