@@ -381,25 +381,3 @@ def test_networks_that_this_task_cannot_train_are_refused(images):
     two = ClassifierNet("test_efficientnet.r160_in1k", heads={"a": ["x"], "b": ["y"]}, image_size=32, pretrained=False)
     with pytest.raises(ValueError, match="2 heads"):
         task(images, options(), net=two)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"smoothing": 1.0}, "--smoothing 1.0"),
-        ({"dropout": -0.1}, "--dropout -0.1"),
-        ({"mixing_probability": 1.5}, "--mixing-probability 1.5"),
-        ({"sgd_share": 1.0}, "--sgd-share 1.0"),
-        ({"sgd_lr": 0.0}, "--sgd-lr 0.0"),
-        ({"holdout": 0.6}, "--holdout 0.6"),
-        ({"image_size": 8}, "--image-size 8"),
-        ({"train_size": 5000}, "--train-size 5000"),
-        ({"epochs": 0}, "--epochs 0"),
-        ({"balance": "logit-adjustment", "loss": "focal"}, "leave out --loss focal"),
-        ({"balance": "subset-first", "minutes": 3.0}, "--balance subset-first: the training must have a fixed length"),
-        ({"balance": "subset-first", "epochs": None}, "--balance subset-first: the training must have a fixed length"),
-    ],
-)
-def test_impossible_options_are_refused(changes, message):
-    with pytest.raises(NoseprintError, match=message):
-        options(**changes)

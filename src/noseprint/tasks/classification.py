@@ -32,22 +32,21 @@ from noseprint.data.samplers import (
 from noseprint.data.tables import ImageTable
 from noseprint.data.transforms import A, Transform
 from noseprint.devices import default_workers
-from noseprint.distributed import World, from_main, gather
+from noseprint.distributed import World, gather
 from noseprint.errors import NoseprintError
 from noseprint.losses.class_loss import class_loss
 from noseprint.metrics.classification import log_losses, mean_per_class, true_ranks
-from noseprint.models.classifier import ClassifierNet, Neck
-from noseprint.models.embed import embed_images, embed_with, run_on
+from noseprint.models.classifier import ClassifierNet
+from noseprint.models.embed import embed_images
 from noseprint.models.network import Network
 from noseprint.tasks.classification_options import Augment, ClassificationOptions
 from noseprint.tasks.digest import digest_rows, network_settings
 from noseprint.tasks.input_size import training_side
 from noseprint.tasks.mixing import mixing
+from noseprint.tasks.neck_statistics import set_neck_statistics
 from noseprint.training.task import Part, Phase, Scores, Task
 
 T = TypeVar("T")
-NECK_IMAGES = 1024
-"""Training images, at most, from which BatchNorm in a neck gets its statistics."""
 _SHOWN = 20  # classes that a message names
 
 
@@ -83,7 +82,7 @@ class ClassificationTask(Task):
     every class.
     training_transform, evaluation_transform: make the transform of each image, for a side in pixels.
 
-    A neck's BatchNorm gets its statistics before the training, from at most NECK_IMAGES training images, and is then
+    A neck's BatchNorm gets its statistics before the training, from up to 1,024 training images, and is then
     frozen as well.
 
     A held-out image of a class that the network does not have counts as a wrong answer. Scores are per image: images
@@ -176,33 +175,15 @@ class ClassificationTask(Task):
             adjusted=options.balance == "logit-adjustment",
             smoothing=options.smoothing,
         )
-        neck = self.network.neck
-        if isinstance(neck, Neck) and neck.needs_statistics:
-            self._set_statistics(neck)
-
-    def _set_statistics(self, neck: Neck) -> None:
-        """Give a neck's BatchNorm its statistics: measured on rank 0, on training images as the training sees them."""
-        device = self._world.device
-        network = self.network.to(device).eval()
-        linear = neck.linear.weight.detach()
-        values = [0.0] * (2 * len(linear))
-        if self._world.is_main:
-            rows = np.random.default_rng(self._options.seed).permutation(len(self.train))[:NECK_IMAGES]
-            pooled = embed_with(
-                run_on(network.pooled, device),
-                [self.train.paths[row] for row in rows],
-                transform=self._transforms[0](self._train_size),
-                workers=self._workers,
-                batch_size=16,
-                seed=self._options.seed,
-                label="statistics of the neck",
-                cache=self._options.cache,
-            )
-            found = torch.from_numpy(pooled).double() @ linear.cpu().double().T
-            values = torch.cat([found.mean(0), found.var(0, correction=0)]).tolist()
-        mean, variance = torch.tensor(from_main(values, device), device=device).chunk(2)
-        neck.set_statistics(mean, variance)
-        network.train()
+        set_neck_statistics(
+            self.network,
+            self.train.paths,
+            transform=self._transforms[0](self._train_size),
+            world=world,
+            workers=self._workers,
+            seed=options.seed,
+            cache=options.cache,
+        )
 
     def _set_targets(self, trained: npt.NDArray[np.bool_]) -> None:
         """Set the target of each training image, its most probable class, and the number of images of each class.
