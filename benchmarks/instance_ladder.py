@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from noseprint.data.instances import InstanceTable, read_instances
+from noseprint.data.instances import ALL_DOMAINS, InstanceTable, read_instances
 from noseprint.inference.embedding_choice import Judged, find_candidates, is_frozen_pca, judge
 from noseprint.inference.embedding_sources import find_sources
-from noseprint.metrics.instances import ALL_DOMAINS, by_domain
+from noseprint.metrics.instances import by_domain
 
 FAMILY = Path(__file__).resolve().parents[1] / "recipes" / "universal_embedding"
 

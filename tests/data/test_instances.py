@@ -61,7 +61,7 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
         ("images/a0.jpg", "a", "toys", "train", ""),
         ("images/a2.jpg", "a", "art", "train", ""),
         ("images/b2.jpg", "b", "art", "train", ""),
-        ("../out.jpg", "c", "art", "learn", "seek"),
+        ("../out.jpg", "c", "mean of domains", "learn", "seek"),
     ]
     text = "image,identity,domain,part,role\n" + "".join(",".join(row) + "\n" for row in bad)
     (tmp_path / "images.csv").write_text(text)
@@ -76,6 +76,7 @@ def test_every_fault_is_told_at_once(tmp_path: Path) -> None:
         "part 'learn' is none of train, val, test",
         "role 'seek' is none of query, index, both",
         "is outside the data folder",
+        "domain 'mean of domains': the scores call their mean so",
     ):
         assert part in told
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from noseprint.metrics.instances import ALL_DOMAINS, by_domain, score_instances
+from noseprint.data.instances import ALL_DOMAINS
+from noseprint.metrics.instances import by_domain, score_instances
 
 
 def _naive(embeddings: np.ndarray, identities: np.ndarray, queries: np.ndarray, index: np.ndarray) -> list[float]:

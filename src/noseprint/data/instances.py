@@ -19,6 +19,8 @@ from noseprint.errors import DataError, Fault, NoseprintError
 TABLE = "images.csv"
 """The table that is looked for in a data folder."""
 COLUMNS = ("image", "identity", "domain", "part", "role")
+ALL_DOMAINS = "mean of domains"
+"""The name of the mean score, so no domain may have it."""
 DISTRACTORS, MOST_DISTRACTORS = 5, 2000
 """At most so many training images, of each identity and in all, join the hold-out in the index: alone it is easy."""
 Part = Literal["train", "val", "test"]
@@ -74,8 +76,8 @@ def read_instances(data: Path, *, table: Path | None = None, missing_ok: bool = 
 
     table: None stands for images.csv in the data folder. missing_ok: accept rows whose image does not exist.
     Raises DataError with every fault: a column that is missing or found twice, an image that is missing, outside the
-    data folder or listed twice, another part or role, an identity of two domains, and one that is trained on and is in
-    another part, too. Raises NoseprintError if there is no table.
+    data folder or listed twice, another part or role, the domain ALL_DOMAINS, an identity of two domains, and one that
+    is trained on and is in another part, too. Raises NoseprintError if there is no table.
     """
     path = table or data / TABLE
     if not path.is_file():
@@ -249,7 +251,10 @@ def _identity_faults(
     parts: Sequence[str],
     known: Sequence[bool],
 ) -> Iterator[Fault]:
-    """An identity of two domains, and one that is trained on and is in another part, too: each once."""
+    """A reserved domain; an identity of two domains; one that is trained on and is in another part, too: each once."""
+    if ALL_DOMAINS in domains:
+        line = lines[domains.index(ALL_DOMAINS)]
+        yield Fault(path, line, f"domain {ALL_DOMAINS!r}: the scores call their mean so; give the domain another name")
     first: dict[str, int] = {}
     told = set[str]()
     for row, (identity, domain, part) in enumerate(zip(identities, domains, parts, strict=True)):

@@ -9,13 +9,13 @@ import numpy as np
 from noseprint.calibration.fitting import fit_calibration
 from noseprint.data.csv_rows import write_csv
 from noseprint.data.holdout import HOLDOUT_SEED
-from noseprint.data.instances import InstanceTable
+from noseprint.data.instances import ALL_DOMAINS, InstanceTable
 from noseprint.files import atomic_write
 from noseprint.inference.embedding_choice import Choice
 from noseprint.inference.gallery import gallery_of, write_gallery
 from noseprint.inference.reduction import join
 from noseprint.metrics.holdout_scores import evaluate_holdout
-from noseprint.metrics.instances import ALL_DOMAINS, by_domain
+from noseprint.metrics.instances import by_domain
 from noseprint.models.weights import load_projection, save_weights
 
 SCORES_HEADER = ("step", "domain", "metric", "value", "low", "high")

@@ -9,7 +9,7 @@ import torch
 
 from noseprint.data.csv_rows import write_csv
 from noseprint.data.instance_options import EmbedInstancesOptions
-from noseprint.data.instances import InstanceTable
+from noseprint.data.instances import ALL_DOMAINS, InstanceTable
 from noseprint.data.views import View
 from noseprint.devices import default_workers
 from noseprint.errors import NoseprintError
@@ -17,7 +17,7 @@ from noseprint.files import skipped_table
 from noseprint.inference.gallery import GalleryEmbeddings, embed_gallery, gallery_of, write_gallery
 from noseprint.inference.photograph_records import check_photographs
 from noseprint.inference.views import embed_views
-from noseprint.metrics.instances import ALL_DOMAINS, by_domain, score_instances
+from noseprint.metrics.instances import by_domain, score_instances
 from noseprint.models.limit import check_limit
 from noseprint.models.weights import load_projection
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from noseprint.data.instances import ALL_DOMAINS
 from noseprint.metrics.bootstrap import (
     Score,
     bootstrap_difference,
@@ -18,8 +19,6 @@ from noseprint.metrics.bootstrap import (
 )
 from noseprint.metrics.retrieval import retrieval_metrics
 from noseprint.metrics.similarity import Embeddings, Labels
-
-ALL_DOMAINS = "mean of domains"
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from noseprint.data.csv_rows import read_rows
-from noseprint.data.instances import InstanceTable
+from noseprint.data.instances import ALL_DOMAINS, InstanceTable
 from noseprint.errors import DataError, Fault, NoseprintError
 from noseprint.inference.embedding_results import AVERAGE_PRECISION, HELD_OUT, PRECISION, SCORES_HEADER
 from noseprint.inference.gallery import GalleryEmbeddings
 from noseprint.metrics.bootstrap import Score
-from noseprint.metrics.instances import ALL_DOMAINS, score_instances
+from noseprint.metrics.instances import score_instances
 from noseprint.reporting import charts
 from noseprint.reporting.photographs import thumbnail
 from noseprint.reporting.templates import render_template
