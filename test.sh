@@ -10,7 +10,7 @@ FAST=(
   tests/calibration/test_{curves,fitting,operating_points,quality_limits,reliability}.py
   tests/test_command_line.py tests/test_files.py tests/test_step_inputs.py
 )
-RUN_AS_USERS=(tests/recipes tests/scripts tests/test_docs.py tests/test_examples.py)
+RUN_AS_USERS=(tests/recipes tests/scripts tests/commands tests/test_cli.py tests/test_docs.py tests/test_examples.py)
 QUICK=0
 case ${1:-} in
   '') ;;

@@ -25,6 +25,7 @@ class Handler(BaseHTTPRequestHandler):
     asked: Counter[str]
     agents: set[str]
     at_once: list[int]
+    closing: threading.Event
 
     def do_GET(self) -> None:
         kind, number = self.path.split("/")[1:3]
@@ -53,6 +54,9 @@ class Handler(BaseHTTPRequestHandler):
     def slow(self, number: int) -> None:
         time.sleep(0.02)
         self.answer(image(number))
+
+    def held(self, _: int) -> None:
+        self.closing.wait()
 
     def gone(self, _: int) -> None:
         self.answer(b"", 404)
@@ -121,8 +125,8 @@ class Handler(BaseHTTPRequestHandler):
 
 class Server:
     def __init__(self) -> None:
-        self.asked, self.agents, self.at_once = Counter(), set(), [0, 0]
-        parts = {"asked": self.asked, "agents": self.agents, "at_once": self.at_once}
+        self.asked, self.agents, self.at_once, self.closing = Counter(), set(), [0, 0], threading.Event()
+        parts = {"asked": self.asked, "agents": self.agents, "at_once": self.at_once, "closing": self.closing}
         self._http = ThreadingHTTPServer(("", 0), type("OwnHandler", (Handler,), parts))
         self._http.daemon_threads = True
         self._http.handle_error = lambda *_: None
@@ -133,6 +137,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}/{kind}/{number}"
 
     def close(self) -> None:
+        self.closing.set()
         self._http.shutdown()
         self._http.server_close()
 

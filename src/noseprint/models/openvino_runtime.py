@@ -64,7 +64,8 @@ def import_openvino() -> Any:
 class CompiledNetwork:
     """Computes a network's outputs (B, D) float32 of uint8 RGB images (B, 3, H, W) on the CPU.
 
-    The output of an image is the same, to the last bit, whatever the rest of its batch is.
+    The output of an image is the same whatever the rest of its batch is: to the last bit in float32; in bf16, on a CPU
+    with AMX, up to a rounding of the last bit.
     """
 
     def __init__(self, compiled: Any) -> None:
