@@ -15,10 +15,11 @@ from noseprint.errors import NoseprintError
 from noseprint.models.network import SupConNet
 from noseprint.models.weights import save_weights
 
+from . import in_process
+
 
 def noseprint(*arguments, cwd=None, status=0):
-    command = [sys.executable, "-m", "noseprint", *map(str, arguments)]
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120)
+    done = in_process.noseprint(*arguments, cwd=cwd)
     assert done.returncode == status, done.stdout + done.stderr
     return done
 

@@ -1,11 +1,10 @@
 import shutil
-import subprocess
-import sys
+
+from ..in_process import noseprint
 
 
 def calibrate(*arguments):
-    command = [sys.executable, "-m", "noseprint", "calibrate", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return noseprint("calibrate", *arguments)
 
 
 def test_it_writes_the_verifier_and_prints_a_summary(campaign, tmp_path):

@@ -6,10 +6,7 @@ import cv2
 
 from noseprint.data.decoding import decode
 
-
-def noseprint(*arguments, cwd=None):
-    command = [sys.executable, "-m", "noseprint", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd)
+from ..in_process import noseprint
 
 
 def test_verify_prints_json_and_writes_a_picture(campaign, tmp_path):

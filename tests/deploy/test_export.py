@@ -28,6 +28,8 @@ from noseprint.models.onnx_model import convert_to_onnx, run_onnx
 from noseprint.models.openvino_runtime import cosine_to_torch
 from noseprint.models.weights import fingerprint, load_network, save_weights
 
+from ..in_process import noseprint
+
 WITHOUT_NOSEPRINT = """
 import runpy, sys
 from pathlib import Path
@@ -251,15 +253,13 @@ def test_the_command_writes_the_same_bytes_each_time(weights, tmp_path, options)
 
 
 def test_int8_needs_photographs(weights, tmp_path):
-    command = [sys.executable, "-m", "noseprint", "export", str(weights), str(tmp_path / "out"), "--int8"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = noseprint("export", weights, tmp_path / "out", "--int8")
     assert (done.returncode, done.stderr.startswith("error: --int8 and --data DIR go together")) == (1, True)
     assert not (tmp_path / "out").exists()
 
 
 def test_int8_is_for_openvino(weights, tmp_path, demo):
-    options = [str(weights), str(tmp_path / "out"), "--onnx", "--int8", "--data", str(demo)]
-    done = subprocess.run([sys.executable, "-m", "noseprint", "export", *options], capture_output=True, text=True)
+    done = noseprint("export", weights, tmp_path / "out", "--onnx", "--int8", "--data", demo)
     assert (done.returncode, "--int8 quantises for OpenVINO" in done.stderr) == (1, True)
 
 
