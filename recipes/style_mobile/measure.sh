@@ -4,9 +4,10 @@
 #   bash recipes/style_mobile/measure.sh --demo                after train.sh --demo, which runs it at its end
 #   bash recipes/style_mobile/measure.sh --small --data DIR    after train.sh --small
 #
-# The network is measured at every size and in every precision that train.sh exported, with OpenVINO, ONNX Runtime and
-# torch, on the small copies of the held-out photographs. They take turns, so that a busy machine slows all alike. The
-# table is printed, and written to recipes/style_mobile/results/RUN/pareto.csv; pareto.png beside it shows it.
+# OpenVINO is measured at every size and in every precision that train.sh exported, ONNX Runtime at every size in
+# float32, and torch at the size of the training, on the small copies of the held-out photographs. They take turns, so
+# that a busy machine slows all alike. The table is printed, and written to
+# recipes/style_mobile/results/RUN/pareto.csv; pareto.png beside it shows it.
 #
 #   --threads N       CPU threads for each (default: 1)
 #   --most N          at most this many photographs (default: 200)

