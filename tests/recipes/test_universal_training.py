@@ -68,6 +68,12 @@ def test_the_chosen_network_gives_the_embeddings_beside_it(chain):
     found = read_gallery(results / "test.safetensors")  # reduce/ never ran the network, and this is what it gives
     assert min((found.matrix * gallery.rows_of(found.names)).sum(axis=1)) > 0.999
     assert "Taken: " in printed
+    sizes = {
+        load_projection(path).image_size
+        for path in root.glob("*/results/small/tiny/*.safetensors")
+        if path.name in ("backbone.safetensors", "best.safetensors") and path.parts[-5] != "head"
+    }
+    assert ("Only backbones of one input size are joined: 32 px: frozen tiny" in printed) == (len(sizes) > 1)
 
 
 def test_scores_have_each_candidate_domain_and_metric(chain):

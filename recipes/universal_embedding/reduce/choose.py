@@ -25,16 +25,21 @@ def main(options: ReduceOptions) -> None:
     from noseprint.inference.embedding_sources import find_sources
 
     table = read_instances(options.data, table=options.prepared(FAMILY))
-    found = find_sources(
-        FAMILY,
-        table,
-        run=options.run,
-        parts=options.part_names,
-        stages=options.stage_names,
-        data=options.data,
-        device=choose_device(options.device),
+    found = tuple(
+        find_sources(
+            FAMILY,
+            table,
+            run=options.run,
+            parts=options.part_names,
+            stages=options.stage_names,
+            data=options.data,
+            device=choose_device(options.device),
+        )
     )
-    candidates = find_candidates(tuple(found), table, dim=options.dim)
+    if len(sizes := sorted({source.size for source in found})) > 1:
+        of_size = (f"{size} px: {', '.join(one.name for one in found if one.size == size)}" for size in sizes)
+        print("Only backbones of one input size are joined:", "; ".join(of_size), flush=True)
+    candidates = find_candidates(found, table, dim=options.dim)
     judged = []
     for candidate in candidates:
         judged.append(judge(candidate, table))
