@@ -43,18 +43,24 @@ def test_a_picture_never_overwrites_a_photograph(campaign, tmp_path):
 
 def test_mistakes_are_reported_before_torch_is_loaded(campaign, tmp_path):
     code = """
-import sys
+import io, json, sys
+from contextlib import redirect_stderr
 from noseprint.cli import main
-try:
-    main()
-finally:
-    print([name for name in ("torch", "openvino", "albumentations") if name in sys.modules])
+told = []
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["noseprint", "verify", *arguments]
+    with redirect_stderr(io.StringIO()) as said:
+        try:
+            main()
+        except SystemExit as stop:
+            told.append([stop.code, said.getvalue()])
+print(json.dumps([told, [name for name in ("torch", "openvino", "albumentations") if name in sys.modules]]))
 """
     a, b = sorted((campaign.data / "test" / "images").iterdir())[:2]
     other = tmp_path / "other.json"
     other.write_text("{}")
     (tmp_path / "empty.jpg").touch()
-    for arguments, message in (
+    mistakes = (
         ((a, b, "--small"), f"{tmp_path / 'results' / 'small' / 'verifier.json'}: no such verifier"),
         ((a, b), "--verifier FILE"),
         ((a, b, "--run", "other", "--small"), "leave one out"),
@@ -64,12 +70,16 @@ finally:
         ((a, b, "--prior", "1"), "--prior 1: must lie between 0 and 1"),
         ((a, b, "--fmr", "0"), "--fmr 0: must lie between 0 and 1"),
         ((a, b, "--verifier", campaign.path, "--picture", tmp_path / "a.jpg"), "a file name that ends in .png"),
-    ):
-        command = [sys.executable, "-c", code, "verify", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
-        assert (done.returncode, done.stdout) == (1, "[]\n"), done.stderr
-        assert message in done.stderr
-        assert len(done.stderr.splitlines()) == 1
+    )
+    arguments = json.dumps([[str(one) for one in arguments] for arguments, _ in mistakes])
+    command = [sys.executable, "-c", code, arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path, check=True)
+    told, loaded = json.loads(done.stdout)
+    assert loaded == []
+    for (status, said), (_, message) in zip(told, mistakes, strict=True):
+        assert status == 1
+        assert message in said
+        assert len(said.splitlines()) == 1
 
 
 def test_a_rate_that_the_hold_out_does_not_support_is_refused(campaign):
