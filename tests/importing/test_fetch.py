@@ -230,9 +230,12 @@ def test_every_fault_of_the_lists_comes_before_anything_is_fetched(server, tmp_p
     assert not (tmp_path / "data").exists()
 
 
-def start(given: FetchOptions, **environment: str) -> subprocess.Popen:
+def start(given: FetchOptions, *, in_background: bool = False, **environment: str) -> subprocess.Popen:
+    """Fetch in a process of its own. in_background: as a shell starts it there, with SIGINT ignored."""
     command = [sys.executable, SCRIPT, "--data", given.data, "--train", given.train, "--allow-private"]
     command += ["--connections", "2", "--rate", "1000"]
+    if in_background:
+        command = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *command]
     return subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
@@ -265,11 +268,12 @@ def test_killed_and_started_again_the_bytes_are_the_same(server, tmp_path):
     assert files(given.data) == files(whole.data)
 
 
+@pytest.mark.parametrize("in_background", [False, True])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_loses_nothing(server, tmp_path, number):
+def test_an_interruption_loses_nothing(server, tmp_path, number, in_background):
     rows = [(f"{k:02}", server.url("good" if k < 20 else "held", k), "cat") for k in range(60)]
     given = options(tmp_path, rows)
-    process = start(given)
+    process = start(given, in_background=in_background)
     wait_for(given.data, 20)
     process.send_signal(number)
     _, errors = process.communicate(timeout=120)

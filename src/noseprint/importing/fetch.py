@@ -97,11 +97,17 @@ def _reasons(entries: Sequence[Entry], log: FetchLog, data: Path, former: Mappin
 
 @contextmanager
 def _terminated_like_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM first do what Ctrl-C does, so that asyncio.run ends its tasks, and then what it did before."""
+    """Let SIGTERM first do what Ctrl-C does, so that asyncio.run ends its tasks, and then what it did before.
+
+    asyncio.run does nothing about a SIGINT that is ignored. Shells start what runs in the background so.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     former, asked = signal.getsignal(signal.SIGTERM), list[int]()
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def interrupt(number: int, _: FrameType | None) -> None:
         asked.append(number)
@@ -117,6 +123,8 @@ def _terminated_like_ctrl_c() -> Iterator[None]:
         raise
     finally:
         signal.signal(signal.SIGTERM, former)
+        if ignored:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
