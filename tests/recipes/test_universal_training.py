@@ -65,14 +65,11 @@ def test_the_chosen_network_gives_the_embeddings_beside_it(chain):
     network, gallery = load_network(results / "best.safetensors"), read_gallery(results / "embeddings.safetensors")
     assert network.embedding_size == gallery.matrix.shape[1] == 8
     assert gallery.names == table.names
-    found = read_gallery(results / "test.safetensors")  # reduce/ never ran the network, and this is what it gives
-    assert min((found.matrix * gallery.rows_of(found.names)).sum(axis=1)) > 0.999
+    test = read_gallery(results / "test.safetensors")  # reduce/ never ran the network, and this is what it gives
+    assert min((test.matrix * gallery.rows_of(test.names)).sum(axis=1)) > 0.999
     assert "Taken: " in printed
-    sizes = {
-        load_projection(path).image_size
-        for path in root.glob("*/results/small/tiny/*.safetensors")
-        if path.name in ("backbone.safetensors", "best.safetensors") and path.parts[-5] != "head"
-    }
+    found = (("frozen", "backbone"), ("phases", "best"), ("large", "best"))
+    sizes = {load_projection(small(root, stage) / "tiny" / f"{name}.safetensors").image_size for stage, name in found}
     assert ("Only backbones of one input size are joined: 32 px: frozen tiny" in printed) == (len(sizes) > 1)
 
 

@@ -82,7 +82,7 @@ class ClassificationTask(Task):
     every class.
     training_transform, evaluation_transform: make the transform of each image, for a side in pixels.
 
-    A neck's BatchNorm gets its statistics before the training, from up to 1,024 training images, and is then
+    A neck's BatchNorm gets its statistics before the training, from training images (`set_neck_statistics`), and is
     frozen as well.
 
     A held-out image of a class that the network does not have counts as a wrong answer. Scores are per image: images
