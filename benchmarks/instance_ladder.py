@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from noseprint.data.instances import ALL_DOMAINS, InstanceTable, read_instances
+from noseprint.devices import choose_device
 from noseprint.inference.embedding_choice import Judged, find_candidates, is_frozen_pca, judge
 from noseprint.inference.embedding_sources import find_sources
 from noseprint.metrics.instances import by_domain
@@ -72,7 +72,7 @@ def judged(
         parts=backbones,
         stages=["phases"],
         data=options.data,
-        device=torch.device("cpu"),
+        device=choose_device("auto"),
     )
     for candidate in find_candidates(tuple(sources), table, dim=options.dim, seed=int(seed)):
         yield judge(candidate, table)

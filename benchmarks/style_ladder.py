@@ -15,10 +15,10 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from noseprint.data.central_square import CentralSquare
 from noseprint.data.prepared import read_prepared
+from noseprint.devices import choose_device
 from noseprint.inference.classify import classify_photographs
 from noseprint.metrics.bootstrap import bootstrap_difference, bootstrap_mean
 
@@ -111,7 +111,7 @@ def score(folder: Path, results: Path) -> None:
         results / "best.safetensors",
         images.paths,
         transform=CentralSquare,  # as the recipe's evaluation_transform
-        device=torch.device("cpu"),
+        device=choose_device("auto"),
         engine="torch",
         workers=0,
     )

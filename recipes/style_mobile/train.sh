@@ -2,7 +2,7 @@
 # Trains a small, fast classifier for a folder of classes, with the help of a larger one.
 #
 #   bash recipes/style_mobile/train.sh --demo                try it on drawn leaves: no GPU, a few minutes
-#   bash recipes/style_mobile/train.sh --small --data DIR    without a GPU: EfficientNet-Lite0, taught by Lite2
+#   bash recipes/style_mobile/train.sh --small --data DIR    without a GPU: EfficientNet-Lite0, without a teacher
 #   bash recipes/style_mobile/train.sh [--data DIR]          MobileNetV3-small, taught by EfficientNet-B1
 #
 # DIR holds train/CLASS/*, or a table of images and labels. The networks are judged on val/; without it, a fifth of the
@@ -12,7 +12,7 @@
 #   --targets WHAT    what the student learns of each image. argmax: four fifths its label, one fifth the teacher's most
 #                     probable class. probabilities: one fifth all of the teacher's probabilities instead. labels: its
 #                     label alone, and no teacher is trained, except for --kd. Default: argmax, as published; with
-#                     --small probabilities
+#                     --small labels; with --demo probabilities
 #   --kd              also train a second student, for which a teacher classifies the images of each training step; the
 #                     better one is taken. Without --targets, it learns the labels alone
 #   --backbone NAME --backbone-weights FILE
@@ -62,9 +62,10 @@ teacher() {  # FOLD
 }
 
 student() {  # FOLDER
-  local after=(prepare/prepare.py)
+  local after=(prepare/prepare.py) own=()
   if needs_teacher; then after+=("teacher/train.py:*"); fi
-  step student "$1/train.py" --with ${STUDENT[@]+"${STUDENT[@]}"} \
+  [ "$1 ${TARGETS:-$SIZE}" != "student demo" ] || own=(--targets probabilities)
+  step student "$1/train.py" --with ${own[@]+"${own[@]}"} ${STUDENT[@]+"${STUDENT[@]}"} \
     --reads "$PREPARED/images" ${WEIGHTS:+"$WEIGHTS"} --after "${after[@]}"
 }
 
@@ -96,7 +97,9 @@ with friendly_errors():
 ' "$BACKBONE" "$TRAINED" "$EXPORTED" || fail "nothing was started"
 }
 
-needs_teacher() { [ "$TARGETS" != labels ] || [ "${#STUDENTS[@]}" -gt 1 ]; }
+needs_teacher() {
+  case ${TARGETS:-$SIZE} in labels | small) [ "${#STUDENTS[@]}" -gt 1 ] ;; esac
+}
 
 demo_options() {  # FOLDER
   case $1 in

@@ -77,9 +77,10 @@ class Family:
             self.run("teacher", part=f"fold{fold}", epochs=1, **TINY, **SHORT)
 
     def student(self, folder="student", **changes):
-        self.run(
-            folder, **{"epochs": 3, "hidden": 16, "mixing": "gridmask", "pooling": "avg", **TINY, **SHORT, **changes}
-        )
+        own = {"epochs": 3, "hidden": 16, "mixing": "gridmask", "pooling": "avg"}
+        if folder == "student":
+            own["targets"] = "probabilities"
+        self.run(folder, **{**own, **TINY, **SHORT, **changes})
 
     def finish(self, **changes):
         names = {name: value for name, value in SHORT.items() if name != "lr"}

@@ -27,7 +27,7 @@ def planned(checkout, *options):
 
 
 def test_the_table_of_contents(checkout):
-    lines = run(checkout, "--list", "--small").splitlines()
+    lines = run(checkout, "--list").splitlines()
     after = " ".join(f"teacher/train.py:fold{fold}" for fold in range(5))
     assert lines[:7] == [
         "prepare prepare/prepare.py",
@@ -40,9 +40,15 @@ def test_the_table_of_contents(checkout):
     assert "finish finish/train.py after prepare/prepare.py student/train.py student_kd/train.py" in with_kd
 
 
-def test_labels_alone_need_no_teacher_but_a_student_beside_one_does(checkout):
-    assert "teacher" not in run(checkout, "--list", "--small", "--targets", "labels")
-    assert "teacher/train.py:fold4" in run(checkout, "--list", "--small", "--targets", "labels", "--kd")
+@pytest.mark.parametrize("labels", [("--small",), ("--targets", "labels"), ("--demo", "--targets", "labels")])
+def test_labels_alone_need_no_teacher_but_a_student_beside_one_does(checkout, labels):
+    assert "teacher" not in run(checkout, "--list", *labels)
+    assert "teacher/train.py:fold4" in run(checkout, "--list", *labels, "--kd")
+
+
+@pytest.mark.parametrize("taught", [(), ("--demo",), ("--small", "--targets", "probabilities")])
+def test_what_teachers_say_needs_them(checkout, taught):
+    assert "teacher/train.py:fold4" in run(checkout, "--list", *taught)
 
 
 def test_only_prepare_reads_the_table(checkout):
@@ -79,6 +85,7 @@ def test_another_size_trains_the_student_and_only_a_larger_one_needs_larger_copi
 def test_the_demo_can_be_planned_before_its_data_exist(checkout):
     plan = run(checkout, "--demo", "--dry-run")
     assert plan.count("--run demo") >= 8
+    assert plan.count("--targets probabilities") == 1
     prepare = next(line for line in plan.splitlines() if "prepare/prepare.py" in line)
     assert "--group-column photographer" in prepare
     assert "predict.sh --demo" in plan

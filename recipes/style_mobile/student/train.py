@@ -1,4 +1,7 @@
-"""Train the student, a small network. Four fifths of its target are the label, a fifth is the teachers' prediction."""
+"""Train the student, a small network. Four fifths of its target are the label, a fifth is the teachers' prediction.
+
+With --small its target is the label: there, teachers brought nothing that could be measured.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +43,7 @@ SMALL = replace(
     optimizer="adamw",
     lr=5e-4,
     warmup=0.05,
-    targets="probabilities",
+    targets="labels",
     balance="none",
     mixing="none",
 )
