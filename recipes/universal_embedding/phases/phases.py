@@ -60,7 +60,7 @@ LP_FT = (TrainingPhase(name="all", epochs=6, lr=3e-4, backbone_lr_scale=0.1),)
 JOINT = (TrainingPhase(name="all", epochs=8, lr=1e-3, backbone_lr_scale=0.1),)
 
 # For --small: it begins with the network of head/.
-SMALL = (TrainingPhase(name="all", epochs=4, train_size=160, lr=3e-4, backbone_lr_scale=0.1),)
+SMALL = (TrainingPhase(name="all", epochs=4, train_size=160, lr=1e-3, backbone_lr_scale=0.1),)
 DEMO = (TrainingPhase(name="all", epochs=2, train_size=112, lr=3e-4, backbone_lr_scale=0.1),)
 
 METHODS = {
