@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -51,6 +51,7 @@ CLASSIFIERS = {  # name: folder, and --part
     "b4": ("web_finegrained/b4", ""),
     "b5": ("web_finegrained/b5", ""),
 }
+TRAIN: Final = "train"
 CLASSES = 100
 IDENTITIES = 10_000
 MOST = 512  # images in a batch
@@ -91,7 +92,9 @@ def classifier(name: str, images: tuple[Path, ...], *, small: bool) -> tuple[Tas
         dropout=options.dropout,
         **neck,
     )
-    table = ClassTable(images, network.classes["label"], ("train",) * CLASSES, tuple(path.name for path in images))
+    table = ClassTable(
+        images, network.classes["label"], tuple(TRAIN for _ in images), tuple(path.name for path in images)
+    )
     task = ClassificationTask(
         network,
         options=options,
@@ -113,7 +116,7 @@ def vit_huge(images: tuple[Path, ...]) -> Iterator[tuple[str, InstanceTask, Inst
         paths=images[:1] * IDENTITIES,
         identities=names,
         domains=("all",) * IDENTITIES,
-        parts=("train",) * IDENTITIES,
+        parts=tuple(TRAIN for _ in names),
         roles=("",) * IDENTITIES,
         names=names,
     )
@@ -123,7 +126,7 @@ def vit_huge(images: tuple[Path, ...]) -> Iterator[tuple[str, InstanceTask, Inst
         size, stride = phase.size or network.image_size, phase.stride
         if (size, stride or network.stride) != (network.image_size, network.stride):
             network = with_size(network, size, stride)
-        if (size, network.stride, phase.trains) in seen or phase.trains == ("classifier",) or phase.trains == ("head",):
+        if (size, network.stride, phase.trains) in seen or phase.trains in (("classifier",), ("head",)):
             continue
         seen.add((size, network.stride, phase.trains))
         of = options.of(phase)
@@ -178,15 +181,13 @@ def main() -> None:
             cv2.imwrite(str(path), np.random.default_rng(number).integers(0, 256, (64, 64, 3), np.uint8))
         for network in given.networks:
             if network == "vit_h":
-                for label, task, options, size in vit_huge(images):
-                    options = replace(options, compile=given.compile)
-                    measure(label, task, options, size, classes=IDENTITIES, device=device, steps=3, folder=folder)
+                for label, phase, found, size in vit_huge(images):
+                    options = replace(found, compile=given.compile)
+                    measure(label, phase, options, size, classes=IDENTITIES, device=device, steps=3, folder=folder)
             else:
                 task, options, size = classifier(network, images, small=given.small)
                 options = replace(options, compile=given.compile)
-                measure(
-                    network, task, options, size, classes=CLASSES, device=device, steps=given.steps, folder=folder
-                )
+                measure(network, task, options, size, classes=CLASSES, device=device, steps=given.steps, folder=folder)
 
 
 if __name__ == "__main__":
