@@ -74,6 +74,19 @@ def wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def forget_memory(device: torch.device) -> None:
+    """Free what nothing uses, and count the memory in use anew."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def most_memory(device: torch.device) -> float:
+    """The most memory that was in use since `forget_memory`, in GiB; NaN on a CPU."""
+    return torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else float("nan")
+
+
 def peak(device: torch.device) -> float:
     """The rate of a large matrix product, in operations per second."""
     half, side = (torch.bfloat16, 8192) if device.type == "cuda" else (torch.float32, 2048)
@@ -172,13 +185,10 @@ def main() -> None:
         flops = forward_flops(options)
         plain = 0.0
         for what in (forward, original, noseprint, channels, compiled):
-            gc.collect()
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
-                torch.cuda.reset_peak_memory_stats(device)
+            forget_memory(device)
             act = what(options, images, labels, device)
             rate = batch / seconds(act, steps=given.steps, device=device)
-            used = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else float("nan")
+            used = most_memory(device)
             plain = rate if what is original else plain
             share = rate * flops * (1 if what is forward else 3) / peak_rate
             ratio = f"{rate / plain:11.2f}x" if what not in (forward, original) else f"{'':12}"

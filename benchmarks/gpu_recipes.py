@@ -10,7 +10,6 @@ in the recipe. The phases of ViT-H/14 are those of the 1st place, with 10,000 id
 """
 
 import argparse
-import gc
 import runpy
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 import torch
-from gpu import seconds
+from gpu import forget_memory, most_memory, seconds
 from plan_vit_huge import ladder
 
 from noseprint.data.class_tables import ClassTable
@@ -146,10 +145,7 @@ def measure(
     name: str, task: Task, options: Any, size: int, *, classes: int, device: torch.device, steps: int, folder: Path
 ) -> None:
     """Print a row: images per second and the most memory that was in use."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
+    forget_memory(device)
     task.prepare(World(0, 1, device), folder)
     plan = Plan(options, epoch_steps=100)
     step = TrainingStep(task, options=options, world=World(0, 1, device), plan=plan, epoch_steps=100, results=folder)
@@ -158,8 +154,8 @@ def measure(
     sample = Sample(images, torch.arange(batch, device=device) % classes, torch.arange(batch))
     act: Callable[[], object] = lambda: step.update(1, sample)  # noqa: E731
     rate = batch / seconds(act, steps=steps, device=device)
-    used = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else float("nan")
-    print(f"{name:34}{size:5}{batch:6}{options.chunk_size or '':>6}{rate:10.1f}{used:7.1f}", flush=True)
+    row = f"{name:34}{size:5}{batch:6}{options.chunk_size or '':>6}{rate:10.1f}{most_memory(device):7.1f}"
+    print(row, flush=True)
 
 
 def main() -> None:
