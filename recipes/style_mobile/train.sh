@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains a small, fast classifier for a folder of classes, if asked with the help of a larger one.
+# Trains a small, fast classifier for a folder of classes, alone or taught by a larger network.
 #
 #   bash recipes/style_mobile/train.sh --demo                try it on drawn leaves: no GPU, a few minutes
 #   bash recipes/style_mobile/train.sh --small --data DIR    without a GPU: EfficientNet-Lite0, without a teacher
