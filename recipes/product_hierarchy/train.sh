@@ -100,7 +100,8 @@ describe_data() {  # refuses what later steps would refuse, before the first one
     ${TRAIN_OPTIONS[@]+"${TRAIN_OPTIONS[@]}"}
   check_options select/choose.py --members "$MEMBER_LIST" ${TREE_OPTIONS[@]+"${TREE_OPTIONS[@]}"} \
     ${SELECT[@]+"${SELECT[@]}"}
-  [ "$CHECK" = 1 ] || python filter/filter.py "${RUN_OPTIONS[@]}" ${DATA_OPTIONS[@]+"${DATA_OPTIONS[@]}"} --check-tree ||
+  [ "$CHECK" = 1 ] ||
+    python filter/filter.py "${RUN_OPTIONS[@]}" ${DATA_OPTIONS[@]+"${DATA_OPTIONS[@]}"} --check-tree ||
     fail "nothing was started"
 }
 
@@ -130,7 +131,9 @@ own_option() {
 read_options "$@"
 case " ${TRAIN_OPTIONS[*]-} " in *" --lr "* | *" --lr="*) usage_error "--lr cannot follow --: give it before" ;; esac
 set_options
-DATA_OPTIONS=(${FILTER[@]+"${FILTER[@]}"} ${TABLE_OPTIONS[@]+"${TABLE_OPTIONS[@]}"} ${TREE_OPTIONS[@]+"${TREE_OPTIONS[@]}"})
+DATA_OPTIONS=(
+  ${FILTER[@]+"${FILTER[@]}"} ${TABLE_OPTIONS[@]+"${TABLE_OPTIONS[@]}"} ${TREE_OPTIONS[@]+"${TREE_OPTIONS[@]}"}
+)
 run_method .
 method_is_complete || exit 0
 [ "$SIZE" != demo ] || continue_with predict.sh

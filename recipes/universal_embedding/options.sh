@@ -20,7 +20,10 @@ set_backbones() {  # after set_run: sets BACKBONES and BACKBONE_LIST
   case ,$BACKBONE_LIST, in *,,*) usage_error "--backbones $BACKBONE_LIST: a name is empty; delete a comma" ;; esac
   IFS=, read -r -a BACKBONES <<<"$BACKBONE_LIST"
   for name in "${BACKBONES[@]}"; do
-    case " $known" in *" $name "*) ;; *) usage_error "--backbones: there is no backbone $name; choose from $known" ;; esac
+    case " $known" in
+      *" $name "*) ;;
+      *) usage_error "--backbones: there is no backbone $name; choose from $known" ;;
+    esac
     case $seen in *",$name,"*) usage_error "--backbones: $name is named twice" ;; esac
     seen+=$name,
   done

@@ -95,8 +95,8 @@ collect_decisions() {
 warn_of_other_data() {
   local note=$RESULTS/data_folder.txt
   if [ -f "$note" ] && [ "$(cat "$note")" != "$DATA" ]; then
-    say "Caution: $RESULTS holds results for $(cat "$note"). Decisions about images of the same name count for this folder," \
-      "too. If it is not the same folder, moved: use another checkout, or move these results away."
+    say "Caution: $RESULTS holds results for $(cat "$note"). Decisions about images of the same name count for this" \
+      "folder, too. If it is not the same folder, moved: use another checkout, or move these results away."
   fi
   mkdir -p "$RESULTS"
   printf '%s\n' "$DATA" >"$note"
@@ -160,7 +160,8 @@ if ! method_is_complete || [ "$DRY_RUN" = 1 ]; then exit 0; fi
 # What was found, and what comes next.
 say ""
 cat "$RESULTS/summary.txt"
-say "Classes with few images or in disorder: $(($(wc -l <"$RESULTS/classes.csv") - 1)), listed in $RESULTS/classes.csv." "" \
+say "Classes with few images or in disorder: $(($(wc -l <"$RESULTS/classes.csv") - 1)), listed in" \
+  "$RESULTS/classes.csv." "" \
   "Open $RESULTS/review.html in a browser. Decide about the random sample and the suspects; e downloads. Then:"
 show_command "" noseprint labels add review-decisions.jsonl --who NAME --log "$RESULTS/decisions.jsonl" \
   --data "$DATA" ${TABLE_OPTIONS[@]+"${TABLE_OPTIONS[@]}"}
