@@ -1,8 +1,9 @@
 """What each step of recipes/style_mobile brings: python benchmarks/style_ladder.py DATA --work FOLDER
 
 Each outer fold is held out once. Some steps need no teacher; the others share the teachers of the fold, which never see
-the hold-out. The table shows the mean accuracy over the folds and, paired by group, the difference to the first arm.
-Finished trainings are kept in the work folder, and an interrupted run continues.
+the hold-out. The last steps do not train a student: they change the network of the first arm. The table shows the mean
+accuracy over the folds and, paired by group, the difference to the first arm. Finished trainings are kept in the work
+folder, and an interrupted run continues.
 """
 
 import argparse
@@ -17,10 +18,17 @@ from pathlib import Path
 import numpy as np
 
 from noseprint.data.central_square import CentralSquare
+from noseprint.data.class_tables import ClassTable
 from noseprint.data.prepared import read_prepared
+from noseprint.deploy.benchmark import contestants
+from noseprint.deploy.classifier_answers import photograph_probabilities
+from noseprint.deploy.classifier_export import export_models
 from noseprint.devices import choose_device
 from noseprint.inference.classify import classify_photographs
 from noseprint.metrics.bootstrap import bootstrap_difference, bootstrap_mean
+from noseprint.models.weights import load_classifier, save_weights
+from noseprint.models.weights_header import read_header
+from noseprint.training.averaging import average_weights
 
 FAMILY = Path(__file__).resolve().parents[1] / "recipes" / "style_mobile"
 LABELS = ["--targets", "labels"]
@@ -32,6 +40,13 @@ ARMS = {  # folder and options
     "argmax": ("student", ["--targets", "argmax"]),
     "probabilities": ("student", ["--targets", "probabilities"]),
     "kd": ("student_kd", [*LABELS]),
+}
+AVERAGE = "average"  # the mean of four snapshots of finish/, also where finish/ would refuse it
+EXPORTS = {  # engine and precision
+    "torch-fused": ("torch-fused", "float32"),
+    "openvino-float32": ("openvino", "float32"),
+    "openvino-bf16": ("openvino", "bf16"),
+    "openvino-int8": ("openvino", "int8"),
 }
 
 
@@ -45,7 +60,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=10, help="only the largest classes")
     parser.add_argument("--folds", default="0,1,2,3,4", help="outer folds, separated by commas")
     parser.add_argument("--seeds", default="0", help="separated by commas")
-    parser.add_argument("--arms", default=",".join(ARMS), help="separated by commas")
+    parser.add_argument("--arms", default=",".join((*ARMS, AVERAGE, *EXPORTS)), help="separated by commas")
     parser.add_argument("--student", default="", help="more options of the students, such as '--backbone NAME'")
     parser.add_argument("--teacher", default="", help="more options of the teachers")
     parser.add_argument("--size", type=int, default=192, help="side of the input in pixels")
@@ -55,7 +70,10 @@ def main() -> None:
         folder = prepare(options, fold)
         for seed in options.seeds.split(","):
             for arm in options.arms.split(","):
-                found[arm, fold, seed] = train(options, folder, arm=arm, seed=seed)
+                if arm in ARMS:
+                    found[arm, fold, seed] = train(options, folder, arm=arm, seed=seed)
+                else:
+                    found[arm, fold, seed] = change(folder, arm, first=options.arms.split(",")[0], seed=seed)
     report(found, options)
 
 
@@ -84,7 +102,7 @@ def prepare(options: argparse.Namespace, fold: str) -> Path:
 
 
 def train(options: argparse.Namespace, folder: Path, *, arm: str, seed: str) -> tuple[np.ndarray, np.ndarray]:
-    """Whether the answer to each held-out image is right, and its group."""
+    """Train a student. Returns whether its answer to each held-out image is right, and the group of each."""
     script, own = ARMS[arm]
     if own[:2] != LABELS or script == "student_kd":
         for part in range(1 if script == "student_kd" else 5):
@@ -100,24 +118,63 @@ def train(options: argparse.Namespace, folder: Path, *, arm: str, seed: str) -> 
     if not answers.is_file():
         run(folder, f"{script}/train.py", "--run", name, "--seed", seed, *own, *options.student.split())
         score(folder, results)
-    saved = np.load(answers)
-    return saved["right"], saved["groups"]
+    return load(answers)
 
 
-def score(folder: Path, results: Path) -> None:
-    """Answer the held-out images."""
+def change(folder: Path, arm: str, *, first: str, seed: str) -> tuple[np.ndarray, np.ndarray]:
+    """As `train`, of the mean of snapshots after the first arm, or of the first arm's network as an export computes."""
+    script, name = ARMS[first][0], f"{first}-{seed}"
+    student = folder / script / "results" / name
+    if arm == AVERAGE:
+        results = folder / "finish" / "results" / name
+        if not (results / "answers.npz").is_file():
+            run(folder, "finish/train.py", "--run", name, "--seed", seed, "--students", script, "--workers", 0)
+            network = load_classifier(student / "best.safetensors")
+            average_weights(network, sorted((results / "proof" / "training" / "snapshots").glob("*.safetensors")))
+            save_weights(results / "mean.safetensors", network, extra={"recipe": "benchmark"})
+            score(folder, results, weights="mean.safetensors")
+        return load(results / "answers.npz")
+    answers = student / f"{arm}.npz"
+    if not answers.is_file():
+        answer_exports(folder, student)
+    return load(answers)
+
+
+def answer_exports(folder: Path, student: Path) -> None:
+    """Answer the held-out images with each export of a student."""
+    weights, models = student / "best.safetensors", student / "models"
+    prepared = read_prepared(folder / "prepare" / "results" / "small")
+    export_models(weights, models, image_size=read_header(weights).image_size, train=prepared.split("train"))
+    engines = {(one.engine, one.precision): one for path in (weights, models) for one in contestants(path)}
+    taken = {arm: engines[name] for arm, name in EXPORTS.items()}
+    images = prepared.split("val")
+    found, _ = photograph_probabilities({arm: one.run for arm, one in taken.items()}, images.paths)
+    for arm, one in taken.items():
+        save(student / f"{arm}.npz", images, [one.classes[row] for row in found[arm].argmax(axis=1)])
+
+
+def score(folder: Path, results: Path, *, weights: str = "best.safetensors") -> None:
+    """Answer the held-out images with weights in the folder `results`."""
     images = read_prepared(folder / "prepare" / "results" / "small").split("val")
     outputs = classify_photographs(
-        results / "best.safetensors",
+        results / weights,
         images.paths,
         transform=CentralSquare,  # as the recipe's evaluation_transform
         device=choose_device("auto"),
         engine="torch",
         workers=0,
     )
-    given = [outputs.classes[row] for row in outputs.logits.argmax(axis=1)]
+    save(results / "answers.npz", images, [outputs.classes[row] for row in outputs.logits.argmax(axis=1)])
+
+
+def save(path: Path, images: ClassTable, given: list[str]) -> None:
     right = np.array([a == b for a, b in zip(given, images.labels, strict=True)], float)
-    np.savez(results / "answers.npz", right=right, groups=np.array(images.groups or images.names))
+    np.savez(path, right=right, groups=np.array(images.groups or images.names))
+
+
+def load(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    saved = np.load(path)
+    return saved["right"], saved["groups"]
 
 
 def run(folder: Path, script: str, *options: object) -> None:
