@@ -24,7 +24,17 @@ FULL = FinishOptions(
     smoothing=0.0,
     eval_every=100,  # the snapshots are scored
 )
-SMALL = replace(FULL, run="small", small=True, epochs=2, batch_size=32, optimizer="adamw", balance="none")
+SMALL = replace(
+    FULL,
+    run="small",
+    small=True,
+    epochs=2,
+    batch_size=32,
+    optimizer="adamw",
+    lr=1e-4,  # enough to learn from the hold-out's images, too
+    schedule="cosine",
+    balance="none",
+)
 
 
 def main(options: FinishOptions) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from noseprint.errors import NoseprintError
 from noseprint.files import atomic_write
+from noseprint.metrics.bootstrap import bootstrap_difference
 from noseprint.models.classifier import ClassifierNet
 from noseprint.models.weights import load_classifier, save_weights
 from noseprint.models.weights_header import read_header
@@ -16,6 +17,7 @@ from noseprint.tasks.classification import ClassificationTask
 from noseprint.tasks.student_options import FinishOptions
 from noseprint.training.averaging import average_weights
 from noseprint.training.fit import fit
+from noseprint.training.task import Scores
 
 MakeTask = Callable[[ClassifierNet, FinishOptions, bool], ClassificationTask]
 """Makes the task of the last epochs of a network. True: on all images, without a hold-out."""
@@ -38,12 +40,13 @@ def best_student(students: Mapping[str, Path]) -> tuple[str, str]:
 
 
 def finish(student: str, weights: Path, *, results: Path, options: FinishOptions, make_task: MakeTask) -> str:
-    """Train a student a little longer, average its snapshots, and keep the mean if it scores well on the hold-out.
+    """Train a student a little longer, average its snapshots, and keep the mean if the hold-out allows it.
 
-    The first training uses the student's own images. Its mean is accepted if it scores at least as high as the student
-    and each of the snapshots. Then `results`/proof/best.safetensors is the mean, and a second training, on all images,
-    gives `results`/best.safetensors. Otherwise both files are the student itself. `results`/proof.json holds the
-    scores. An interrupted call continues where it stopped.
+    The first training uses the student's own images. Its mean is refused if it scores worse beyond chance than the best
+    of the student and the snapshots: the 95 % interval of the difference, paired over groups, lies below 0. Then
+    `results`/best.safetensors and `results`/proof/best.safetensors are the student itself. Otherwise the second file is
+    the mean, and a second training, on all images, gives the first. `results`/proof.json holds the scores. An
+    interrupted call continues where it stopped.
 
     student, weights: its name and its weights. Returns a line with the scores.
     Raises NoseprintError in a distributed run, as this takes minutes in one process, and as `fit` does.
@@ -56,26 +59,26 @@ def finish(student: str, weights: Path, *, results: Path, options: FinishOptions
     fit(task, results=results / "proof" / "training", options=options, advise=False)
     snapshots = _snapshots(results / "proof" / "training")
 
-    def accuracy(*files: Path) -> float:
+    def score(*files: Path) -> Scores:
         average_weights(network, files)
         scores = task.score(network)
         assert scores
-        return scores.values["accuracy"]
+        return scores
 
-    before, each = accuracy(weights), [accuracy(path) for path in snapshots]
-    mean = accuracy(*snapshots)  # the last: the network and the header are those of the mean
-    accepted = mean >= max(before, *each)
-    why = f"on {len(task.holdout)} held-out images the mean of {len(each)} snapshots scores {mean:.4f}, "
-    why += f"the best of them {max(each):.4f}, and {student} {before:.4f}"
-    why += "" if accepted else f": the mean is worse, so {student} stays as it is"
+    before, each = score(weights), [score(path) for path in snapshots]
+    mean = score(*snapshots)  # the last: the network and the header are those of the mean
+    accuracy = {"student": _accuracy(before), "snapshots": [*map(_accuracy, each)], "mean": _accuracy(mean)}
+    accepted = not worse_beyond_chance(mean, max(before, *each, key=_accuracy))
+    why = f"on {len(task.holdout)} held-out images the mean of {len(each)} snapshots scores {_accuracy(mean):.4f}, "
+    why += f"the best of them {max(map(_accuracy, each)):.4f}, and {student} {_accuracy(before):.4f}"
+    why += "" if accepted else f": the mean is worse beyond chance, so {student} stays as it is"
     proof, best = results / "proof" / "best.safetensors", results / "best.safetensors"
     if accepted:
         save_weights(proof, network, extra={"recipe": "finish", **task.header()})
     else:
         _copy(weights, proof)
-    found = {"student": before, "snapshots": each, "mean": mean}
     with atomic_write(results / "proof.json") as part:
-        record = {"student": student, "accuracy": found, "accepted": accepted, "why": why}
+        record = {"student": student, "accuracy": accuracy, "accepted": accepted, "why": why}
         part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     if accepted:
         network = _load(weights)
@@ -86,6 +89,19 @@ def finish(student: str, weights: Path, *, results: Path, options: FinishOptions
     else:
         _copy(weights, best)
     return why
+
+
+def worse_beyond_chance(scores: Scores, than: Scores) -> bool:
+    """Whether the 95 % interval of the difference, paired over groups, lies below 0.
+
+    With too few groups for an interval: whether the difference itself does.
+    """
+    difference = bootstrap_difference(scores.per_item, than.per_item, scores.groups, seed=0)
+    return difference.value < 0 and (difference.high < 0 or difference.low == -1)
+
+
+def _accuracy(scores: Scores) -> float:
+    return scores.values["accuracy"]
 
 
 def _load(weights: Path) -> ClassifierNet:
