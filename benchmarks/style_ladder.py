@@ -41,7 +41,10 @@ ARMS = {  # folder and options
     "probabilities": ("student", ["--targets", "probabilities"]),
     "kd": ("student_kd", [*LABELS]),
 }
-AVERAGE = "average"  # the mean of four snapshots of finish/, also where finish/ would refuse it
+FINISHED = {  # weights in the results of finish/
+    "average": "mean.safetensors",  # the mean of snapshots without the hold-out, also where finish/ refuses it
+    "finish": "best.safetensors",  # of all images but those of --split test
+}
 EXPORTS = {  # engine and precision
     "torch-fused": ("torch-fused", "float32"),
     "openvino-float32": ("openvino", "float32"),
@@ -58,11 +61,18 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for the trainings")
     parser.add_argument("--group", default="sender", help="column of the groups")
     parser.add_argument("--classes", type=int, default=10, help="only the largest classes")
+    parser.add_argument(
+        "--split",
+        choices=("val", "test"),
+        default="val",
+        help="what an outer fold is for the recipe. test: it makes its own hold-out from the rest, as for finish",
+    )
     parser.add_argument("--folds", default="0,1,2,3,4", help="outer folds, separated by commas")
     parser.add_argument("--seeds", default="0", help="separated by commas")
-    parser.add_argument("--arms", default=",".join((*ARMS, AVERAGE, *EXPORTS)), help="separated by commas")
+    parser.add_argument("--arms", default=",".join((*ARMS, "average", *EXPORTS)), help="separated by commas")
     parser.add_argument("--student", default="", help="more options of the students, such as '--backbone NAME'")
     parser.add_argument("--teacher", default="", help="more options of the teachers")
+    parser.add_argument("--finish", default="", help="more options of finish/")
     parser.add_argument("--size", type=int, default=192, help="side of the input in pixels")
     options = parser.parse_args()
     found = {}
@@ -73,7 +83,7 @@ def main() -> None:
                 if arm in ARMS:
                     found[arm, fold, seed] = train(options, folder, arm=arm, seed=seed)
                 else:
-                    found[arm, fold, seed] = change(folder, arm, first=options.arms.split(",")[0], seed=seed)
+                    found[arm, fold, seed] = change(options, folder, arm=arm, seed=seed)
     report(found, options)
 
 
@@ -95,7 +105,7 @@ def prepare(options: argparse.Namespace, fold: str) -> Path:
         writer.writerow(("image", "label", "split", "group"))
         for row in rows:
             if row["label"] in kept:
-                split = "val" if row["fold"] == fold else "train"
+                split = options.split if row["fold"] == fold else "train"
                 writer.writerow((row["image"], row["label"], split, row[options.group]))
     run(folder, "prepare/prepare.py", "--data", data.resolve(), "--group-column", "group")
     return folder
@@ -117,54 +127,53 @@ def train(options: argparse.Namespace, folder: Path, *, arm: str, seed: str) -> 
     answers = results / "answers.npz"
     if not answers.is_file():
         run(folder, f"{script}/train.py", "--run", name, "--seed", seed, *own, *options.student.split())
-        score(folder, results)
+        score(options, folder, results / "best.safetensors", answers)
     return load(answers)
 
 
-def change(folder: Path, arm: str, *, first: str, seed: str) -> tuple[np.ndarray, np.ndarray]:
-    """As `train`, of the mean of snapshots after the first arm, or of the first arm's network as an export computes."""
+def change(options: argparse.Namespace, folder: Path, *, arm: str, seed: str) -> tuple[np.ndarray, np.ndarray]:
+    """As `train`, of the network of the first arm after finish/, or as an export computes it."""
+    first = options.arms.split(",")[0]
     script, name = ARMS[first][0], f"{first}-{seed}"
     student = folder / script / "results" / name
-    if arm == AVERAGE:
-        results = folder / "finish" / "results" / name
-        if not (results / "answers.npz").is_file():
-            run(folder, "finish/train.py", "--run", name, "--seed", seed, "--students", script, "--workers", 0)
-            network = load_classifier(student / "best.safetensors")
-            average_weights(network, sorted((results / "proof" / "training" / "snapshots").glob("*.safetensors")))
-            save_weights(results / "mean.safetensors", network, extra={"recipe": "benchmark"})
-            score(folder, results, weights="mean.safetensors")
-        return load(results / "answers.npz")
-    answers = student / f"{arm}.npz"
-    if not answers.is_file():
-        answer_exports(folder, student)
+    results = folder / "finish" / "results" / name if arm in FINISHED else student
+    answers = results / f"{arm}.npz"
+    if not answers.is_file() and arm in EXPORTS:
+        answer_exports(options, folder, student)
+    elif not answers.is_file():
+        run(folder, "finish/train.py", "--run", name, "--seed", seed, "--students", script, *options.finish.split())
+        network = load_classifier(student / "best.safetensors")
+        average_weights(network, sorted((results / "proof" / "training" / "snapshots").glob("*.safetensors")))
+        save_weights(results / FINISHED["average"], network, extra={"recipe": "benchmark"})
+        score(options, folder, results / FINISHED[arm], answers)
     return load(answers)
 
 
-def answer_exports(folder: Path, student: Path) -> None:
+def answer_exports(options: argparse.Namespace, folder: Path, student: Path) -> None:
     """Answer the held-out images with each export of a student."""
     weights, models = student / "best.safetensors", student / "models"
     prepared = read_prepared(folder / "prepare" / "results" / "small")
     export_models(weights, models, image_size=read_header(weights).image_size, train=prepared.split("train"))
     engines = {(one.engine, one.precision): one for path in (weights, models) for one in contestants(path)}
     taken = {arm: engines[name] for arm, name in EXPORTS.items()}
-    images = prepared.split("val")
+    images = prepared.split(options.split)
     found, _ = photograph_probabilities({arm: one.run for arm, one in taken.items()}, images.paths)
     for arm, one in taken.items():
         save(student / f"{arm}.npz", images, [one.classes[row] for row in found[arm].argmax(axis=1)])
 
 
-def score(folder: Path, results: Path, *, weights: str = "best.safetensors") -> None:
-    """Answer the held-out images with weights in the folder `results`."""
-    images = read_prepared(folder / "prepare" / "results" / "small").split("val")
+def score(options: argparse.Namespace, folder: Path, weights: Path, answers: Path) -> None:
+    """Answer the held-out images with weights, and save the answers."""
+    images = read_prepared(folder / "prepare" / "results" / "small").split(options.split)
     outputs = classify_photographs(
-        results / weights,
+        weights,
         images.paths,
         transform=CentralSquare,  # as the recipe's evaluation_transform
         device=choose_device("auto"),
         engine="torch",
         workers=0,
     )
-    save(results / "answers.npz", images, [outputs.classes[row] for row in outputs.logits.argmax(axis=1)])
+    save(answers, images, [outputs.classes[row] for row in outputs.logits.argmax(axis=1)])
 
 
 def save(path: Path, images: ClassTable, given: list[str]) -> None:
