@@ -9,13 +9,13 @@ from pathlib import Path
 
 from noseprint.errors import NoseprintError
 from noseprint.files import atomic_write
-from noseprint.metrics.bootstrap import bootstrap_difference
 from noseprint.models.classifier import ClassifierNet
 from noseprint.models.weights import load_classifier, save_weights
 from noseprint.models.weights_header import read_header
 from noseprint.tasks.classification import ClassificationTask
 from noseprint.tasks.student_options import FinishOptions
 from noseprint.training.averaging import average_weights
+from noseprint.training.best import UNKNOWN
 from noseprint.training.fit import fit
 from noseprint.training.task import Scores
 
@@ -96,8 +96,9 @@ def worse_beyond_chance(scores: Scores, than: Scores) -> bool:
 
     With too few groups for an interval: whether the difference itself does.
     """
-    difference = bootstrap_difference(scores.per_item, than.per_item, scores.groups, seed=0)
-    return difference.value < 0 and (difference.high < 0 or difference.low == -1)
+    gain = scores.gain_over(than)
+    is_known = gain.high - gain.low < UNKNOWN
+    return (gain.high if is_known else gain.value) < 0
 
 
 def _accuracy(scores: Scores) -> float:

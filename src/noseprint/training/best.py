@@ -11,13 +11,12 @@ import torch
 from noseprint.distributed import World
 from noseprint.errors import NoseprintError
 from noseprint.files import atomic_write
-from noseprint.metrics.bootstrap import MIN_IDENTITIES, Score, bootstrap_difference
+from noseprint.metrics.bootstrap import MIN_IDENTITIES
 from noseprint.models.network import Network
 from noseprint.models.weights import save_weights
 from noseprint.models.weights_header import read_header
 from noseprint.training.task import Scores, Task
 
-_SEED = 0  # of the bootstrap
 UNKNOWN = 2.0
 """Width of the interval of a difference about which nothing is known: -1 to 1."""
 
@@ -55,8 +54,8 @@ class BestWeights:
             return {}
         self.last = scores
         self._start = self._start or scores
-        self.overtaken = self._highest is not None and _difference(self._highest, scores).low > 0
-        gain, before = _difference(scores, self._start), float(self._start.per_item.mean())
+        self.overtaken = self._highest is not None and self._highest.gain_over(scores).low > 0
+        gain, before = scores.gain_over(self._start), float(self._start.per_item.mean())
         extra["gain"] = json.dumps({"by": scores.by, "size": scores.size, "step": step, "before": before, **vars(gain)})
         if self._highest is None or scores.per_item.mean() >= self._highest.per_item.mean():
             self._highest = scores
@@ -83,7 +82,7 @@ class BestWeights:
         kept = self._highest if self.overtaken else self.last
         if not kept or not self._start:
             return []
-        gain = _difference(kept, self._start)
+        gain = kept.gain_over(self._start)
         before, after = self._start.per_item.mean(), kept.per_item.mean()
         line = (
             f"hold-out ({kept.size}): {kept.by} {before:.4f} before this training, {after:.4f} after: {gain.value:+.4f}"
@@ -117,10 +116,6 @@ class BestWeights:
         """Continue from what `state` returned."""
         self.overtaken = state["overtaken"]
         self._start, self._highest, self.last = (_unpacked(state[name]) for name in ("start", "highest", "latest"))
-
-
-def _difference(now: Scores, then: Scores) -> Score:
-    return bootstrap_difference(now.per_item, then.per_item, now.groups, seed=_SEED)
 
 
 def _packed(scores: Scores | None) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from noseprint.data.datasets import Sample
 from noseprint.data.samplers import Batches
 from noseprint.distributed import World
+from noseprint.metrics.bootstrap import Score, bootstrap_difference
 from noseprint.models.network import Network
 from noseprint.training.fit_options import OptimizerName
 
@@ -55,6 +56,10 @@ class Scores:
     size: str
     per_item: npt.NDArray[np.float64]
     groups: npt.NDArray[np.str_]
+
+    def gain_over(self, before: "Scores") -> Score:
+        """The difference to the scores of the same items before, with its 95 % interval, paired over groups."""
+        return bootstrap_difference(self.per_item, before.per_item, self.groups, seed=0)
 
 
 class Task(ABC):
