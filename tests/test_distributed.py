@@ -7,14 +7,16 @@ import torch
 
 from noseprint.distributed import gather, own_rows
 
+from .processes import run_script
+
 SCRIPT = str(Path(__file__).with_name("gradient_of_one_step.py"))
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
 @pytest.mark.parametrize("chunk", [(), ("4",)], ids=["direct", "in chunks"])
 def test_two_processes_compute_the_gradient_of_one_process(tmp_path, chunk):
-    subprocess.run([sys.executable, SCRIPT, tmp_path / "one.pt"], check=True, timeout=120)
-    subprocess.run([*TORCHRUN, SCRIPT, tmp_path / "two.pt", *chunk], check=True, timeout=120)
+    run_script(SCRIPT, tmp_path / "one.pt", log=tmp_path)
+    run_script(SCRIPT, tmp_path / "two.pt", *chunk, log=tmp_path, ranks=2)
     one, two = (torch.load(tmp_path / name, weights_only=True) for name in ("one.pt", "two.pt"))
     assert one.keys() == two.keys()
     assert one["loss"] > 0.1

@@ -139,6 +139,10 @@ def test_latency_accuracy_rate_front_and_score_are_what_the_clock_says(data, mon
 
 
 def test_what_cannot_be_measured_is_named(models, data, tmp_path, network):
+    (tmp_path / "embedding").mkdir()
+    (tmp_path / "embedding" / "bundle.json").write_text('{"format": "noseprint bundle 2"}')
+    with pytest.raises(NoseprintError, match=r"this bundle holds an embedding network"):
+        list(contestants(tmp_path / "embedding"))
     with pytest.raises(NoseprintError, match=r"gone: no such file or folder"):
         list(contestants(tmp_path / "gone"))
     with pytest.raises(NoseprintError, match=r"holds no bundle\.json"):

@@ -244,8 +244,11 @@ def test_a_model_that_the_runtime_cannot_run_is_refused(weights, tmp_path, monke
 @pytest.mark.parametrize("options", [[], ["--onnx"], ["--torchscript"]])
 def test_the_command_writes_the_same_bytes_each_time(weights, tmp_path, options):
     for name in ("one", "two"):
-        command = [sys.executable, "-m", "noseprint", "export", str(weights), str(tmp_path / name), *options]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        if name == "one":  # each in a process of its own
+            command = [sys.executable, "-m", "noseprint", "export", str(weights), str(tmp_path / name), *options]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        else:
+            done = noseprint("export", weights, tmp_path / name, *options)
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[1].startswith(f"{tmp_path / name} is written. Try it: python ")
     for file in (tmp_path / "one").iterdir():

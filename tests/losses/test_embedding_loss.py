@@ -3,8 +3,6 @@ import itertools
 import math
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import get_args
 
@@ -24,9 +22,10 @@ from noseprint.tasks.embedding import EmbeddingTask
 from noseprint.tasks.embedding_options import EmbeddingOptions
 from noseprint.training.fit import fit
 
+from ..processes import run_script
+
 NAMES = get_args(LossName)
 BACKBONE, DIM = "test_efficientnet.r160_in1k", 16
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 SCRIPT = str(Path(__file__).with_name("gradient_of_a_loss.py"))
 
 
@@ -226,8 +225,8 @@ def test_steps_on_one_batch_lower_the_loss(name, network):
 
 
 def test_two_processes_in_chunks_compute_the_gradient_of_one_process_for_the_heads_too(tmp_path):
-    subprocess.run([sys.executable, SCRIPT, tmp_path / "one.pt"], check=True, timeout=120)
-    subprocess.run([*TORCHRUN, SCRIPT, tmp_path / "two.pt", "4"], check=True, timeout=120)
+    run_script(SCRIPT, tmp_path / "one.pt", log=tmp_path)
+    run_script(SCRIPT, tmp_path / "two.pt", "4", log=tmp_path, ranks=2)
     one, two = (torch.load(tmp_path / run, weights_only=True) for run in ("one.pt", "two.pt"))
     assert one.keys() == two.keys()
     assert sum(" loss." in key for key in one) == 3

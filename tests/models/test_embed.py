@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +10,10 @@ from noseprint.models import openvino_runtime as runtime
 from noseprint.models.embed import embed_images, embed_with, embedder, run_on
 from noseprint.models.network import SupConNet
 
+from ..processes import run_script
+
 CPU = torch.device("cpu")
 BY_RANKS = str(Path(__file__).with_name("embed_by_ranks.py"))
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
 @pytest.fixture
@@ -89,8 +88,8 @@ def test_any_function_of_a_batch_can_run_on_photographs(network, paths):
 
 
 def test_two_processes_embed_to_the_same_bits_as_one_with_random_transforms_too(demo, tmp_path):
-    subprocess.run([sys.executable, BY_RANKS, str(demo), tmp_path / "one.npz"], check=True, timeout=120)
-    subprocess.run([*TORCHRUN, BY_RANKS, str(demo), tmp_path / "two.npz"], check=True, timeout=120)
+    run_script(BY_RANKS, demo, tmp_path / "one.npz", log=tmp_path)
+    run_script(BY_RANKS, demo, tmp_path / "two.npz", log=tmp_path, ranks=2)
     one, two = np.load(tmp_path / "one.npz"), np.load(tmp_path / "two.npz")
     assert one["all"].shape[0] > 20
     assert (one["few"].shape[0], one["one"].shape[0]) == (5, 1)

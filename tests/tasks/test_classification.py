@@ -1,8 +1,6 @@
 """Training a classifier."""
 
 import json
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -24,10 +22,10 @@ from noseprint.models.classifier import ClassifierNet
 from noseprint.models.weights import load_classifier, read_header
 from noseprint.models.weights_header import describe_weights
 
+from ..processes import run_script
 from . import tiny_classifier
 from .tiny_classifier import Images, network, options, read, task, train
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 WORLD = World(0, 1, torch.device("cpu"))
 CLASSES = {"bright": 24, "dark": 12, "grey": 4}
 
@@ -191,9 +189,7 @@ def test_the_number_of_workers_changes_nothing(images, tmp_path):
 def test_two_processes_train_the_classifier_that_one_would(folder, tmp_path, balance):
     changes = {"balance": balance, "epochs": 1, "optimizer": "sgd", "dropout": 0.0}
     arguments = [f"{name}={value!r}" for name, value in changes.items()]
-    command = [*TORCHRUN, tiny_classifier.__file__, folder, tmp_path / "two", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
-    assert done.returncode == 0, done.stderr
+    run_script(tiny_classifier.__file__, folder, tmp_path / "two", *arguments, log=tmp_path, ranks=2)
     train(tmp_path / "one", read(folder), options(**changes))
     one, two = (records(tmp_path / name) for name in ("one", "two"))
     assert one[-1]["loss"] == pytest.approx(two[-1]["loss"], rel=1e-5)
@@ -205,9 +201,7 @@ def test_two_processes_train_the_classifier_that_one_would(folder, tmp_path, bal
 
 def test_two_processes_can_mix(folder, tmp_path):
     """Also in a step in which one of them does not."""
-    command = [*TORCHRUN, tiny_classifier.__file__, folder, tmp_path, "epochs=2", "mixing='cutmix'"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
-    assert done.returncode == 0, done.stderr
+    run_script(tiny_classifier.__file__, folder, tmp_path, "epochs=2", "mixing='cutmix'", log=tmp_path, ranks=2)
     assert np.isfinite(records(tmp_path)[-1]["loss"])
 
 

@@ -1,8 +1,6 @@
 """`fit` trains any task, such as one that knows nothing of embeddings."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -12,9 +10,8 @@ from safetensors.torch import load_file
 
 from noseprint.models.weights_header import read_header
 
+from ..processes import run_script
 from . import classification
-
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +46,7 @@ def test_a_classifier_resumes_to_the_same_bits(folder, tmp_path):
 
 def test_two_processes_train_the_classifier_that_one_would(folder, tmp_path):
     script = str(Path(classification.__file__))
-    done = subprocess.run([*TORCHRUN, script, folder, tmp_path / "two"], capture_output=True, text=True, timeout=180)
-    assert done.returncode == 0, done.stderr
+    run_script(script, folder, tmp_path / "two", log=tmp_path, ranks=2)
     classification.train(folder, tmp_path / "one")
     one, two = (load_file(tmp_path / name / "best.safetensors") for name in ("one", "two"))
     assert one.keys() == two.keys()
