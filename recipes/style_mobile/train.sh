@@ -13,8 +13,9 @@
 #                     probable class. probabilities: one fifth all of the teacher's probabilities instead. labels: its
 #                     label alone, and no teacher is trained, except for --kd. Default: argmax, as published; with
 #                     --small labels; with --demo probabilities
-#   --kd              also train a second student, for which a teacher classifies the images of each training step; the
-#                     better one is taken. Without --targets, it learns the labels alone
+#   --kd              also train a second student, for which the teacher of fold 0 classifies the images of each step:
+#                     nine tenths of its loss compare it with the teacher, one tenth with its targets. These are the
+#                     labels, unless --targets is given. The better student is taken
 #   --backbone NAME --backbone-weights FILE
 #                     the student's network, as timm calls it (name.tag), and its pretrained weights, if timm cannot
 #                     download them
@@ -24,7 +25,7 @@
 #                     the side in pixels and the precision (float32, bf16 or int8) of the network in the bundle; choose
 #                     them from the table of measure.sh. Default: as trained, and the fastest precision that loses
 #                     little
-#   --most-loss SHARE how many of the right answers a lower precision may lose (default: 0.005)
+#   --most-loss SHARE how much lower the accuracy of a lower precision may be (default: 0.005)
 #   --right SHARE     how many of the answers must be right (default: 0.95). Where this is not likely enough, the answer
 #                     is "cannot tell"
 #   --table FILE --image-column C --label-column C --split-column C --group-column C
@@ -35,7 +36,8 @@
 #   --only FOLDER... --gpus 0,1 --jobs N --check --force --skip-bad --list --dry-run --help
 #                     as in train.sh of the checkout
 #   -- OPTION...      pass options to the train.py of the students, for example: -- --mixing cutmix. With --only, to
-#                     that of each folder named: --only teacher -- --epochs 10, and then --from student
+#                     that of each folder named: --targets probabilities --only teacher -- --epochs 10, and then
+#                     --targets probabilities --from student
 
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/../../scripts/common.sh"

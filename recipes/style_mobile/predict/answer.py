@@ -30,7 +30,7 @@ def main(options: ClassifierAnswerOptions) -> None:
         prepared = read_prepared(FAMILY / "prepare" / "results" / options.run)
         images = prepared.originals("test", options.data)
         if not len(images):
-            raise NoseprintError("the data have no test images: classify others with --images FOLDER --out FILE.csv")
+            raise NoseprintError("the data have no test images; for other photographs: --images FOLDER --out FILE.csv")
     weights, _ = finished_weights(FAMILY, options.run)
     lines = answer_photographs(results / "bundle", images, out=out, weights=weights)
     print("\n".join((*lines, f"The answer is in {out}.")), flush=True)

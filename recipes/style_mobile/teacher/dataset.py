@@ -5,7 +5,7 @@ from noseprint.data.transforms import A, Transform
 
 
 def training_transform(size: int) -> Transform:
-    """A random square that covers most of the image, mirrored half of the time."""
+    """A random square of 7/8 of the shorter side, mirrored half of the time."""
     return A.Compose([A.SmallestMaxSize(round(size * 8 / 7)), A.RandomCrop(size, size), A.HorizontalFlip(p=0.5)])
 
 
@@ -21,5 +21,5 @@ def small_training_transform(size: int) -> Transform:
 
 
 def evaluation_transform(size: int) -> Transform:
-    """The middle of the image, exactly as the exported network computes it."""
+    """The central square of 7/8 of the shorter side, exactly as the exported network computes it."""
     return CentralSquare(size)

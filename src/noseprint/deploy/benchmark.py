@@ -90,6 +90,7 @@ def contestants(path: Path) -> Iterator[Contestant]:
     Raises NoseprintError for anything else, and if a file is missing or damaged.
     """
     if (path / "bundle.json").is_file():
+        read_bundle(path)  # refuses that of an embedding network
         yield from contestants(path / "model.xml")
     elif path.is_dir():
         found = sorted(file for file in path.rglob("*") if file.suffix in (".xml", ".onnx", ".safetensors"))
@@ -98,7 +99,7 @@ def contestants(path: Path) -> Iterator[Contestant]:
         for file in found:
             yield from contestants(file)
     elif not path.is_file():
-        raise NoseprintError(f"{path}: no such file or folder; give a bundle, an .xml, an .onnx or weights")
+        raise NoseprintError(f"{path}: no such file or folder; give a bundle, a folder of models or one of their files")
     elif path.suffix in (".xml", ".onnx"):
         try:
             yield from _exported(path)

@@ -67,19 +67,22 @@ class ClassifierBundle:
 
 
 BUNDLE = TypeAdapter(ClassifierBundle)
-EXPORT_AGAIN = "export it again, with train.sh --only deploy --force"
+EXPORT_AGAIN = "export it again: recipes/style_mobile/train.sh with your options, --only deploy and --force"
 
 
 def read_bundle(folder: Path) -> ClassifierBundle:
     """Read bundle.json of an exported classifier. Raises NoseprintError if it is missing or damaged."""
     path = folder / "bundle.json"
     try:
-        return BUNDLE.validate_json(path.read_bytes())
+        data = path.read_bytes()
+        return BUNDLE.validate_json(data)
     except FileNotFoundError:
-        raise NoseprintError(f"{path} is missing: export the network first, with train.sh") from None
+        raise NoseprintError(f"{path} is missing: export first, with recipes/style_mobile/train.sh") from None
     except OSError as error:
         raise NoseprintError(f"{path}: cannot be read ({error.strerror})") from error
     except ValidationError as error:
+        if b'"noseprint bundle ' in data:
+            raise NoseprintError(f"{path}: this bundle holds an embedding network, not a classifier") from error
         first = error.errors()[0]
         reason = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
         raise NoseprintError(f"{path} is damaged ({reason}): {EXPORT_AGAIN}") from error
@@ -124,7 +127,8 @@ def photograph_probabilities(
 ) -> tuple[dict[Name, Floats], tuple[Fault, ...]]:
     """The probabilities of each engine for photographs, (N, K) by its name, and the faults of unreadable ones.
 
-    Those have no row. Each photograph is decoded once, at its full size, in as many threads as there are cores.
+    Those have no row. Each photograph is decoded once, at its full size, in as many threads as there are cores. Raises
+    NoseprintError if none can be read.
     """
 
     def compute(path: Path) -> list[Floats] | Fault:
@@ -146,7 +150,7 @@ def answer_photographs(folder: Path, images: ClassTable, *, out: Path, weights: 
     """Answer with the bundle in `folder`: write image,label,probability,decision, a row for each image, to `out`.
 
     images: "" is the label of those whose class is not known. weights: those that were exported; torch runs them if
-    OpenVINO is not installed. Photographs that cannot be read are listed in OUT.skipped.csv.
+    OpenVINO is not installed. Photographs that cannot be read are listed beside `out`, in NAME.skipped.csv.
     Returns lines of text: how many got an answer, and how many are right where that is known. Raises NoseprintError if
     the bundle is damaged, no photograph can be read, or, without OpenVINO, if the weights are others.
     """

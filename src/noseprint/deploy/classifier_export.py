@@ -92,8 +92,15 @@ def export_classifier(
     if not is_installed("openvino"):
         raise NoseprintError("openvino is not installed: pip install noseprint[deploy]")
     if not len(holdout):
-        raise NoseprintError("no image is held out, so nothing shows what an export loses: give some the split val")
+        raise NoseprintError(
+            "no image is held out, so nothing shows what an export loses: put some into DIR/val/CLASS, or give them "
+            "the split val in the table, and run train.sh again"
+        )
     require_writable(out)
+    if precision == "bf16" and not has_bf16():
+        raise NoseprintError("--precision bf16: this CPU does not compute in bf16; give float32 or int8")
+    if precision == "int8" and not is_installed("nncf"):
+        raise NoseprintError("--precision int8: nncf is not installed (pip install noseprint[deploy])")
     final, tested = (load_classifier(path, image_size=image_size) for path in (weights, proof))
     if final.config() != tested.config() or len(final.classes) != 1:
         raise NoseprintError(f"{weights} and {proof} are different networks, or have several heads: train again")
@@ -118,8 +125,6 @@ def export_classifier(
     holdout = holdout.where(path not in bad for path in holdout.paths)
     times = relative_times(engines, [decode(holdout.paths[row]) for row in _spread(len(holdout), TIMED)])
     scores = compare_precisions(probability, holdout.labels, times=times, classes=classes, groups=holdout.groups)
-    if precision and precision not in engines:
-        raise NoseprintError(f"--precision {precision} is impossible here. {lines[-1]}")
     taken = precision or choose_precision(scores, most_loss=most_loss)
     answering = _fit_answering(probability[taken], holdout, classes, right=right)
     grouped = holdout.groups is not None and len(set(holdout.groups)) < len(holdout)
@@ -138,6 +143,8 @@ def export_classifier(
         lines.append("model.onnx is left out: onnx and onnxscript are not installed (pip install noseprint[onnx]).")
     elif is_installed("onnxruntime"):
         contestants["ONNX"], _ = run_onnx(onnx)
+    else:
+        lines.append("model.onnx is not compared: onnxruntime is not installed (pip install noseprint[onnx]).")
     compared = [holdout.paths[row] for row in _spread(len(holdout), COMPARED)]
     lines += _compare_with_torch(photograph_probabilities(contestants, compared, label="comparing")[0], weights)
     images, expected = _fixture(contestants, compared, classes, exact=taken == "float32")
@@ -243,8 +250,8 @@ def _fit_answering(probability: Floats, holdout: ClassTable, classes: Sequence[s
     given = confidence >= (threshold or 0)
     if threshold is None:
         line = (
-            f'"cannot tell" is never answered: no threshold is sure (95 %) to leave {right:.0%} of the answers right. '
-            "Hold out more images, or ask for less with --right."
+            f'"cannot tell" is never answered: no threshold was found above which {right:.0%} of the answers are '
+            "right, with 95 % confidence. Hold out more images, of more groups, or give a lower --right."
         )
     elif threshold == 0:
         line = f'"cannot tell" is never answered: {right:.0%} of all answers are right, with 95 % confidence.'

@@ -28,7 +28,7 @@ class ClassifierExportOptions:
     precision: Literal["auto", "float32", "bf16", "int8"] = "auto"
     """Precision of the bundle. auto: the fastest that loses at most --most-loss."""
     most_loss: float = 0.005
-    """bf16 and int8 may lose this share of right answers on the held-out images; otherwise they are not taken."""
+    """The accuracy of bf16 and int8 on the held-out images may be this much lower; otherwise they are not taken."""
     right: float = 0.95
     """Share of the answers that must be right. Where this is not likely enough, the answer is "cannot tell"."""
     seed: int = 0

@@ -62,7 +62,7 @@ def export(
     if header.kind == "classifier":
         raise NoseprintError(
             f"{weights}: holds a classifier, and this command exports embedding networks. The classifiers of "
-            "recipes/style_mobile are exported by: bash recipes/style_mobile/train.sh --only deploy"
+            "recipes/style_mobile are exported by its train.sh: your options, --only deploy and --force"
         )
     network = load_network(weights)
     try:

@@ -92,7 +92,7 @@ def relative_times(engines: Mapping[Precision, Compute], images: Sequence[Image]
 def choose_precision(scores: Sequence[PrecisionScore], *, most_loss: float) -> Precision:
     """The fastest precision that loses little against float32; float32 if there is none.
 
-    It loses at most this share of right answers, gives LEAST_SAME of the answers of float32, and saves LEAST_GAIN of
+    Its accuracy is at most `most_loss` lower, it gives LEAST_SAME of the answers of float32, and saves LEAST_GAIN of
     its time.
     """
     good = [

@@ -109,7 +109,7 @@ def teacher_probabilities(prepared: Prepared, results: Path) -> npt.NDArray[np.f
     results: the folder of all folds. Raises NoseprintError as `read_folds` and `require_unseen` do.
     """
     parts = [f"fold{fold}" for fold in range(FOLDS)]
-    again = "Run teacher/train.py for each --part, or train.sh with --only teacher"
+    again = "Run teacher/train.py for each --part, or train.sh with the same --targets and --only teacher"
     found = read_folds(prepared.split("train"), results=results, parts=parts, again=again)
     for fold, part in enumerate(parts):
         require_unseen(results / part / "best.safetensors", prepared.fold(fold)[1])

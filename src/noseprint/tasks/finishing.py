@@ -32,7 +32,7 @@ def best_student(students: Mapping[str, Path]) -> tuple[str, str]:
     for name, path in students.items():
         scores = read_header(path).holdout_scores
         if not scores:
-            raise NoseprintError(f"{path}: was trained without a hold-out, so nothing shows how good it is")
+            raise NoseprintError(f"{path}: was trained without a hold-out, so its accuracy is not known: train again")
         accuracy[name] = scores["accuracy"]
     name = max(accuracy, key=lambda one: accuracy[one])
     others = [f"{accuracy[name] - value:+.4f} to {one}" for one, value in accuracy.items() if one != name]
@@ -112,7 +112,7 @@ def _load(weights: Path) -> ClassifierNet:
 
 
 def _snapshots(results: Path) -> list[Path]:
-    """A training of few steps has fewer than it was asked for."""
+    """The snapshots of a training, in their order. A training of few steps has fewer than it was asked for."""
     return sorted((results / "snapshots").glob("*.safetensors"), key=lambda path: int(path.stem))
 
 
