@@ -73,6 +73,7 @@ def main() -> None:
     parser.add_argument("--student", default="", help="more options of the students, such as '--backbone NAME'")
     parser.add_argument("--teacher", default="", help="more options of the teachers")
     parser.add_argument("--finish", default="", help="more options of finish/")
+    parser.add_argument("--kd", default="", help="more options of kd, as --student; FOLD becomes the outer fold")
     parser.add_argument("--size", type=int, default=192, help="side of the input in pixels")
     options = parser.parse_args()
     found = {}
@@ -81,7 +82,7 @@ def main() -> None:
         for seed in options.seeds.split(","):
             for arm in options.arms.split(","):
                 if arm in ARMS:
-                    found[arm, fold, seed] = train(options, folder, arm=arm, seed=seed)
+                    found[arm, fold, seed] = train(options, folder, fold=fold, arm=arm, seed=seed)
                 else:
                     found[arm, fold, seed] = change(options, folder, arm=arm, seed=seed)
     report(found, options)
@@ -111,10 +112,12 @@ def prepare(options: argparse.Namespace, fold: str) -> Path:
     return folder
 
 
-def train(options: argparse.Namespace, folder: Path, *, arm: str, seed: str) -> tuple[np.ndarray, np.ndarray]:
+def train(
+    options: argparse.Namespace, folder: Path, *, fold: str, arm: str, seed: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Train a student. Returns whether its answer to each held-out image is right, and the group of each."""
     script, own = ARMS[arm]
-    if own[:2] != LABELS or script == "student_kd":
+    if own[:2] != LABELS or (script == "student_kd" and "--teacher" not in options.kd):
         for part in range(1 if script == "student_kd" else 5):
             if not (folder / f"teacher/results/small/fold{part}/out_of_fold.safetensors").is_file():
                 run(folder, "teacher/train.py", "--part", f"fold{part}", *options.teacher.split())
@@ -126,7 +129,8 @@ def train(options: argparse.Namespace, folder: Path, *, arm: str, seed: str) -> 
     results = folder / script / "results" / name
     answers = results / "answers.npz"
     if not answers.is_file():
-        run(folder, f"{script}/train.py", "--run", name, "--seed", seed, *own, *options.student.split())
+        more = options.student + (" " + options.kd.replace("FOLD", fold) if arm == "kd" else "")
+        run(folder, f"{script}/train.py", "--run", name, "--seed", seed, *own, *more.split())
         score(options, folder, results / "best.safetensors", answers)
     return load(answers)
 
