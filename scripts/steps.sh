@@ -264,7 +264,8 @@ run_step() {
     mkdir -p "${RESULT%/*}"
     rm -f "$mark.done"
     # If train.py is killed before it acts on --restart, it must not resume later from the state of older inputs.
-    if is_training; then rm -rf "${RESULT%/*}/last"; fi
+    # The same holds for the trainings that a train.py nests.
+    if is_training; then rm -rf "${RESULT%/*}"/{last,proof/training/last,all_images/last} "${RESULT%/*}"/[0-9]-*/last; fi
     if ! error=$({ printf '%s\n' "$hash" >"$mark.part" && mv "$mark.part" "$mark.inputs"; } 2>&1); then
       rm -f "$mark.part"
       fail_lane "$(of_family "$mark.inputs") cannot be written (${error##*: })"

@@ -37,8 +37,8 @@ done
 set_run
 run=${RUN:+/$RUN}
 exported=deploy/results$run
-[ "$DRY_RUN" = 1 ] || [ -d "$exported" ] ||
-  fail "$FAMILY/$exported is missing: run train.sh with the same options first"
+[ "$DRY_RUN" = 1 ] || [ -f "$exported/precisions.csv" ] ||
+  fail "$FAMILY/$exported/precisions.csv is missing, so the export has not finished: run train.sh with the same options first"
 set_up_python requirements.txt
 run_or_show python -c 'import sys; from pathlib import Path; from noseprint.command_line import friendly_errors
 from noseprint.data.prepared import read_prepared

@@ -77,6 +77,10 @@ finish() {
 }
 
 deploy() {
+  local run=${RUN:+/$RUN}
+  if [ "$MODE" = run ] && [ "$DRY_RUN" = 0 ] && [ ! -f "results$run/bundle/bundle.json" ]; then
+    rm -f "deploy/results$run/export.done"  # so that a lost bundle is made again
+  fi
   step deploy deploy/export.py --with ${EXPORT[@]+"${EXPORT[@]}"} \
     --reads "$PREPARED/images" --after prepare/prepare.py finish/train.py --makes precisions.csv
 }

@@ -127,7 +127,9 @@ def check_output(path: Path, *, suffix: str, inputs: Iterable[Path], option: str
     with friendly_write_errors(path):
         if stream_of(path) is not None:
             return
-        if path.suffix.lower() != suffix or path.is_dir():
+        if path.is_dir():
+            raise NoseprintError(f"{option} {path}: is a folder; give a file name that ends in {suffix}")
+        if path.suffix.lower() != suffix:
             raise NoseprintError(f"{option} {path}: give a file name that ends in {suffix}")
         if path.exists() and any(path.samefile(file) for file in inputs if file.exists()):
             raise NoseprintError(

@@ -143,7 +143,11 @@ def test_intervals_are_over_the_groups_that_prepare_found(checkout):
 def test_photographs_that_have_changed_are_said_before_the_measurement(checkout):
     prepared = checkout / "recipes/style_mobile/prepare/results/small"
     (prepared / "images/val").mkdir(parents=True)
-    (checkout / "recipes/style_mobile/deploy/results/small").mkdir(parents=True)
+    exported = checkout / "recipes/style_mobile/deploy/results/small"
+    exported.mkdir(parents=True)
+    said = run(checkout, "--small", "--data", "classes", script="measure.sh", status=1)
+    assert "precisions.csv is missing, so the export has not finished: run train.sh" in said
+    (exported / "precisions.csv").touch()
     rows = ["image,label,split,group,fold,source,bytes"]
     for number, (label, split, fold) in enumerate((("cat", "train", 0), ("dog", "train", 1), ("cat", "val", ""))):
         (prepared / f"images/{number}.jpg").touch()

@@ -3,6 +3,7 @@
 For measure.sh, results/RUN/NETWORK-SIZE holds the models of the network that has not seen the hold-out.
 """
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def main(options: ClassifierExportOptions) -> None:
     prepared = read_prepared(FAMILY / "prepare" / "results" / options.run)
     require_unseen(proof, prepared.split("val"))
     with lock(results):
+        (results / "precisions.csv").unlink(missing_ok=True)  # written last: measure.sh needs it
         exported = export_classifier(
             weights,
             FAMILY / "results" / options.run / "bundle",
@@ -44,6 +46,8 @@ def main(options: ClassifierExportOptions) -> None:
             seed=options.seed,
             skip_bad=options.skip_bad,
         )
+        for earlier in filter(Path.is_dir, results.iterdir()):  # models of another size or training
+            shutil.rmtree(earlier)
         network = header.backbone.partition(".")[0]
         for size in options.measured_sizes(header.image_size, fixed=has_fixed_size(header.backbone)):
             folder = results / f"{network}-{size}"

@@ -77,7 +77,7 @@ def read_bundle(folder: Path) -> ClassifierBundle:
         data = path.read_bytes()
         return BUNDLE.validate_json(data)
     except FileNotFoundError:
-        raise NoseprintError(f"{path} is missing: export first, with recipes/style_mobile/train.sh") from None
+        raise NoseprintError(f"{path} is missing: {EXPORT_AGAIN}") from None
     except OSError as error:
         raise NoseprintError(f"{path}: cannot be read ({error.strerror})") from error
     except ValidationError as error:
