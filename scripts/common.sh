@@ -111,6 +111,8 @@ two_fit() {  # whether cores and memory suffice for two trainings, which do more
 
 need_data() {  # PATH...: what the data folder must contain
   local path missing=""
+  [ -d "$DATA" ] || fail "$DATA: no such folder. Put your data there as $DATA_GUIDE says, name another folder with" \
+    "--data DIR, or try the method on synthetic data first: bash ${PREFIX}train.sh --demo"
   for path; do [ -e "$DATA/$path" ] || missing="$missing $path"; done
   [ -z "$missing" ] || fail "$DATA lacks$missing. Put your data there as $DATA_GUIDE says, name another folder" \
     "with --data DIR, or try the method on synthetic data first: bash ${PREFIX}train.sh --demo"

@@ -267,6 +267,13 @@ def test_the_cpp_example_checks_itself_and_says_what_it_cannot_read(bundle, prog
     done = subprocess.run([program, wrong, "--check"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "expected: ? " in done.stdout
+    for name, problem in (
+        ("fixture/2.ppm", "2.ppm: cannot be opened"),
+        ("model.bin", "model.bin is missing or damaged"),
+    ):
+        (wrong / name).unlink()
+        done = subprocess.run([program, wrong, "--check"], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr.count("\n"), problem in done.stderr) == (1, 1, True)
     assert subprocess.run([program, bundle], capture_output=True).returncode == 2
 
 

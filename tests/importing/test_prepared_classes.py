@@ -78,6 +78,16 @@ def test_large_images_become_small_once_and_small_ones_stay_as_they_are(data, tm
     assert decode(images / "train/cat/5.jpg").shape == (32, 42, 3)
     exact = decode(images / "train/cat/3.bmp.png")  # without loss
     assert np.array_equal(exact, cv2.resize(decode(data / "train/cat/3.bmp"), (32, 32), interpolation=cv2.INTER_AREA))
+    (data / "train/cat/3.bmp").rename(data / "train/cat/5.jpg.bmp")  # not overwritten by that of another image
+    draw(data / "train/cat/5.jpg.bmp.png", 5, shape=(64, 64))
+    table.write_text(
+        table.read_text().replace("cat/3.bmp", "cat/5.jpg.bmp").replace("cat/5.jpg,", "cat/5.jpg.bmp.png,")
+    )
+    prepare(data, tmp_path / "alike")
+    made = tmp_path / "alike" / "images/train/cat"
+    assert np.array_equal(decode(made / "5.jpg.bmp.png.png"), exact)
+    assert not np.array_equal(decode(made / "5.jpg.bmp.png"), exact)
+    assert len(set(read_prepared(tmp_path / "alike").images.names)) == 32
     assert (images / "test/cat/30.png").read_bytes() == (data / "test/cat/30.png").read_bytes()
 
 

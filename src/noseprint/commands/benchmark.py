@@ -42,8 +42,10 @@ class Benchmark(TableOptions):
         for name in ("most", "rounds", "threads"):
             if getattr(self, name) < 1:
                 raise NoseprintError(f"--{name} {getattr(self, name)}: must be at least 1")
-        if not 0 <= self.weight <= 1 or not self.enough > 0:
-            raise NoseprintError(f"--weight {self.weight} --enough {self.enough}: give 0..1, and a number above 0")
+        if not 0 <= self.weight <= 1:
+            raise NoseprintError(f"--weight {self.weight}: must be in 0..1")
+        if not self.enough > 0:
+            raise NoseprintError(f"--enough {self.enough}: must be above 0")
         if not self.models:
             raise NoseprintError("name bundles, .xml, .onnx or weights to measure")
 

@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -45,13 +45,13 @@ def prepare_classes(table: ClassTable, results: Path, *, image_size: int, usable
     """
     names, digests = dict[Path, str](), dict[Path, bytes]()
     source_of = dict(zip(table.paths, table.names, strict=True))
-    side = -(-image_size * 8 // 7)
+    sources, side = set(table.names), -(-image_size * 8 // 7)
     with friendly_write_errors(results), scratch_folder(results / "images") as scratch:
 
         def read(path: Path) -> Image:
             image = decode(path)
             digests[path] = pixel_digest(image)
-            names[path] = _write(image, path, scratch / "images", source_of[path], side=side)
+            names[path] = _write(image, path, scratch / "images", source_of[path], side=side, sources=sources)
             return image
 
         found = usable(table, read=read)
@@ -94,14 +94,19 @@ def _thin_classes(table: ClassTable, splits: list[str], folds: list[str], *, gro
         )
 
 
-def _write(image: Image, path: Path, folder: Path, source: str, *, side: int) -> str:
-    """Write an image, made small if it is large, into `folder`; return its path from the folder above."""
+def _write(image: Image, path: Path, folder: Path, source: str, *, side: int, sources: Container[str]) -> str:
+    """Write an image, made small if it is large, into `folder`; return its path from the folder above.
+
+    source: its name, one of `sources`. Where the format changes, the name gets another suffix, so that it is new.
+    """
     height, width = image.shape[:2]
     scale = side / min(height, width)
     suffix = path.suffix.lower()
-    name = f"{folder.name}/{source}"
+    own = source
     if scale < 1 and suffix not in (".jpg", ".jpeg", ".png"):
-        name += ".png" if suffix in _LOSSLESS else ".jpg"
+        while own in sources:
+            own += ".png" if suffix in _LOSSLESS else ".jpg"
+    name = f"{folder.name}/{own}"
     target = folder.parent / name
     target.parent.mkdir(parents=True, exist_ok=True)
     if scale >= 1:

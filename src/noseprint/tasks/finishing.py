@@ -71,7 +71,7 @@ def finish(student: str, weights: Path, *, results: Path, options: FinishOptions
     accepted = not worse_beyond_chance(mean, max(before, *each, key=_accuracy))
     why = f"on {len(task.holdout)} held-out images the mean of {len(each)} snapshots scores {_accuracy(mean):.4f}, "
     why += f"the best of them {max(map(_accuracy, each)):.4f}, and {student} {_accuracy(before):.4f}"
-    why += "" if accepted else f": the mean is worse beyond chance, so {student} stays as it is"
+    why += "" if accepted else f": the mean is worse, so {student} stays as it is"
     proof, best = results / "proof" / "best.safetensors", results / "best.safetensors"
     if accepted:
         save_weights(proof, network, extra={"recipe": "finish", **task.header()})

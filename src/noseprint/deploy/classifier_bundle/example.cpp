@@ -10,6 +10,7 @@
 #include <exception>
 #include <fstream>
 #include <iterator>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -41,6 +42,7 @@ static std::vector<std::string> values_of(const std::string& json) {
 // The pixels of a PPM file, (1, height, width, 3).
 static ov::Tensor read_ppm(const std::string& path) {
     std::ifstream file(path, std::ios::binary);
+    if (!file) throw std::runtime_error(path + ": cannot be opened");
     std::string kind;
     std::size_t width = 0, height = 0, most = 0;
     file >> kind >> width >> height >> most;
@@ -57,7 +59,13 @@ class Classifier {
    public:
     explicit Classifier(const std::string& folder) {
         ov::Core core;
-        const auto model = core.read_model(folder + "/model.xml");
+        std::shared_ptr<ov::Model> model;
+        try {
+            model = core.read_model(folder + "/model.xml");
+        } catch (const std::exception&) {  // its text is long
+            throw std::runtime_error(folder +
+                                     ": model.xml or model.bin is missing or damaged: copy the whole folder again");
+        }
         classes_ = values_of(model->get_rt_info<std::string>("labels"));
         threshold = std::strtod(model->get_rt_info<std::string>("threshold").c_str(), nullptr);
         bool bf16 = false;
@@ -87,6 +95,7 @@ class Classifier {
 
 static int check(Classifier& classify, const std::string& fixture) {
     std::ifstream file(fixture + "/expected.json");
+    if (!file) throw std::runtime_error(fixture + "/expected.json is missing: copy the whole folder again");
     const std::string json{std::istreambuf_iterator<char>(file), {}};
     const auto expected = values_of(json);  // tolerance, its value, answers, and for each: name, class, probability
     const double tolerance = std::stod(expected.at(1));
