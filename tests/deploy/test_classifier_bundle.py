@@ -20,12 +20,7 @@ from noseprint.data.class_tables import ClassTable
 from noseprint.data.decoding import decode
 from noseprint.deploy import classifier_answers, classifier_export
 from noseprint.deploy.benchmark import contestants
-from noseprint.deploy.classifier_answers import (
-    answer_photographs,
-    read_bundle,
-    run_graph,
-    run_module,
-)
+from noseprint.deploy.classifier_answers import answer_photographs, read_bundle, run_graph, run_module
 from noseprint.deploy.classifier_export import export_classifier, export_models, write_precisions
 from noseprint.deploy.classifier_graph import classifier_in_torch
 from noseprint.errors import NoseprintError
@@ -267,10 +262,7 @@ def test_the_cpp_example_checks_itself_and_says_what_it_cannot_read(bundle, prog
     done = subprocess.run([program, wrong, "--check"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "expected: ? " in done.stdout
-    for name, problem in (
-        ("fixture/2.ppm", "2.ppm: cannot be opened"),
-        ("model.bin", "model.bin is missing or damaged"),
-    ):
+    for name, problem in (("fixture/2.ppm", "2.ppm: cannot be opened"), ("model.bin", "bin is missing or damaged")):
         (wrong / name).unlink()
         done = subprocess.run([program, wrong, "--check"], capture_output=True, text=True, timeout=60)
         assert (done.returncode, done.stderr.count("\n"), problem in done.stderr) == (1, 1, True)
